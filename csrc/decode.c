@@ -1,0 +1,209 @@
+#include "decode.h"
+
+#include <limits.h>
+
+/* The bit numbers of `what`, for the table below. */
+enum {
+    FORK_BIT = 0,
+    EXEC_BIT = 1,
+    UID_BIT = 2,
+    GID_BIT = 6,
+    SID_BIT = 7,
+    PTRACE_BIT = 8,
+    COMM_BIT = 9,
+    COREDUMP_BIT = 30,
+    EXIT_BIT = 31,
+};
+
+_Static_assert(PROCCONN_FORK == 1U << FORK_BIT, "FORK");
+_Static_assert(PROCCONN_EXEC == 1U << EXEC_BIT, "EXEC");
+_Static_assert(PROCCONN_UID == 1U << UID_BIT, "UID");
+_Static_assert(PROCCONN_GID == 1U << GID_BIT, "GID");
+_Static_assert(PROCCONN_SID == 1U << SID_BIT, "SID");
+_Static_assert(PROCCONN_PTRACE == 1U << PTRACE_BIT, "PTRACE");
+_Static_assert(PROCCONN_COMM == 1U << COMM_BIT, "COMM");
+_Static_assert(PROCCONN_COREDUMP == 1U << COREDUMP_BIT, "COREDUMP");
+_Static_assert(PROCCONN_EXIT == 1U << EXIT_BIT, "EXIT");
+
+/* EXIT and COREDUMP got their parent fields with Linux 4.18. */
+const struct procconn_kind procconn_kinds[32] = {
+    [FORK_BIT] = {.words = 4},
+    [EXEC_BIT] = {.words = 2},
+    [UID_BIT] = {.words = 4},
+    [GID_BIT] = {.words = 4},
+    [SID_BIT] = {.words = 2},
+    [PTRACE_BIT] = {.words = 4},
+    [COMM_BIT] = {.words = 2, .has_name = 1},
+    [COREDUMP_BIT] = {.words = 4, .older_size = 2 * WORD_SIZE},
+    [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE},
+};
+
+static uint16_t load_u16(const uint8_t *bytes)
+{
+    uint16_t value;
+
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static uint64_t load_u64(const uint8_t *bytes)
+{
+    uint64_t value;
+
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+/*
+ * The length of the message at the start of `bytes`: `status` says if it is
+ * whole (PROCCONN_EVENT) or how its framing is damaged.
+ */
+static size_t message_length(const uint8_t *bytes, size_t left, enum procconn_status *status)
+{
+    size_t length;
+
+    if (left < NLMSG_HEADER_SIZE) {
+        *status = PROCCONN_BAD_HEADER;
+        return 0;
+    }
+    length = procconn_load_u32(bytes + NLMSG_LEN_AT);
+    *status = length < NLMSG_HEADER_SIZE || length > left ? PROCCONN_BAD_LENGTH : PROCCONN_EVENT;
+    return length;
+}
+
+/* The way to the next message; padding missing at the very end is forgiven. */
+static size_t message_span(size_t length, size_t left)
+{
+    size_t padding = -length % NLMSG_ALIGNMENT;
+
+    return left - length < padding ? left : length + padding;
+}
+
+static enum procconn_status parse_error(const uint8_t *message, size_t length, int *error)
+{
+    int32_t value;
+
+    if (length < NLMSGERR_ERROR_AT + NLMSGERR_ERROR_SIZE)
+        return PROCCONN_BAD_ERROR;
+    memcpy(&value, message + NLMSGERR_ERROR_AT, sizeof value);
+    if (value == 0)
+        return PROCCONN_CONTROL;
+    /* The kernel sends it negative; no errno is INT_MIN, which has no positive. */
+    *error = value < 0 && value != INT_MIN ? -value : value;
+    return PROCCONN_ERROR;
+}
+
+/* Whether the union holds all fields that this kind has, or had on its kernel. */
+static bool has_fields(const struct procconn_kind *kind, size_t size)
+{
+    size_t own = kind->words * (size_t)WORD_SIZE + (kind->has_name ? COMM_NAME_SIZE : 0);
+
+    return size >= own || (kind->older_size != 0 && size == kind->older_size);
+}
+
+/* Sets the event's kind from `what`, which has one bit for each kind. */
+static void find_kind(struct procconn_event *event)
+{
+    event->kind = NULL;
+    if (event->what == 0 || (event->what & (event->what - 1)) != 0)
+        return;
+    event->bit = (unsigned)__builtin_ctz(event->what);
+    if (procconn_kinds[event->bit].words != 0)
+        event->kind = &procconn_kinds[event->bit];
+}
+
+static enum procconn_status parse_connector(const uint8_t *message, size_t length,
+                                            struct procconn_event *event)
+{
+    size_t size;
+
+    if (length < CN_MSG_AT + CN_MSG_HEADER_SIZE)
+        return PROCCONN_BAD_CONNECTOR;
+    if (procconn_load_u32(message + CN_MSG_IDX_AT) != CN_IDX_PROC ||
+        procconn_load_u32(message + CN_MSG_VAL_AT) != CN_VAL_PROC)
+        return PROCCONN_FOREIGN;
+    size = load_u16(message + CN_MSG_LEN_AT);
+    if (size > length - EVENT_AT)
+        return PROCCONN_BAD_DATA;
+    if (size < EVENT_HEADER_SIZE)
+        return PROCCONN_BAD_EVENT;
+
+    event->what = procconn_load_u32(message + EVENT_WHAT_AT);
+    event->cpu = procconn_load_u32(message + EVENT_CPU_AT);
+    event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
+    event->data = message + EVENT_DATA_AT;
+    event->data_size = size - EVENT_HEADER_SIZE;
+    find_kind(event);
+    if (event->what == PROCCONN_NONE)
+        return event->data_size < WORD_SIZE ? PROCCONN_BAD_FIELDS : PROCCONN_ANSWER;
+    if (event->kind != NULL && !has_fields(event->kind, event->data_size))
+        return PROCCONN_BAD_FIELDS;
+    return PROCCONN_EVENT;
+}
+
+enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event)
+{
+    size_t left = walk->size - walk->offset;
+    enum procconn_status status;
+    const uint8_t *message;
+    size_t length;
+
+    walk->at = walk->offset;
+    if (left == 0)
+        return PROCCONN_END;
+    message = walk->buffer + walk->offset;
+    length = message_length(message, left, &status);
+    if (status != PROCCONN_EVENT)
+        return status;
+    walk->offset += message_span(length, left);
+
+    switch (load_u16(message + NLMSG_TYPE_AT)) {
+    case NLMSG_TYPE_NOOP:
+        return PROCCONN_CONTROL;
+    case NLMSG_TYPE_ERROR:
+        return parse_error(message, length, &walk->error);
+    case NLMSG_TYPE_OVERRUN:
+        return PROCCONN_OVERRUN;
+    case NLMSG_TYPE_DONE:
+        if (length == NLMSG_HEADER_SIZE)
+            return PROCCONN_END;
+        break;
+    default:
+        break;
+    }
+    return parse_connector(message, length, event);
+}
+
+bool procconn_is_framed(const uint8_t *bytes, size_t size)
+{
+    enum procconn_status status;
+    size_t length, span;
+
+    if (size % NLMSG_ALIGNMENT != 0)
+        return false;
+    while (size > 0) {
+        length = message_length(bytes, size, &status);
+        if (status != PROCCONN_EVENT)
+            return false;
+        span = message_span(length, size);
+        bytes += span;
+        size -= span;
+    }
+    return true;
+}
+
+int64_t procconn_find_answer(const uint8_t *buffer, size_t size, uint32_t ack)
+{
+    struct procconn_walk walk = {.buffer = buffer, .size = size};
+    struct procconn_event event;
+    enum procconn_status status;
+
+    do {
+        status = procconn_next(&walk, &event);
+        if (status == PROCCONN_ANSWER &&
+            procconn_load_u32(buffer + walk.at + CN_MSG_ACK_AT) == ack)
+            return procconn_event_word(&event, 0);
+    } while (status != PROCCONN_END && status != PROCCONN_BAD_HEADER &&
+             status != PROCCONN_BAD_LENGTH);
+    return -1;
+}

@@ -1,0 +1,49 @@
+/* The walk over a netlink buffer: pure C, no allocation, no I/O, no state. */
+#ifndef PROCCONN_DECODE_H
+#define PROCCONN_DECODE_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "procconn.h"
+#include "wire.h"
+
+/* An event as views into the buffer; valid as long as the buffer is. */
+struct procconn_event {
+    uint32_t what;
+    uint32_t cpu;
+    uint64_t timestamp_ns;
+    const uint8_t *data; /* the union, as received */
+    size_t data_size;
+    unsigned bit;                      /* of `what`, and the row in procconn_kinds */
+    const struct procconn_kind *kind;  /* NULL for a kind unknown to this library */
+};
+
+/*
+ * Look at the message at walk->offset and step behind it. Returns a
+ * procconn_status; fills *event for PROCCONN_EVENT and walk->error for
+ * PROCCONN_ERROR. Every byte is checked to be there before it is read, and
+ * each length is read once, so a buffer that changes meanwhile does no harm.
+ */
+enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
+
+/* Whether whole netlink messages, and nothing else, fill the bytes. */
+bool procconn_is_framed(const uint8_t *bytes, size_t size);
+
+static inline uint32_t procconn_load_u32(const uint8_t *bytes)
+{
+    uint32_t value;
+
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+/* The u32 field number `index` of the union; 0 where an older kernel had none. */
+static inline uint32_t procconn_event_word(const struct procconn_event *event, size_t index)
+{
+    if ((index + 1) * WORD_SIZE > event->data_size)
+        return 0;
+    return procconn_load_u32(event->data + index * WORD_SIZE);
+}
+
+#endif

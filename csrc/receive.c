@@ -1,0 +1,214 @@
+#define _GNU_SOURCE /* ppoll */
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "decode.h"
+
+enum {
+    /* A datagram that is longer than what is left of the buffer would be cut.
+     * With this much room none is: an event has 76 bytes. */
+    ENOUGH_ROOM = 1024,
+
+    /* One drain ends after so many datagrams, wanted or not, so that a flood of
+     * unwanted ones cannot keep the caller from its deadline. */
+    MAX_DATAGRAMS = 1 << 16,
+
+    /* What one event costs of the socket's receive buffer, and the fastest that
+     * events were seen to come; together: how soon a socket can be full. */
+    EVENT_CHARGE = 832,
+    EVENT_INTERVAL_NS = 500,
+
+    NS_PER_S = 1000000000,
+};
+
+/* linux/sock_diag.h, for SO_MEMINFO */
+enum {
+    MEMINFO_QUEUED = 0,
+    MEMINFO_LIMIT = 1,
+    MEMINFO_DROPS = 8,
+    MEMINFO_COUNT = 9,
+    MEMINFO_OPTION = 55,
+};
+
+enum verdict { TAKEN, REFUSED, NO_ROOM, EMPTY, FAILED };
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    if (a < 0 || b < 0)
+        return a < 0 ? b : a;
+    return a < b ? a : b;
+}
+
+/* Sleeps until the socket (unless fd is -1) or `wake` is readable, or the time
+ * has come. Returns 1, 0 or a negative errno. An error on the socket counts as
+ * readable: the next receive tells what it was. */
+static int sleep_until(int fd, int wake, int64_t until_ns)
+{
+    struct pollfd watched[2] = {{.fd = wake, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct timespec left = {0};
+    int64_t left_ns;
+    int ready;
+
+    if (until_ns >= 0) {
+        left_ns = until_ns - now_ns();
+        if (left_ns > 0) {
+            left.tv_sec = (time_t)(left_ns / NS_PER_S);
+            left.tv_nsec = (long)(left_ns % NS_PER_S);
+        }
+    }
+    ready = ppoll(watched, 2, until_ns >= 0 ? &left : NULL, NULL);
+    if (ready < 0)
+        return -errno;
+    if (watched[0].revents != 0)
+        return -ECANCELED;
+    return ready > 0;
+}
+
+static bool read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
+{
+    socklen_t size = MEMINFO_COUNT * sizeof meminfo[0];
+
+    return getsockopt(fd, SOL_SOCKET, MEMINFO_OPTION, meminfo, &size) == 0 &&
+           size == MEMINFO_COUNT * sizeof meminfo[0];
+}
+
+/*
+ * Lets events gather until the time has come or the socket is half full. It
+ * looks often enough that even at full speed the other half is not used up.
+ */
+static int gather(int fd, int wake, int64_t until_ns)
+{
+    uint32_t meminfo[MEMINFO_COUNT];
+    int64_t look_ns;
+    int status = 0;
+
+    while (status == 0 && now_ns() < until_ns && read_meminfo(fd, meminfo) &&
+           meminfo[MEMINFO_QUEUED] < meminfo[MEMINFO_LIMIT] / 2) {
+        look_ns = meminfo[MEMINFO_LIMIT] / 2 / EVENT_CHARGE * (int64_t)EVENT_INTERVAL_NS;
+        status = sleep_until(-1, wake, earlier(until_ns, now_ns() + look_ns));
+    }
+    return status;
+}
+
+/* Waits for the first datagram and lets others gather behind it. One that is
+ * there at once has come since the last drain emptied the socket. */
+static int wait_for_events(int fd, int wake, int64_t deadline_ns, int64_t gather_ns,
+                           int64_t emptied_ns)
+{
+    int64_t since_ns = emptied_ns;
+    int status;
+
+    if (gather_ns == 0)
+        return sleep_until(fd, wake, deadline_ns);
+    status = sleep_until(fd, wake, 0);
+    if (status == 0) {
+        status = sleep_until(fd, wake, deadline_ns);
+        since_ns = now_ns();
+    }
+    if (status <= 0 || since_ns == 0)
+        return status;
+    return gather(fd, wake, earlier(deadline_ns, since_ns + gather_ns));
+}
+
+/* The size of the datagram that is next, without taking it; negative errno. */
+static ssize_t peek_size(int fd)
+{
+    uint8_t byte;
+    ssize_t size = recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+
+    return size < 0 ? -errno : size;
+}
+
+/* Takes one datagram if it fits into `room` and is the kernel's. */
+static enum verdict take(int fd, uint8_t *place, size_t room, struct procconn_received *received,
+                         int *error)
+{
+    struct netlink_address sender = {0};
+    socklen_t sender_size = sizeof sender;
+    ssize_t size;
+
+    if (room < ENOUGH_ROOM) {
+        size = peek_size(fd);
+        if (size > (ssize_t)room) {
+            received->needed = (size_t)size;
+            return NO_ROOM;
+        }
+    }
+    size = recvfrom(fd, place, room, MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&sender,
+                    &sender_size);
+    if (size < 0) {
+        if (errno == EAGAIN)
+            return EMPTY;
+        if (errno == ENOBUFS) {
+            received->overflowed = 1;
+            return REFUSED;
+        }
+        *error = -errno;
+        return FAILED;
+    }
+    if (sender_size < sizeof sender || sender.port != 0)
+        return REFUSED;
+    if ((size_t)size > room || !procconn_is_framed(place, (size_t)size)) {
+        received->damaged++;
+        return REFUSED;
+    }
+    received->size += (size_t)size;
+    return TAKEN;
+}
+
+/* Takes what is waiting. Fails only if nothing was taken; a failure after that
+ * comes back with the next call. */
+static int drain(int fd, uint8_t *buffer, size_t capacity, struct procconn_received *received)
+{
+    enum verdict verdict = TAKEN;
+    int error = 0;
+
+    received->started_ns = now_ns();
+    for (int i = 0; i < MAX_DATAGRAMS && (verdict == TAKEN || verdict == REFUSED); i++)
+        verdict = take(fd, buffer + received->size, capacity - received->size, received, &error);
+    received->emptied_ns = verdict == EMPTY ? now_ns() : 0;
+    if (received->size > 0)
+        return 0;
+    return verdict == NO_ROOM ? -EMSGSIZE : error;
+}
+
+static int wait_and_drain(int fd, int wake, int64_t deadline_ns, int64_t gather_ns,
+                          uint8_t *buffer, size_t capacity, struct procconn_received *received)
+{
+    int status;
+
+    if (gather_ns == 0) { /* what is there needs no poll */
+        status = drain(fd, buffer, capacity, received);
+        if (status < 0 || received->size > 0)
+            return status;
+    }
+    status = wait_for_events(fd, wake, deadline_ns, gather_ns, received->emptied_ns);
+    return status < 0 ? status : drain(fd, buffer, capacity, received);
+}
+
+int procconn_receive(int fd, int wake, int64_t deadline_ns, int64_t gather_ns, uint8_t *buffer,
+                     size_t capacity, struct procconn_received *received)
+{
+    uint32_t meminfo[MEMINFO_COUNT];
+    int status;
+
+    received->size = 0;
+    received->needed = 0;
+    received->overflowed = 0;
+    received->damaged = 0;
+    status = wait_and_drain(fd, wake, deadline_ns, gather_ns, buffer, capacity, received);
+    received->has_drops = read_meminfo(fd, meminfo);
+    received->drops = received->has_drops ? meminfo[MEMINFO_DROPS] : 0;
+    return status;
+}

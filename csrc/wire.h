@@ -1,0 +1,91 @@
+/*
+ * The layout of a Proc Connector datagram, in native byte order.
+ *
+ *  offset
+ *    0   +-----------------------------------------------+
+ *        | nlmsg_len u32                                 |  nlmsghdr, 16 bytes
+ *    4   | nlmsg_type u16        | nlmsg_flags u16       |
+ *    8   | nlmsg_seq u32                                 |
+ *   12   | nlmsg_pid u32                                 |
+ *   16   +-----------------------------------------------+
+ *        | id.idx u32 = 1                                |  cn_msg, 20 bytes
+ *   20   | id.val u32 = 1                                |
+ *   24   | seq u32, counts per CPU                       |
+ *   28   | ack u32                                       |
+ *   32   | len u16, bytes behind | flags u16             |
+ *   36   +-----------------------------------------------+
+ *        | what u32                                      |  proc_event, 16 bytes
+ *   40   | cpu u32                                       |  and its union
+ *   44   | timestamp_ns u64, not 8-aligned               |
+ *   52   +-----------------------------------------------+
+ *        | event_data, a union of 24 bytes               |
+ *        |   pid and tgid, then what the kind adds       |
+ *   76   +-----------------------------------------------+
+ *
+ * The constants are written out here because distributions' headers differ:
+ * linux/cn_proc.h gained and moved names over the years. The layout itself is
+ * kernel ABI and does not change.
+ */
+#ifndef PROCCONN_WIRE_H
+#define PROCCONN_WIRE_H
+
+#include <stdint.h>
+
+enum {
+    /* struct nlmsghdr */
+    NLMSG_LEN_AT = 0,
+    NLMSG_TYPE_AT = 4,
+    NLMSG_HEADER_SIZE = 16,
+    NLMSG_ALIGNMENT = 4,
+
+    /* nlmsg_type; the kernel sends events as DONE with a payload */
+    NLMSG_TYPE_NOOP = 1,
+    NLMSG_TYPE_ERROR = 2,
+    NLMSG_TYPE_DONE = 3,
+    NLMSG_TYPE_OVERRUN = 4,
+
+    /* struct nlmsgerr, the payload of ERROR: a negative errno, or 0 */
+    NLMSGERR_ERROR_AT = NLMSG_HEADER_SIZE,
+    NLMSGERR_ERROR_SIZE = 4,
+
+    /* struct cn_msg */
+    CN_MSG_AT = NLMSG_HEADER_SIZE,
+    CN_MSG_IDX_AT = CN_MSG_AT,
+    CN_MSG_VAL_AT = CN_MSG_AT + 4,
+    CN_MSG_ACK_AT = CN_MSG_AT + 12,
+    CN_MSG_LEN_AT = CN_MSG_AT + 16,
+    CN_MSG_HEADER_SIZE = 20,
+    CN_IDX_PROC = 1,
+    CN_VAL_PROC = 1,
+
+    /* struct proc_event */
+    EVENT_AT = CN_MSG_AT + CN_MSG_HEADER_SIZE,
+    EVENT_WHAT_AT = EVENT_AT,
+    EVENT_CPU_AT = EVENT_AT + 4,
+    EVENT_TIMESTAMP_AT = EVENT_AT + 8,
+    EVENT_HEADER_SIZE = 16,
+    EVENT_DATA_AT = EVENT_AT + EVENT_HEADER_SIZE,
+
+    /* the union; it had 16 bytes before COMM came */
+    EVENT_DATA_SIZE = 24,
+    MESSAGE_SIZE = EVENT_DATA_AT + EVENT_DATA_SIZE,
+    WORD_SIZE = 4,
+    COMM_NAME_SIZE = 16,
+};
+
+_Static_assert(EVENT_AT == 36, "cn_msg has 20 bytes");
+_Static_assert(EVENT_TIMESTAMP_AT == 44, "the timestamp is not 8-aligned");
+_Static_assert(EVENT_DATA_AT == 52, "proc_event's header has 16 bytes");
+_Static_assert(MESSAGE_SIZE == 76, "a datagram has 76 bytes");
+_Static_assert(2 * WORD_SIZE + COMM_NAME_SIZE == EVENT_DATA_SIZE, "COMM fills the union");
+
+/* struct sockaddr_nl, so that no kernel header is needed to build */
+struct netlink_address {
+    uint16_t family;
+    uint16_t padding;
+    uint32_t port; /* nl_pid: a port number, 0 for the kernel; not a process id */
+    uint32_t groups;
+};
+_Static_assert(sizeof(struct netlink_address) == 12, "sockaddr_nl has 12 bytes");
+
+#endif

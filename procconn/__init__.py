@@ -1,0 +1,1 @@
+from procconn.decoder import *

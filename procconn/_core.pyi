@@ -1,0 +1,106 @@
+"""The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
+
+from typing import Any, Final, Literal, Protocol, TypeAlias, final, overload
+
+from _typeshed import ReadableBuffer, WriteableBuffer
+
+_Buffer: TypeAlias = Any
+_Object: TypeAlias = Any
+
+class _Walk(Protocol):
+    buffer: _Buffer
+    size: int
+    offset: int
+    at: int
+    error: int
+
+class _Received(Protocol):
+    size: int
+    needed: int
+    started_ns: int
+    emptied_ns: int
+    drops: int
+    has_drops: int
+    overflowed: int
+    damaged: int
+
+class _Kind(Protocol):
+    words: int
+    older_size: int
+    has_name: int
+
+@final
+class _Lib:
+    PROCCONN_NONE: Final[int]
+    PROCCONN_FORK: Final[int]
+    PROCCONN_EXEC: Final[int]
+    PROCCONN_UID: Final[int]
+    PROCCONN_GID: Final[int]
+    PROCCONN_SID: Final[int]
+    PROCCONN_PTRACE: Final[int]
+    PROCCONN_COMM: Final[int]
+    PROCCONN_COREDUMP: Final[int]
+    PROCCONN_EXIT: Final[int]
+    PROCCONN_NONZERO_EXIT: Final[int]
+
+    PROCCONN_END: Final[int]
+    PROCCONN_EVENT: Final[int]
+    PROCCONN_CONTROL: Final[int]
+    PROCCONN_ANSWER: Final[int]
+    PROCCONN_FOREIGN: Final[int]
+    PROCCONN_BAD_HEADER: Final[int]
+    PROCCONN_BAD_LENGTH: Final[int]
+    PROCCONN_BAD_ERROR: Final[int]
+    PROCCONN_BAD_CONNECTOR: Final[int]
+    PROCCONN_BAD_DATA: Final[int]
+    PROCCONN_BAD_EVENT: Final[int]
+    PROCCONN_BAD_FIELDS: Final[int]
+    PROCCONN_ERROR: Final[int]
+    PROCCONN_OVERRUN: Final[int]
+    PROCCONN_NO_MEMORY: Final[int]
+
+    procconn_kinds: Final[list[_Kind]]
+
+    def procconn_decode_one(
+        self, walk: _Walk, events: _Object, types: _Object, /
+    ) -> int: ...
+    def procconn_decode_all(
+        self, walk: _Walk, events: _Object, types: _Object, /
+    ) -> int: ...
+    def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
+    def procconn_receive(
+        self,
+        fd: int,
+        wake: int,
+        deadline_ns: int,
+        gather_ns: int,
+        buffer: _Buffer,
+        capacity: int,
+        received: _Received,
+        /,
+    ) -> int: ...
+
+@final
+class _FFI:
+    @overload
+    def new(self, cdecl: Literal["struct procconn_walk *"]) -> _Walk: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_received *"]) -> _Received: ...
+    @overload
+    def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
+    @overload
+    def from_buffer(
+        self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
+    ) -> _Buffer: ...
+    @overload
+    def from_buffer(
+        self,
+        cdecl: Literal["uint8_t[]"],
+        python_buffer: WriteableBuffer,
+        require_writable: Literal[True],
+    ) -> _Buffer: ...
+    def buffer(self, cdata: _Buffer, size: int) -> memoryview: ...
+    def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
+
+lib: Final[_Lib]
+ffi: Final[_FFI]

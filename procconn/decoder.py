@@ -1,0 +1,164 @@
+"""From buffers to events. The C module's codes become exceptions here only."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from procconn._core import ffi, lib
+from procconn.errors import OverrunError, TruncatedError
+from procconn.events import KINDS, Event, Unknown
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+CBuffer: TypeAlias = Any
+"""A cffi array of uint8_t."""
+
+_UNKNOWN_INDEX = 32
+
+_DAMAGE = {
+    lib.PROCCONN_BAD_HEADER: "fewer bytes are left than the 16 of a netlink header",
+    lib.PROCCONN_BAD_LENGTH: "nlmsg_len is below 16 or passes the end of the buffer",
+    lib.PROCCONN_BAD_ERROR: "the NLMSG_ERROR has no room for an errno",
+    lib.PROCCONN_BAD_CONNECTOR: "the message has no room for a cn_msg",
+    lib.PROCCONN_BAD_DATA: "cn_msg.len passes the end of the message",
+    lib.PROCCONN_BAD_EVENT: "the message has no room for a proc_event",
+    lib.PROCCONN_BAD_FIELDS: "the fields of this kind of event are incomplete",
+    lib.PROCCONN_FOREIGN: "cn_msg.id is not the Proc Connector's",
+}
+_BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
+
+
+def _classes() -> tuple[type[Event], ...]:
+    """Put the classes where the C module looks: by bit number, then `Unknown`."""
+    classes: list[type[Event]] = [Unknown] * (_UNKNOWN_INDEX + 1)
+    for kind in KINDS:
+        classes[kind.what.bit_length() - 1] = kind
+    return tuple(classes)
+
+
+_CLASSES = _classes()
+_CLASSES_POINTER = ffi.cast("void *", id(_CLASSES))
+
+
+class Walk:
+    """A walk over a buffer of netlink messages.
+
+    Keeps the buffer alive and exported, so that it cannot shrink meanwhile.
+    """
+
+    def __init__(self, buffer: CBuffer, size: int) -> None:
+        self._buffer = buffer
+        self._walk = ffi.new("struct procconn_walk *")
+        self._walk.buffer = buffer
+        self._walk.size = size
+
+    @classmethod
+    def over(cls, buffer: "ReadableBuffer") -> "Walk":
+        """Begin at the start of any object with the buffer protocol."""
+        view = memoryview(buffer)
+        view = view if view.c_contiguous else memoryview(bytes(view))
+        return cls(ffi.from_buffer("uint8_t[]", view), view.nbytes)
+
+    @property
+    def left(self) -> int:
+        """Bytes not walked over yet."""
+        return self._walk.size - self._walk.offset
+
+    def all(self, events: list[Event]) -> Exception | None:
+        """Append the events up to the end, a bare NLMSG_DONE, or a failure: return it."""
+        status = lib.procconn_decode_all(
+            self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
+        )
+        return self._failure(status, events) if status < 0 else None
+
+    def one(self) -> tuple[int, Event | None, Exception | None]:
+        """Take one step: return its status, and the event or the failure."""
+        events: list[Event] = []
+        status = lib.procconn_decode_one(
+            self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
+        )
+        if status < 0 or status == lib.PROCCONN_FOREIGN:
+            return status, None, self._failure(status, events)
+        return status, events[0] if events else None, None
+
+    def _failure(self, status: int, events: list[Event]) -> Exception:
+        at = self._walk.at
+        if status == lib.PROCCONN_NO_MEMORY:
+            return MemoryError()
+        if status == lib.PROCCONN_ERROR:
+            return OSError(self._walk.error, os.strerror(self._walk.error))
+        if status == lib.PROCCONN_OVERRUN:
+            return OverrunError(at, events)
+        error = TruncatedError(at, events)
+        error.add_note(f"At byte {at}: {_DAMAGE[status]}.")
+        return error
+
+
+def decode(buffer: "ReadableBuffer") -> list[Event]:
+    """Decode a buffer of netlink messages in one pass.
+
+    Skips NOOP, acknowledgements, answers to requests, and messages of other
+    connectors; stops at an NLMSG_DONE without payload.
+
+    Args:
+        buffer: any object with the buffer protocol, in native byte order.
+
+    Returns:
+        The events, in the buffer's order.
+
+    Raises:
+        TruncatedError: a message is damaged; `events` holds those before it.
+        OverrunError: NLMSG_OVERRUN; `events` likewise.
+        OSError: NLMSG_ERROR, with its errno.
+    """
+    events: list[Event] = []
+    failure = Walk.over(buffer).all(events)
+    if failure is not None:
+        raise failure
+    return events
+
+
+def parse_netlink_message(buffer: "ReadableBuffer") -> Event | None:
+    """Decode the one netlink message at the start of a buffer.
+
+    Returns:
+        The event; None for NOOP, an NLMSG_DONE without payload, an acknowledgement
+        and the answer to a request.
+
+    Raises:
+        TruncatedError: the message is damaged, or another connector's.
+        OverrunError: NLMSG_OVERRUN.
+        OSError: NLMSG_ERROR, with its errno.
+    """
+    walk = Walk.over(buffer)
+    if walk.left == 0:
+        raise TruncatedError
+    _, event, failure = walk.one()
+    if failure is not None:
+        raise failure
+    return event
+
+
+class NetlinkMessageIter(Iterator[Event | None]):
+    """Iterate over the messages of a buffer.
+
+    Yields what `parse_netlink_message` returns for each, and raises what it raises.
+    Behind a message that is damaged inside or reports a failure, the next call goes
+    on; damaged framing ends the iteration, as an NLMSG_DONE without payload does.
+    """
+
+    def __init__(self, buffer: "ReadableBuffer") -> None:
+        self._walk: Walk | None = Walk.over(buffer)
+
+    def __next__(self) -> Event | None:
+        if self._walk is None:
+            raise StopIteration
+        status, event, failure = self._walk.one()
+        if status == lib.PROCCONN_END or status in _BAD_FRAMING:
+            self._walk = None
+        if failure is not None:
+            raise failure
+        if status == lib.PROCCONN_END:
+            raise StopIteration
+        return event
