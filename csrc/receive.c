@@ -2,14 +2,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "decode.h"
 
 enum {
-    /* A datagram that is longer than what is left of the buffer would be cut.
-     * With this much room none is: an event has 76 bytes. */
+    /* What is left of the buffer must hold any datagram whole: an event has 76
+     * bytes. */
     ENOUGH_ROOM = 1024,
 
     /* One drain ends after so many datagrams, wanted or not, so that a flood of
@@ -121,16 +122,7 @@ static int wait_for_events(int fd, int wake, int64_t deadline_ns, int64_t gather
     return gather(fd, wake, earlier(deadline_ns, since_ns + gather_ns));
 }
 
-/* The size of the datagram that is next, without taking it; negative errno. */
-static ssize_t peek_size(int fd)
-{
-    uint8_t byte;
-    ssize_t size = recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-
-    return size < 0 ? -errno : size;
-}
-
-/* Takes one datagram if it fits into `room` and is the kernel's. */
+/* Takes one datagram if there is room for it and it is the kernel's. */
 static enum verdict take(int fd, uint8_t *place, size_t room, struct procconn_received *received,
                          int *error)
 {
@@ -138,13 +130,8 @@ static enum verdict take(int fd, uint8_t *place, size_t room, struct procconn_re
     socklen_t sender_size = sizeof sender;
     ssize_t size;
 
-    if (room < ENOUGH_ROOM) {
-        size = peek_size(fd);
-        if (size > (ssize_t)room) {
-            received->needed = (size_t)size;
-            return NO_ROOM;
-        }
-    }
+    if (room < ENOUGH_ROOM)
+        return NO_ROOM;
     size = recvfrom(fd, place, room, MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&sender,
                     &sender_size);
     if (size < 0) {
@@ -178,9 +165,7 @@ static int drain(int fd, uint8_t *buffer, size_t capacity, struct procconn_recei
     for (int i = 0; i < MAX_DATAGRAMS && (verdict == TAKEN || verdict == REFUSED); i++)
         verdict = take(fd, buffer + received->size, capacity - received->size, received, &error);
     received->emptied_ns = verdict == EMPTY ? now_ns() : 0;
-    if (received->size > 0)
-        return 0;
-    return verdict == NO_ROOM ? -EMSGSIZE : error;
+    return received->size > 0 ? 0 : error;
 }
 
 static int wait_and_drain(int fd, int wake, int64_t deadline_ns, int64_t gather_ns,
@@ -204,11 +189,19 @@ int procconn_receive(int fd, int wake, int64_t deadline_ns, int64_t gather_ns, u
     int status;
 
     received->size = 0;
-    received->needed = 0;
     received->overflowed = 0;
     received->damaged = 0;
     status = wait_and_drain(fd, wake, deadline_ns, gather_ns, buffer, capacity, received);
     received->has_drops = read_meminfo(fd, meminfo);
     received->drops = received->has_drops ? meminfo[MEMINFO_DROPS] : 0;
     return status;
+}
+
+int procconn_rename_thread(void)
+{
+    char name[COMM_NAME_SIZE];
+
+    if (prctl(PR_GET_NAME, name) != 0 || prctl(PR_SET_NAME, name) != 0)
+        return -errno;
+    return 0;
 }

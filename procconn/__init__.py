@@ -1,1 +1,60 @@
-from procconn.decoder import *
+"""Process events from the Linux kernel's Proc Connector.
+
+`ProcConnector` receives them live; `decode` makes them of recorded bytes.
+"""
+
+from procconn.clock import event_time
+from procconn.connector import ProcConnector
+from procconn.decoder import NetlinkMessageIter, decode, parse_netlink_message
+from procconn.errors import (
+    BufferTooSmallError,
+    ConnectionClosedError,
+    OverrunError,
+    ProcConnError,
+    TruncatedError,
+    UnsupportedError,
+)
+from procconn.events import (
+    Comm,
+    Coredump,
+    Event,
+    EventMask,
+    EventType,
+    Exec,
+    Exit,
+    Fork,
+    Gid,
+    Lost,
+    Ptrace,
+    Sid,
+    Uid,
+    Unknown,
+)
+
+__all__ = [
+    "BufferTooSmallError",
+    "Comm",
+    "ConnectionClosedError",
+    "Coredump",
+    "Event",
+    "EventMask",
+    "EventType",
+    "Exec",
+    "Exit",
+    "Fork",
+    "Gid",
+    "Lost",
+    "NetlinkMessageIter",
+    "OverrunError",
+    "ProcConnError",
+    "ProcConnector",
+    "Ptrace",
+    "Sid",
+    "TruncatedError",
+    "Uid",
+    "Unknown",
+    "UnsupportedError",
+    "decode",
+    "event_time",
+    "parse_netlink_message",
+]

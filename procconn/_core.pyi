@@ -1,8 +1,9 @@
 """The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
 
+from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeAlias, final, overload
 
-from _typeshed import ReadableBuffer, WriteableBuffer
+from _typeshed import ReadableBuffer
 
 _Buffer: TypeAlias = Any
 _Object: TypeAlias = Any
@@ -14,9 +15,8 @@ class _Walk(Protocol):
     at: int
     error: int
 
-class _Received(Protocol):
+class Received(Protocol):
     size: int
-    needed: int
     started_ns: int
     emptied_ns: int
     drops: int
@@ -68,6 +68,7 @@ class _Lib:
         self, walk: _Walk, events: _Object, types: _Object, /
     ) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
+    def procconn_rename_thread(self) -> int: ...
     def procconn_receive(
         self,
         fd: int,
@@ -76,7 +77,7 @@ class _Lib:
         gather_ns: int,
         buffer: _Buffer,
         capacity: int,
-        received: _Received,
+        received: Received,
         /,
     ) -> int: ...
 
@@ -85,22 +86,21 @@ class _FFI:
     @overload
     def new(self, cdecl: Literal["struct procconn_walk *"]) -> _Walk: ...
     @overload
-    def new(self, cdecl: Literal["struct procconn_received *"]) -> _Received: ...
+    def new(self, cdecl: Literal["struct procconn_received *"]) -> Received: ...
     @overload
     def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
-    @overload
     def from_buffer(
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
     ) -> _Buffer: ...
-    @overload
-    def from_buffer(
-        self,
-        cdecl: Literal["uint8_t[]"],
-        python_buffer: WriteableBuffer,
-        require_writable: Literal[True],
-    ) -> _Buffer: ...
+    def new_allocator(
+        self, *, should_clear_after_alloc: bool
+    ) -> Callable[[Literal["uint8_t[]"], int], _Buffer]: ...
+    def memmove(self, dest: _Buffer, src: bytes, n: int) -> None: ...
     def buffer(self, cdata: _Buffer, size: int) -> memoryview: ...
+    @overload
     def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
+    @overload
+    def cast(self, cdecl: Literal["uintptr_t"], value: _Buffer) -> int: ...
 
 lib: Final[_Lib]
 ffi: Final[_FFI]

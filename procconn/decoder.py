@@ -1,6 +1,7 @@
 """From buffers to events. The C module's codes become exceptions here only."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -61,12 +62,17 @@ class Walk:
         return cls(ffi.from_buffer("uint8_t[]", view), view.nbytes)
 
     @property
+    def offset(self) -> int:
+        """Where the next message begins, in bytes."""
+        return self._walk.offset
+
+    @property
     def left(self) -> int:
         """Bytes not walked over yet."""
         return self._walk.size - self._walk.offset
 
     def all(self, events: list[Event]) -> Exception | None:
-        """Append the events up to the end, a bare NLMSG_DONE, or a failure: return it."""
+        """Append events up to the end, a bare NLMSG_DONE, or a failure: return it."""
         status = lib.procconn_decode_all(
             self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
         )
@@ -93,6 +99,22 @@ class Walk:
         error = TruncatedError(at, events)
         error.add_note(f"At byte {at}: {_DAMAGE[status]}.")
         return error
+
+
+def whole_messages(raw: memoryview, room: int) -> tuple[int, int]:
+    """Tell how much of a well-framed buffer fits into `room` bytes.
+
+    Returns:
+        The size of the messages that fit, and of the one behind them; 0 if none.
+    """
+    at = 0
+    while at < len(raw):
+        length = int.from_bytes(raw[at : at + 4], sys.byteorder)
+        span = min((length + 3) & ~3, len(raw) - at)
+        if at + span > room:
+            return at, span
+        at += span
+    return at, 0
 
 
 def decode(buffer: "ReadableBuffer") -> list[Event]:

@@ -1,9 +1,10 @@
 """The exceptions. Failed system calls that need no explaining stay plain OSError."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from procconn.events import Event
 
 

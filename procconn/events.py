@@ -319,7 +319,7 @@ class Comm(
 
     @property
     def name(self) -> str:
-        """`comm` as text, decoded by `os.fsdecode`; bytes that fail become surrogates."""
+        """`comm` as text by `os.fsdecode`: bytes that fail become surrogates."""
         return os.fsdecode(self.comm)
 
     def __str__(self) -> str:
@@ -388,17 +388,7 @@ class Lost(NamedTuple("Lost", [("count", int), ("timestamp_ns", int)])):
 
 
 Event: TypeAlias = (
-    Exec
-    | Fork
-    | Exit
-    | Uid
-    | Gid
-    | Sid
-    | Ptrace
-    | Comm
-    | Coredump
-    | Unknown
-    | Lost
+    Exec | Fork | Exit | Uid | Gid | Sid | Ptrace | Comm | Coredump | Unknown | Lost
 )
 
 KINDS = (Fork, Exec, Uid, Gid, Sid, Ptrace, Comm, Coredump, Exit)

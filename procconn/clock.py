@@ -1,0 +1,28 @@
+"""From the kernel's timestamps to dates."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from procconn.events import Event
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The two clocks cannot be read at the same instant, and the wall clock is slewed all
+# the time; only what is more than this counts as a step. Nanoseconds.
+_STEP = 1_000_000
+
+_offset = 0
+
+
+def event_time(event: Event) -> datetime:
+    """Tell when an event happened, as an aware datetime in UTC.
+
+    `timestamp_ns` is CLOCK_MONOTONIC. The distance to the wall clock is measured
+    again when the wall clock has stepped, so the date of an event from before a step
+    or a suspend is off by as much.
+    """
+    global _offset  # noqa: PLW0603 - one wall clock, one offset
+    offset = time.time_ns() - time.monotonic_ns()
+    if abs(offset - _offset) > _STEP:
+        _offset = offset
+    return _EPOCH + timedelta(microseconds=(event.timestamp_ns + _offset) // 1000)

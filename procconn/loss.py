@@ -1,0 +1,135 @@
+"""What the kernel dropped: how many events, and where in the stream."""
+
+import contextlib
+import socket
+import struct
+from bisect import bisect_right
+from collections import deque
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from procconn._core import ffi
+from procconn.events import Event, Lost
+
+if TYPE_CHECKING:
+    from procconn._core import Received
+    from procconn.decoder import CBuffer
+
+# asm-generic/socket.h, linux/sock_diag.h: nine u32, the last counts drops
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=9I")
+
+_SOL_NETLINK = 270
+_NO_ENOBUFS = 5  # NETLINK_NO_ENOBUFS (linux/netlink.h)
+
+_U32 = 0xFFFFFFFF
+_NLMSG_LEN_AT = 0
+_SEQUENCE_AT = 24
+_CPU_AT = 40
+
+_timestamp = attrgetter("timestamp_ns")
+
+
+class LossCounter:
+    """Counts the messages dropped for a socket and places `Lost` in the stream.
+
+    The kernel's own count (Linux 4.12) is exact. It leaves the socket free to set
+    NETLINK_NO_ENOBUFS, without which the kernel drops all events from the first that
+    finds no room until the queue is empty.
+
+    On older kernels the count is a lower bound. Messages carry a sequence number per
+    CPU; what is missing of it was dropped, as long as there is no filter. With a
+    filter only the occasions are counted.
+
+    Attributes:
+        exact: whether the kernel counts.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._counted = 0
+        self._drops = 0
+        self._gaps: deque[Lost] = deque()
+        self._next_sequence: dict[int, int] = {}
+        self.exact = True
+        try:
+            self._read_drops()
+        except OSError:
+            self.exact = False
+        else:
+            sock.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether there is a gap that the stream does not show yet."""
+        return bool(self._gaps)
+
+    def total(self) -> int:
+        """Return the number of events lost so far, in the stream or not yet."""
+        with contextlib.suppress(OSError):  # closed, or an older kernel
+            return self._counted + ((self._read_drops() - self._drops) & _U32)
+        return self._counted
+
+    def note(self, received: "Received", buffer: "CBuffer", *, filtered: bool) -> None:
+        """Take in what a drain tells; doing so twice changes nothing.
+
+        The gap opened before the drain did, as far as can be known.
+        """
+        if received.has_drops:
+            count = (received.drops - self._drops) & _U32
+            self._drops = received.drops
+        elif filtered:
+            count = received.overflowed
+            received.overflowed = 0
+            self._next_sequence.clear()
+        else:
+            count = self._missing(ffi.buffer(buffer, received.size))
+        count += received.damaged
+        received.damaged = 0
+        if count:
+            self._counted += count
+            self._gaps.append(Lost(count, received.started_ns))
+
+    def note_unknown(self, timestamp_ns: int) -> None:
+        """Tell the stream that an unknown number was lost."""
+        self._gaps.append(Lost(0, timestamp_ns))
+
+    def forget_gaps(self) -> None:
+        """Drop the gaps that the stream does not show yet; the total stays."""
+        self._gaps.clear()
+
+    def put_back(self, gaps: list[Lost]) -> None:
+        """Take back gaps that were placed but not delivered."""
+        self._gaps.extendleft(reversed(gaps))
+
+    def place(self, events: list[Event], *, emptied: bool) -> None:
+        """Insert the gaps into a batch of events.
+
+        A full queue only shrinks by reading, so all events queued when the drain began
+        come before the gap: those with older timestamps. If the batch does not reach
+        that far, and the socket was not `emptied`, the gap waits for the next one.
+        """
+        while self._gaps:
+            index = bisect_right(events, self._gaps[0].timestamp_ns, key=_timestamp)
+            if index == len(events) and not emptied:
+                break
+            events.insert(index, self._gaps.popleft())
+
+    def _read_drops(self) -> int:
+        option = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        drops: int = _MEMINFO.unpack(option)[-1]
+        return drops
+
+    def _missing(self, raw: memoryview) -> int:
+        """Count the gaps in the per-CPU sequence numbers."""
+        missing = at = 0
+        while at < len(raw):
+            (length,) = struct.unpack_from("=I", raw, at + _NLMSG_LEN_AT)
+            (sequence,) = struct.unpack_from("=I", raw, at + _SEQUENCE_AT)
+            (cpu,) = struct.unpack_from("=I", raw, at + _CPU_AT)
+            ahead = (sequence - self._next_sequence.get(cpu, sequence)) & _U32
+            if ahead <= _U32 // 2:  # else it was seen before
+                missing += ahead
+                self._next_sequence[cpu] = (sequence + 1) & _U32
+            at += length
+        return missing

@@ -1,0 +1,309 @@
+"""Where events come from: a socket, the subscription behind it, and their end."""
+
+import errno
+import os
+import socket
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from procconn import socketfilter
+from procconn._core import ffi, lib
+from procconn.decoder import Walk
+from procconn.errors import ConnectionClosedError
+from procconn.events import EventMask
+from procconn.loss import LossCounter
+from procconn.socketfilter import NOTHING, Wanted
+from procconn.subscription import Subscription, join_group, open_socket
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
+
+# A drain can bring all that the receive buffer holds. An event takes 832 bytes there,
+# in an account that is twice as large as what was asked for, and 76 on the wire.
+_DRAIN_SHARE = 2 * 76 / 832
+_SMALLEST_DRAIN = 262_144
+
+_allocate = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+class EventSource:
+    """A bound, filtered and subscribed socket, and the buffer it is drained into.
+
+    One thread at a time reads: whoever `acquire`d it. Descriptors are closed by the
+    last who uses them: `close` wakes the reader and leaves that to it, if there is
+    one. None of this waits for a lock, so a signal handler may close at any moment.
+
+    Free-threaded builds need nothing more. The C module keeps no state, and what it
+    writes to (`buffer`, `received`) belongs to this object and is touched by the
+    reader alone; what other threads change is replaced whole, by one assignment.
+
+    Attributes:
+        buffer: raw messages; the first `received.size` bytes wait to be taken.
+        capacity: its size; memory is only used by what a drain brings.
+        received: what the last drain brought.
+        loss: what the kernel dropped.
+        receive_buffer: what the kernel granted, in bytes.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        *,
+        receive_buffer: int,
+        gather_ns: int,
+        timeout: float,
+        heartbeat_ns: int | None,
+    ) -> None:
+        self.received = ffi.new("struct procconn_received *")
+        self._wanted = wanted
+        self._gather_ns = gather_ns
+        self._timeout = timeout
+        self._heartbeat_ns = heartbeat_ns
+        self._screen_until_ns = 0
+        self._reading = threading.Lock()
+        self._closing = threading.Lock()  # taken once, by the first close()
+        self._closed = False
+        self._owner = os.getpid()
+
+        self._wake = -1
+        self._subscription: Subscription | None = None
+        self._socket = open_socket()
+        try:
+            self.receive_buffer = self._enlarge(receive_buffer)
+            self.capacity = max(
+                int(self.receive_buffer * _DRAIN_SHARE), _SMALLEST_DRAIN
+            )
+            self.buffer = _allocate("uint8_t[]", self.capacity)
+            self.loss = LossCounter(self._socket)
+            socketfilter.attach(self._socket, wanted)
+            join_group(self._socket)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._subscription = Subscription(timeout)
+        except BaseException:
+            self._release_descriptors()
+            raise
+        self._heard_ns = time.monotonic_ns()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def emptied(self) -> bool:
+        """Whether the last drain left nothing in the socket."""
+        return self.received.emptied_ns != 0
+
+    @property
+    def owned_and_open(self) -> bool:
+        """Whether `close` was not called in the process that opened it."""
+        return not self._closed and os.getpid() == self._owner
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 after the end."""
+        return self._socket.fileno()
+
+    async def readable(self, timeout_ns: int | None, gather_ns: int) -> None:
+        """Wait, on asyncio, until there are messages, or `close` is called."""
+        import asyncio  # noqa: PLC0415 - who awaits has it already
+
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._socket.fileno(), ready.set)
+        loop.add_reader(self._wake, ready.set)
+        try:
+            async with asyncio.timeout(timeout_ns and timeout_ns / 1e9):
+                await ready.wait()
+            await asyncio.sleep(gather_ns / 1e9)
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(self._socket.fileno())
+            loop.remove_reader(self._wake)
+
+    def __enter__(self) -> None:
+        """Become the reader.
+
+        Raises:
+            ValueError: it is closed.
+            RuntimeError: somebody else is reading.
+        """
+        self.check_open()
+        if not self.try_acquire():
+            raise RuntimeError(
+                "this connector is being read already, by another thread or further up"
+                " in this one; give each reader a ProcConnector of its own"
+            )
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def try_acquire(self) -> bool:
+        """Become the reader if nobody is."""
+        return self._reading.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Stop being the reader."""
+        self._reading.release()
+        if self._closed:
+            self._release_if_unused()
+
+    def check_open(self) -> None:
+        """Raise ValueError if it is closed."""
+        if self._closed:
+            raise ValueError("I/O operation on a closed ProcConnector")
+
+    def close(self) -> None:
+        """End the subscription and wake the reader; once is enough."""
+        if not self._closing.acquire(blocking=False):
+            return
+        if os.getpid() == self._owner:  # a forked child shares the wake-up
+            os.eventfd_write(self._wake, 1)
+        self._closed = True  # from here on the descriptors may be gone
+        self._release_if_unused()
+
+    def subscribe(self, mask: EventMask | None) -> None:
+        """Change what is wanted, unless None; subscribe if that has ended."""
+        if mask is not None:
+            self._wanted = self._wanted._replace(mask=mask)
+        self._filter()
+        if self._subscription is None:
+            self._subscription = Subscription(self._timeout)
+
+    def unsubscribe(self) -> None:
+        """End the subscription; what is queued can still be read."""
+        socketfilter.attach(self._socket, NOTHING)
+        if self._subscription is not None:
+            self._subscription.end()
+            self._subscription = None
+
+    def screen(self, raw: "ReadableBuffer") -> bytes:
+        """Keep the messages of a raw buffer that are wanted, or damaged."""
+        kept = []
+        walk = Walk.over(raw)
+        with memoryview(raw) as view:
+            while walk.left:
+                at = walk.offset
+                _, event, failure = walk.one()
+                if failure or (event is not None and self._wanted.admits(event)):
+                    kept.append(bytes(view[at : walk.offset]))
+        return b"".join(kept)
+
+    def drain(self, deadline_ns: int, capacity: int) -> None:
+        """Wait for messages, then take all there are, up to the capacity.
+
+        Comes back with none when the deadline has passed, and when it has something
+        to tell about loss. What an exception in a signal handler kept from being
+        taken is still there.
+
+        Args:
+            deadline_ns: on CLOCK_MONOTONIC, in nanoseconds; -1 waits for ever.
+            capacity: how much to bring at most, in bytes.
+
+        Raises:
+            ConnectionClosedError: it was closed meanwhile.
+            OSError: the socket failed.
+        """
+        if self.received.size == 0:
+            self._wait(deadline_ns, capacity)
+        self._note_loss()
+        if self._screen_until_ns and self.received.size:
+            kept = self.screen(ffi.buffer(self.buffer, self.received.size))
+            ffi.memmove(self.buffer, kept, len(kept))
+            self.received.size = len(kept)
+            if self.received.emptied_ns > self._screen_until_ns:
+                self._screen_until_ns = 0
+
+    def _wait(self, deadline_ns: int, capacity: int) -> None:
+        while True:
+            until_ns = self._next_heartbeat(deadline_ns)
+            self._receive(until_ns, capacity)
+            now_ns = time.monotonic_ns()
+            if self.received.size:
+                self._heard_ns = now_ns
+                return
+            self._note_loss()
+            if self.loss.undelivered or 0 <= deadline_ns <= now_ns:
+                return
+            if 0 <= until_ns <= now_ns:
+                self._check_subscription()
+
+    def _receive(self, deadline_ns: int, capacity: int) -> None:
+        status = lib.procconn_receive(
+            self._socket.fileno(),
+            self._wake,
+            deadline_ns,
+            self._gather_ns,
+            self.buffer,
+            capacity,
+            self.received,
+        )
+        if status == -errno.ECANCELED or self._closed:
+            raise ConnectionClosedError
+        if status < 0 and status != -errno.EINTR:
+            raise OSError(-status, os.strerror(-status))
+
+    def _note_loss(self) -> None:
+        filtered = not self._wanted.everything
+        self.loss.note(self.received, self.buffer, filtered=filtered)
+
+    def _filter(self) -> None:
+        """Put the filter in force, also for what the last one let into the queue."""
+        socketfilter.attach(self._socket, self._wanted)
+        self._screen_until_ns = time.monotonic_ns()
+
+    def _next_heartbeat(self, deadline_ns: int) -> int:
+        if self._heartbeat_ns is None:
+            return deadline_ns
+        due_ns = self._heard_ns + self._heartbeat_ns
+        return due_ns if deadline_ns < 0 else min(due_ns, deadline_ns)
+
+    def _check_subscription(self) -> None:
+        """Cause an event; if it does not come back, subscribe anew."""
+        self._heard_ns = time.monotonic_ns()
+        if self._subscription is None:
+            return
+        socketfilter.attach(self._socket, self._wanted, probe=threading.get_native_id())
+        lib.procconn_rename_thread()  # its event is queued when this returns
+        self._filter()
+        self._receive(0, self.capacity)
+        self._note_loss()
+        if self.received.size or self.loss.undelivered:
+            return
+        self._subscription.forget()
+        self._subscription = None
+        self._subscription = Subscription(self._timeout)
+        self.loss.note_unknown(time.monotonic_ns())
+        warnings.warn(
+            "the subscription to process events had been ended by another program and"
+            " was renewed; an unknown number of events is missing",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+
+    def _enlarge(self, size: int) -> int:
+        """Ask for a receive buffer, by privilege if possible; return what was got."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        # The kernel keeps, and tells, twice what was asked for (socket(7)).
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+    def _release_if_unused(self) -> None:
+        if self._reading.acquire(blocking=False):
+            self._release_descriptors()
+            self._reading.release()
+
+    def _release_descriptors(self) -> None:
+        if self._subscription is not None:
+            self._subscription.end()
+            self._subscription = None
+        self._socket.close()
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1

@@ -1,0 +1,195 @@
+"""Asking the kernel to report events, and finding out why it does not.
+
+The requests go over a socket of their own. It belongs to the multicast group only
+while it waits for an answer, so that no event has to pass through it, and the
+kernel's bookkeeping (per socket from Linux 6.6 on) is that of this socket alone.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+from procconn import socketfilter
+from procconn._core import ffi, lib
+from procconn.errors import UnsupportedError
+
+NETLINK_CONNECTOR = 11  # linux/netlink.h
+GROUP = 1  # CN_IDX_PROC (linux/connector.h), as a bit of sockaddr_nl.nl_groups
+
+_NLMSG_DONE = 3
+_LISTEN = 1
+_IGNORE = 2
+
+# linux/netlink.h: options at level SOL_NETLINK
+SOL_NETLINK = 270
+_DROP_MEMBERSHIP = 2
+
+# The inode numbers of the initial namespaces (linux/proc_ns.h)
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+
+_LARGEST_ANSWER = 4096
+
+
+def open_socket() -> socket.socket:
+    """Make a connector socket, not bound yet.
+
+    Raises:
+        UnsupportedError: the kernel has no connector.
+    """
+    try:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
+    except OSError as error:
+        if error.errno not in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+            raise
+        raise UnsupportedError(
+            error.errno,
+            "this kernel has no connector; it takes one built with CONFIG_CONNECTOR=y"
+            " and CONFIG_PROC_EVENTS=y",
+        ) from error
+
+
+def join_group(sock: socket.socket) -> None:
+    """Bind the socket to the Proc Connector's group, with a port the kernel picks.
+
+    Raises:
+        PermissionError: before Linux 6.6 this takes a capability.
+    """
+    try:
+        sock.bind((0, GROUP))
+    except PermissionError as error:
+        raise _missing_capability() from error
+
+
+class Subscription:
+    """One LISTEN, and the one IGNORE that takes it back.
+
+    The kernel counts listeners and does not notice when one goes away without an
+    IGNORE; before Linux 6.6 an IGNORE too many takes away another program's
+    subscription. So only the process that sent the LISTEN sends the IGNORE.
+
+    Args:
+        timeout: how long to wait for the kernel's answer, in seconds.
+
+    Raises:
+        UnsupportedError: no answer came; says why.
+        PermissionError: the kernel wants a capability.
+        OSError: it refuses for another reason.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._listener: int | None = None  # the process that sent the LISTEN
+        self._socket = open_socket()
+        try:
+            self._listen(timeout)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Send the IGNORE, if this process sent the LISTEN."""
+        if self._listener == os.getpid():
+            with contextlib.suppress(OSError):
+                self._request(_IGNORE, 0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close without an IGNORE: the kernel has forgotten the LISTEN already."""
+        self._listener = None
+        self._socket.close()
+
+    def _listen(self, timeout: float) -> None:
+        socketfilter.attach(self._socket, socketfilter.NOTHING)
+        join_group(self._socket)
+        nonce = int.from_bytes(os.urandom(4))
+        self._listener = os.getpid()
+        try:
+            self._request(_LISTEN, nonce)
+        except ConnectionRefusedError as error:
+            raise UnsupportedError(error.errno, _why_silent()) from error
+        answer = self._wait_for_answer((nonce + 1) & 0xFFFFFFFF, timeout)
+        if answer is None:
+            raise UnsupportedError(errno.ENOTSUP, _why_silent())
+        if answer in (errno.EPERM, errno.EACCES):
+            raise _missing_capability()
+        if answer != 0:
+            raise OSError(answer, os.strerror(answer))
+        self._socket.setsockopt(SOL_NETLINK, _DROP_MEMBERSHIP, GROUP)
+
+    def _request(self, operation: int, ack: int) -> None:
+        body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
+        header = struct.pack("=IHHII", 16 + len(body), _NLMSG_DONE, 0, 0, 0)
+        self._socket.sendto(header + body, (0, 0))
+
+    def _wait_for_answer(self, ack: int, timeout: float) -> int | None:
+        """Receive answers, of which others may be other programs', until ours."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                datagram, (sender, _) = self._socket.recvfrom(_LARGEST_ANSWER)
+            except TimeoutError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # of the answers; ours may be next
+                    raise
+                continue
+            if sender == 0:
+                buffer = ffi.from_buffer("uint8_t[]", datagram)
+                answer = lib.procconn_find_answer(buffer, len(datagram), ack)
+                if answer >= 0:
+                    return answer
+        return None
+
+
+def _missing_capability() -> PermissionError:
+    return PermissionError(
+        errno.EPERM,
+        "before Linux 6.6 process events take the capability CAP_NET_ADMIN: run as"
+        " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"
+        " unit or --cap-add=NET_ADMIN for a container",
+    )
+
+
+def _why_silent() -> str:
+    """Say why the kernel does not answer, and what to do."""
+    reasons = []
+    try:
+        connectors = Path("/proc/net/connector").read_text()
+    except OSError:
+        reasons.append(
+            "this process is in a network namespace of its own, where the kernel has no"
+            " Proc Connector; run it in the host's (--net=host for containers)"
+        )
+    else:
+        if "cn_proc" not in connectors:
+            reasons.append(
+                "this kernel was built without CONFIG_PROC_EVENTS; it takes one that"
+                " has CONFIG_PROC_EVENTS=y"
+            )
+    if _in_other_namespace("pid", _INITIAL_PID_NAMESPACE):
+        reasons.append(
+            "this process is in a pid namespace of its own, and the kernel serves the"
+            " initial one only; run it there (--pid=host for containers)"
+        )
+    if _in_other_namespace("user", _INITIAL_USER_NAMESPACE):
+        reasons.append(
+            "this process is in a user namespace of its own, and the kernel serves the"
+            " initial one only; run it there (--userns=host for containers, and not"
+            " rootless)"
+        )
+    return "; ".join(reasons) or (
+        "the kernel did not answer the request for process events, for no reason that"
+        " shows; a longer timeout may help on a very busy machine"
+    )
+
+
+def _in_other_namespace(kind: str, initial: int) -> bool:
+    try:
+        return Path(f"/proc/self/ns/{kind}").stat().st_ino != initial
+    except OSError:  # /proc is not mounted: nothing to tell from
+        return False
