@@ -31,6 +31,8 @@ from procconn.events import (
     Unknown,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BufferTooSmallError",
     "Comm",

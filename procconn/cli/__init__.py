@@ -1,0 +1,138 @@
+"""The `procconn` command."""
+
+import argparse
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+
+from procconn import EventMask, ProcConnError, __version__
+from procconn.cli import watch
+
+_FAILED = 2  # also what argparse exits with
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    Args:
+        arguments: those behind the program's name; None takes the process's own.
+    """
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_, **__: _tell(str(message))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _watch(options)
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        _tell(error.strerror or str(error))
+    except (ProcConnError, ValueError) as error:
+        _tell(str(error))
+    else:
+        return 0
+    return _FAILED
+
+
+def _tell(message: str) -> None:
+    print(f"procconn: {message}", file=sys.stderr)
+
+
+def _watch(options: argparse.Namespace) -> None:
+    lost = watch.run(
+        mask=options.events,
+        threads=options.threads,
+        count=options.count,
+        duration=options.duration,
+        latency=options.latency,
+        json=options.json,
+    )
+    if lost:
+        _tell(
+            f"{lost} events were lost: the kernel's buffer was full. What helps: fewer"
+            " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
+            " reader of the output"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="procconn",
+        description="Process events from the Linux kernel's Proc Connector.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "watch",
+        help="print one line for each event as it happens",
+        description="Print one line for each event as it happens, until Ctrl-C.",
+        epilog="A command is shown as /proc has it when the line is printed. While the"
+        " output is blocked, up to 500,000 events wait in memory and the kernel's"
+        " buffer takes the next; what is lost after that is counted and told.",
+    )
+    command.add_argument(
+        "--events",
+        type=_mask,
+        default=EventMask.ALL,
+        metavar="LIST",
+        help=f"only these, separated by commas: {', '.join(_NAMES)}",
+    )
+    command.add_argument(
+        "--threads",
+        action="store_true",
+        help="also events of threads other than a process's first",
+    )
+    command.add_argument(
+        "--count", type=_count, metavar="N", help="stop after N events"
+    )
+    command.add_argument(
+        "--duration", type=_seconds, metavar="SECONDS", help="stop after that long"
+    )
+    command.add_argument(
+        "--latency",
+        type=_seconds,
+        default=0.01,
+        metavar="SECONDS",
+        help="how long events may gather before they are printed together"
+        " (default: %(default)s)",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print one JSON object for each event"
+    )
+    return parser
+
+
+_NAMES = {
+    str(member.name).lower().replace("_", "-"): member
+    for member in EventMask  # its members of one bit
+}
+
+
+def _mask(text: str) -> EventMask:
+    mask = EventMask.NONE
+    for name in text.split(","):
+        if name.strip().lower() not in _NAMES:
+            raise argparse.ArgumentTypeError(
+                f"unknown event {name.strip()!r}; choose from {', '.join(_NAMES)}"
+            )
+        mask |= _NAMES[name.strip().lower()]
+    return mask
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds

@@ -1,0 +1,142 @@
+"""`procconn watch`: print events as they happen.
+
+A thread of its own reads them, so that a slow terminal or pipe does not keep anyone
+from emptying the kernel's buffer.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from procconn.cli.lines import json_lines, text_lines
+from procconn.connector import ProcConnector
+from procconn.errors import ConnectionClosedError
+from procconn.events import Event, EventMask, Lost
+
+_MOST_QUEUED = 500_000  # events; about 250 bytes each
+_HEARTBEAT = 10.0  # seconds
+_STDOUT = 1
+
+
+class _Queue:
+    """Batches of events between the reader and the printer, bounded."""
+
+    def __init__(self) -> None:
+        self._batches: deque[list[Event]] = deque()
+        self._count = 0
+        self._finished = False
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def put(self, batch: list[Event]) -> None:
+        """Add a batch; wait while the queue is full. The kernel counts what follows."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count < _MOST_QUEUED or self._finished)
+            self._batches.append(batch)
+            self._count += len(batch)
+            self._changed.notify_all()
+
+    def finish(self, failure: BaseException | None = None) -> None:
+        """End the queue: `get` returns what is in it, then raises the failure."""
+        with self._changed:
+            self._finished = True
+            self._failure = self._failure or failure
+            self._changed.notify_all()
+
+    def get(self, deadline: float | None) -> list[Event] | None:
+        """Return the next batch; `[]` at the deadline, None at the end.
+
+        The deadline is on time.monotonic(), in seconds.
+        """
+        with self._changed:
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._batches or self._finished, left)
+            if self._batches:
+                batch = self._batches.popleft()
+                self._count -= len(batch)
+                self._changed.notify_all()
+                return batch
+            if self._failure is not None:
+                raise self._failure
+            return None if self._finished else []
+
+
+def run(
+    *,
+    mask: EventMask,
+    threads: bool,
+    count: int | None,
+    duration: float | None,
+    latency: float,
+    json: bool,
+) -> int:
+    """Print events until there were `count`, `duration` seconds passed, or Ctrl-C.
+
+    Returns:
+        How many events were lost.
+    """
+    queue = _Queue()
+    connector = ProcConnector(
+        mask, threads=threads, max_latency=latency, heartbeat=_HEARTBEAT
+    )
+    reader = threading.Thread(target=_read, args=(connector, queue), daemon=True)
+    reader.start()
+    batches = _batches(connector, queue, duration)
+    try:
+        for batch in batches if count is None else _first(count, batches):
+            _write("".join(json_lines(batch) if json else text_lines(batch)))
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass  # whoever read has seen enough
+    finally:
+        lost = connector.lost
+        connector.close()
+        queue.finish()
+        reader.join()
+    return lost
+
+
+def _read(connector: ProcConnector, queue: _Queue) -> None:
+    """Bring events from the connector to the queue, until one of them ends."""
+    try:
+        while not connector.closed:
+            queue.put(connector.recv_many())
+    except ConnectionClosedError:
+        queue.finish()
+    except BaseException as failure:  # the printer raises it
+        queue.finish(None if connector.closed else failure)
+    else:
+        queue.finish()
+
+
+def _batches(
+    connector: ProcConnector, queue: _Queue, duration: float | None
+) -> Iterator[list[Event]]:
+    """Yield what the queue brings; stop the reading when the duration is over."""
+    deadline = None if duration is None else time.monotonic() + duration
+    while (batch := queue.get(deadline)) is not None:
+        if deadline is not None and time.monotonic() >= deadline:
+            connector.close()
+            deadline = None
+        yield batch
+
+
+def _first(count: int, batches: Iterable[list[Event]]) -> Iterator[list[Event]]:
+    """Cut the batches off after so many events; losses do not count as such."""
+    for batch in batches:
+        kept = []
+        for event in batch:
+            kept.append(event)
+            count -= not isinstance(event, Lost)
+            if count == 0:
+                yield kept
+                return
+        yield kept
+
+
+def _write(text: str) -> None:
+    """Write to standard output, unbuffered: nothing is left for the exit to flush."""
+    left = memoryview(text.encode(errors="backslashreplace"))
+    while left:
+        left = left[os.write(_STDOUT, left) :]

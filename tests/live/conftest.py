@@ -1,0 +1,27 @@
+"""Live tests run on the kernel of this machine, or skip and say why."""
+
+import pytest
+
+from procconn import ProcConnector
+
+
+def _obstacle() -> str | None:
+    try:
+        ProcConnector().close()
+    except OSError as error:
+        return f"no process events here: {error}"
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def live_kernel(pytestconfig: pytest.Config) -> None:
+    if obstacle := _obstacle():
+        if pytestconfig.getoption("require_live"):
+            pytest.fail(obstacle)
+        pytest.skip(obstacle)
+
+
+@pytest.fixture
+def connector():
+    with ProcConnector() as connector:
+        yield connector
