@@ -94,10 +94,8 @@ def _change(event: Event) -> str:
             text += "dumps core"
         case Unknown():
             text += f"kind 0x{event.what:08x} with {len(event.raw_data)} bytes"
-        case Lost(count=0):
-            text += "an unknown number of events"
         case Lost():
-            text += f"{event.count} events"
+            text += f"{event.count or 'an unknown number of'} events"
     return text
 
 
