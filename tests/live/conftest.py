@@ -1,5 +1,7 @@
 """Live tests run on the kernel of this machine, or skip and say why."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from procconn import ProcConnector
@@ -22,6 +24,6 @@ def live_kernel(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture
-def connector():
+def connector() -> Iterator[ProcConnector]:
     with ProcConnector() as connector:
         yield connector
