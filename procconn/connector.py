@@ -20,6 +20,8 @@ from procconn.source import EventSource
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from procconn._core import RawView
+
 _NS_PER_S = 1_000_000_000
 _FOR_EVER = -1
 _AT_ONCE = 0
@@ -34,8 +36,8 @@ class ProcConnector:
 
     Opening one subscribes and waits for the kernel's answer. Iterate over it, call one
     of the `recv` methods, or use `async for`; the ways can be mixed, and each event is
-    delivered once. One thread may read at a time. `close`, `subscribe` and
-    `unsubscribe` may be called from any thread, and `close` from a signal handler.
+    delivered once. One thread at a time may read, subscribe or unsubscribe; `close`
+    may be called from any other, and from a signal handler.
 
     After a fork, the process that opened it goes on as before; what the child does
     with its copy, closing it above all, does not touch the subscription.
@@ -76,11 +78,6 @@ class ProcConnector:
             )
         if timeout == 0 or heartbeat == 0:
             raise ValueError("timeout and heartbeat must be more than 0 seconds")
-        self._max_latency_ns = _nanoseconds("max_latency", max_latency)
-        self._heartbeat_ns = (
-            None if heartbeat is None else _nanoseconds("heartbeat", heartbeat)
-        )
-
         # Raw messages become events in batches. `_delivery` hands out the events of
         # the last one, `_pending`, whoever asks for them; `_failure` follows. Raw
         # messages that were put back, `_backlog`, come before those of the source.
@@ -93,9 +90,11 @@ class ProcConnector:
         self._source = EventSource(
             Wanted(_known_mask(mask), threads),
             receive_buffer=receive_buffer,
-            gather_ns=self._max_latency_ns,
+            gather_ns=_nanoseconds("max_latency", max_latency),
             timeout=_nanoseconds("timeout", timeout) / _NS_PER_S,
-            heartbeat_ns=self._heartbeat_ns,
+            heartbeat_ns=(
+                None if heartbeat is None else _nanoseconds("heartbeat", heartbeat)
+            ),
         )
         # Also when the interpreter exits; the kernel would not notice otherwise.
         self._finalizer = weakref.finalize(self, self._source.close)
@@ -170,7 +169,7 @@ class ProcConnector:
         deadline_ns = _deadline(timeout)
         with self._source:
             self._unread()
-            raw = bytes(self._raw_only(deadline_ns, self._source.capacity))
+            raw = self._raw_only(deadline_ns, self._source.capacity)[:]
             self._keep(b"")
             return raw
 
@@ -198,7 +197,7 @@ class ProcConnector:
             if following and not fitting:
                 raise BufferTooSmallError(following)
             place[:fitting] = raw[:fitting]
-            self._keep(bytes(raw[fitting:]))
+            self._keep(raw[fitting:])
             return fitting
 
     def subscribe(self, mask: EventMask | None = None) -> None:
@@ -209,19 +208,18 @@ class ProcConnector:
                 None leaves it as it is.
 
         Raises:
+            RuntimeError: another thread is reading.
             UnsupportedError, PermissionError: as when opening.
         """
-        self._source.check_open()
-        self._source.subscribe(None if mask is None else _known_mask(mask))
-        if self._source.try_acquire():  # else the reader has nothing pending
+        with self._source:
             self._unread()
+            self._source.subscribe(None if mask is None else _known_mask(mask))
             self._backlog = self._source.screen(self._backlog)
-            self._source.release()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
-        self._source.check_open()
-        self._source.unsubscribe()
+        with self._source:
+            self._source.unsubscribe()
 
     @property
     def lost(self) -> int:
@@ -318,7 +316,8 @@ class ProcConnector:
             if self._source.closed:
                 return None
             with self._source:
-                await self._source.readable(self._heartbeat_ns, self._max_latency_ns)
+                if not self._backlog:
+                    await self._source.readable()
                 try:
                     self._fill(_AT_ONCE, _BATCH_BYTES)
                 except ConnectionClosedError:
@@ -339,7 +338,7 @@ class ProcConnector:
             walk = Walk(buffer, size)
             while walk.left and failure is None:
                 failure = walk.all(events)
-            rest = bytes(ffi.buffer(buffer, size)[walk.offset :])
+            rest = ffi.buffer(buffer, size)[walk.offset :]
             self._source.loss.place(events, emptied=self._source.emptied)
             delivery = iter(events)
             # Signal handlers run after calls only, so none comes between these.
@@ -358,12 +357,12 @@ class ProcConnector:
         self._source.drain(_AT_ONCE if self._backlog else deadline_ns, capacity)
         if not self._backlog:
             return self._source.buffer, received.size
-        joined = self._backlog + bytes(ffi.buffer(self._source.buffer, received.size))
+        joined = self._backlog + ffi.buffer(self._source.buffer, received.size)[:]
         self._backlog = joined
         received.size = 0
         return ffi.from_buffer("uint8_t[]", joined), len(joined)
 
-    def _raw_only(self, deadline_ns: int, capacity: int) -> memoryview:
+    def _raw_only(self, deadline_ns: int, capacity: int) -> "RawView":
         """Return raw messages for one who does not want to know where loss was."""
         while True:
             raw = ffi.buffer(*self._raw(deadline_ns, capacity))
@@ -390,8 +389,7 @@ class ProcConnector:
             at = walk.offset
             if walk.one()[1] is not None:
                 offsets.append(at)
-        raw = bytes(ffi.buffer(*self._decoded))
-        self._backlog = raw[offsets[-count] :]
+        self._backlog = ffi.buffer(*self._decoded)[offsets[-count] :]
         self._failure = None  # it is in there
 
 

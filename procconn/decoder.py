@@ -12,6 +12,8 @@ from procconn.events import KINDS, Event, Unknown
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from procconn._core import RawView
+
 CBuffer: TypeAlias = Any
 """A cffi array of uint8_t."""
 
@@ -101,7 +103,7 @@ class Walk:
         return error
 
 
-def whole_messages(raw: memoryview, room: int) -> tuple[int, int]:
+def whole_messages(raw: "RawView", room: int) -> tuple[int, int]:
     """Tell how much of a well-framed buffer fits into `room` bytes.
 
     Returns:

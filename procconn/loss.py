@@ -12,7 +12,7 @@ from procconn._core import ffi
 from procconn.events import Event, Lost
 
 if TYPE_CHECKING:
-    from procconn._core import Received
+    from procconn._core import RawView, Received
     from procconn.decoder import CBuffer
 
 # asm-generic/socket.h, linux/sock_diag.h: nine u32, the last counts drops
@@ -120,7 +120,7 @@ class LossCounter:
         drops: int = _MEMINFO.unpack(option)[-1]
         return drops
 
-    def _missing(self, raw: memoryview) -> int:
+    def _missing(self, raw: "RawView") -> int:
         """Count the gaps in the per-CPU sequence numbers."""
         missing = at = 0
         while at < len(raw):

@@ -20,6 +20,7 @@ from procconn.subscription import Subscription, join_group, open_socket
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_NS_PER_S = 1_000_000_000
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 
 # A drain can bring all that the receive buffer holds. An event takes 832 bytes there,
@@ -33,13 +34,14 @@ _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 class EventSource:
     """A bound, filtered and subscribed socket, and the buffer it is drained into.
 
-    One thread at a time reads: whoever `acquire`d it. Descriptors are closed by the
-    last who uses them: `close` wakes the reader and leaves that to it, if there is
-    one. None of this waits for a lock, so a signal handler may close at any moment.
+    One thread at a time uses it, the reader: within `with source:`. Anyone may close
+    it. Descriptors are closed by the last who uses them: `close` wakes the reader, if
+    there is one, and leaves it to that. None of this waits for a lock, so a signal
+    handler may close at any moment.
 
     Free-threaded builds need nothing more. The C module keeps no state, and what it
-    writes to (`buffer`, `received`) belongs to this object and is touched by the
-    reader alone; what other threads change is replaced whole, by one assignment.
+    writes to, `buffer` and `received`, belongs to this object and its reader; another
+    thread changes nothing here but `_closed`, which goes from False to True once.
 
     Attributes:
         buffer: raw messages; the first `received.size` bytes wait to be taken.
@@ -107,8 +109,8 @@ class EventSource:
         """Return the socket's descriptor, -1 after the end."""
         return self._socket.fileno()
 
-    async def readable(self, timeout_ns: int | None, gather_ns: int) -> None:
-        """Wait, on asyncio, until there are messages, or `close` is called."""
+    async def readable(self) -> None:
+        """Wait, on asyncio, until it is time for a `drain` that does not wait."""
         import asyncio  # noqa: PLC0415 - who awaits has it already
 
         loop = asyncio.get_running_loop()
@@ -116,11 +118,13 @@ class EventSource:
         loop.add_reader(self._socket.fileno(), ready.set)
         loop.add_reader(self._wake, ready.set)
         try:
-            async with asyncio.timeout(timeout_ns and timeout_ns / 1e9):
+            async with asyncio.timeout(
+                None if self._heartbeat_ns is None else self._heartbeat_ns / _NS_PER_S
+            ):
                 await ready.wait()
-            await asyncio.sleep(gather_ns / 1e9)
+            await asyncio.sleep(self._gather_ns / _NS_PER_S)
         except TimeoutError:
-            pass
+            pass  # for the heartbeat
         finally:
             loop.remove_reader(self._socket.fileno())
             loop.remove_reader(self._wake)
@@ -133,20 +137,13 @@ class EventSource:
             RuntimeError: somebody else is reading.
         """
         self.check_open()
-        if not self.try_acquire():
+        if not self._reading.acquire(blocking=False):
             raise RuntimeError(
                 "this connector is being read already, by another thread or further up"
                 " in this one; give each reader a ProcConnector of its own"
             )
 
     def __exit__(self, *exc_info: object) -> None:
-        self.release()
-
-    def try_acquire(self) -> bool:
-        """Become the reader if nobody is."""
-        return self._reading.acquire(blocking=False)
-
-    def release(self) -> None:
         """Stop being the reader."""
         self._reading.release()
         if self._closed:
