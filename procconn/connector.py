@@ -26,6 +26,7 @@ _NS_PER_S = 1_000_000_000
 _FOR_EVER = -1
 _AT_ONCE = 0
 
+USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
 _BATCH_BYTES = 262_144  # enough to make a call cheap, little enough for the caches
 _SMALLEST_DRAIN = 4096
@@ -66,7 +67,7 @@ class ProcConnector:
         mask: EventMask = EventMask.ALL,
         *,
         threads: bool = True,
-        receive_buffer: int = 33_554_432,
+        receive_buffer: int = USUAL_RECEIVE_BUFFER,
         max_latency: float = 0.0,
         timeout: float = 1.0,
         heartbeat: float | None = None,

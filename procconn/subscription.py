@@ -1,4 +1,4 @@
-"""Asking the kernel to report events, and finding out why it does not.
+"""Asking the kernel to report events.
 
 The requests go over a socket of their own. It belongs to the multicast group only
 while it waits for an answer, so that no event has to pass through it, and the
@@ -11,10 +11,10 @@ import os
 import socket
 import struct
 import time
-from pathlib import Path
 
 from procconn import socketfilter
 from procconn._core import ffi, lib
+from procconn.environment import why_silent
 from procconn.errors import UnsupportedError
 
 NETLINK_CONNECTOR = 11  # linux/netlink.h
@@ -27,10 +27,6 @@ _IGNORE = 2
 # linux/netlink.h: options at level SOL_NETLINK
 SOL_NETLINK = 270
 _DROP_MEMBERSHIP = 2
-
-# The inode numbers of the initial namespaces (linux/proc_ns.h)
-_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 _LARGEST_ANSWER = 4096
 
@@ -110,10 +106,10 @@ class Subscription:
         try:
             self._request(_LISTEN, nonce)
         except ConnectionRefusedError as error:
-            raise UnsupportedError(error.errno, _why_silent()) from error
+            raise UnsupportedError(error.errno, why_silent()) from error
         answer = self._wait_for_answer((nonce + 1) & 0xFFFFFFFF, timeout)
         if answer is None:
-            raise UnsupportedError(errno.ENOTSUP, _why_silent())
+            raise UnsupportedError(errno.ENOTSUP, why_silent())
         if answer in (errno.EPERM, errno.EACCES):
             raise _missing_capability()
         if answer != 0:
@@ -153,43 +149,3 @@ def _missing_capability() -> PermissionError:
         " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"
         " unit or --cap-add=NET_ADMIN for a container",
     )
-
-
-def _why_silent() -> str:
-    """Say why the kernel does not answer, and what to do."""
-    reasons = []
-    try:
-        connectors = Path("/proc/net/connector").read_text()
-    except OSError:
-        reasons.append(
-            "this process is in a network namespace of its own, where the kernel has no"
-            " Proc Connector; run it in the host's (--net=host for containers)"
-        )
-    else:
-        if "cn_proc" not in connectors:
-            reasons.append(
-                "this kernel was built without CONFIG_PROC_EVENTS; it takes one that"
-                " has CONFIG_PROC_EVENTS=y"
-            )
-    if _in_other_namespace("pid", _INITIAL_PID_NAMESPACE):
-        reasons.append(
-            "this process is in a pid namespace of its own, and the kernel serves the"
-            " initial one only; run it there (--pid=host for containers)"
-        )
-    if _in_other_namespace("user", _INITIAL_USER_NAMESPACE):
-        reasons.append(
-            "this process is in a user namespace of its own, and the kernel serves the"
-            " initial one only; run it there (--userns=host for containers, and not"
-            " rootless)"
-        )
-    return "; ".join(reasons) or (
-        "the kernel did not answer the request for process events, for no reason that"
-        " shows; a longer timeout may help on a very busy machine"
-    )
-
-
-def _in_other_namespace(kind: str, initial: int) -> bool:
-    try:
-        return Path(f"/proc/self/ns/{kind}").stat().st_ino != initial
-    except OSError:  # /proc is not mounted: nothing to tell from
-        return False

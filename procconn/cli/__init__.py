@@ -1,13 +1,14 @@
 """The `procconn` command."""
 
 import argparse
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 
 from procconn import EventMask, ProcConnError, __version__
-from procconn.cli import watch
+from procconn.cli import doctor, watch
 
 _FAILED = 2  # also what argparse exits with
 
@@ -22,23 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _watch(options)
+        status: int = options.run(options)
     except KeyboardInterrupt:
-        return 0
+        status = 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the exit
+        status = 0
     except OSError as error:
         _tell(error.strerror or str(error))
+        status = _FAILED
     except (ProcConnError, ValueError) as error:
         _tell(str(error))
-    else:
-        return 0
-    return _FAILED
+        status = _FAILED
+    return status
 
 
 def _tell(message: str) -> None:
     print(f"procconn: {message}", file=sys.stderr)
 
 
-def _watch(options: argparse.Namespace) -> None:
+def _watch(options: argparse.Namespace) -> int:
     lost = watch.run(
         mask=options.events,
         threads=options.threads,
@@ -53,6 +57,11 @@ def _watch(options: argparse.Namespace) -> None:
             " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
             " reader of the output"
         )
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return 0 if doctor.run(as_json=options.json) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         " output is blocked, up to 500,000 events wait in memory and the kernel's"
         " buffer takes the next; what is lost after that is counted and told.",
     )
+    command.set_defaults(run=_watch)
     command.add_argument(
         "--events",
         type=_mask,
@@ -102,6 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--json", action="store_true", help="print one JSON object for each event"
     )
+
+    command = commands.add_parser(
+        "doctor",
+        help="check whether process events can be had here",
+        description="Check everything that process events depend on. The exit status"
+        " is 1 if there is a problem.",
+    )
+    command.set_defaults(run=_doctor)
+    command.add_argument("--json", action="store_true", help="print a JSON object")
     return parser
 
 

@@ -1,0 +1,191 @@
+"""`procconn doctor`: can process events be had here, and if not, why not?"""
+
+import json
+import platform
+import re
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from procconn._core import lib
+from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
+from procconn.environment import conditions
+from procconn.events import Comm, EventMask, Exit
+from procconn.loss import LossCounter
+from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription, open_socket
+
+_CAP_NET_ADMIN = 12  # linux/capability.h
+_PATIENCE = 2.0  # seconds for what should come at once
+
+
+class Finding(NamedTuple):
+    """One line of the report; what has a remedy is a problem."""
+
+    subject: str
+    text: str
+    remedy: str | None = None
+
+
+def run(*, as_json: bool) -> bool:
+    """Print the report; return whether all is well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each has its line in the report
+        findings = list(examine())
+    well = all(finding.remedy is None for finding in findings)
+    if as_json:
+        report = {
+            "ok": well,
+            "findings": [
+                {"ok": finding.remedy is None, **finding._asdict()}
+                for finding in findings
+            ],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        sys.stdout.writelines(map(_line, findings))
+    return well
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that process events depend on."""
+    yield Finding("kernel", f"{platform.system()} {platform.release()}")
+    answerable = True
+    for it in conditions():
+        answerable = answerable and it.holds
+        if it.holds:
+            yield Finding(it.subject, "as needed")
+        else:
+            yield Finding(it.subject, it.cause, it.remedy)
+    yield _privilege()
+    try:
+        yield from _trial()
+    except OSError as error:
+        text = str(error.strerror or error) if answerable else "the kernel is silent"
+        yield Finding("subscription", text, "solve the problems above")
+    yield _other_listeners()
+
+
+def _privilege() -> Finding:
+    if _has_net_admin():
+        return Finding("privilege", "CAP_NET_ADMIN")
+    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    if version and tuple(map(int, version.groups())) >= (6, 6):
+        return Finding("privilege", "none, and none is needed from Linux 6.6 on")
+    return Finding(
+        "privilege",
+        "none, and before Linux 6.6 CAP_NET_ADMIN is needed",
+        "run as root, or grant the capability",
+    )
+
+
+def _trial() -> Iterator[Finding]:
+    """Subscribe, cause events, and see what comes."""
+    began = time.perf_counter()
+    subscription = Subscription(_PATIENCE)
+    took = time.perf_counter() - began
+    subscription.end()
+    yield Finding("subscription", f"the kernel answered within {took * 1e3:.2f} ms")
+
+    with ProcConnector() as connector:
+        yield _receive_buffer(connector)
+        lib.procconn_rename_thread()
+        came = _await(connector, Comm)
+    if came:
+        yield Finding("events", "one that was caused here came")
+    else:
+        yield Finding(
+            "events",
+            "one that was caused here did not come",
+            "another program may have ended the subscription: use a heartbeat",
+        )
+    yield _filter()
+    yield _drop_count()
+
+
+def _receive_buffer(connector: ProcConnector) -> Finding:
+    limit = _read("/proc/sys/net/core/rmem_max").strip() or "unknown"
+    got = connector.receive_buffer
+    text = f"{got} bytes, for about {got // 416} events; net.core.rmem_max is {limit}"
+    if got >= USUAL_RECEIVE_BUFFER:
+        return Finding("receive buffer", text)
+    return Finding(
+        "receive buffer",
+        f"{text}; bursts may overflow it",
+        f"sysctl net.core.rmem_max={USUAL_RECEIVE_BUFFER}, or grant CAP_NET_ADMIN",
+    )
+
+
+def _filter() -> Finding:
+    """Let an event happen that is masked out, then one that is not."""
+    with ProcConnector(EventMask.EXIT) as connector:
+        lib.procconn_rename_thread()
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        unwanted = False
+        deadline = time.monotonic() + _PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            for event in connector.recv_many(left):
+                unwanted = unwanted or not isinstance(event, Exit)
+                if isinstance(event, Exit) and event.pid == thread.native_id:
+                    if not unwanted:
+                        return Finding("filters", "the kernel applies them")
+                    break
+    return Finding(
+        "filters",
+        "the kernel does not apply them" if unwanted else "nothing came through one",
+        "report this kernel to the project",
+    )
+
+
+def _drop_count() -> Finding:
+    with open_socket() as sock:
+        if LossCounter(sock).exact:
+            return Finding("drop count", "exact")
+    return Finding(
+        "drop count",
+        "a lower bound, as this kernel does not count",
+        "Linux 4.12 or newer",
+    )
+
+
+def _other_listeners() -> Finding:
+    """Count the sockets in the group; this process has none open by now."""
+    count = 0
+    for row in _read("/proc/net/netlink").splitlines()[1:]:
+        _, protocol, _, groups, *_ = row.split()
+        count += int(protocol) == NETLINK_CONNECTOR and bool(int(groups, 16) & GROUP)
+    return Finding("other listeners", str(count) if count else "none")
+
+
+def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
+    """Wait for an event about this thread."""
+    deadline = time.monotonic() + _PATIENCE
+    while (left := deadline - time.monotonic()) > 0:
+        event = connector.recv(left)
+        if isinstance(event, kind) and event.pid == threading.get_native_id():
+            return True
+    return False
+
+
+def _has_net_admin() -> bool:
+    """Tell from the set of effective capabilities."""
+    match = re.search(r"^CapEff:\s*(\w+)", _read("/proc/self/status"), re.MULTILINE)
+    return bool(match and int(match[1], 16) & 1 << _CAP_NET_ADMIN)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _line(finding: Finding) -> str:
+    state = "ok" if finding.remedy is None else "problem"
+    line = f"{finding.subject:<21} {state:<8} {finding.text}"
+    return line + ("\n" if finding.remedy is None else f": {finding.remedy}\n")

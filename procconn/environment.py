@@ -1,0 +1,74 @@
+"""What keeps process events away from this process, and what to do about it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# The inode numbers of the initial namespaces (linux/proc_ns.h)
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+
+
+class Condition(NamedTuple):
+    """Something that has to hold, and what shows if it does not."""
+
+    subject: str
+    holds: bool
+    cause: str
+    remedy: str
+
+
+def conditions() -> Iterator[Condition]:
+    """Look at each thing without which the kernel does not answer."""
+    connectors = _connectors()
+    yield Condition(
+        "network namespace",
+        connectors is not None,
+        "this process is in a network namespace of its own, where the kernel has no"
+        " Proc Connector",
+        "run it in the host's (--net=host for containers)",
+    )
+    yield Condition(
+        "kernel configuration",
+        connectors is None or "cn_proc" in connectors,
+        "this kernel was built without CONFIG_PROC_EVENTS",
+        "use one that has CONFIG_PROC_EVENTS=y",
+    )
+    yield Condition(
+        "pid namespace",
+        _in_namespace("pid", _INITIAL_PID_NAMESPACE),
+        "this process is in a pid namespace of its own, and the kernel answers only"
+        " those in the initial one",
+        "run it there (--pid=host for containers)",
+    )
+    yield Condition(
+        "user namespace",
+        _in_namespace("user", _INITIAL_USER_NAMESPACE),
+        "this process is in a user namespace of its own, and the kernel answers only"
+        " those in the initial one",
+        "run it there (--userns=host for containers, and not rootless)",
+    )
+
+
+def why_silent() -> str:
+    """Say why the kernel does not answer, and what to do."""
+    broken = [condition for condition in conditions() if not condition.holds]
+    return "; ".join(f"{it.cause}; {it.remedy}" for it in broken) or (
+        "the kernel did not answer the request for process events, for no reason that"
+        " shows; on a very busy machine a longer timeout may help"
+    )
+
+
+def _connectors() -> str | None:
+    """Read the list of connectors, which a network namespace of one's own lacks."""
+    try:
+        return Path("/proc/net/connector").read_text()
+    except OSError:
+        return None
+
+
+def _in_namespace(kind: str, inode: int) -> bool:
+    try:
+        return Path(f"/proc/self/ns/{kind}").stat().st_ino == inode
+    except OSError:  # /proc is not mounted: nothing to tell from
+        return True
