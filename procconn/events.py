@@ -156,7 +156,8 @@ class Exit(
     `dumped_core` decode it. `exit_signal` is the signal sent to the parent, usually
     SIGCHLD; 0xFFFFFFFF for a thread. It does not say what ended the task.
 
-    The parent is 0, 0 for a thread, when the parent is gone, and before Linux 4.18.
+    The parent is 0, 0 when the task was reaped before the kernel reported its end, as
+    threads always are, and before Linux 4.18.
 
     An exit with pid equal to tgid ends the process's first thread; the process goes
     on if other threads do.
@@ -348,7 +349,7 @@ class Coredump(
 ):
     """A task is about to dump core; its `Exit` follows.
 
-    The parent is 0, 0 when it is gone, and before Linux 4.18.
+    The parent is 0, 0 before Linux 4.18.
     """
 
     __slots__ = ()

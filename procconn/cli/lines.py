@@ -21,6 +21,8 @@ from procconn.events import (
     Unknown,
 )
 
+_COMMAND_BYTES = 200  # of a command line, before it is cut
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -121,10 +123,12 @@ def _signal_name(event: Exit) -> str:
 def _command(pid: int) -> str:
     """Read a process's command line; empty if the process is gone."""
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        with Path(f"/proc/{pid}/cmdline").open("rb") as file:
+            line = file.read(_COMMAND_BYTES + 1)
     except OSError:
         return ""
-    return _visible(line.rstrip(b"\0").replace(b"\0", b" "))
+    text = _visible(line[:_COMMAND_BYTES].rstrip(b"\0").replace(b"\0", b" "))
+    return text if len(line) <= _COMMAND_BYTES else text + "…"
 
 
 def _visible(name: bytes) -> str:

@@ -1,0 +1,261 @@
+"""The command, on the live kernel."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+PATIENCE = 60.0  # seconds
+
+# Makes one fork, exec and exit, and as many COMM events as it is told.
+RENAME = """
+import ctypes, sys
+prctl = ctypes.CDLL(None).prctl
+for _ in range(int(sys.argv[1])):
+    prctl(15, b"storm")
+"""
+
+WATCH = [sys.executable, "-m", "procconn", "watch"]
+
+
+@contextmanager
+def watching(
+    *options: str, command: list[str] = WATCH, **settings: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command until the block ends, or patience does."""
+    process = subprocess.Popen(
+        [*command, *options],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+    )
+    patience = threading.Timer(PATIENCE, process.kill)
+    patience.start()
+    with process:
+        try:
+            yield process
+        finally:
+            patience.cancel()
+            process.kill()
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Return the rest of both outputs, and wait for the end."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    rest, errors = process.stdout.read(), process.stderr.read()
+    process.wait()
+    return rest, errors
+
+
+def started(process: subprocess.Popen[bytes]) -> bytes:
+    """Wait until the command prints something caused here; return that line."""
+    assert process.stdout is not None
+    while not select.select([process.stdout], [], [], 0.05)[0]:
+        subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
+    return process.stdout.readline()
+
+
+def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:
+    """Read JSON lines up to the one about the pid."""
+    assert process.stdout is not None
+    records = []
+    for line in process.stdout:
+        records.append(json.loads(line))
+        if (records[-1]["event"], records[-1].get("pid")) == (event, pid):
+            return records
+    raise AssertionError("the command ended")
+
+
+def test_prints_a_process_from_fork_to_exit() -> None:
+    with watching("--json") as watch:
+        started(watch)
+        child = subprocess.Popen(["sh", "-c", "exit 3"])
+        child.wait()
+        records = events_until(watch, child.pid, "exit")
+
+    (fork,) = (r for r in records if r.get("child_pid") == child.pid)
+    assert os.getpid() == fork["parent_tgid"]
+    assert "exec" == next(r["event"] for r in records if r.get("pid") == child.pid)
+    assert (3, None) == (records[-1]["returncode"], records[-1]["signal"])
+
+
+def test_prints_text_with_the_exit_decoded() -> None:
+    with watching("--latency", "0") as watch:
+        started(watch)
+        child = subprocess.Popen(["sh", "-c", "kill -KILL $$"])
+        child.wait()
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            fields = line.decode().split()
+            if fields[1:3] == ["exit", str(child.pid)]:
+                break
+
+    assert ["killed", "by", "SIGKILL"] == fields[3:]
+
+
+def test_stops_after_count_events() -> None:
+    with watching("--count", "3") as watch:
+        started(watch)
+        for _ in range(3):
+            subprocess.run(["true"], check=True)
+        rest, errors = finish(watch)
+
+    assert (0, 2, b"") == (watch.returncode, rest.count(b"\n"), errors)
+
+
+def test_stops_after_the_duration() -> None:
+    with watching("--duration", "0.2") as watch:
+        _, errors = finish(watch)
+
+    assert (0, b"") == (watch.returncode, errors)
+
+
+def test_events_limits_what_is_printed() -> None:
+    with watching("--json", "--events", "exec,nonzero-exit") as watch:
+        started(watch)
+        subprocess.run(["true"], check=True)
+        child = subprocess.Popen(["false"])
+        child.wait()
+        records = events_until(watch, child.pid, "exit")
+
+    assert {"exec", "exit"} == {record["event"] for record in records}
+    assert 0 not in {record.get("returncode") for record in records}
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), False), (("--threads",), True)])
+def test_threads_are_hidden_unless_asked_for(
+    options: tuple[str, ...], shown: bool
+) -> None:
+    code = "import threading as t; x = t.Thread(target=int); x.start(); x.join()"
+    with watching("--json", *options) as watch:
+        started(watch)
+        child = subprocess.Popen([sys.executable, "-c", code])
+        child.wait()
+        records = events_until(watch, child.pid, "exit")
+
+    threads = [r for r in records if r.get("child_tgid") == child.pid != r["child_pid"]]
+    assert shown == bool(threads)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
+    with watching() as watch:
+        started(watch)
+        watch.send_signal(number)
+        _, errors = finish(watch)
+
+    assert (0, b"") == (watch.returncode, errors)
+
+
+def test_head_ends_it_quietly() -> None:
+    with watching() as watch:
+        started(watch)
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        watch.stdout.close()
+        while watch.poll() is None:
+            subprocess.run(["true"], check=True)
+
+        assert (0, b"") == (watch.returncode, watch.stderr.read())
+
+
+def test_failing_to_write_is_one_line_and_status_2() -> None:
+    with open("/dev/full", "wb") as full, watching(stdout=full) as watch:
+        assert watch.stderr is not None
+        while watch.poll() is None:
+            subprocess.run(["true"], check=True)
+
+        assert 2 == watch.returncode
+        assert b"procconn: No space left on device\n" == watch.stderr.read()
+
+
+def test_nothing_is_lost_while_the_output_is_blocked() -> None:
+    """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
+    storm = "for ((i = 0; i < 20000; i++)); do (:); done"
+    with watching("--json", "--events", "fork,exit") as watch:
+        started(watch)
+        blocked_until = time.monotonic() + 5
+        child = subprocess.Popen(["bash", "-c", storm])
+        child.wait()
+        time.sleep(max(0, blocked_until - time.monotonic()))
+        records = events_until(watch, child.pid, "exit")
+        watch.send_signal(signal.SIGINT)
+        _, errors = finish(watch)
+
+    # An exit has no parent if bash was so quick to wait that the kernel knew of none.
+    born = {
+        r["child_pid"]
+        for r in records
+        if r.get("parent_pid") == child.pid and r["event"] == "fork"
+    }
+    died = {r["pid"] for r in records if r["event"] == "exit"}
+    assert b"" == errors
+    assert [] == [record for record in records if record["event"] == "lost"]
+    assert 20_000 == len(born) == len(born & died)
+
+
+def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
+    """With the queue and the kernel's buffer made small, and nobody reading."""
+    code = (
+        "import functools, sys\n"
+        "from procconn.cli import main, watch\n"
+        "watch._MOST_QUEUED = 100\n"
+        "watch.ProcConnector = functools.partial("
+        "watch.ProcConnector, receive_buffer=20_000)\n"
+        "sys.exit(main(['watch', '--json', '--events', 'comm']))"
+    )
+    with watching(command=[sys.executable, "-c", code]) as watch:
+        lines = [started(watch)]
+        subprocess.run([sys.executable, "-c", RENAME, "100000"], check=True)
+        assert watch.stdout is not None
+        while b'"lost"' not in lines[-1]:
+            lines.append(watch.stdout.readline())
+        watch.send_signal(signal.SIGINT)
+        rest, errors = finish(watch)
+
+    in_stream = [
+        record["count"]
+        for record in map(json.loads, [*lines, *rest.splitlines(keepends=True)[:-1]])
+        if record["event"] == "lost"
+    ]
+    assert errors.startswith(b"procconn: ")
+    assert b" events were lost" in errors
+    assert 0 < sum(in_stream) <= int(errors.split()[1])
+
+
+def test_doctor_finds_this_kernel_well_if_the_buffer_is() -> None:
+    doctor = subprocess.run(
+        [sys.executable, "-m", "procconn", "doctor", "--json"],
+        capture_output=True,
+        check=False,
+    )
+    report = json.loads(doctor.stdout)
+    problems = {f["subject"] for f in report["findings"] if not f["ok"]}
+
+    assert problems <= {"receive buffer"}
+    assert report["ok"] == (not problems) == (doctor.returncode == 0)
+    assert b"" == doctor.stderr
+
+
+def test_doctor_names_the_problem_and_the_remedy() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making a network namespace takes root")
+    command = ["unshare", "--net", sys.executable, "-m", "procconn", "doctor"]
+    doctor = subprocess.run(command, capture_output=True, text=True, check=False)
+    (line,) = (
+        line
+        for line in doctor.stdout.splitlines()
+        if line.startswith("network namespace")
+    )
+
+    assert 1 == doctor.returncode
+    assert "problem" in line
+    assert "--net=host" in line
