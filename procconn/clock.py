@@ -1,4 +1,4 @@
-"""From the kernel's timestamps to dates."""
+"""CLOCK_MONOTONIC, which the kernel's timestamps and our deadlines are on."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP = 1_000_000
 
 _offset = 0
+
+NS_PER_S = 1_000_000_000
+
+
+def passed(deadline_ns: int) -> bool:
+    """Tell whether a deadline is over; a negative one never is."""
+    return 0 <= deadline_ns <= time.monotonic_ns()
 
 
 def event_time(event: Event) -> datetime:

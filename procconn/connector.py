@@ -1,4 +1,4 @@
-"""`ProcConnector`: the ways to read events, and what was read but not yet taken."""
+"""`ProcConnector`: opening, the ways to read, closing."""
 
 import math
 import time
@@ -6,25 +6,19 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from itertools import chain
-from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from procconn._core import ffi
-from procconn.decoder import CBuffer, Walk, whole_messages
+from procconn.clock import NS_PER_S
+from procconn.decoder import whole_messages
 from procconn.errors import BufferTooSmallError, ConnectionClosedError
-from procconn.events import Event, EventMask, Lost
+from procconn.events import Event, EventMask
+from procconn.inbox import AT_ONCE, FOR_EVER, Inbox
 from procconn.socketfilter import Wanted
 from procconn.source import EventSource
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-    from procconn._core import RawView
-
-_NS_PER_S = 1_000_000_000
-_FOR_EVER = -1
-_AT_ONCE = 0
 
 USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
@@ -79,24 +73,16 @@ class ProcConnector:
             )
         if timeout == 0 or heartbeat == 0:
             raise ValueError("timeout and heartbeat must be more than 0 seconds")
-        # Raw messages become events in batches. `_delivery` hands out the events of
-        # the last one, `_pending`, whoever asks for them; `_failure` follows. Raw
-        # messages that were put back, `_backlog`, come before those of the source.
-        self._backlog = b""
-        self._pending: list[Event] = []
-        self._delivery = iter(self._pending)
-        self._decoded: tuple[CBuffer, int] = (None, 0)
-        self._failure: Exception | None = None
-
         self._source = EventSource(
             Wanted(_known_mask(mask), threads),
             receive_buffer=receive_buffer,
             gather_ns=_nanoseconds("max_latency", max_latency),
-            timeout=_nanoseconds("timeout", timeout) / _NS_PER_S,
+            timeout=_nanoseconds("timeout", timeout) / NS_PER_S,
             heartbeat_ns=(
                 None if heartbeat is None else _nanoseconds("heartbeat", heartbeat)
             ),
         )
+        self._inbox = Inbox(self._source)
         # Also when the interpreter exits; the kernel would not notice otherwise.
         self._finalizer = weakref.finalize(self, self._source.close)
         self._warn_of_limits(receive_buffer)
@@ -121,7 +107,7 @@ class ProcConnector:
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events as they come, until the connector is closed."""
         self._source.check_open()
-        return chain.from_iterable(iter(self._next_delivery, None))
+        return chain.from_iterable(iter(self._next_batch, None))
 
     def recv(self, timeout: float | None = None) -> Event | None:
         """Receive one event.
@@ -138,12 +124,12 @@ class ProcConnector:
             ValueError: the connector is closed.
         """
         self._source.check_open()
-        for event in self._delivery:
+        for event in self._inbox.events:
             return event
         deadline_ns = _deadline(timeout)
         with self._source:
-            self._fill(deadline_ns, _BATCH_BYTES)
-        return next(self._delivery, None)
+            self._inbox.fill(deadline_ns, _BATCH_BYTES)
+        return next(self._inbox.events, None)
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
         """Receive everything that is waiting; wait until there is something.
@@ -155,9 +141,7 @@ class ProcConnector:
         """
         deadline_ns = _deadline(timeout)
         with self._source:
-            self._unread()
-            self._fill(deadline_ns, self._source.capacity)
-            return list(self._delivery)
+            return self._inbox.collect(deadline_ns)
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Receive everything that is waiting as one netlink buffer, for `decode`.
@@ -169,9 +153,8 @@ class ProcConnector:
         """
         deadline_ns = _deadline(timeout)
         with self._source:
-            self._unread()
-            raw = self._raw_only(deadline_ns, self._source.capacity)[:]
-            self._keep(b"")
+            raw = self._inbox.raw(deadline_ns, self._source.capacity)[:]
+            self._inbox.take()
             return raw
 
     def recv_into(self, buffer: "WriteableBuffer", timeout: float | None = None) -> int:
@@ -191,14 +174,13 @@ class ProcConnector:
         with memoryview(buffer).cast("B") as place, self._source:
             if place.readonly:
                 raise TypeError("recv_into() needs a writable buffer")
-            self._unread()
             most = min(max(len(place), _SMALLEST_DRAIN), self._source.capacity)
-            raw = self._raw_only(deadline_ns, most)
+            raw = self._inbox.raw(deadline_ns, most)
             fitting, following = whole_messages(raw, len(place))
             if following and not fitting:
                 raise BufferTooSmallError(following)
             place[:fitting] = raw[:fitting]
-            self._keep(raw[fitting:])
+            self._inbox.take(rest=raw[fitting:])
             return fitting
 
     def subscribe(self, mask: EventMask | None = None) -> None:
@@ -213,9 +195,8 @@ class ProcConnector:
             UnsupportedError, PermissionError: as when opening.
         """
         with self._source:
-            self._unread()
             self._source.subscribe(None if mask is None else _known_mask(mask))
-            self._backlog = self._source.screen(self._backlog)
+            self._inbox.screen()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
@@ -286,8 +267,8 @@ class ProcConnector:
         return self._iterate_async()
 
     async def _iterate_async(self) -> AsyncIterator[Event]:
-        while delivery := await self._next_delivery_async():
-            for event in delivery:
+        while batch := await self._next_batch_async():
+            for event in batch:
                 yield event
 
     def __del__(self) -> None:
@@ -299,99 +280,31 @@ class ProcConnector:
         state = "closed" if self.closed else f"fd={self._source.fileno()}"
         return f"<{type(self).__name__} {state}>"
 
-    def _next_delivery(self) -> Iterator[Event] | None:
-        """Return the iterator of a batch that has events; None when closed."""
-        if length_hint(self._delivery) == 0:
+    def _next_batch(self) -> Iterator[Event] | None:
+        """Return an iterator that has events; None when the connector is closed."""
+        if not self._inbox.has_events:
             if self._source.closed:
                 return None
             try:
                 with self._source:
-                    self._fill(_FOR_EVER, _BATCH_BYTES)
+                    self._inbox.fill(FOR_EVER, _BATCH_BYTES)
             except ConnectionClosedError:
                 return None
-        return self._delivery
+        return self._inbox.events
 
-    async def _next_delivery_async(self) -> Iterator[Event] | None:
-        """Do what `_next_delivery` does, on asyncio."""
-        while length_hint(self._delivery) == 0:
+    async def _next_batch_async(self) -> Iterator[Event] | None:
+        """Do what `_next_batch` does, on asyncio."""
+        while not self._inbox.has_events:
             if self._source.closed:
                 return None
             with self._source:
-                if not self._backlog:
+                if not self._inbox.has_raw:
                     await self._source.readable()
                 try:
-                    self._fill(_AT_ONCE, _BATCH_BYTES)
+                    self._inbox.fill(AT_ONCE, _BATCH_BYTES)
                 except ConnectionClosedError:
                     return None
-        return self._delivery
-
-    def _fill(self, deadline_ns: int, capacity: int) -> None:
-        """Decode the next raw messages, waiting until some of them are events.
-
-        To be called when all of `_pending` was delivered.
-        """
-        while True:
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure
-            buffer, size = self._raw(deadline_ns, capacity)
-            events: list[Event] = []
-            walk = Walk(buffer, size)
-            while walk.left and failure is None:
-                failure = walk.all(events)
-            rest = ffi.buffer(buffer, size)[walk.offset :]
-            self._source.loss.place(events, emptied=self._source.emptied)
-            delivery = iter(events)
-            # Signal handlers run after calls only, so none comes between these.
-            self._pending = events
-            self._delivery = delivery
-            self._decoded = (buffer, size)
-            self._failure = failure
-            self._backlog = rest
-            self._source.received.size = 0
-            if events or (failure is None and _passed(deadline_ns)):
-                return
-
-    def _raw(self, deadline_ns: int, capacity: int) -> tuple[CBuffer, int]:
-        """Return raw messages, waiting for them; `_keep` or `_fill` takes them."""
-        received = self._source.received
-        self._source.drain(_AT_ONCE if self._backlog else deadline_ns, capacity)
-        if not self._backlog:
-            return self._source.buffer, received.size
-        joined = self._backlog + ffi.buffer(self._source.buffer, received.size)[:]
-        self._backlog = joined
-        received.size = 0
-        return ffi.from_buffer("uint8_t[]", joined), len(joined)
-
-    def _raw_only(self, deadline_ns: int, capacity: int) -> "RawView":
-        """Return raw messages for one who does not want to know where loss was."""
-        while True:
-            raw = ffi.buffer(*self._raw(deadline_ns, capacity))
-            self._source.loss.forget_gaps()
-            if len(raw) or _passed(deadline_ns):
-                return raw
-
-    def _keep(self, rest: bytes) -> None:
-        """Take the raw messages but for the rest."""
-        self._backlog = rest
-        self._source.received.size = 0
-
-    def _unread(self) -> None:
-        """Turn the events that were not delivered back into raw messages."""
-        rest = list(self._delivery)
-        lost = [event for event in rest if isinstance(event, Lost)]
-        count = len(rest) - len(lost)
-        self._source.loss.put_back(lost)
-        if count == 0:
-            return
-        offsets = []
-        walk = Walk(*self._decoded)
-        while walk.left:
-            at = walk.offset
-            if walk.one()[1] is not None:
-                offsets.append(at)
-        self._backlog = ffi.buffer(*self._decoded)[offsets[-count] :]
-        self._failure = None  # it is in there
+        return self._inbox.events
 
 
 def _known_mask(mask: int) -> EventMask:
@@ -405,17 +318,13 @@ def _known_mask(mask: int) -> EventMask:
 def _nanoseconds(name: str, seconds: float) -> int:
     if not (seconds >= 0 and math.isfinite(seconds)):
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    return int(seconds * _NS_PER_S)
+    return int(seconds * NS_PER_S)
 
 
 def _deadline(timeout: float | None) -> int:
     """Turn a timeout in seconds into a time on CLOCK_MONOTONIC, in nanoseconds."""
     if timeout is None:
-        return _FOR_EVER
+        return FOR_EVER
     if timeout == 0:
-        return _AT_ONCE
+        return AT_ONCE
     return time.monotonic_ns() + _nanoseconds("timeout", timeout)
-
-
-def _passed(deadline_ns: int) -> bool:
-    return 0 <= deadline_ns <= time.monotonic_ns()

@@ -1,7 +1,7 @@
 """What keeps process events away from this process, and what to do about it."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 # The inode numbers of the initial namespaces (linux/proc_ns.h)
@@ -62,13 +62,14 @@ def why_silent() -> str:
 def _connectors() -> str | None:
     """Read the list of connectors, which a network namespace of one's own lacks."""
     try:
-        return Path("/proc/net/connector").read_text()
+        with open("/proc/net/connector") as file:
+            return file.read()
     except OSError:
         return None
 
 
 def _in_namespace(kind: str, inode: int) -> bool:
     try:
-        return Path(f"/proc/self/ns/{kind}").stat().st_ino == inode
+        return os.stat(f"/proc/self/ns/{kind}").st_ino == inode
     except OSError:  # /proc is not mounted: nothing to tell from
         return True

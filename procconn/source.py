@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from procconn import socketfilter
 from procconn._core import ffi, lib
+from procconn.clock import NS_PER_S, passed
 from procconn.decoder import Walk
 from procconn.errors import ConnectionClosedError
 from procconn.events import EventMask
@@ -20,7 +21,6 @@ from procconn.subscription import Subscription, join_group, open_socket
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_NS_PER_S = 1_000_000_000
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 
 # A drain can bring all that the receive buffer holds. An event takes 832 bytes there,
@@ -119,10 +119,10 @@ class EventSource:
         loop.add_reader(self._wake, ready.set)
         try:
             async with asyncio.timeout(
-                None if self._heartbeat_ns is None else self._heartbeat_ns / _NS_PER_S
+                None if self._heartbeat_ns is None else self._heartbeat_ns / NS_PER_S
             ):
                 await ready.wait()
-            await asyncio.sleep(self._gather_ns / _NS_PER_S)
+            await asyncio.sleep(self._gather_ns / NS_PER_S)
         except TimeoutError:
             pass  # for the heartbeat
         finally:
@@ -219,14 +219,13 @@ class EventSource:
         while True:
             until_ns = self._next_heartbeat(deadline_ns)
             self._receive(until_ns, capacity)
-            now_ns = time.monotonic_ns()
             if self.received.size:
-                self._heard_ns = now_ns
+                self._heard_ns = time.monotonic_ns()
                 return
             self._note_loss()
-            if self.loss.undelivered or 0 <= deadline_ns <= now_ns:
+            if self.loss.undelivered or passed(deadline_ns):
                 return
-            if 0 <= until_ns <= now_ns:
+            if passed(until_ns):
                 self._check_subscription()
 
     def _receive(self, deadline_ns: int, capacity: int) -> None:
