@@ -13,9 +13,9 @@ enum {
      * bytes. */
     ENOUGH_ROOM = 1024,
 
-    /* One drain ends after so many datagrams, wanted or not, so that a flood of
-     * unwanted ones cannot keep the caller from its deadline. */
-    MAX_DATAGRAMS = 1 << 16,
+    /* One drain ends after so many datagrams from others than the kernel, so that
+     * a flood of them cannot keep the caller from its deadline. */
+    MAX_REFUSED = 1 << 12,
 
     /* What one event costs of the socket's receive buffer, and the fastest that
      * events were seen to come; together: how soon a socket can be full. */
@@ -159,10 +159,10 @@ static enum verdict take(int fd, uint8_t *place, size_t room, struct procconn_re
 static int drain(int fd, uint8_t *buffer, size_t capacity, struct procconn_received *received)
 {
     enum verdict verdict = TAKEN;
-    int error = 0;
+    int refused = 0, error = 0;
 
     received->started_ns = now_ns();
-    for (int i = 0; i < MAX_DATAGRAMS && (verdict == TAKEN || verdict == REFUSED); i++)
+    while (verdict == TAKEN || (verdict == REFUSED && ++refused < MAX_REFUSED))
         verdict = take(fd, buffer + received->size, capacity - received->size, received, &error);
     received->emptied_ns = verdict == EMPTY ? now_ns() : 0;
     return received->size > 0 ? 0 : error;

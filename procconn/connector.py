@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 USUAL_RECEIVE_BUFFER = 33_554_432
+_LATEST = (1 << 63) - 1  # what the C module takes for a time, in nanoseconds
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
 _BATCH_BYTES = 262_144  # enough to make a call cheap, little enough for the caches
 _SMALLEST_DRAIN = 4096
@@ -85,7 +86,11 @@ class ProcConnector:
         self._inbox = Inbox(self._source)
         # Also when the interpreter exits; the kernel would not notice otherwise.
         self._finalizer = weakref.finalize(self, self._source.close)
-        self._warn_of_limits(receive_buffer)
+        try:
+            self._warn_of_limits(receive_buffer)
+        except RuntimeWarning:  # where warnings are errors
+            self.close()
+            raise
 
     def _warn_of_limits(self, asked: int) -> None:
         if self._source.receive_buffer < asked:
@@ -318,7 +323,7 @@ def _known_mask(mask: int) -> EventMask:
 def _nanoseconds(name: str, seconds: float) -> int:
     if not (seconds >= 0 and math.isfinite(seconds)):
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    return int(seconds * NS_PER_S)
+    return min(int(seconds * NS_PER_S), _LATEST // 2)
 
 
 def _deadline(timeout: float | None) -> int:
@@ -327,4 +332,4 @@ def _deadline(timeout: float | None) -> int:
         return FOR_EVER
     if timeout == 0:
         return AT_ONCE
-    return time.monotonic_ns() + _nanoseconds("timeout", timeout)
+    return min(time.monotonic_ns() + _nanoseconds("timeout", timeout), _LATEST)

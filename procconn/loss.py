@@ -47,8 +47,9 @@ class LossCounter:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._counted = 0
-        self._drops = 0
+        # Events noted so far, and the kernel's count at that time: replaced together,
+        # as `total` may be asked for by another thread.
+        self._noted = (0, 0)
         self._gaps: deque[Lost] = deque()
         self._next_sequence: dict[int, int] = {}
         self.exact = True
@@ -66,18 +67,20 @@ class LossCounter:
 
     def total(self) -> int:
         """Return the number of events lost so far, in the stream or not yet."""
+        counted, drops = self._noted
         with contextlib.suppress(OSError):  # closed, or an older kernel
-            return self._counted + ((self._read_drops() - self._drops) & _U32)
-        return self._counted
+            counted += (self._read_drops() - drops) & _U32
+        return counted
 
     def note(self, received: "Received", buffer: "CBuffer", *, filtered: bool) -> None:
         """Take in what a drain tells; doing so twice changes nothing.
 
         The gap opened before the drain did, as far as can be known.
         """
+        counted, drops = self._noted
         if received.has_drops:
-            count = (received.drops - self._drops) & _U32
-            self._drops = received.drops
+            count = (received.drops - drops) & _U32
+            drops = received.drops
         elif filtered:
             count = received.overflowed
             received.overflowed = 0
@@ -87,7 +90,7 @@ class LossCounter:
         count += received.damaged
         received.damaged = 0
         if count:
-            self._counted += count
+            self._noted = (counted + count, drops)
             self._gaps.append(Lost(count, received.started_ns))
 
     def note_unknown(self, timestamp_ns: int) -> None:
