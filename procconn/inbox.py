@@ -1,0 +1,139 @@
+"""What has come and was not taken yet, as raw messages and as events."""
+
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+from procconn._core import ffi
+from procconn.clock import passed
+from procconn.decoder import CBuffer, Walk
+from procconn.events import Event, Lost
+from procconn.source import EventSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from procconn._core import RawView
+
+AT_ONCE = 0
+FOR_EVER = -1
+
+
+class Inbox:
+    """Raw messages from a source, and the events of the last batch decoded.
+
+    Raw messages that were put back come before those still in the source. Both are
+    consumed by single assignments, after which nothing can fail: an exception out of
+    a signal handler finds a message either here or delivered, never in neither place.
+
+    To be used by the source's reader. Deadlines are on CLOCK_MONOTONIC, in nanoseconds.
+
+    Attributes:
+        events: hands out the batch's events, each once, whoever asks.
+    """
+
+    def __init__(self, source: EventSource) -> None:
+        self._source = source
+        self._backlog = b""
+        self._failure: Exception | None = None  # to be raised behind `events`
+        self._decoded: tuple[CBuffer, int] = (None, 0)  # what `events` came from
+        self.events: Iterator[Event] = iter(())
+
+    @property
+    def has_events(self) -> bool:
+        """Whether the batch has events left."""
+        return length_hint(self.events) > 0
+
+    @property
+    def has_raw(self) -> bool:
+        """Whether there are raw messages that need no waiting for."""
+        return bool(self._backlog) or self._source.received.size > 0
+
+    def fill(self, deadline_ns: int, capacity: int) -> None:
+        """Decode the next raw messages, waiting until some of them are events.
+
+        To be called when the batch has none left.
+
+        Args:
+            deadline_ns: when to give up.
+            capacity: how many bytes to take from the source at most.
+
+        Raises:
+            ConnectionClosedError: the source was closed meanwhile.
+            TruncatedError, OverrunError, OSError: the kernel sent what `decode` would
+                raise for; the events before that were delivered, the next follow.
+        """
+        while True:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            buffer, size = self._next_raw(deadline_ns, capacity)
+            batch: list[Event] = []
+            walk = Walk(buffer, size)
+            while walk.left and failure is None:
+                failure = walk.all(batch)
+            rest = ffi.buffer(buffer, size)[walk.offset :]
+            self._source.loss.place(batch, emptied=self._source.emptied)
+            events = iter(batch)
+            # Signal handlers run after calls only, so none comes between these.
+            self.events = events
+            self._decoded = (buffer, size)
+            self._failure = failure
+            self._backlog = rest
+            self._source.received.size = 0
+            if batch or (failure is None and passed(deadline_ns)):
+                return
+
+    def raw(self, deadline_ns: int, capacity: int) -> "RawView":
+        """Return the next raw messages, to be taken by `take`, waiting for them.
+
+        They do not say where loss was, so that is forgotten.
+        """
+        self._unread()
+        while True:
+            raw = ffi.buffer(*self._next_raw(deadline_ns, capacity))
+            self._source.loss.forget_gaps()
+            if len(raw) or passed(deadline_ns):
+                return raw
+
+    def take(self, rest: bytes = b"") -> None:
+        """Consume the raw messages but for the rest."""
+        self._backlog = rest
+        self._source.received.size = 0
+
+    def collect(self, deadline_ns: int) -> list[Event]:
+        """Return the events of everything that is waiting."""
+        self._unread()
+        self.fill(deadline_ns, self._source.capacity)
+        return list(self.events)
+
+    def screen(self) -> None:
+        """Drop what the source does not want any more."""
+        self._unread()
+        self._backlog = self._source.screen(self._backlog)
+
+    def _next_raw(self, deadline_ns: int, capacity: int) -> tuple[CBuffer, int]:
+        received = self._source.received
+        self._source.drain(AT_ONCE if self._backlog else deadline_ns, capacity)
+        if not self._backlog:
+            return self._source.buffer, received.size
+        joined = self._backlog + ffi.buffer(self._source.buffer, received.size)[:]
+        self._backlog = joined
+        received.size = 0
+        return ffi.from_buffer("uint8_t[]", joined), len(joined)
+
+    def _unread(self) -> None:
+        """Turn the events that are left back into raw messages."""
+        rest = list(self.events)
+        lost = [event for event in rest if isinstance(event, Lost)]
+        count = len(rest) - len(lost)
+        self._source.loss.put_back(lost)
+        if count == 0:
+            return
+        offsets = []
+        walk = Walk(*self._decoded)
+        while walk.left:
+            at = walk.offset
+            if walk.one()[1] is not None:
+                offsets.append(at)
+        self._backlog = ffi.buffer(*self._decoded)[offsets[-count] :]
+        self._failure = None  # it is in there
