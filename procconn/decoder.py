@@ -10,6 +10,8 @@ from procconn.errors import OverrunError, TruncatedError
 from procconn.events import KINDS, Event, Unknown
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from _typeshed import ReadableBuffer
 
     from procconn._core import RawView
@@ -47,7 +49,8 @@ _CLASSES_POINTER = ffi.cast("void *", id(_CLASSES))
 class Walk:
     """A walk over a buffer of netlink messages.
 
-    Keeps the buffer alive and exported, so that it cannot shrink meanwhile.
+    Keeps the buffer alive and exported, so that it cannot shrink meanwhile. Leave it,
+    as a context manager, to end that.
     """
 
     def __init__(self, buffer: CBuffer, size: int) -> None:
@@ -58,10 +61,22 @@ class Walk:
 
     @classmethod
     def over(cls, buffer: "ReadableBuffer") -> "Walk":
-        """Begin at the start of any object with the buffer protocol."""
-        view = memoryview(buffer)
-        view = view if view.c_contiguous else memoryview(bytes(view))
-        return cls(ffi.from_buffer("uint8_t[]", view), view.nbytes)
+        """Begin at the start of any object with the buffer protocol.
+
+        Leave the walk at once, unless the object is bytes: CPython before 3.13
+        crashes when it collects a memoryview and a cffi array made from it together.
+        """
+        if not isinstance(buffer, bytes):
+            view = memoryview(buffer)
+            buffer = view if view.c_contiguous else view.tobytes()
+        exported = ffi.from_buffer("uint8_t[]", buffer)
+        return cls(exported, len(exported))
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ffi.release(self._buffer)
 
     @property
     def offset(self) -> int:
@@ -137,9 +152,13 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
         OSError: NLMSG_ERROR, with its errno.
     """
     events: list[Event] = []
-    failure = Walk.over(buffer).all(events)
-    if failure is not None:
-        raise failure
+    with Walk.over(buffer) as walk:
+        failure = walk.all(events)
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure  # which its traceback would keep alive, and it its traceback
     return events
 
 
@@ -155,12 +174,15 @@ def parse_netlink_message(buffer: "ReadableBuffer") -> Event | None:
         OverrunError: NLMSG_OVERRUN.
         OSError: NLMSG_ERROR, with its errno.
     """
-    walk = Walk.over(buffer)
-    if walk.left == 0:
-        raise TruncatedError
-    _, event, failure = walk.one()
-    if failure is not None:
-        raise failure
+    with Walk.over(buffer) as walk:
+        if walk.left == 0:
+            raise TruncatedError
+        _, event, failure = walk.one()
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure
     return event
 
 
@@ -173,7 +195,8 @@ class NetlinkMessageIter(Iterator[Event | None]):
     """
 
     def __init__(self, buffer: "ReadableBuffer") -> None:
-        self._walk: Walk | None = Walk.over(buffer)
+        # A copy, as nobody leaves this walk. It also lets the buffer be changed.
+        self._walk: Walk | None = Walk.over(memoryview(buffer).tobytes())
 
     def __next__(self) -> Event | None:
         if self._walk is None:
@@ -181,8 +204,11 @@ class NetlinkMessageIter(Iterator[Event | None]):
         status, event, failure = self._walk.one()
         if status == lib.PROCCONN_END or status in _BAD_FRAMING:
             self._walk = None
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
         if status == lib.PROCCONN_END:
             raise StopIteration
         return event

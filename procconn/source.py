@@ -181,8 +181,7 @@ class EventSource:
     def screen(self, raw: "ReadableBuffer") -> bytes:
         """Keep the messages of a raw buffer that are wanted, or damaged."""
         kept = []
-        walk = Walk.over(raw)
-        with memoryview(raw) as view:
+        with Walk.over(raw) as walk, memoryview(raw) as view:
             while walk.left:
                 at = walk.offset
                 _, event, failure = walk.one()
