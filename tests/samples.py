@@ -1,0 +1,158 @@
+"""One message of each kind with the event it means, and how to compare outcomes."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from wiring import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    cn_message,
+    event_message,
+    netlink_message,
+    words,
+)
+
+from procconn import (
+    Comm,
+    Coredump,
+    Event,
+    Exec,
+    Exit,
+    Fork,
+    Gid,
+    OverrunError,
+    Ptrace,
+    Sid,
+    TruncatedError,
+    Uid,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+CPU = 0xC0FFEE03
+TIMESTAMP_NS = 0xFEDCBA9876543210
+
+
+class Sample(NamedTuple):
+    """A datagram as the kernel sends it, 76 bytes, and what it means."""
+
+    message: bytes
+    event: Event
+    used: int
+    """How many bytes of the union the kind's fields take."""
+
+
+def _sample(what: int, union: bytes, event: Event) -> Sample:
+    padded = union.ljust(24, b"\xaa")
+    message = event_message(what, padded, cpu=CPU, timestamp_ns=TIMESTAMP_NS)
+    return Sample(message, event, len(union))
+
+
+# No two fields are alike, so that none can be taken for another.
+SAMPLES = {
+    "fork": _sample(
+        0x00000001,
+        words(0x11223301, 0x11223302, 0x11223303, 0xF1223304),
+        Fork(0x11223301, 0x11223302, 0x11223303, 0xF1223304, TIMESTAMP_NS, CPU),
+    ),
+    "exec": _sample(
+        0x00000002,
+        words(0x21223301, 0xF1223302),
+        Exec(0x21223301, 0xF1223302, TIMESTAMP_NS, CPU),
+    ),
+    "uid": _sample(
+        0x00000004,
+        words(0x31223301, 0x31223302, 0x31223303, 0xF1223304),
+        Uid(0x31223301, 0x31223302, 0x31223303, 0xF1223304, TIMESTAMP_NS, CPU),
+    ),
+    "gid": _sample(
+        0x00000040,
+        words(0x41223301, 0x41223302, 0x41223303, 0xF1223304),
+        Gid(0x41223301, 0x41223302, 0x41223303, 0xF1223304, TIMESTAMP_NS, CPU),
+    ),
+    "sid": _sample(
+        0x00000080,
+        words(0x51223301, 0xF1223302),
+        Sid(0x51223301, 0xF1223302, TIMESTAMP_NS, CPU),
+    ),
+    "ptrace": _sample(
+        0x00000100,
+        words(0x61223301, 0x61223302, 0x61223303, 0xF1223304),
+        Ptrace(0x61223301, 0x61223302, 0x61223303, 0xF1223304, TIMESTAMP_NS, CPU),
+    ),
+    "comm": _sample(
+        0x00000200,
+        words(0x71223301, 0xF1223302) + b"sixteen bytes...",
+        Comm(0x71223301, 0xF1223302, b"sixteen bytes...", TIMESTAMP_NS, CPU),
+    ),
+    "coredump": _sample(
+        0x40000000,
+        words(0x81223301, 0x81223302, 0x81223303, 0xF1223304),
+        Coredump(0x81223301, 0x81223302, 0x81223303, 0xF1223304, TIMESTAMP_NS, CPU),
+    ),
+    "exit": _sample(
+        0x80000000,
+        words(0x91223301, 0x91223302, 0x91223303, 0x91223304, 0x91223305, 0xF1223306),
+        Exit(
+            0x91223301,
+            0x91223302,
+            0x91223303,
+            0x91223304,
+            0x91223305,
+            0xF1223306,
+            TIMESTAMP_NS,
+            CPU,
+        ),
+    ),
+}
+
+OLDER_EXIT = event_message(0x80000000, words(7, 7, 256, 17), cpu=1, timestamp_ns=5)
+OLDER_COREDUMP = event_message(0x40000000, words(8, 8), cpu=1, timestamp_ns=6)
+NEWER_KIND = event_message(0x00000400, b"\x01\x02\x03", cpu=2, timestamp_ns=7)
+NOOP = netlink_message(NLMSG_NOOP)
+DONE = netlink_message(NLMSG_DONE)
+OVERRUN = netlink_message(NLMSG_OVERRUN)
+ACKNOWLEDGEMENT = netlink_message(NLMSG_ERROR, words(0) + bytes(16))
+REFUSAL = netlink_message(NLMSG_ERROR, words(2**32 - 1) + bytes(16))
+ANSWER = event_message(0, words(0).ljust(24, b"\0"))
+FOREIGN = netlink_message(NLMSG_DONE, cn_message(b"not an event", idx=5, val=1))
+
+NO_EVENTS = {
+    "no-op": NOOP,
+    "acknowledgement": ACKNOWLEDGEMENT,
+    "answer": ANSWER,
+    "foreign": FOREIGN,
+}
+"""Messages that mean no event, and no failure."""
+
+MESSAGES = [
+    *(sample.message for sample in SAMPLES.values()),
+    *NO_EVENTS.values(),
+    OLDER_EXIT,
+    OLDER_COREDUMP,
+    NEWER_KIND,
+    OVERRUN,
+    REFUSAL,
+    DONE,
+]
+"""Every sort of message there is, each undamaged."""
+
+
+def typed(events: Iterable[Event | None]) -> list[tuple[type, Event | None]]:
+    """Put each event's class beside it: tuples of two classes can be equal."""
+    return [(type(event), event) for event in events]
+
+
+def outcome(
+    decode: Callable[["ReadableBuffer"], list[Event]], buffer: "ReadableBuffer"
+) -> tuple[object, ...]:
+    """Call a decoder and make what it returns, or raises, comparable."""
+    try:
+        return "returned", typed(decode(buffer))
+    except (TruncatedError, OverrunError) as error:
+        return type(error), error.offset, typed(error.events)
+    except OSError as error:
+        return type(error), error.errno, error.strerror
