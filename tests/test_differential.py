@@ -1,0 +1,195 @@
+"""Laws that hold for any bytes: what the decoder's functions have in common."""
+
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import MESSAGES, outcome, typed
+from wiring import cn_message, event_message, netlink_message
+
+from procconn import (
+    Event,
+    NetlinkMessageIter,
+    OverrunError,
+    TruncatedError,
+    decode,
+    parse_netlink_message,
+)
+from procconn.events import KINDS
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+uint16 = st.integers(0, 0xFFFF)
+uint32 = st.integers(0, 0xFFFFFFFF)
+uint64 = st.integers(0, 0xFFFFFFFFFFFFFFFF)
+known_kinds = st.sampled_from([kind.what for kind in KINDS])
+
+valid_events = st.builds(
+    event_message,
+    known_kinds,
+    st.binary(min_size=24, max_size=24),
+    cpu=uint32,
+    timestamp_ns=uint64,
+)
+any_events = st.builds(
+    event_message,
+    known_kinds | uint32 | st.just(0),
+    st.binary(max_size=40),
+    cpu=uint32,
+    timestamp_ns=uint64,
+    message_type=st.sampled_from([3, 3, 3, 0, 5, 15, 16, 0xFFFF]),
+)
+any_connectors = st.builds(
+    lambda data, idx, val: netlink_message(3, cn_message(data, idx=idx, val=val)),
+    st.binary(max_size=60),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+any_messages = st.builds(netlink_message, st.integers(0, 20), st.binary(max_size=80))
+
+
+@st.composite
+def with_wrong_length(draw: st.DrawFn) -> bytes:
+    message = bytearray(draw(any_events))
+    near = st.integers(-2, 2)
+    field = draw(st.sampled_from(["nlmsg_len", "cn_msg.len"]))
+    if field == "nlmsg_len":
+        length = draw(uint32 | near.map(lambda n: max(0, len(message) + n)))
+        message[0:4] = struct.pack("=I", length)
+    else:
+        size = draw(uint16 | near.map(lambda n: max(0, len(message) - 36 + n)))
+        message[32:34] = struct.pack("=H", size)
+    return bytes(message)
+
+
+def joined(messages: list[bytes]) -> bytes:
+    return b"".join(m + bytes(-len(m) % 4) for m in messages)
+
+
+valid_buffers = st.lists(valid_events, max_size=8).map(joined)
+mixed_buffers = st.lists(
+    st.one_of(
+        st.sampled_from(MESSAGES),
+        valid_events,
+        any_events,
+        any_connectors,
+        any_messages,
+        with_wrong_length(),
+    ),
+    max_size=6,
+).map(joined)
+
+
+@st.composite
+def mutated_buffers(draw: st.DrawFn) -> bytes:
+    buffer = bytearray(draw(mixed_buffers.filter(bool)))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(buffer) - 1))
+        buffer[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
+        buffer = buffer or bytearray(1)
+    return bytes(buffer)
+
+
+any_buffers = st.one_of(mixed_buffers, mutated_buffers(), st.binary(max_size=200))
+
+unhurried = settings(deadline=None, max_examples=400)
+
+
+@given(valid_buffers)
+@unhurried
+def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+    expected = reference.decode(buffer)
+
+    assert len(buffer) == 76 * len(expected)
+    assert typed(expected) == typed(decode(buffer))
+
+
+@given(mixed_buffers)
+@unhurried
+def test_mixed_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+
+
+@given(mutated_buffers())
+@unhurried
+def test_mutated_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+
+
+@given(st.binary(max_size=200))
+@unhurried
+def test_random_bytes_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+
+
+@given(any_buffers, st.integers(0, 3))
+@unhurried
+def test_alignment_of_the_buffer_does_not_matter(buffer: bytes, shift: int) -> None:
+    shifted = memoryview(bytes(shift) + buffer)[shift:]
+
+    assert outcome(decode, buffer) == outcome(decode, shifted)
+
+
+@given(any_buffers)
+@unhurried
+def test_iterating_finds_what_decoding_finds(buffer: bytes) -> None:
+    assert outcome(decode, buffer) == outcome(decode_by_iteration, buffer)
+
+
+def decode_by_iteration(buffer: "ReadableBuffer") -> list[Event]:
+    events: list[Event] = []
+    messages = NetlinkMessageIter(buffer)
+    while True:
+        try:
+            event = next(messages)
+        except StopIteration:
+            return events
+        except TruncatedError as error:
+            if is_foreign(error):
+                continue
+            raise TruncatedError(error.offset, events) from None
+        except OverrunError as error:
+            raise OverrunError(error.offset, events) from None
+        if event is not None:
+            events.append(event)
+
+
+def is_foreign(error: TruncatedError) -> bool:
+    return "cn_msg.id is not the Proc Connector's" in error.__notes__[0]
+
+
+@given(any_buffers)
+@unhurried
+def test_iterating_is_parsing_one_message_after_the_other(buffer: bytes) -> None:
+    messages = NetlinkMessageIter(buffer)
+
+    for message in split(buffer):
+        parsed = result(partial(parse_netlink_message, message))
+
+        assert parsed == result(partial(next, messages))
+
+
+def result(step: Callable[[], Event | None]) -> tuple[object, ...]:
+    try:
+        event = step()
+    except (TruncatedError, OverrunError) as error:
+        return type(error), error.events
+    except OSError as error:
+        return type(error), error.errno
+    return type(event), event
+
+
+def split(buffer: bytes) -> Iterator[bytes]:
+    """Cut a buffer into its messages, up to a bare NLMSG_DONE or damaged framing."""
+    at = 0
+    while len(buffer) - at >= 16:
+        length, message_type = struct.unpack_from("=IH", buffer, at)
+        if not 16 <= length <= len(buffer) - at or (length, message_type) == (16, 3):
+            return
+        yield buffer[at : at + length]
+        at += length + -length % 4

@@ -1,0 +1,226 @@
+"""Inputs that end right before an unmapped page: reading past them crashes."""
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import random
+import signal
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+import reference
+from samples import MESSAGES, SAMPLES, outcome
+
+from procconn import (
+    NetlinkMessageIter,
+    OverrunError,
+    TruncatedError,
+    decode,
+    parse_netlink_message,
+)
+
+SEED = 20260722
+MUTATED_BUFFERS = 100_000
+
+PROT_NONE = 0
+LENGTH_WORDS = (0, 15, 16, 17, 20, 35, 36, 39, 40, 41, 52, 68, 75, 76, 77, 100)
+WORDS = (*LENGTH_WORDS, 1, 3, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 4, 2**32 - 1)
+LENGTHS = (0, 4, 8, 15, 16, 17, 19, 20, 23, 24, 31, 32, 33, 39, 40, 41, 48, 0xFFFF)
+
+
+class GuardedMemory:
+    """A few pages that end where nothing is mapped."""
+
+    SIZE = 4 * mmap.PAGESIZE
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self.SIZE + mmap.PAGESIZE)
+        libc = ctypes.CDLL(None, use_errno=True)
+        guard = ctypes.c_char.from_buffer(self._memory, self.SIZE)
+        address = ctypes.c_void_p(ctypes.addressof(guard))
+        if libc.mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), PROT_NONE) != 0:
+            raise OSError(ctypes.get_errno(), "mprotect")
+        self._view = memoryview(self._memory)
+
+    def place(self, data: bytes) -> memoryview:
+        """Copy the data to the very end."""
+        view = self._view[self.SIZE - len(data) : self.SIZE]
+        view[:] = data
+        return view
+
+    def read_guard(self) -> int:
+        """Read the first byte that is not there."""
+        return self._view[self.SIZE]
+
+
+@pytest.fixture(scope="module")
+def guarded() -> GuardedMemory:
+    return GuardedMemory()
+
+
+def test_reading_the_guard_page_kills(guarded: GuardedMemory) -> None:
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        guarded.read_guard()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+
+    assert signal.SIGSEGV == os.WTERMSIG(status)
+
+
+def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
+    for message in MESSAGES:
+        for size in range(len(message) + 1):
+            prefix = message[:size]
+
+            expected = outcome(reference.decode, prefix)
+
+            assert expected == outcome(decode, guarded.place(prefix))
+
+
+def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
+    guarded: GuardedMemory,
+) -> None:
+    for sample in SAMPLES.values():
+        for size in range(16, len(sample.message) + 1):
+            prefix = bytearray(sample.message[:size])
+            prefix[0:4] = struct.pack("=I", size)
+            if size >= 36:
+                prefix[32:34] = struct.pack("=H", size - 36)
+
+            expected = outcome(reference.decode, prefix)
+
+            assert expected == outcome(decode, guarded.place(bytes(prefix)))
+
+
+def test_one_message_is_not_read_past_its_end(guarded: GuardedMemory) -> None:
+    for message in MESSAGES:
+        for size in range(len(message)):
+            with pytest.raises(TruncatedError):
+                parse_netlink_message(guarded.place(message[:size]))
+            with pytest.raises((TruncatedError, StopIteration)):
+                next(NetlinkMessageIter(guarded.place(message[:size])))
+
+
+def test_mutated_buffers_are_decoded_as_the_reference_does(
+    guarded: GuardedMemory,
+) -> None:
+    met: Counter[object] = Counter()
+    for buffer in mutated_buffers(random.Random(SEED), MUTATED_BUFFERS):
+        expected = outcome(reference.decode, buffer)
+
+        actual = outcome(decode, guarded.place(buffer))
+
+        assert expected == actual, buffer.hex()
+        met[actual[0]] += 1
+
+    assert {"returned", TruncatedError, OverrunError, PermissionError} <= set(met)
+    assert min(met["returned"], met[TruncatedError]) > MUTATED_BUFFERS // 10
+
+
+# Mutation
+
+
+def mutated_buffers(rng: random.Random, count: int) -> Iterator[bytes]:
+    """Join messages of all sorts, some damaged, and damage some of the buffers."""
+    for _ in range(count):
+        messages = [bytearray(rng.choice(MESSAGES)) for _ in range(rng.randint(1, 5))]
+        for message in messages:
+            if rng.random() < 0.4:
+                rng.choice(MESSAGE_MUTATIONS)(rng, message)
+            if rng.random() < 0.95:
+                message.extend(bytes(-len(message) % 4))
+        buffer = bytearray().join(messages)
+        if rng.random() < 0.3:
+            rng.choice(BUFFER_MUTATIONS)(rng, buffer)
+        yield bytes(buffer)
+
+
+def flip_bits(rng: random.Random, data: bytearray) -> None:
+    for _ in range(rng.randint(1, 4)):
+        data[rng.randrange(len(data))] ^= rng.randint(1, 255)
+
+
+def set_word(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data) // 4) * 4
+    data[at : at + 4] = struct.pack("=I", rng.choice(WORDS))
+
+
+def set_type(rng: random.Random, data: bytearray) -> None:
+    data[4:6] = struct.pack("=H", rng.choice((0, 1, 2, 3, 3, 4, 5, 15, 16, 0xFFFF)))
+
+
+def set_nlmsg_len(rng: random.Random, data: bytearray) -> None:
+    length = rng.choice((*WORDS, len(data) - 1, len(data) + 1, len(data) + 4))
+    data[0:4] = struct.pack("=I", length)
+
+
+def set_cn_msg_len(rng: random.Random, data: bytearray) -> None:
+    if len(data) >= 36:
+        data[32:34] = struct.pack("=H", rng.choice(LENGTHS))
+
+
+def set_what(rng: random.Random, data: bytearray) -> None:
+    if len(data) >= 40:
+        what = 1 << rng.randrange(32)
+        what |= 1 << rng.randrange(32) if rng.random() < 0.2 else 0
+        data[36:40] = struct.pack("=I", what if rng.random() < 0.9 else 0)
+
+
+def resize(rng: random.Random, data: bytearray) -> None:
+    """Make the message another length, and its fields agree with that."""
+    size = rng.randint(16, 92)
+    data.extend(rng.randbytes(max(0, size - len(data))))
+    del data[size:]
+    data[0:4] = struct.pack("=I", size)
+    if size >= 36:
+        data[32:34] = struct.pack("=H", size - 36)
+
+
+def truncate(rng: random.Random, data: bytearray) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+def extend(rng: random.Random, data: bytearray) -> None:
+    data.extend(rng.randbytes(rng.randint(1, 40)))
+
+
+def insert(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    data[at:at] = rng.randbytes(rng.randint(1, 8))
+
+
+def remove(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    del data[at : at + rng.randint(1, 8)]
+
+
+def repeat_part(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    data.extend(data[at : at + rng.randint(1, 152)])
+
+
+Mutation = Callable[[random.Random, bytearray], None]
+MESSAGE_MUTATIONS: tuple[Mutation, ...] = (
+    flip_bits,
+    set_word,
+    set_type,
+    set_nlmsg_len,
+    set_cn_msg_len,
+    set_what,
+    resize,
+    resize,
+)
+BUFFER_MUTATIONS: tuple[Mutation, ...] = (
+    flip_bits,
+    set_word,
+    truncate,
+    extend,
+    insert,
+    remove,
+    repeat_part,
+)
