@@ -1,0 +1,244 @@
+"""Decoding keeps nothing and gives nothing away: reference counts stay as they are."""
+
+import gc
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from samples import (
+    FOREIGN,
+    MESSAGES,
+    NEWER_KIND,
+    OLDER_EXIT,
+    OVERRUN,
+    REFUSAL,
+    SAMPLES,
+)
+from wiring import NLMSG_ERROR, event_message, netlink_message, words
+
+from procconn import NetlinkMessageIter, decode, parse_netlink_message
+from procconn.events import KINDS, Unknown
+
+EVENTS = [*(s.message for s in SAMPLES.values()), OLDER_EXIT, NEWER_KIND + b"\0"]
+
+SMALL_INTS = [0, 1, 2, 17, 255, 256]
+"""CPython keeps one object of each, so a leak of one shows only in its count."""
+OF_SMALL_INTS = event_message(0x80000000, words(0, 1, 2, 17, 255, 256))
+
+SLACK = 200
+"""Blocks and references that come and go with the interpreter's own caches."""
+
+# One message that fails in each way, behind some that do not.
+DAMAGED = [
+    b"".join(EVENTS) + damage
+    for damage in (
+        bytes(1),
+        bytes(16),
+        netlink_message(NLMSG_ERROR),
+        netlink_message(3, bytes(4)),
+        event_message(0x2, b""),
+        OVERRUN,
+        REFUSAL,
+    )
+]
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Cycles that only the collector would end count as leaks."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    shared = [*SMALL_INTS, *KINDS, Unknown, None, b"", b"x"]
+    before = [sys.getrefcount(item) for item in shared]
+    blocks = sys.getallocatedblocks()
+    yield
+    blocks = sys.getallocatedblocks() - blocks
+    grown = [
+        sys.getrefcount(item) - count
+        for item, count in zip(shared, before, strict=True)
+    ]
+
+    assert abs(blocks) < SLACK
+    assert max(map(abs, grown)) < SLACK
+
+
+def repeat(times: int, action: Callable[[], object]) -> None:
+    for _ in range(times):
+        action()
+
+
+def test_a_million_events_leave_nothing_behind() -> None:
+    buffer = (b"".join(EVENTS) + OF_SMALL_INTS) * 834
+    decode(buffer)
+
+    with nothing_kept():
+        repeat(100, lambda: decode(buffer))
+
+    assert 100 * len(decode(buffer)) > 1_000_000
+
+
+def test_events_taken_one_by_one_leave_nothing_behind() -> None:
+    buffer = (b"".join(EVENTS) + OF_SMALL_INTS) * 10
+
+    def action() -> None:
+        for _ in NetlinkMessageIter(buffer):
+            pass
+        parse_netlink_message(buffer)
+
+    action()
+    with nothing_kept():
+        repeat(300, action)
+
+
+@pytest.mark.parametrize("buffer", DAMAGED, ids=range(len(DAMAGED)))
+@pytest.mark.parametrize("function", [decode, lambda b: list(NetlinkMessageIter(b))])
+def test_failures_leave_nothing_behind(
+    function: Callable[[bytes], object], buffer: bytes
+) -> None:
+    """Not even a cycle for the collector, and also not the events before them."""
+
+    def action() -> None:
+        try:
+            function(buffer)
+        except Exception:
+            return
+        pytest.fail("nothing was raised")
+
+    action()
+    with nothing_kept():
+        repeat(1000, action)
+
+
+@pytest.mark.parametrize("buffer", [b"", b"\0", OVERRUN, REFUSAL, FOREIGN])
+def test_failures_of_one_message_leave_nothing_behind(buffer: bytes) -> None:
+    def action() -> None:
+        try:
+            parse_netlink_message(buffer)
+        except Exception:
+            return
+        pytest.fail("nothing was raised")
+
+    action()
+    with nothing_kept():
+        repeat(1000, action)
+
+
+def test_wrong_types_leave_nothing_behind() -> None:
+    def action() -> None:
+        try:
+            decode("text")  # type: ignore[arg-type]
+        except TypeError:
+            return
+        pytest.fail("nothing was raised")
+
+    action()
+    with nothing_kept():
+        repeat(1000, action)
+
+
+def test_iterations_not_ended_leave_nothing_behind() -> None:
+    buffer = b"".join(EVENTS)
+
+    def action() -> None:
+        next(NetlinkMessageIter(memoryview(buffer)))
+
+    action()
+    with nothing_kept():
+        repeat(1000, action)
+
+
+def test_views_in_cycles_can_be_collected() -> None:
+    """CPython 3.11 crashes when it collects a view that a C array still uses."""
+    for message in MESSAGES:
+        for function in (decode, parse_netlink_message, NetlinkMessageIter):
+            cycle: list[object] = [memoryview(bytearray(message))]
+            cycle.append(cycle)
+            try:
+                cycle.append(function(cycle[0]))  # type: ignore[arg-type]
+            except Exception as error:
+                cycle.append(error)
+            del cycle
+            gc.collect()
+
+
+WITHOUT_MEMORY = """
+import gc
+import sys
+from itertools import islice
+
+import _testcapi
+
+from procconn import NetlinkMessageIter, decode, parse_netlink_message
+
+# None of these raises, given memory: an interpreter that cannot make the frame object
+# of a traceback forgets the exception.
+functions = {
+    "decode": decode,
+    "parse_netlink_message": parse_netlink_message,
+    "NetlinkMessageIter": lambda buffer: list(islice(NetlinkMessageIter(buffer), 11)),
+}
+function = functions[sys.argv[1]]
+buffer = bytes.fromhex(sys.argv[2])
+
+
+def fails_at(allocation):
+    _testcapi.set_nomemory(allocation, allocation + 1)
+    try:
+        function(buffer)
+    except MemoryError:
+        return True
+    finally:
+        _testcapi.remove_mem_hooks()
+    return False
+
+
+def failures():
+    # Far enough: nothing here allocates a thousand times.
+    return sum(map(fails_at, range(1000)))
+
+
+expected = repr(function(buffer))
+gc.disable()
+count = failures()
+blocks = sys.getallocatedblocks()
+again = failures()
+grown = sys.getallocatedblocks() - blocks
+assert repr(function(buffer)) == expected
+print(count, again, grown)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "least"),
+    [
+        # An event takes a tuple, and its timestamp an int.
+        ("decode", 2 * len(EVENTS)),
+        ("parse_netlink_message", 2),
+        ("NetlinkMessageIter", 2 * len(EVENTS)),
+    ],
+)
+def test_want_of_memory_is_a_memory_error_wherever_it_strikes(
+    function: str, least: int
+) -> None:
+    pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MEMORY, function, b"".join(EVENTS).hex()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    first, second, grown = map(int, result.stdout.split())
+    assert least <= first
+    assert least <= second
+    assert abs(grown) < least
