@@ -263,6 +263,14 @@ def test_probe_is_one_tasks_name_and_nothing_else() -> None:
             assert not passes(program, datagram(kind.what, 42, 42, 42, 42))
 
 
+def test_probe_leaves_other_tasks_names_to_the_mask() -> None:
+    program = Wanted(EventMask.COMM, threads=False).program(probe=42)
+
+    assert passes(program, datagram(EventType.COMM, 42, 7))
+    assert passes(program, datagram(EventType.COMM, 43, 43))
+    assert not passes(program, datagram(EventType.COMM, 43, 7))
+
+
 def test_nothing_lets_only_answers_pass() -> None:
     program = NOTHING.program()
 
