@@ -3,6 +3,10 @@
 #   make watch ARGS="--count 12"   print this machine's process events
 #   make test                      lint, types and tests
 #   make bench                     compare with other implementations
+#   make wheel                     build, repair and check what is published
+#   make test-wheel                test the wheel on every CPython here
+#   make test-sdist                build and test from the sdist alone
+#   make workflows                 check the workflows of .github
 #
 # What is built goes into .venv; `make clean` removes it.
 
@@ -14,7 +18,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
-.PHONY: watch test lint types c-warnings unit bench clean
+.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -27,6 +31,7 @@ lint: $(VENV)/developing
 
 types: $(VENV)/developing
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 c-warnings: $(VENV)/developing
 	for file in decode receive tuples; do \
@@ -40,6 +45,34 @@ unit: $(VENV)/developing
 bench: $(VENV)/developing
 	$(BIN)/pytest benchmarks $(ARGS)
 
+wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+wheel: export PATH := $(abspath $(BIN)):$(PATH)
+wheel: $(VENV)/packaging
+	rm -rf dist wheelhouse build
+	for round in dist build/again; do \
+	    python -m build --outdir $$round && \
+	    auditwheel repair --wheel-dir $$round/repaired $$round/*.whl || exit 1; \
+	done
+	mv dist/repaired wheelhouse
+	abi3audit --strict wheelhouse/*.whl
+	twine check --strict dist/*.tar.gz wheelhouse/*.whl
+	check-wheel-contents wheelhouse/*.whl
+	python tests/packages/check_wheel.py wheelhouse build/again/repaired
+
+test-wheel: wheel
+	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(ARGS)
+
+test-sdist: wheel
+	folder=$$(mktemp -d) && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
+	    $(MAKE) -C $$folder unit && rm -r $$folder
+
+workflows: $(VENV)/workflows
+	$(BIN)/zizmor --offline --persona=pedantic .
+	$(BIN)/actionlint
+	for arch in x86_64 aarch64; do \
+	    $(BIN)/cibuildwheel --print-build-identifiers --platform linux --archs $$arch || exit 1; \
+	done
+
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("procconn needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +85,10 @@ $(VENV)/installed: $(VENV)/created $(SOURCES)
 
 $(VENV)/developing: $(VENV)/installed
 	$(PIP) install --group dev
+	@touch $@
+
+$(VENV)/packaging $(VENV)/workflows: $(VENV)/created pyproject.toml
+	$(PIP) install --group $(@F)
 	@touch $@
 
 clean:

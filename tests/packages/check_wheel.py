@@ -1,0 +1,77 @@
+"""Check what is about to be published: `check_wheel.py WHEELHOUSE REBUILT`.
+
+Both folders hold a wheel; REBUILT's was made by building and repairing once more.
+"""
+
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+MOST_BYTES = 200_000
+OLDEST_GLIBC = (2, 28)
+
+NAME = re.compile(
+    r"procconn-(?P<version>[\w.]+)-cp311-abi3-(?P<platforms>manylinux[\w.]+)\.whl"
+)
+
+
+def only_wheel(folder: Path) -> Path:
+    wheels = list(folder.glob("*.whl"))
+    assert len(wheels) == 1, wheels
+    return wheels[0]
+
+
+def oldest_glibc(platforms: str) -> tuple[int, int]:
+    """Return the oldest of the manylinux_X_Y in a wheel's compressed tags."""
+    named = re.findall(r"manylinux_(\d+)_(\d+)", platforms)
+    return min((int(major), int(minor)) for major, minor in named)
+
+
+def check_name(wheel: Path) -> str:
+    match = NAME.fullmatch(wheel.name)
+    assert match, f"{wheel.name} is not an abi3 wheel for manylinux"
+    assert oldest_glibc(match["platforms"]) <= OLDEST_GLIBC
+    return match["version"]
+
+
+def check_contents(wheel: Path, tracked: list[str]) -> None:
+    """Every module of the tree is in the wheel, and nothing else but the C module."""
+    modules = {name for name in tracked if name.startswith("procconn/")}
+    assert {"procconn/py.typed", "procconn/_core.pyi"} < modules
+    with ZipFile(wheel) as archive:
+        members = {
+            name
+            for name in archive.namelist()
+            if ".dist-info/" not in name and not name.endswith("/")
+        }
+
+    assert modules | {"procconn/_core.abi3.so"} == members, modules ^ members
+
+
+def check_source(sdist: Path, tracked: list[str]) -> None:
+    """Every file of the tree is in the sdist, save the forge's settings."""
+    needed = {name for name in tracked if not name.startswith((".git", ".ci/"))}
+    with tarfile.open(sdist) as archive:
+        members = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert set() == needed - members, needed - members
+
+
+def main() -> None:
+    wheel, rebuilt = (only_wheel(Path(folder)) for folder in sys.argv[1:])
+    tracked = subprocess.check_output(["git", "ls-files"], text=True).splitlines()
+    version = check_name(wheel)
+    size = wheel.stat().st_size
+    assert size < MOST_BYTES, f"{size} bytes"
+    check_contents(wheel, tracked)
+    check_source(Path("dist") / f"procconn-{version}.tar.gz", tracked)
+    assert wheel.name == rebuilt.name
+    assert wheel.read_bytes() == rebuilt.read_bytes(), "two builds differ"
+    print(f"{wheel.name}: {size} bytes, two builds are identical")
+
+
+if __name__ == "__main__":
+    main()

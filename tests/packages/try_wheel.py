@@ -1,0 +1,124 @@
+"""Run the suite on an installed wheel: `try_wheel.py WHEEL [PYTHON ...] [-- ARGS]`.
+
+Without PYTHON, on every CPython of this machine that the wheel is for. No compiler is
+in reach of the installation, and the source tree is out of the way. ARGS go to pytest.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+OLDEST = [3, 11]
+ABOUT = """if 1:
+    import json, os, sys, sysconfig
+    print(json.dumps({
+        "python": os.path.realpath(sys.executable),
+        "version": sys.version_info[:2],
+        "cpython": sys.implementation.name == "cpython",
+        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    }))
+"""
+HOME = """if 1:
+    import procconn._core, sys
+    print(sys.version.split()[0], procconn._core.__file__)
+"""
+
+
+def candidates() -> Iterator[Path]:
+    """Yield what looks like a Python, on PATH and among pyenv's."""
+    for folder in os.get_exec_path():
+        for path in sorted(Path(folder).glob("python3.*")):
+            if re.fullmatch(r"python3\.\d+t?", path.name):
+                yield path
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from sorted(pyenv.glob("versions/*/bin/python"))
+
+
+def pythons() -> list[str]:
+    """Return the CPythons that a cp311-abi3 wheel is for, each once."""
+    found = set()
+    for path in candidates():
+        answer = subprocess.run(
+            [path, "-c", ABOUT], capture_output=True, text=True, check=False
+        )
+        if answer.returncode == 0:  # else a shim of a version that is not in use
+            about = json.loads(answer.stdout)
+            if about["cpython"] and about["version"] >= OLDEST:
+                if about["free_threaded"]:
+                    print(f"{about['python']}: free-threaded, needs its own wheel")
+                else:
+                    found.add(about["python"])
+    return sorted(found)
+
+
+def install(python: str, wheel: Path, place: Path) -> Path:
+    """Make an environment with the wheel and the tests' needs, all from wheels."""
+    venv = place / "venv"
+    subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
+    tests_needs = f"{Path('pyproject.toml').resolve()}:test"
+    pip = [sys.executable, "-m", "pip", "--python", f"{venv}/bin/python", "install"]
+    wheels_only = ["--quiet", "--only-binary", ":all:"]
+    subprocess.run(
+        [*pip, *wheels_only, wheel, "--group", tests_needs],
+        check=True,
+        env=os.environ | {"PATH": f"{venv}/bin"},
+    )
+    return venv / "bin"
+
+
+def copy_tests(place: Path) -> None:
+    """Copy what cibuildwheel copies: the suite without the package."""
+    settings = tomllib.loads(Path("pyproject.toml").read_text())
+    for name in settings["tool"]["cibuildwheel"]["test-sources"]:
+        source = Path(name)
+        if source.is_dir():
+            shutil.copytree(source, place / name)
+        else:
+            shutil.copy(source, place / name)
+
+
+def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
+    with TemporaryDirectory(prefix="procconn-") as folder:
+        place = Path(folder)
+        programs = install(python, wheel, place)
+        copy_tests(place)
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "CC": "false", "CXX": "false"}
+        environment.pop("PYTHONPATH", None)
+        home = subprocess.check_output(
+            [programs / "python", "-c", HOME], text=True, cwd=place, env=environment
+        )
+        print(f"== {python}: {home.strip()}", flush=True)
+        assert str(programs.parent) in home, "not the installed package"
+        suite = subprocess.run(
+            [programs / "pytest", *arguments], cwd=place, env=environment, check=False
+        )
+        return suite.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("python", nargs="*")
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:split])
+    tried = options.python or pythons()
+    assert tried, "no CPython found"
+    failed = [
+        python
+        for python in tried
+        if not suite_passes(python, options.wheel.resolve(), sys.argv[split + 1 :])
+    ]
+    sys.exit(f"failed on {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
