@@ -1,0 +1,168 @@
+"""The types a user sees. Never run: mypy and basedpyright read it, in `make types`.
+
+A line marked `ignore` must be an error, else the checker complains of the mark.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from signal import Signals
+from typing import Any, assert_never, assert_type
+
+from procconn import (
+    BufferTooSmallError,
+    Comm,
+    ConnectionClosedError,
+    Coredump,
+    Event,
+    EventMask,
+    EventType,
+    Exec,
+    Exit,
+    Fork,
+    Gid,
+    Lost,
+    NetlinkMessageIter,
+    OverrunError,
+    ProcConnector,
+    ProcConnError,
+    Ptrace,
+    Sid,
+    TruncatedError,
+    Uid,
+    Unknown,
+    UnsupportedError,
+    decode,
+    event_time,
+    parse_netlink_message,
+)
+
+
+def every_event_is_matched(event: Event) -> None:
+    """With one `case` less, `assert_never` would be an error."""
+    match event:
+        case Exec(pid=number) | Sid(pid=number) | Coredump(parent_pid=number):
+            assert_type(number, int)
+        case Fork(parent_pid, parent_tgid):
+            assert_type((parent_pid, parent_tgid), tuple[int, int])
+        case Exit():
+            assert_type(event.exit_code, int)
+        case Uid(ruid=number) | Gid(rgid=number) | Ptrace(tracer_pid=number):
+            assert_type(number, int)
+        case Comm(comm=comm):
+            assert_type(comm, bytes)
+        case Unknown(what=what, raw_data=data):
+            assert_type((what, data), tuple[int, bytes])
+        case Lost(count=count):
+            assert_type(count, int)
+        case _:
+            assert_never(event)
+
+
+def a_forgotten_event_is_noticed(event: Exec | Lost) -> None:
+    match event:
+        case Exec():
+            pass
+        case _:
+            assert_never(event)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def events_have_what_they_need(exit_: Exit, comm: Comm, event: Event) -> None:
+    assert_type(Exec.what, EventType)
+    assert_type(event.timestamp_ns, int)
+    assert_type(event_time(event), datetime)
+    assert_type(exit_.returncode, int)
+    assert_type(exit_.signal, Signals | None)
+    assert_type(exit_.dumped_core, bool)
+    assert_type(exit_.is_thread, bool)
+    assert_type(comm.name, str)
+    assert_type(str(event), str)
+    assert_type(exit_._asdict(), dict[str, Any])
+
+
+def events_do_not_change(event: Exec) -> None:
+    event.pid = 1  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+
+
+def not_all_events_name_a_process(event: Event) -> None:
+    print(event.pid)  # type: ignore[union-attr] # pyright: ignore
+
+
+def reading(connector: ProcConnector, buffer: bytearray) -> None:
+    for event in connector:
+        assert_type(event, Event)
+    assert_type(iter(connector), Iterator[Event])
+    assert_type(connector.recv(), Event | None)
+    assert_type(connector.recv(timeout=0.5), Event | None)
+    assert_type(connector.recv_many(1), list[Event])
+    assert_type(connector.recv_raw(timeout=0), bytes)
+    assert_type(connector.recv_into(buffer, timeout=None), int)
+    assert_type(connector.recv_into(memoryview(buffer)), int)
+    assert_type(connector.lost, int)
+    assert_type(connector.fileno(), int)
+    assert_type(connector.closed, bool)
+
+
+async def reading_on_asyncio() -> None:
+    async with ProcConnector() as connector:
+        assert_type(connector, ProcConnector)
+        assert_type(aiter(connector), AsyncIterator[Event])
+        async for event in connector:
+            assert_type(event, Event)
+
+
+def none_is_not_an_event(connector: ProcConnector) -> int:
+    event = connector.recv(timeout=1)
+    return event.timestamp_ns  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+
+
+def masks() -> None:
+    assert_type(EventMask.EXEC | EventMask.EXIT, EventMask)
+    assert_type(EventMask.ALL & ~EventMask.COMM, EventMask)
+    assert_type(EventMask.NONE | EventMask.NONZERO_EXIT, EventMask)
+    with ProcConnector(EventMask.EXEC | EventMask.EXIT, threads=False) as connector:
+        connector.subscribe(EventMask.FORK)
+        connector.subscribe()
+        connector.unsubscribe()
+    ProcConnector(3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    ProcConnector(EventType.EXEC)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    ProcConnector(EventMask.ALL, False)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def options() -> None:
+    ProcConnector(receive_buffer=1 << 20, max_latency=0.01, timeout=2, heartbeat=None)
+    ProcConnector(heartbeat=30)
+    ProcConnector(timeout=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def decoding(buffer: bytes) -> None:
+    assert_type(decode(buffer), list[Event])
+    assert_type(decode(memoryview(buffer)), list[Event])
+    assert_type(parse_netlink_message(bytearray(buffer)), Event | None)
+    assert_type(list(NetlinkMessageIter(buffer)), list[Event | None])
+    decode("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def errors(buffer: bytes) -> None:
+    try:
+        decode(buffer)
+    except TruncatedError as error:
+        assert_type(error.offset, int)
+        assert_type(error.events, list[Event])
+    except OverrunError as error:
+        assert_type(error.offset, int)
+        assert_type(error.events, list[Event])
+    except BufferTooSmallError as error:
+        assert_type(error.needed, int)
+    except UnsupportedError as error:
+        assert_type(error.errno, int | None)
+    except ProcConnError as error:
+        assert_type(error, ProcConnError)
+
+
+def errors_are_of_the_kinds_that_python_has() -> None:
+    value_errors: list[ValueError] = [TruncatedError(), BufferTooSmallError(64)]
+    os_error: OSError = UnsupportedError()
+    own: list[ProcConnError] = [OverrunError(), ConnectionClosedError()]
+    own += [TruncatedError(), BufferTooSmallError(64), UnsupportedError()]
+    print(value_errors, os_error, own)
+    BufferTooSmallError()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
