@@ -93,8 +93,11 @@ def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "CC": "false", "CXX": "false"}
         environment.pop("PYTHONPATH", None)
-        home = subprocess.check_output(
-            [programs / "python", "-c", HOME], text=True, cwd=place, env=environment
+        home = subprocess.check_output(  # a GIL switched on to load it is a warning
+            [programs / "python", "-W", "error", "-c", HOME],
+            text=True,
+            cwd=place,
+            env=environment,
         )
         print(f"== {python}: {home.strip()}", flush=True)
         assert str(programs.parent) in home, "not the installed package"
