@@ -23,7 +23,7 @@ class TruncatedError(ProcConnError, ValueError):
     def __init__(self, offset: int = 0, events: "Sequence[Event]" = ()) -> None:
         super().__init__(offset, events)
         self.offset = offset
-        self.events = list(events)
+        self.events: list[Event] = list(events)
 
     def __str__(self) -> str:
         return "truncated message"
@@ -55,7 +55,7 @@ class OverrunError(ProcConnError):
     def __init__(self, offset: int = 0, events: "Sequence[Event]" = ()) -> None:
         super().__init__(offset, events)
         self.offset = offset
-        self.events = list(events)
+        self.events: list[Event] = list(events)
 
     def __str__(self) -> str:
         return "message overrun, events may have been dropped"
