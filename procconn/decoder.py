@@ -88,24 +88,33 @@ class Walk:
         """Bytes not walked over yet."""
         return self._walk.size - self._walk.offset
 
-    def all(self, events: list[Event]) -> Exception | None:
-        """Append events up to the end, a bare NLMSG_DONE, or a failure: return it."""
-        status = lib.procconn_decode_all(
+    def all(self, events: list[Event]) -> int:
+        """Append events up to the end, a bare NLMSG_DONE, or a failure.
+
+        Returns:
+            The status of the last step; a negative one is a failure.
+        """
+        return lib.procconn_decode_all(
             self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
         )
-        return self._failure(status, events) if status < 0 else None
 
-    def one(self) -> tuple[int, Event | None, Exception | None]:
-        """Take one step: return its status, and the event or the failure."""
+    def one(self) -> tuple[int, Event | None]:
+        """Take one step: return its status, and the event if there was one."""
         events: list[Event] = []
         status = lib.procconn_decode_one(
             self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
         )
-        if status < 0 or status == lib.PROCCONN_FOREIGN:
-            return status, None, self._failure(status, events)
-        return status, events[0] if events else None, None
+        return status, events[0] if events else None
 
-    def _failure(self, status: int, events: list[Event]) -> Exception:
+    def failure(self, status: int, events: list[Event]) -> Exception:
+        """Make the exception for the status of the last step.
+
+        Raise it, rather than keep it in a variable: its traceback would refer to that.
+
+        Args:
+            status: a negative one, or that of a foreign message.
+            events: those from before the failure.
+        """
         at = self._walk.at
         if status == lib.PROCCONN_NO_MEMORY:
             return MemoryError()
@@ -153,12 +162,9 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
     """
     events: list[Event] = []
     with Walk.over(buffer) as walk:
-        failure = walk.all(events)
-    try:
-        if failure is not None:
-            raise failure
-    finally:
-        del failure  # which its traceback would keep alive, and it its traceback
+        status = walk.all(events)
+        if status < 0:
+            raise walk.failure(status, events)
     return events
 
 
@@ -176,13 +182,10 @@ def parse_netlink_message(buffer: "ReadableBuffer") -> Event | None:
     """
     with Walk.over(buffer) as walk:
         if walk.left == 0:
-            raise TruncatedError
-        _, event, failure = walk.one()
-    try:
-        if failure is not None:
-            raise failure
-    finally:
-        del failure
+            raise walk.failure(lib.PROCCONN_BAD_HEADER, [])
+        status, event = walk.one()
+        if _is_failure(status):
+            raise walk.failure(status, [])
     return event
 
 
@@ -201,14 +204,17 @@ class NetlinkMessageIter(Iterator[Event | None]):
     def __next__(self) -> Event | None:
         if self._walk is None:
             raise StopIteration
-        status, event, failure = self._walk.one()
+        walk = self._walk
+        status, event = walk.one()
         if status == lib.PROCCONN_END or status in _BAD_FRAMING:
             self._walk = None
-        try:
-            if failure is not None:
-                raise failure
-        finally:
-            del failure
+        if _is_failure(status):
+            raise walk.failure(status, [])
         if status == lib.PROCCONN_END:
             raise StopIteration
         return event
+
+
+def _is_failure(status: int) -> bool:
+    """Tell if it is one for the reader of a single message."""
+    return status < 0 or status == lib.PROCCONN_FOREIGN

@@ -52,11 +52,24 @@ def conditions() -> Iterator[Condition]:
 
 def why_silent() -> str:
     """Say why the kernel does not answer, and what to do."""
-    broken = [condition for condition in conditions() if not condition.holds]
-    return "; ".join(f"{it.cause}; {it.remedy}" for it in broken) or (
+    return _what_is_broken() or (
         "the kernel did not answer the request for process events, for no reason that"
         " shows; on a very busy machine a longer timeout may help"
     )
+
+
+def why_refused() -> str:
+    """Say why the kernel refuses. A namespace's own root has not what counts."""
+    return _what_is_broken() or (
+        "before Linux 6.6 process events take the capability CAP_NET_ADMIN: run as"
+        " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"
+        " unit or --cap-add=NET_ADMIN for a container"
+    )
+
+
+def _what_is_broken() -> str:
+    broken = (condition for condition in conditions() if not condition.holds)
+    return "; ".join(f"{it.cause}; {it.remedy}" for it in broken)
 
 
 def _connectors() -> str | None:

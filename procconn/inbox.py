@@ -63,14 +63,14 @@ class Inbox:
                 raise for; the events before that were delivered, the next follow.
         """
         while True:
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure
+            self._raise_failure()
             buffer, size = self._next_raw(deadline_ns, capacity)
             batch: list[Event] = []
+            failure: Exception | None = None
             walk = Walk(buffer, size)
             while walk.left and failure is None:
-                failure = walk.all(batch)
+                status = walk.all(batch)
+                failure = walk.failure(status, []) if status < 0 else None
             rest = ffi.buffer(buffer, size)[walk.offset :]
             self._source.loss.place(batch, emptied=self._source.emptied)
             events = iter(batch)
@@ -110,6 +110,14 @@ class Inbox:
         """Drop what the source does not want any more."""
         self._unread()
         self._backlog = self._source.screen(self._backlog)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback refers to this frame
 
     def _next_raw(self, deadline_ns: int, capacity: int) -> tuple[CBuffer, int]:
         received = self._source.received

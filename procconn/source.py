@@ -184,8 +184,8 @@ class EventSource:
         with Walk.over(raw) as walk, memoryview(raw) as view:
             while walk.left:
                 at = walk.offset
-                _, event, failure = walk.one()
-                if failure or (event is not None and self._wanted.admits(event)):
+                status, event = walk.one()
+                if status < 0 or (event is not None and self._wanted.admits(event)):
                     kept.append(bytes(view[at : walk.offset]))
         return b"".join(kept)
 

@@ -14,7 +14,7 @@ import time
 
 from procconn import socketfilter
 from procconn._core import ffi, lib
-from procconn.environment import why_silent
+from procconn.environment import why_refused, why_silent
 from procconn.errors import UnsupportedError
 
 NETLINK_CONNECTOR = 11  # linux/netlink.h
@@ -58,7 +58,7 @@ def join_group(sock: socket.socket) -> None:
     try:
         sock.bind((0, GROUP))
     except PermissionError as error:
-        raise _missing_capability() from error
+        raise PermissionError(error.errno, why_refused()) from error
 
 
 class Subscription:
@@ -111,7 +111,7 @@ class Subscription:
         if answer is None:
             raise UnsupportedError(errno.ENOTSUP, why_silent())
         if answer in (errno.EPERM, errno.EACCES):
-            raise _missing_capability()
+            raise PermissionError(answer, why_refused())
         if answer != 0:
             raise OSError(answer, os.strerror(answer))
         self._socket.setsockopt(SOL_NETLINK, _DROP_MEMBERSHIP, GROUP)
@@ -140,12 +140,3 @@ class Subscription:
                 if answer >= 0:
                     return answer
         return None
-
-
-def _missing_capability() -> PermissionError:
-    return PermissionError(
-        errno.EPERM,
-        "before Linux 6.6 process events take the capability CAP_NET_ADMIN: run as"
-        " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"
-        " unit or --cap-add=NET_ADMIN for a container",
-    )
