@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _NOOP, _ERROR, _DONE, _OVERRUN = 1, 2, 3, 4
+_CONTROL = (_NOOP, _ERROR, _OVERRUN)
 _INT_MIN = -(2**31)
 
 _NLMSGHDR = Struct("=IH10x")
-_NLMSGERR = Struct("=i")
+_ERRNO = Struct("=i")
 _CN_MSG = Struct("=II8xH2x")
 _PROC_EVENT = Struct("=IIQ")
 _TWO = Struct("=2I")
@@ -39,9 +40,8 @@ _FOUR = Struct("=4I")
 _SIX = Struct("=6I")
 _NAMED = Struct("=2I16s")
 
-_NONE = 0
-_COREDUMP = 0x40000000
-_EXIT = 0x80000000
+_EVENT_AT = _NLMSGHDR.size + _CN_MSG.size
+_UNION_AT = _EVENT_AT + _PROC_EVENT.size
 
 
 def _comm(pid: int, tgid: int, name: bytes, timestamp_ns: int, cpu: int) -> Comm:
@@ -56,35 +56,67 @@ _KINDS: dict[int, tuple[Struct, Callable[..., Event]]] = {
     0x00000080: (_TWO, Sid),
     0x00000100: (_FOUR, Ptrace),
     0x00000200: (_NAMED, _comm),
-    _COREDUMP: (_FOUR, Coredump),
-    _EXIT: (_SIX, Exit),
+    0x40000000: (_FOUR, Coredump),
+    0x80000000: (_SIX, Exit),
 }
-_OLDER = {_COREDUMP: _TWO, _EXIT: _FOUR}
-"""What came before the parents' two words did."""
 
 
 def decode(buffer: "ReadableBuffer") -> list[Event]:
     """Do what `procconn.decode` does."""
     raw = memoryview(buffer).tobytes()
-    size = len(raw)
     events: list[Event] = []
-    at = 0
-    while at < size:
-        if size - at < _NLMSGHDR.size:
+    at, left = 0, len(raw)
+    while left > 0:
+        if left < _NLMSGHDR.size:
             raise TruncatedError(at, events)
         length, message_type = _NLMSGHDR.unpack_from(raw, at)
-        if length < _NLMSGHDR.size or length > size - at:
+        if length < _NLMSGHDR.size or length > left:
             raise TruncatedError(at, events)
-        if message_type == _DONE and length == _NLMSGHDR.size:
-            break
-        if message_type in (_NOOP, _ERROR, _OVERRUN):
+        if message_type in _CONTROL:
             _check_control(raw[at : at + length], message_type, at, events)
+        elif length < _EVENT_AT:
+            if message_type == _DONE and length == _NLMSGHDR.size:
+                break
+            raise TruncatedError(at, events)
         else:
-            event = _parse_connector(raw, at, at + length, events)
-            if event is not None:
-                events.append(event)
-        at += length + -length % 4
+            idx, val, size = _CN_MSG.unpack_from(raw, at + _NLMSGHDR.size)
+            if idx == 1 and val == 1:
+                if size > length - _EVENT_AT or size < _PROC_EVENT.size:
+                    raise TruncatedError(at, events)
+                what, cpu, timestamp_ns = _PROC_EVENT.unpack_from(raw, at + _EVENT_AT)
+                kind = _KINDS.get(what)
+                if kind is not None and size >= kind[0].size + _PROC_EVENT.size:
+                    fields, make = kind
+                    values = fields.unpack_from(raw, at + _UNION_AT)
+                    events.append(make(*values, timestamp_ns, cpu))
+                else:
+                    union = raw[at + _UNION_AT : at + _EVENT_AT + size]
+                    rare = _parse_rare(what, union, timestamp_ns, cpu)
+                    if rare is None:
+                        raise TruncatedError(at, events)
+                    events.extend(rare)
+        padded = length + -length % 4
+        at += padded
+        left -= padded
     return events
+
+
+def _parse_rare(
+    what: int, union: bytes, timestamp_ns: int, cpu: int
+) -> list[Event] | None:
+    """Parse what has not all fields of a known kind; None if it is damaged."""
+    match what, len(union):
+        case (0x40000000, 8):  # before Linux 4.18, as the next
+            pid, tgid = _TWO.unpack(union)
+            return [Coredump(pid, tgid, 0, 0, timestamp_ns, cpu)]
+        case (0x80000000, 16):
+            pid, tgid, code, signal = _FOUR.unpack(union)
+            return [Exit(pid, tgid, code, signal, 0, 0, timestamp_ns, cpu)]
+        case (0, size):  # an answer, with its errno
+            return [] if size >= _ERRNO.size else None
+    if what in _KINDS:
+        return None
+    return [Unknown(what, union, timestamp_ns, cpu)]
 
 
 def _check_control(
@@ -93,41 +125,9 @@ def _check_control(
     if message_type == _OVERRUN:
         raise OverrunError(at, events)
     if message_type == _ERROR:
-        if len(message) < _NLMSGHDR.size + _NLMSGERR.size:
+        if len(message) < _NLMSGHDR.size + _ERRNO.size:
             raise TruncatedError(at, events)
-        (error,) = _NLMSGERR.unpack_from(message, _NLMSGHDR.size)
+        (error,) = _ERRNO.unpack_from(message, _NLMSGHDR.size)
         if error != 0:
             error = error if error == _INT_MIN else abs(error)
             raise OSError(error, os.strerror(error))
-
-
-def _parse_connector(
-    raw: bytes, at: int, end: int, events: list[Event]
-) -> Event | None:
-    start = at + _NLMSGHDR.size
-    if end - start < _CN_MSG.size:
-        raise TruncatedError(at, events)
-    idx, val, size = _CN_MSG.unpack_from(raw, start)
-    if idx != 1 or val != 1:
-        return None
-    start += _CN_MSG.size
-    if size > end - start or size < _PROC_EVENT.size:
-        raise TruncatedError(at, events)
-    what, cpu, timestamp_ns = _PROC_EVENT.unpack_from(raw, start)
-    start += _PROC_EVENT.size
-    size -= _PROC_EVENT.size
-
-    kind = _KINDS.get(what)
-    if kind is not None:
-        fields, make = kind
-        if size >= fields.size:
-            return make(*fields.unpack_from(raw, start), timestamp_ns, cpu)
-        if what in _OLDER and size == _OLDER[what].size:
-            older = _OLDER[what].unpack_from(raw, start)
-            return make(*older, 0, 0, timestamp_ns, cpu)
-        raise TruncatedError(at, events)
-    if what != _NONE:
-        return Unknown(what, raw[start : start + size], timestamp_ns, cpu)
-    if size < _NLMSGERR.size:  # an answer without its errno
-        raise TruncatedError(at, events)
-    return None

@@ -190,6 +190,8 @@ buffer = bytes.fromhex(sys.argv[2])
 
 
 def fails_at(allocation):
+    # Tuples are to be allocated, not taken from those that the interpreter keeps.
+    kept = [(None,) * size for size in range(1, 10) for _ in range(20)]
     _testcapi.set_nomemory(allocation, allocation + 1)
     try:
         function(buffer)
@@ -197,6 +199,7 @@ def fails_at(allocation):
         return True
     finally:
         _testcapi.remove_mem_hooks()
+        del kept
     return False
 
 
