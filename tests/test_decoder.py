@@ -4,6 +4,7 @@ import array
 import errno
 import mmap
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -586,19 +587,22 @@ def test_mapped_file_is_decoded() -> None:
         assert EVENTS == typed(decode(memory))
 
 
-def test_buffer_is_free_again_after_decoding() -> None:
+@pytest.mark.parametrize("function", [decode, parse_netlink_message])
+def test_buffer_is_free_again_after_decoding(
+    function: Callable[[bytearray], object],
+) -> None:
     """A bytearray that something still looks into cannot be resized."""
     buffer = bytearray(BUFFER)
-
-    decode(buffer)
-    buffer.append(0)
-    with pytest.raises(TruncatedError):
-        decode(buffer)
-    buffer.append(0)
-    parse_netlink_message(buffer)
+    function(buffer)
+    buffer.clear()
     buffer.append(0)
 
-    assert len(BUFFER) + 3 == len(buffer)
+    with pytest.raises(TruncatedError) as caught:
+        function(buffer)
+    buffer.append(0)
+
+    assert 0 == caught.value.offset
+    assert b"\0\0" == buffer
 
 
 def test_iteration_is_over_what_the_buffer_held_at_its_beginning() -> None:

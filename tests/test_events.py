@@ -279,6 +279,7 @@ def test_unknown_and_lost_name_no_task() -> None:
         (0, 0, None, False),
         (0x0100, 1, None, False),
         (0x8000, 128, None, False),
+        (0x0080, 0, None, False),
         (0xFF00, 255, None, False),
         (9, -9, signal.SIGKILL, False),
         (15, -15, signal.SIGTERM, False),
