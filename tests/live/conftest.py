@@ -1,9 +1,11 @@
 """Live tests run on the kernel of this machine, or skip and say why."""
 
+import faulthandler
 from collections.abc import Iterator
 
 import pytest
 
+from live.staging import DEADLINE
 from procconn import ProcConnector
 
 
@@ -27,3 +29,11 @@ def live_kernel(pytestconfig: pytest.Config) -> None:
 def connector() -> Iterator[ProcConnector]:
     with ProcConnector() as connector:
         yield connector
+
+
+@pytest.fixture(autouse=True)
+def _no_hang() -> Iterator[None]:
+    """End the whole run, with tracebacks, where a test blocks for ever."""
+    faulthandler.dump_traceback_later(4 * DEADLINE, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,170 @@
+"""What live tests are staged with: names to set, processes to watch, deadlines."""
+
+import ctypes
+import os
+import platform
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from procconn import Comm, Event, Lost, ProcConnector
+
+DEADLINE = 60.0  # seconds; generous, as other programs may keep the machine busy
+PROGRAMS = Path(__file__).parent / "programs"
+
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
+DROPS_COLUMN, INODE_COLUMN = 8, 9  # of /proc/net/netlink
+
+PR_SET_NAME = 15
+PR_GET_NAME = 16
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+_PPOLL = {"x86_64": "271", "aarch64": "73"}  # asm/unistd.h
+
+
+def set_name(name: bytes) -> None:
+    """Name the calling thread; its COMM event is queued on return."""
+    if _prctl(PR_SET_NAME, ctypes.c_char_p(name), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def get_name() -> bytes:
+    name = ctypes.create_string_buffer(16)
+    if _prctl(PR_GET_NAME, name, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    return name.value
+
+
+@contextmanager
+def name_kept() -> Iterator[None]:
+    """Give the calling thread its name back at the end."""
+    name = get_name()
+    try:
+        yield
+    finally:
+        set_name(name)
+
+
+def set_serials(serials: range) -> None:
+    """Name the calling thread by one number after the other."""
+    for serial in serials:
+        set_name(b"%d" % serial)
+
+
+def serials_of(events: list[Event], pid: int | None = None) -> list[int]:
+    """Tell by which numbers a task, or else the calling thread, named itself."""
+    pid = threading.get_native_id() if pid is None else pid
+    return [
+        int(event.comm)
+        for event in events
+        if isinstance(event, Comm) and event.pid == pid and event.comm.isdigit()
+    ]
+
+
+def lost_of(events: list[Event]) -> int:
+    return sum(event.count for event in events if isinstance(event, Lost))
+
+
+def rest_of(connector: ProcConnector) -> list[Event]:
+    """Receive what is queued."""
+    events: list[Event] = []
+    while batch := connector.recv_many(timeout=0):
+        events += batch
+    return events
+
+
+def events_until(
+    connector: ProcConnector, is_last: Callable[[Event], bool]
+) -> list[Event]:
+    """Receive all events up to the batch with the last one."""
+    deadline = time.monotonic() + DEADLINE
+    events: list[Event] = []
+    while (left := deadline - time.monotonic()) > 0:
+        batch = connector.recv_many(timeout=left)
+        events += batch
+        if any(is_last(event) for event in batch):
+            return events
+    raise AssertionError(f"the last event never came; the rest: {events[-50:]}")
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.001)
+
+
+def wait_until_blocked(thread: threading.Thread | int) -> None:
+    """Wait until a thread, or a process's first, sleeps for events."""
+    if isinstance(thread, threading.Thread):
+        path = Path(f"/proc/self/task/{thread.native_id}/syscall")
+    else:
+        path = Path(f"/proc/{thread}/syscall")
+    number = _PPOLL[platform.machine()]
+    wait_for(lambda: path.read_text().split()[0] == number)
+
+
+def drops_column(connector: ProcConnector) -> int:
+    """Tell what the kernel shows to everybody as dropped for this connector."""
+    inode = str(os.fstat(connector.fileno()).st_ino)
+    for line in Path("/proc/net/netlink").read_text().splitlines():
+        columns = line.split()
+        if columns[INODE_COLUMN] == inode:
+            return int(columns[DROPS_COLUMN])
+    raise AssertionError(f"no socket {inode}")
+
+
+def request(operation: int, ack: int = 7) -> bytes:
+    """Make a request as programs send it: 1 is LISTEN, 2 IGNORE."""
+    body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
+    return struct.pack("=IHHII", 16 + len(body), 3, 0, 0, 0) + body
+
+
+def plain_socket(groups: int = 0) -> socket.socket:
+    """Open a connector socket without this library."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 11)
+    sock.bind((0, groups))
+    sock.settimeout(DEADLINE)
+    return sock
+
+
+@contextmanager
+def started(
+    *command: str | int | Path, **options: object
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a process with pipes; kill it at the end if need be."""
+    with subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def program(name: str, *arguments: str | int) -> Iterator[subprocess.Popen[str]]:
+    """Start one of the programs beside this file."""
+    with started(sys.executable, "-I", PROGRAMS / f"{name}.py", *arguments) as process:
+        yield process
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-W", "error", "-c", code)

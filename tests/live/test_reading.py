@@ -1,0 +1,441 @@
+"""Every way to read delivers every event once, in time, whatever happens meanwhile."""
+
+import asyncio
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice, product
+from types import FrameType
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    lost_of,
+    name_kept,
+    program,
+    rest_of,
+    serials_of,
+    set_name,
+    set_serials,
+    started,
+    wait_until_blocked,
+)
+from procconn import (
+    BufferTooSmallError,
+    Event,
+    EventMask,
+    Exit,
+    ProcConnector,
+    decode,
+)
+
+EVENT_BYTES = 76
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+@pytest.fixture
+def names() -> Iterator[ProcConnector]:
+    """Subscribe to COMM events only."""
+    with ProcConnector(EventMask.COMM) as connector:
+        yield connector
+
+
+def by_recv(connector: ProcConnector) -> list[Event]:
+    event = connector.recv(timeout=0)
+    return [] if event is None else [event]
+
+
+def by_recv_many(connector: ProcConnector) -> list[Event]:
+    return connector.recv_many(timeout=0)
+
+
+def by_recv_raw(connector: ProcConnector) -> list[Event]:
+    return decode(connector.recv_raw(timeout=0))
+
+
+def by_recv_into(connector: ProcConnector) -> list[Event]:
+    buffer = bytearray(2 * EVENT_BYTES + 50)
+    return decode(buffer[: connector.recv_into(buffer, timeout=0)])
+
+
+def by_for(connector: ProcConnector) -> list[Event]:
+    return list(islice(connector, 3))
+
+
+def by_async_for(connector: ProcConnector) -> list[Event]:
+    async def first() -> list[Event]:
+        events = []
+        async for event in connector:
+            events.append(event)
+            if len(events) == 3:
+                break
+        return events
+
+    return asyncio.run(first())
+
+
+def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
+    connector.subscribe(EventMask.COMM | EventMask.SID)
+    return []
+
+
+POLLING = [by_recv, by_recv_many, by_recv_raw, by_recv_into]
+WAYS = [*POLLING, by_for, by_async_for, by_none_but_subscribe]
+Way = Callable[[ProcConnector], list[Event]]
+
+
+@pytest.mark.parametrize("way", POLLING)
+def test_a_poll_delivers_what_is_queued(names: ProcConnector, way: Way) -> None:
+    set_serials(range(50))
+
+    events = []
+    while batch := way(names):
+        events += batch
+
+    assert list(range(50)) == serials_of(events)
+
+
+@pytest.mark.parametrize("way", [by_for, by_async_for])
+def test_an_iteration_delivers_what_is_queued(names: ProcConnector, way: Way) -> None:
+    set_serials(range(3))
+
+    events: list[Event] = []
+    while len(serials_of(events)) < 3:
+        events += way(names)
+        set_name(b"another")  # lest the next iteration waits for ever
+
+    assert [0, 1, 2] == serials_of(events)
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(WAYS, WAYS)))
+def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
+    names: ProcConnector, first: Way, second: Way
+) -> None:
+    set_serials(range(10))
+    events = first(names)
+    set_serials(range(10, 20))
+    events += second(names)
+    set_serials(range(20, 30))
+    events += first(names)
+    set_serials(range(30, 40))
+    events += second(names)
+
+    events += rest_of(names)
+
+    assert list(range(40)) == serials_of(events)
+
+
+def test_a_new_iteration_goes_on_where_the_last_stopped(names: ProcConnector) -> None:
+    set_serials(range(100))
+
+    events: list[Event] = []
+    while len(serials_of(events)) < 100:
+        for event in names:
+            events.append(event)
+            break
+
+    assert list(range(100)) == serials_of(events)
+
+
+@pytest.mark.parametrize("way", POLLING)
+def test_a_poll_of_an_empty_queue_comes_back_at_once(way: Way) -> None:
+    with ProcConnector(EventMask.NONE, max_latency=DEADLINE) as connector:
+        started = time.monotonic()
+        events = way(connector)
+
+    assert [] == events
+    assert time.monotonic() - started < DEADLINE / 2
+
+
+def test_too_small_a_buffer_leaves_the_datagram_queued(names: ProcConnector) -> None:
+    rest_of(names)
+    set_serials(range(2))
+    with pytest.raises(BufferTooSmallError) as caught:
+        names.recv_into(bytearray(EVENT_BYTES - 1), timeout=DEADLINE)
+
+    assert EVENT_BYTES == caught.value.needed
+    assert [0, 1] == serials_of(rest_of(names))
+
+
+def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> None:
+    rest_of(names)
+    set_serials(range(5))
+    buffer = bytearray(b"\xee" * (3 * EVENT_BYTES - 1))
+
+    size = names.recv_into(buffer, timeout=DEADLINE)
+
+    assert 2 * EVENT_BYTES == size
+    assert b"\xee" * (EVENT_BYTES - 1) == buffer[size:]
+    assert list(range(5)) == serials_of(decode(buffer[:size]) + rest_of(names))
+
+
+def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
+    set_serials(range(2))
+    with pytest.raises(TypeError, match="writable"):
+        names.recv_into(bytes(1000), timeout=DEADLINE)
+
+    assert [0, 1] == serials_of(rest_of(names))
+
+
+@contextmanager
+def alarms(handler: Callable[[], None], interval: float) -> Iterator[None]:
+    """Call the handler from a signal again and again."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, interval, interval)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+TIMED: list[tuple[str, Callable[[ProcConnector, float], object]]] = [
+    ("recv", lambda connector, timeout: connector.recv(timeout)),
+    ("recv_many", lambda connector, timeout: connector.recv_many(timeout)),
+    ("recv_raw", lambda connector, timeout: connector.recv_raw(timeout)),
+    (
+        "recv_into",
+        lambda connector, timeout: connector.recv_into(bytearray(1000), timeout),
+    ),
+]
+timed_ways = pytest.mark.parametrize(
+    "way", [way for _, way in TIMED], ids=[name for name, _ in TIMED]
+)
+
+
+@timed_ways
+def test_a_timeout_is_kept_under_a_storm_of_signals(
+    way: Callable[[ProcConnector, float], object],
+) -> None:
+    count = 0
+
+    def handler() -> None:
+        nonlocal count
+        count += 1
+
+    with ProcConnector(EventMask.NONE) as connector, alarms(handler, 0.001):
+        started = time.monotonic()
+        result = way(connector, 0.3)
+        elapsed = time.monotonic() - started
+
+    assert not result
+    assert count > 20
+    assert 0.3 <= elapsed < 3
+
+
+@timed_ways
+def test_a_timeout_is_kept_under_a_storm_of_other_programs_answers(
+    way: Callable[[ProcConnector, float], object],
+) -> None:
+    with program("ask"), ProcConnector(EventMask.NONE) as connector:
+        started = time.monotonic()
+        result = way(connector, 0.3)
+        elapsed = time.monotonic() - started
+
+    assert not result
+    assert 0.3 <= elapsed < 3
+
+
+def test_a_timeout_is_kept_under_a_storm_of_unwanted_events() -> None:
+    with (
+        ProcConnector(EventMask.NONE) as connector,
+        program("rename", 1_000_000, 0),
+    ):
+        started = time.monotonic()
+        event = connector.recv(timeout=0.3)
+        elapsed = time.monotonic() - started
+
+    assert event is None
+    assert 0.3 <= elapsed < 3
+
+
+def test_a_timeout_is_kept_while_raw_messages_are_all_of_other_kinds() -> None:
+    """A change of mask leaves events behind that are taken and thrown away."""
+    with (
+        ProcConnector(EventMask.COMM) as connector,
+        program("rename", 1_000_000, 0),
+    ):
+        connector.recv(timeout=DEADLINE)
+        connector.subscribe(EventMask.NONE)
+        started = time.monotonic()
+        event = connector.recv(timeout=0.3)
+        elapsed = time.monotonic() - started
+
+    assert event is None
+    assert 0.3 <= elapsed < 3
+
+
+def test_ctrl_c_ends_a_blocking_call() -> None:
+    code = (
+        "from procconn import *\n"
+        "try: ProcConnector(EventMask.NONE).recv()\n"
+        "except KeyboardInterrupt: print('interrupted')"
+    )
+    with started(sys.executable, "-c", code) as process:
+        wait_until_blocked(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=DEADLINE)
+
+    assert "interrupted\n" == output
+
+
+class InterruptionError(Exception):
+    """Raised by a signal handler."""
+
+
+@contextmanager
+def interruptions_of_the_library() -> Iterator[list[str]]:
+    """Raise from a signal handler each millisecond, but only in library code."""
+    places: list[str] = []
+
+    def handler(_: int, frame: FrameType | None) -> None:
+        if frame and frame.f_globals["__name__"].startswith("procconn."):
+            places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+            raise InterruptionError
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        yield places
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+BLOCKING: dict[str, Way] = {
+    "recv": lambda connector: [e for e in [connector.recv(DEADLINE)] if e],
+    "recv_many": lambda connector: connector.recv_many(DEADLINE),
+    "recv_raw": lambda connector: decode(connector.recv_raw(DEADLINE)),
+    "for": lambda connector: list(islice(connector, 1)),
+}
+
+
+@pytest.mark.parametrize("way", BLOCKING.values(), ids=BLOCKING)
+def test_an_exception_in_a_signal_handler_loses_no_event(
+    names: ProcConnector, way: Way
+) -> None:
+    count = 200_000
+    events: list[Event] = []
+    deadline = time.monotonic() + DEADLINE
+
+    with program("rename", count, 2_000) as producer:
+        with interruptions_of_the_library() as places:
+            while not events or serials_of(events[-1:], producer.pid) != [count - 1]:
+                assert time.monotonic() < deadline
+                with suppress(InterruptionError):
+                    events += way(names)
+        serials = serials_of(events, producer.pid)
+
+    assert len(places) > 20
+    assert 0 == names.lost
+    assert list(range(count)) == serials
+
+
+@pytest.mark.parametrize("way", ["recv_many", "recv", "for"])
+def test_an_exception_in_a_signal_handler_loses_no_lost(way: str) -> None:
+    with (
+        ProcConnector(EventMask.COMM, receive_buffer=50_000) as connector,
+        program("rename", 300_000, 0) as producer,
+    ):
+        events: list[Event] = []
+        with interruptions_of_the_library() as places:
+            while producer.poll() is None:
+                with suppress(InterruptionError):
+                    events += BLOCKING[way](connector)
+                    set_name(b"go on")  # lest the next call waits for ever
+        events += rest_of(connector)
+
+        assert len(places) > 20
+        assert 0 < connector.lost == lost_of(events)
+
+
+def test_more_latency_makes_larger_batches_of_the_same_events() -> None:
+    def batches(max_latency: float) -> list[int]:
+        sizes = []
+        with (
+            ProcConnector(max_latency=max_latency) as connector,
+            program("rename", 5_000, 100_000) as producer,
+        ):
+            while True:
+                batch = connector.recv_many(DEADLINE)
+                sizes.append(len(serials_of(batch, producer.pid)))
+                if any(isinstance(e, Exit) and e.pid == producer.pid for e in batch):
+                    return sizes
+
+    at_once = batches(0)
+    gathered = batches(0.02)
+
+    assert 5_000 == sum(at_once) == sum(gathered)
+    assert len(gathered) < len(at_once) / 4
+
+
+def test_a_deadline_ends_the_gathering() -> None:
+    with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
+        set_serials(range(1))
+        started = time.monotonic()
+        event = connector.recv(timeout=0.3)
+
+    assert event is not None
+    assert time.monotonic() - started < DEADLINE / 2
+
+
+def test_a_full_socket_ends_the_gathering() -> None:
+    with ProcConnector(
+        EventMask.COMM, max_latency=DEADLINE, receive_buffer=200_000
+    ) as connector:
+        set_serials(range(400))  # of the 480 it holds
+        started = time.monotonic()
+        events = connector.recv_many(timeout=DEADLINE)
+
+    assert list(range(400)) == serials_of(events)
+    assert time.monotonic() - started < DEADLINE / 2
+
+
+def test_a_signal_ends_the_gathering() -> None:
+    with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
+        set_serials(range(3))
+        started = time.monotonic()
+        with alarms(interrupt, 0.1), pytest.raises(InterruptionError):
+            connector.recv_many()
+
+        assert time.monotonic() - started < DEADLINE / 2
+        assert [0, 1, 2] == serials_of(connector.recv_many(timeout=0))
+
+
+def interrupt() -> None:
+    raise InterruptionError
+
+
+def test_closing_ends_the_gathering() -> None:
+    with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
+        reader = threading.Thread(target=lambda: list(connector))
+        reader.start()
+        wait_until_blocked(reader)
+        set_name(b"first")
+        connector.close()
+        reader.join(DEADLINE / 2)
+
+        assert not reader.is_alive()
+
+
+def test_closing_ends_the_gathering_on_asyncio() -> None:
+    async def closed_meanwhile() -> None:
+        connector = ProcConnector(EventMask.COMM, max_latency=DEADLINE)
+        set_name(b"first")
+        asyncio.get_running_loop().call_later(0.1, connector.close)
+        async for _ in connector:
+            pass
+
+    started = time.monotonic()
+    asyncio.run(closed_meanwhile())
+
+    assert time.monotonic() - started < DEADLINE / 2
