@@ -1,0 +1,420 @@
+"""A connector's life in a real program: closed at any moment, forked, forgotten."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    name_kept,
+    rest_of,
+    run_python,
+    serials_of,
+    set_serials,
+    wait_until_blocked,
+)
+from procconn import ConnectionClosedError, EventMask, ProcConnector
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+@pytest.fixture
+def silent() -> Iterator[ProcConnector]:
+    """Subscribe to nothing."""
+    with ProcConnector(EventMask.NONE) as connector:
+        yield connector
+
+
+def result_of(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    """Start a thread; what it returns or raises will be in the list."""
+    results: list[object] = []
+
+    def target() -> None:
+        try:
+            results.append(call())
+        except Exception as error:
+            results.append(type(error))
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread, results
+
+
+CALLS: dict[str, Callable[[ProcConnector], object]] = {
+    "recv": lambda connector: connector.recv(),
+    "recv_many": lambda connector: connector.recv_many(),
+    "recv_raw": lambda connector: connector.recv_raw(),
+    "recv_into": lambda connector: connector.recv_into(bytearray(1000)),
+}
+
+
+async def collected(connector: ProcConnector) -> list[object]:
+    return [event async for event in connector]
+
+
+ITERATIONS: dict[str, Callable[[ProcConnector], object]] = {
+    "for": list,
+    "async for": lambda connector: asyncio.run(collected(connector)),
+}
+ALL_CALLS: dict[str, Callable[[ProcConnector], object]] = {
+    **CALLS,
+    **ITERATIONS,
+    "subscribe": lambda connector: connector.subscribe(),
+    "unsubscribe": lambda connector: connector.unsubscribe(),
+    "fileno": lambda connector: connector.fileno(),
+    "with": lambda connector: connector.__enter__(),
+    "async with": lambda connector: asyncio.run(connector.__aenter__()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_closing_from_another_thread_ends_a_blocked_call(
+    silent: ProcConnector, call: Callable[[ProcConnector], object]
+) -> None:
+    thread, results = result_of(lambda: call(silent))
+    wait_until_blocked(thread)
+    silent.close()
+    thread.join(DEADLINE)
+
+    assert [ConnectionClosedError] == results
+    assert silent.closed
+
+
+def test_closing_from_another_thread_ends_an_iteration(silent: ProcConnector) -> None:
+    thread, results = result_of(lambda: list(silent))
+    wait_until_blocked(thread)
+    silent.close()
+    thread.join(DEADLINE)
+
+    assert [[]] == results
+
+
+def test_closing_from_another_thread_ends_an_async_iteration(
+    silent: ProcConnector,
+) -> None:
+    begun = threading.Event()
+
+    async def main() -> list[object]:
+        asyncio.get_running_loop().call_later(0.05, begun.set)
+        return await collected(silent)
+
+    thread, results = result_of(lambda: asyncio.run(main()))
+    assert begun.wait(DEADLINE)
+    silent.close()
+    thread.join(DEADLINE)
+
+    assert [[]] == results
+
+
+def test_closing_from_the_loop_that_iterates_ends_the_iteration() -> None:
+    async def main() -> list[object]:
+        async with ProcConnector(EventMask.NONE) as connector:
+            asyncio.get_running_loop().call_later(0.05, connector.close)
+            return await collected(connector)
+
+    assert [] == asyncio.run(asyncio.wait_for(main(), DEADLINE))
+
+
+def test_a_cancelled_task_leaves_the_connector_usable(silent: ProcConnector) -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await collected(silent)
+
+    asyncio.run(main())
+    silent.subscribe(EventMask.COMM)
+    set_serials(range(3))
+
+    assert [0, 1, 2] == serials_of(rest_of(silent))
+
+
+def test_closing_twice_is_once(silent: ProcConnector) -> None:
+    silent.close()
+    silent.close()
+
+    assert silent.closed
+
+
+@pytest.mark.parametrize("call", ALL_CALLS.values(), ids=ALL_CALLS)
+def test_using_a_closed_connector_is_a_value_error(
+    silent: ProcConnector, call: Callable[[ProcConnector], object]
+) -> None:
+    silent.close()
+
+    with pytest.raises(ValueError, match="closed"):
+        call(silent)
+
+
+def test_a_closed_connector_still_tells_what_was_lost() -> None:
+    with ProcConnector(EventMask.COMM, receive_buffer=2304) as connector:
+        set_serials(range(100))
+        lost = connector.lost
+        connector.recv_many()
+
+    assert 0 < lost <= connector.lost
+
+
+def test_a_signal_handler_may_close_what_it_interrupts(silent: ProcConnector) -> None:
+    previous = signal.signal(signal.SIGALRM, lambda *_: silent.close())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(ConnectionClosedError):
+            silent.recv(timeout=DEADLINE)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+    assert not Path(f"/proc/self/fd/{silent._source.fileno()}").exists()
+
+
+def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
+    previous = signal.signal(signal.SIGALRM, lambda *_: silent.close())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        events = list(silent)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+    assert [] == events
+
+
+@pytest.mark.parametrize("max_latency", [0, 0.01])
+@pytest.mark.parametrize(
+    "call", [*CALLS.values(), *ITERATIONS.values()], ids=[*CALLS, *ITERATIONS]
+)
+def test_closing_right_before_the_reading_begins_ends_it_too(
+    call: Callable[[ProcConnector], object], max_latency: float
+) -> None:
+    """Close at the last moment: when the connector was found to be open."""
+    with ProcConnector(EventMask.NONE, max_latency=max_latency) as connector:
+        source = connector._source
+        try_acquire = source.try_acquire
+
+        def close_and_acquire() -> bool:
+            threading.Thread(target=connector.close).start()
+            while not (connector.closed and source.fileno() == -1):
+                time.sleep(0.001)
+            return try_acquire()
+
+        source.try_acquire = close_and_acquire  # type: ignore[method-assign]
+        thread, results = result_of(lambda: call(connector))
+        thread.join(DEADLINE / 4)
+
+        assert results in ([ConnectionClosedError], [ValueError], [[]])
+
+
+def test_closing_at_any_moment_of_a_busy_iteration_just_ends_it() -> None:
+    for _ in range(100):
+        with ProcConnector(EventMask.COMM) as connector:
+
+            def read(connector: ProcConnector = connector) -> int:
+                return sum(1 for _ in connector)
+
+            thread, results = result_of(read)
+            set_serials(range(200))
+            connector.close()
+            thread.join(DEADLINE)
+
+        assert [int] == [type(result) for result in results] or results == [ValueError]
+
+
+def test_a_forgotten_connector_is_closed_with_a_warning() -> None:
+    def forget() -> None:
+        ProcConnector(EventMask.NONE)
+        gc.collect()
+
+    before = descriptors()
+    with pytest.warns(ResourceWarning, match="unclosed <ProcConnector fd="):
+        forget()
+
+    assert before == descriptors()
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_two_hundred_connectors_leave_no_descriptor() -> None:
+    before = descriptors()
+    for _ in range(200):
+        with ProcConnector() as connector:
+            connector.recv_many(timeout=0)
+    after = descriptors()
+
+    assert before == after
+
+
+def test_a_connector_that_cannot_be_opened_leaves_no_descriptor() -> None:
+    before = descriptors()
+    for _ in range(5):
+        with pytest.raises(OSError, match="timeout"):
+            ProcConnector(timeout=1e-9)
+    after = descriptors()
+
+    assert before == after
+
+
+def test_connectors_of_one_program_do_not_disturb_each_other() -> None:
+    with ProcConnector(EventMask.COMM) as first:
+        with ProcConnector(EventMask.COMM) as second:
+            set_serials(range(3))
+            first.unsubscribe()
+            second_serials = serials_of(rest_of(second))
+        first_serials = serials_of(rest_of(first))
+        first.subscribe()
+        with ProcConnector(EventMask.SID):
+            set_serials(range(3, 6))
+        last_serials = serials_of(rest_of(first))
+
+    assert [0, 1, 2] == first_serials == second_serials
+    assert [3, 4, 5] == last_serials
+
+
+def test_a_second_reader_is_refused_and_the_first_unharmed() -> None:
+    with ProcConnector(EventMask.SID) as connector:
+        thread, results = result_of(connector.recv_many)
+        wait_until_blocked(thread)
+        for call in CALLS.values():
+            with pytest.raises(RuntimeError, match="being read already"):
+                call(connector)
+        with pytest.raises(RuntimeError, match="being read already"):
+            next(iter(connector))
+        run_python("import os; os.fork() or os.setsid()")
+        thread.join(DEADLINE)
+
+    assert results
+    assert isinstance(results[0], list)
+
+
+def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
+    count = 30_000
+    with ProcConnector(EventMask.COMM) as connector:
+        own = threading.get_native_id()
+        done = threading.Event()
+        refused = [0, 0]
+
+        def read(index: int) -> list[int]:
+            serials: list[int] = []
+            while not done.is_set() or (
+                index == 0 and (not serials or max(serials) < count - 1)
+            ):
+                try:
+                    event = connector.recv(timeout=0.01)
+                except RuntimeError:
+                    refused[index] += 1
+                    continue
+                serials += serials_of([event] if event else [], own)
+                if serials and serials[-1] == count - 1:
+                    done.set()
+            return serials
+
+        threads = [result_of(lambda index=index: read(index)) for index in (0, 1)]  # type: ignore[misc]
+        set_serials(range(count))
+        assert done.wait(DEADLINE)
+        for thread, _ in threads:
+            thread.join(DEADLINE)
+
+    seen = [serial for _, results in threads for serial in results[0]]  # type: ignore[attr-defined]
+    assert list(range(count)) == sorted(seen)
+
+
+FORK = """
+import gc, os, sys, socket
+from procconn import EventMask, ProcConnector
+
+connector = ProcConnector(EventMask.COMM)
+sent = []
+send = socket.socket.sendto
+def sendto(self, *arguments):
+    sent.append(arguments)
+    return send(self, *arguments)
+socket.socket.sendto = sendto
+
+child = os.fork()
+if child == 0:
+    {action}
+    gc.collect()
+    assert not sent, sent
+    {end}
+assert os.waitpid(child, 0)[1] == 0
+
+with open("/proc/self/comm", "w") as name:
+    name.write("afterwards")
+while not connector.recv(timeout=30).comm.startswith(b"afterwards"):
+    pass
+assert not sent
+connector.close()
+assert len(sent) == 1, sent
+"""
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)"])
+@pytest.mark.parametrize(
+    "action",
+    ["pass", "connector.close()", "del connector", "connector.__exit__(*[None] * 3)"],
+)
+def test_what_a_forked_child_does_does_not_touch_the_subscription(
+    action: str, end: str
+) -> None:
+    result = run_python(FORK.format(action=action, end=end))
+
+    assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
+
+
+def test_the_end_of_the_interpreter_ends_the_subscription() -> None:
+    code = """
+import socket
+from procconn import ProcConnector
+connector = ProcConnector()
+send = socket.socket.sendto
+def sendto(self, *arguments):
+    print("request")
+    return send(self, *arguments)
+socket.socket.sendto = sendto
+"""
+    result = run_python(code)
+
+    assert (0, "request\n", "") == (result.returncode, result.stdout, result.stderr)
+
+
+def test_a_descriptor_is_not_used_after_the_close() -> None:
+    """Event counters that get the freed numbers are neither written to nor closed."""
+    for _ in range(100):
+        connector = ProcConnector(EventMask.NONE)
+        thread, results = result_of(connector.recv)
+        wait_until_blocked(thread)
+        connector.close()
+        counters = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(6)]
+        thread.join(DEADLINE)
+        connector.close()
+        counters += [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(6)]
+        del connector
+        gc.collect()
+        for fd in counters:
+            with contextlib.suppress(BlockingIOError):
+                pytest.fail(f"{fd} counts {os.eventfd_read(fd)}")
+            os.close(fd)  # fails if somebody else did it
+
+        assert [ConnectionClosedError] == results
+
+
+def test_an_unclosed_connector_says_so_in_its_representation(
+    silent: ProcConnector,
+) -> None:
+    open_form = repr(silent)
+    silent.close()
+
+    assert re.fullmatch(r"<ProcConnector fd=\d+>", open_form)
+    assert "<ProcConnector closed>" == repr(silent)
