@@ -23,7 +23,7 @@ from live.staging import (
     set_serials,
     wait_until_blocked,
 )
-from procconn import Comm, EventMask, ProcConnector, UnsupportedError
+from procconn import Comm, EventMask, ProcConnector, UnsupportedError, decode
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -289,3 +289,39 @@ def test_subscribing_again_and_again_does_not_disturb_a_reader(way: str) -> None
         reader.join(DEADLINE)
 
     assert [list(range(count))] == results
+
+
+@pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
+def test_a_reader_that_comes_while_another_thread_subscribes_is_not_refused(
+    way: str,
+) -> None:
+    with ProcConnector(EventMask.COMM) as connector:
+        set_serials(range(10))
+        connector.recv()  # leaves some pending, for subscribe() to look through
+        at_work, go_on = threading.Event(), threading.Event()
+        screen = connector._source.screen
+
+        def slow_screen(raw: bytes) -> bytes:
+            at_work.set()
+            go_on.wait(DEADLINE)
+            return screen(raw)
+
+        connector._source.screen = slow_screen  # type: ignore[method-assign,assignment]
+        subscriber = threading.Thread(target=connector.subscribe)
+        subscriber.start()
+        at_work.wait(DEADLINE)
+        threading.Timer(0.1, go_on.set).start()
+        try:
+            if way == "for":
+                events = [next(iter(connector))]
+            elif way == "recv_raw":
+                events = decode(connector.recv_raw(DEADLINE))
+            elif way == "recv":
+                events = [e for e in [connector.recv(DEADLINE)] if e]
+            else:
+                events = connector.recv_many(DEADLINE)
+        finally:
+            go_on.set()
+            subscriber.join(DEADLINE)
+
+    assert events

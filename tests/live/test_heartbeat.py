@@ -1,0 +1,239 @@
+"""Silence is looked into, and the looking is not seen."""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    get_name,
+    name_kept,
+    rest_of,
+    serials_of,
+    set_name,
+    set_serials,
+)
+from procconn import Comm, Event, EventMask, Lost, ProcConnector, decode
+
+SOL_NETLINK, DROP_MEMBERSHIP, ADD_MEMBERSHIP = 270, 2, 1
+PROC_EVENTS = 1
+
+HEARTBEAT = 0.05
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        set_name(b"heart")
+        yield
+
+
+def set_membership(connector: ProcConnector, option: int) -> None:
+    """Take the socket out of the multicast group, or bring it back.
+
+    Out of it nothing arrives: what a subscription looks like that somebody else has
+    ended. Others that listen on this machine keep the real thing from being staged.
+    """
+    with socket.socket(fileno=os.dup(connector.fileno())) as same:
+        same.setsockopt(SOL_NETLINK, option, PROC_EVENTS)
+
+
+def probes(witness: ProcConnector, pid: int) -> list[Comm]:
+    return [
+        event
+        for event in rest_of(witness)
+        if isinstance(event, Comm) and event.pid == pid
+    ]
+
+
+def by_recv(connector: ProcConnector) -> Event | None:
+    return connector.recv(DEADLINE)
+
+
+def by_recv_many(connector: ProcConnector) -> Event | None:
+    return connector.recv_many(DEADLINE)[0]
+
+
+def by_for(connector: ProcConnector) -> Event | None:
+    return next(iter(connector))
+
+
+def by_async_for(connector: ProcConnector) -> Event | None:
+    async def first() -> Event:
+        return await anext(aiter(connector))
+
+    return asyncio.run(asyncio.wait_for(first(), DEADLINE / 4))
+
+
+def by_short_calls(connector: ProcConnector) -> Event | None:
+    return by_polls_of(connector, HEARTBEAT / 5)
+
+
+def by_polls(connector: ProcConnector) -> Event | None:
+    return by_polls_of(connector, 0)
+
+
+def by_polls_of(connector: ProcConnector, timeout: float) -> Event | None:
+    deadline = time.monotonic() + DEADLINE / 4
+    while time.monotonic() < deadline:
+        if event := connector.recv(timeout):
+            return event
+    return None
+
+
+@pytest.mark.parametrize(
+    "way", [by_recv, by_recv_many, by_for, by_async_for, by_short_calls, by_polls]
+)
+@pytest.mark.parametrize("mask", [EventMask.PTRACE, EventMask.PTRACE | EventMask.COMM])
+def test_a_dead_subscription_is_noticed_and_told(
+    mask: EventMask, way: Callable[[ProcConnector], Event | None]
+) -> None:
+    with ProcConnector(mask, heartbeat=HEARTBEAT) as connector:
+        rest_of(connector)
+        set_membership(connector, DROP_MEMBERSHIP)
+        rest_of(connector)
+        before = time.monotonic_ns()
+        with pytest.warns(RuntimeWarning, match="renewed"):
+            event = way(connector)
+
+        assert isinstance(event, Lost)
+        assert 0 == event.count
+        assert before <= event.timestamp_ns <= time.monotonic_ns()
+        assert 0 == connector.lost
+
+
+def test_the_stream_goes_on_after_a_death() -> None:
+    with ProcConnector(EventMask.COMM, heartbeat=HEARTBEAT) as connector:
+        rest_of(connector)
+        set_membership(connector, DROP_MEMBERSHIP)
+        rest_of(connector)
+        with pytest.warns(RuntimeWarning, match="renewed"):
+            connector.recv(DEADLINE)
+        set_membership(connector, ADD_MEMBERSHIP)
+        set_serials(range(3))
+        events = rest_of(connector)
+
+    assert [0, 1, 2] == serials_of(events)
+
+
+def test_the_warning_is_about_the_line_that_reads() -> None:
+    with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
+        set_membership(connector, DROP_MEMBERSHIP)
+        with pytest.warns(RuntimeWarning, match="renewed") as caught:
+            connector.recv(DEADLINE)
+
+    assert __file__ == caught[0].filename
+
+
+@pytest.mark.parametrize("threads", [True, False], ids=["threads", "no-threads"])
+def test_a_live_subscription_is_probed_in_secret(threads: bool) -> None:
+    with (
+        ProcConnector(EventMask.COMM) as witness,
+        ProcConnector(
+            EventMask.PTRACE, threads=threads, heartbeat=HEARTBEAT
+        ) as connector,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
+        event = connector.recv(timeout=10 * HEARTBEAT)
+        seen = probes(witness, threading.get_native_id())
+
+    assert event is None
+    assert len(seen) > 2
+    assert {b"heart"} == {probe.comm for probe in seen}
+    assert b"heart" == get_name()
+
+
+def test_a_probe_is_not_in_raw_buffers_either() -> None:
+    with ProcConnector(EventMask.PTRACE, heartbeat=HEARTBEAT) as connector:
+        assert b"" == connector.recv_raw(timeout=10 * HEARTBEAT)
+
+
+def test_a_probe_is_shown_to_who_asked_for_names() -> None:
+    own = threading.get_native_id()
+    deadline = time.monotonic() + DEADLINE
+    with ProcConnector(EventMask.COMM, heartbeat=HEARTBEAT) as connector:
+        event = connector.recv(DEADLINE)
+        while not (isinstance(event, Comm) and event.pid == own):
+            assert time.monotonic() < deadline
+            event = connector.recv(DEADLINE)
+
+    assert b"heart" == event.comm
+
+
+def test_a_probe_from_a_thread_is_not_shown_to_who_wants_no_threads() -> None:
+    found: list[Event] = []
+
+    def read(connector: ProcConnector) -> None:
+        deadline = time.monotonic() + 10 * HEARTBEAT
+        while (left := deadline - time.monotonic()) > 0:
+            found.extend(connector.recv_many(left))
+
+    with (
+        ProcConnector(EventMask.COMM) as witness,
+        ProcConnector(EventMask.COMM, threads=False, heartbeat=HEARTBEAT) as connector,
+    ):
+        thread = threading.Thread(target=read, args=(connector,))
+        thread.start()
+        thread.join(DEADLINE)
+        assert thread.native_id
+        seen = probes(witness, thread.native_id)
+
+    assert seen
+    assert [] == [e for e in found if isinstance(e, Comm) and e.pid == thread.native_id]
+
+
+def test_who_unsubscribed_is_not_probed() -> None:
+    with (
+        ProcConnector(EventMask.COMM) as witness,
+        ProcConnector(heartbeat=HEARTBEAT) as connector,
+    ):
+        connector.unsubscribe()
+        rest_of(connector)
+        rest_of(witness)
+        event = connector.recv(timeout=10 * HEARTBEAT)
+        seen = probes(witness, threading.get_native_id())
+
+    assert event is None
+    assert [] == seen
+
+
+def test_a_probe_hides_no_event_that_comes_with_it() -> None:
+    count = 2000
+    own = threading.get_native_id()
+    with ProcConnector(EventMask.COMM, threads=False, heartbeat=0.001) as connector:
+        found: list[int] = []
+
+        def read() -> None:
+            while not found or found[-1] != count - 1:
+                found.extend(serials_of(connector.recv_many(DEADLINE), own))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for serial in range(count):
+            set_name(b"%d" % serial)
+            time.sleep(0.0005)
+        reader.join(DEADLINE)
+
+    assert list(range(count)) == found
+
+
+def test_a_busy_stream_is_not_probed() -> None:
+    with (
+        ProcConnector(EventMask.COMM) as witness,
+        ProcConnector(EventMask.COMM, heartbeat=DEADLINE) as connector,
+    ):
+        set_serials(range(100))
+        events = decode(connector.recv_raw(timeout=0))
+        connector.recv(timeout=0.2)
+
+        assert list(range(100)) == serials_of(events)
+        assert list(range(100)) == serials_of(
+            list(probes(witness, threading.get_native_id()))
+        )
