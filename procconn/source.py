@@ -21,6 +21,8 @@ from procconn.subscription import Subscription, join_group, open_socket
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_FOR_EVER = -1
+
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 
 # A drain can bring all that the receive buffer holds. An event takes 832 bytes there,
@@ -216,16 +218,15 @@ class EventSource:
 
     def _wait(self, deadline_ns: int, capacity: int) -> None:
         while True:
-            until_ns = self._next_heartbeat(deadline_ns)
-            self._receive(until_ns, capacity)
+            self._receive(self._next_heartbeat(deadline_ns), capacity)
             if self.received.size:
                 self._heard_ns = time.monotonic_ns()
                 return
             self._note_loss()
-            if self.loss.undelivered or passed(deadline_ns):
-                return
-            if passed(until_ns):
+            if passed(self._next_heartbeat(_FOR_EVER)):
                 self._check_subscription()
+            if self.received.size or self.loss.undelivered or passed(deadline_ns):
+                return
 
     def _receive(self, deadline_ns: int, capacity: int) -> None:
         status = lib.procconn_receive(
@@ -258,7 +259,10 @@ class EventSource:
         return due_ns if deadline_ns < 0 else min(due_ns, deadline_ns)
 
     def _check_subscription(self) -> None:
-        """Cause an event; if it does not come back, subscribe anew."""
+        """Cause an event; if it does not come back, subscribe anew.
+
+        What else has come is received with it.
+        """
         self._heard_ns = time.monotonic_ns()
         if self._subscription is None:
             return
@@ -277,7 +281,7 @@ class EventSource:
             "the subscription to process events had been ended by another program and"
             " was renewed; an unknown number of events is missing",
             RuntimeWarning,
-            stacklevel=6,
+            stacklevel=7,  # who called recv()
         )
 
     def _enlarge(self, size: int) -> int:
