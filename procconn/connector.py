@@ -144,6 +144,7 @@ class ProcConnector:
         Returns:
             The events; an empty list if none came in time.
         """
+        self._source.check_open()
         deadline_ns = _deadline(timeout)
         with self._source:
             return self._inbox.collect(deadline_ns)
@@ -156,6 +157,7 @@ class ProcConnector:
         Returns:
             The messages as the kernel sent them; empty if none came in time.
         """
+        self._source.check_open()
         deadline_ns = _deadline(timeout)
         with self._source:
             raw = self._inbox.raw(deadline_ns, self._source.capacity)[:]
@@ -175,6 +177,7 @@ class ProcConnector:
         Raises:
             BufferTooSmallError: the next datagram does not fit; it stays queued.
         """
+        self._source.check_open()
         deadline_ns = _deadline(timeout)
         with memoryview(buffer).cast("B") as place, self._source:
             if place.readonly:
@@ -199,12 +202,14 @@ class ProcConnector:
             RuntimeError: another thread is reading.
             UnsupportedError, PermissionError: as when opening.
         """
+        self._source.check_open()
         with self._source:
             self._source.subscribe(None if mask is None else _known_mask(mask))
             self._inbox.screen()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
+        self._source.check_open()
         with self._source:
             self._source.unsubscribe()
 
@@ -288,8 +293,6 @@ class ProcConnector:
     def _next_batch(self) -> Iterator[Event] | None:
         """Return an iterator that has events; None when the connector is closed."""
         if not self._inbox.has_events:
-            if self._source.closed:
-                return None
             try:
                 with self._source:
                     self._inbox.fill(FOR_EVER, _BATCH_BYTES)
@@ -300,15 +303,13 @@ class ProcConnector:
     async def _next_batch_async(self) -> Iterator[Event] | None:
         """Do what `_next_batch` does, on asyncio."""
         while not self._inbox.has_events:
-            if self._source.closed:
-                return None
-            with self._source:
-                if not self._inbox.has_raw:
-                    await self._source.readable()
-                try:
+            try:
+                with self._source:
+                    if not self._inbox.has_raw:
+                        await self._source.readable()
                     self._inbox.fill(AT_ONCE, _BATCH_BYTES)
-                except ConnectionClosedError:
-                    return None
+            except ConnectionClosedError:
+                return None
         return self._inbox.events
 
 

@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
     @property
     def everything(self) -> bool:
-        """Whether no program is needed."""
+        """Whether all events pass."""
         return self.threads and self.all_kinds
 
     @property
@@ -70,15 +70,17 @@ class Wanted(NamedTuple):
             return bool(self.mask & (EventMask.EXIT | EventMask.NONZERO_EXIT))
         return bool(self.mask & event.what)
 
-    def program(self, probe: int | None = None) -> bytes:
+    def program(self, probe: int | None = None, *, answers: bool = False) -> bytes:
         """Assemble the program, an array of `struct sock_filter`.
-
-        Answers to requests pass, whatever the mask.
 
         Args:
             probe: the id of a task whose COMM events pass too.
+            answers: whether answers to requests pass, also to other programs'.
         """
-        code = _load(_WHAT_AT) + _if_equal(EventType.NONE, _accept())
+        answer = _accept() if answers else _reject()
+        code = _load(_WHAT_AT) + _if_equal(EventType.NONE, answer)
+        if self.everything:
+            return code + _accept()
         if probe is not None:
             own = _load(_TASK_AT[0]) + _if_equal(probe, _accept()) + _load(_WHAT_AT)
             code += _if_equal(EventType.COMM, own)
@@ -100,15 +102,21 @@ class Wanted(NamedTuple):
 
 
 NOTHING = Wanted(EventMask.NONE, threads=True)
-"""Lets only answers to requests pass."""
+"""Lets no event pass."""
 
 
-def attach(sock: socket.socket, wanted: Wanted, *, probe: int | None = None) -> None:
+def attach(
+    sock: socket.socket,
+    wanted: Wanted,
+    *,
+    probe: int | None = None,
+    answers: bool = False,
+) -> None:
     """Replace the socket's program; nothing passes unfiltered between the two."""
-    if wanted.everything:
+    if wanted.everything and answers:
         _detach(sock)
         return
-    program = wanted.program(probe)
+    program = wanted.program(probe, answers=answers)
     instructions = ffi.from_buffer("uint8_t[]", program)
     # struct sock_fprog: how many instructions, and where they are
     count = len(program) // _INSTRUCTION.size

@@ -83,7 +83,7 @@ class EventSource:
             )
             self.buffer = _allocate("uint8_t[]", self.capacity)
             self.loss = LossCounter(self._socket)
-            socketfilter.attach(self._socket, wanted)
+            self._attach(wanted)
             join_group(self._socket)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._subscription = Subscription(timeout)
@@ -135,15 +135,17 @@ class EventSource:
         """Become the reader.
 
         Raises:
-            ValueError: it is closed.
+            ConnectionClosedError: it is closed.
             RuntimeError: somebody else is reading.
         """
-        self.check_open()
         if not self._reading.acquire(blocking=False):
             raise RuntimeError(
                 "this connector is being read already, by another thread or further up"
                 " in this one; give each reader a ProcConnector of its own"
             )
+        if self._closed:  # only from here on the descriptors stay
+            self.__exit__()
+            raise ConnectionClosedError
 
     def __exit__(self, *exc_info: object) -> None:
         """Stop being the reader."""
@@ -175,7 +177,7 @@ class EventSource:
 
     def unsubscribe(self) -> None:
         """End the subscription; what is queued can still be read."""
-        socketfilter.attach(self._socket, NOTHING)
+        self._attach(NOTHING)
         if self._subscription is not None:
             self._subscription.end()
             self._subscription = None
@@ -247,9 +249,15 @@ class EventSource:
         filtered = not self._wanted.everything
         self.loss.note(self.received, self.buffer, filtered=filtered)
 
+    def _attach(self, wanted: Wanted, *, probe: int | None = None) -> None:
+        # Answers are no business of this socket: dropped ones would count as lost.
+        # But where sequence numbers must show the loss, they must not be missing.
+        answers = not self.loss.exact
+        socketfilter.attach(self._socket, wanted, probe=probe, answers=answers)
+
     def _filter(self) -> None:
         """Put the filter in force, also for what the last one let into the queue."""
-        socketfilter.attach(self._socket, self._wanted)
+        self._attach(self._wanted)
         self._screen_until_ns = time.monotonic_ns()
 
     def _next_heartbeat(self, deadline_ns: int) -> int:
@@ -266,7 +274,7 @@ class EventSource:
         self._heard_ns = time.monotonic_ns()
         if self._subscription is None:
             return
-        socketfilter.attach(self._socket, self._wanted, probe=threading.get_native_id())
+        self._attach(self._wanted, probe=threading.get_native_id())
         lib.procconn_rename_thread()  # its event is queued when this returns
         self._filter()
         self._receive(0, self.capacity)

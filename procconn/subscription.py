@@ -99,7 +99,7 @@ class Subscription:
         self._socket.close()
 
     def _listen(self, timeout: float) -> None:
-        socketfilter.attach(self._socket, socketfilter.NOTHING)
+        socketfilter.attach(self._socket, socketfilter.NOTHING, answers=True)
         join_group(self._socket)
         nonce = int.from_bytes(os.urandom(4))
         self._listener = os.getpid()

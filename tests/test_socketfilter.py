@@ -132,10 +132,12 @@ def test_probe_lets_pass_also_a_tasks_own_names(
     assert (own or wanted.admits(decoded)) == passes(wanted.program(probe), message)
 
 
-@given(wanted, st.none() | task_ids)
+@given(wanted, st.none() | task_ids, st.booleans())
 @unhurried
-def test_answers_pass_whatever_is_wanted(wanted: Wanted, probe: int | None) -> None:
-    assert passes(wanted.program(probe), ANSWER)
+def test_answers_pass_where_asked_for_whatever_is_wanted(
+    wanted: Wanted, probe: int | None, answers: bool
+) -> None:
+    assert answers == passes(wanted.program(probe, answers=answers), ANSWER)
 
 
 @given(wanted, st.none() | task_ids)
@@ -271,8 +273,8 @@ def test_probe_leaves_other_tasks_names_to_the_mask() -> None:
     assert not passes(program, datagram(EventType.COMM, 43, 7))
 
 
-def test_nothing_lets_only_answers_pass() -> None:
-    program = NOTHING.program()
+def test_nothing_lets_no_event_pass() -> None:
+    program = NOTHING.program(answers=True)
 
     assert passes(program, ANSWER)
     for sample in SAMPLES.values():
@@ -284,7 +286,7 @@ def test_loss_is_always_admitted() -> None:
     assert NOTHING.admits(Lost(1, 0))
 
 
-def test_everything_needs_no_program() -> None:
+def test_everything_is_all_kinds_of_all_tasks() -> None:
     assert Wanted(EventMask.ALL, threads=True).everything
     assert not Wanted(EventMask.ALL, threads=False).everything
     assert not Wanted(EventMask.ALL & ~EventMask.UID, threads=True).everything
