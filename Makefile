@@ -6,6 +6,7 @@
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
 #   make test-sdist                build and test from the sdist alone
+#   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
 #
 # What is built goes into .venv; `make clean` removes it.
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
-.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows clean
+.PHONY: watch test lint types c-warnings unit test-kernels bench wheel test-wheel test-sdist workflows clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -41,6 +42,9 @@ c-warnings: $(VENV)/developing
 
 unit: $(VENV)/developing
 	$(BIN)/pytest $(ARGS)
+
+test-kernels: $(VENV)/developing
+	$(BIN)/python tests/kernels/run.py
 
 bench: $(VENV)/developing
 	$(BIN)/pytest benchmarks $(ARGS)

@@ -1,0 +1,212 @@
+"""Boots other kernels under emulation and runs the tests that need a real one there.
+
+What takes long to make is kept in build/kernels: a Debian 12 root file system and the
+kernels, which its own apt finds and downloads. The console of each guest is kept there
+too. A guest passes if its console says that the tests ended with status 0; one that
+says nothing within the time limit fails.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SERIES = ("6.1", "6.12")  # the last without event masks, and one with them
+TIME_LIMIT = 240  # for one guest, in seconds
+
+PROJECT = Path(__file__).parents[2]
+BUILD = PROJECT / "build" / "kernels"
+ROOT = BUILD / "root"
+BASE = BUILD / "base.cpio"
+OVERLAY = BUILD / "overlay"
+WHEEL = BUILD / "wheel"
+
+HOST_TOOLS = {  # program: Debian package
+    "qemu-system-x86_64": "qemu-system-x86",
+    "debootstrap": "debootstrap",
+    "cpio": "cpio",
+}
+
+APT_SOURCES = """\
+deb {mirror} bookworm main
+deb {mirror} bookworm-updates main
+deb {mirror} bookworm-backports main
+deb {mirror}-security bookworm-security main
+"""
+
+# The Python of Debian 12, whatever the one is that runs this.
+GUEST_PACKAGES = "usr/local/lib/python3.11/dist-packages"
+FOR_GUEST = (
+    "--python-version=3.11",
+    "--implementation=cp",
+    "--abi=cp311",
+    "--abi=abi3",
+    "--abi=none",
+    "--platform=linux_x86_64",
+    "--platform=manylinux_2_28_x86_64",
+    "--platform=manylinux_2_17_x86_64",
+    "--platform=manylinux2014_x86_64",
+    "--only-binary=:all:",
+)
+
+MACHINE = ("-accel", "tcg", "-m", "2048", "-smp", "2", "-nic", "none", "-no-reboot")
+CONSOLE_ONLY = ("-display", "none", "-monitor", "none", "-serial", "stdio")
+
+END = re.compile(r"^guest: the tests ended with status (?P<status>\d+)$", re.MULTILINE)
+
+# Of the root file system, what no test needs.
+LEFT_OUT = ("var/cache", "var/lib/apt", "usr/share/locale", "usr/share/doc")
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
+
+
+def pip(*arguments: str | Path) -> None:
+    run(sys.executable, "-m", "pip", "--quiet", *arguments)
+
+
+def in_root(*command: str) -> str:
+    """Run a program of the guest's root file system; return what it prints."""
+    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    chroot = ["chroot", str(ROOT), *command]
+    return subprocess.check_output(chroot, text=True, env=environment)
+
+
+def install_host_tools() -> None:
+    missing = [name for tool, name in HOST_TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        run("apt-get", "update", "--quiet")
+        run("apt-get", "install", "--yes", "--no-install-recommends", *missing)
+
+
+def make_root() -> None:
+    """Make the root file system and its archive, unless they are there."""
+    if not BASE.exists():
+        shutil.rmtree(ROOT, ignore_errors=True)
+        choices = ("--variant=minbase", "--include=python3")
+        run("debootstrap", *choices, "bookworm", ROOT)
+        sources = ROOT / "etc/apt/sources.list"
+        mirror = sources.read_text().split()[1]  # which debootstrap chose
+        sources.write_text(APT_SOURCES.format(mirror=mirror))
+        archive(ROOT, BASE, without=LEFT_OUT)
+    in_root("apt-get", "update", "--quiet")
+
+
+def fetch_kernel(series: str) -> Path:
+    """Find the newest kernel of a series, and download it unless it is there."""
+    pattern = rf"^linux-image-{re.escape(series)}\.[^-]+(-[0-9]+)?-cloud-amd64$"
+    found = in_root("apt-cache", "search", "--names-only", pattern)
+    names = [line.split()[0] for line in found.splitlines()]
+    if not names:
+        sys.exit(f"Debian has no {pattern} in the sources of {ROOT}")
+    newest = max(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+    kernels = BUILD / newest / "boot"
+    if not kernels.exists():
+        script = (
+            "cd /var/cache"
+            f" && apt-get -o APT::Sandbox::User=root --quiet download {newest}"
+            f" && dpkg -x {newest}_*.deb {newest}"
+        )
+        in_root("sh", "-c", script)
+        (ROOT / "var/cache" / newest).rename(kernels.parent)
+    (kernel,) = kernels.glob("vmlinuz-*")
+    return kernel
+
+
+def make_overlay() -> None:
+    """Put together what this tree adds: the wheel, the tests and their needs."""
+    shutil.rmtree(OVERLAY, ignore_errors=True)
+    shutil.rmtree(WHEEL, ignore_errors=True)
+    pip("wheel", "--no-deps", f"--wheel-dir={WHEEL}", PROJECT)
+    packages = OVERLAY / GUEST_PACKAGES
+    group = f"--group={PROJECT / 'pyproject.toml'}:test"
+    pip("install", f"--target={packages}", *FOR_GUEST, *WHEEL.glob("*.whl"), group)
+    tests = OVERLAY / "tests-of-procconn"
+    shutil.copytree(PROJECT / "tests", tests / "tests")
+    shutil.copy(PROJECT / "pyproject.toml", tests)
+    shutil.copy(PROJECT / "tests/kernels/guest-init", OVERLAY / "init")
+
+
+def archive(folder: Path, target: Path, *, without: tuple[str, ...] = ()) -> None:
+    """Write a folder as a cpio archive, as Linux takes its first root."""
+    prune = "".join(f"-path './{path}/*' -prune -o " for path in without)
+    pack = "cpio --quiet --null --create --format=newc --owner=0:0"
+    script = f"find . {prune} -print0 | {pack}"
+    unfinished = target.with_suffix(".unfinished")
+    with unfinished.open("wb") as output:
+        subprocess.run(script, shell=True, cwd=folder, stdout=output, check=True)
+    unfinished.rename(target)
+
+
+def make_initrd() -> Path:
+    """Join the archives; Linux unpacks one behind the other."""
+    make_overlay()
+    added = BUILD / "overlay.cpio"
+    archive(OVERLAY, added)
+    initrd = BUILD / "initrd"
+    with initrd.open("wb") as output:
+        for part in (BASE, added):
+            output.write(part.read_bytes())
+    return initrd
+
+
+def boot(kernel: Path, initrd: Path, console: Path) -> None:
+    """Run a guest until it powers off or its time is up."""
+    parameters = "console=ttyS0 quiet panic=1"
+    start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
+    with console.open("wb") as output, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ("qemu-system-x86_64", *MACHINE, *CONSOLE_ONLY, *start),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+
+
+def judge(console: str) -> str | None:
+    """Say what is wrong with a guest, from its console."""
+    end = END.search(console)
+    if end is None:
+        return f"the tests did not end within {TIME_LIMIT} s, or the guest died"
+    return None if end["status"] == "0" else end[0]
+
+
+def summary(console: str) -> str:
+    """Return the last lines of pytest, those that tell how long and how many."""
+    start = console.rfind("\n=", 0, max(console.rfind("= slowest"), 0)) + 1
+    return console[start:].strip()
+
+
+def main() -> None:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    install_host_tools()
+    make_root()
+    kernels = [fetch_kernel(series) for series in SERIES]
+    initrd = make_initrd()
+    failed = False
+    for kernel in kernels:
+        version = kernel.name.removeprefix("vmlinuz-")
+        log = BUILD / f"{version}.log"
+        started = time.monotonic()
+        boot(kernel, initrd, log)
+        console = log.read_text(errors="replace").replace("\r", "")
+        problem = judge(console)
+        print(f"=== {version}, {time.monotonic() - started:.0f} s, {log}")
+        if problem:
+            failed = True
+            print(console)
+            print(f"=== {version}: {problem}", flush=True)
+        else:
+            print(summary(console), flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,525 @@
+"""What only shows where nobody else listens, on kernels of different ages."""
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import gc
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+from procconn import (
+    Event,
+    EventMask,
+    Fork,
+    Lost,
+    ProcConnector,
+    Unknown,
+    UnsupportedError,
+)
+from procconn._core import lib
+from procconn.events import KINDS
+from procconn.subscription import GROUP, NETLINK_CONNECTOR
+
+KERNEL = tuple(int(part) for part in os.uname().release.split(".")[:2])
+HAS_MASKS = KERNEL >= (6, 6)  # and with them a subscription per socket, for everyone
+
+DEADLINE = 30.0
+NOBODY = 65534
+SMALL_BUFFER = 65_536
+MORE_THAN_FIT = 5_003
+
+NAME = attrgetter("name")
+
+PTRACE_CONT = 7
+PTRACE_SEIZE = 0x4206
+
+IGNORE = struct.pack("=IHHII IIIIHHI", 40, 3, 0, 0, 0, 1, 1, 0, 0, 4, 0, 2)
+
+
+def kernel_sends() -> bool:
+    """Tell whether the kernel sends events, as it does while it counts a listener.
+
+    A socket that never subscribed receives them too. An event is queued when the call
+    that caused it returns, so there is nothing to wait for.
+    """
+    with connector_socket() as witness:
+        witness.bind((0, GROUP))
+        rename_thread()
+        try:
+            witness.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def connector_socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
+
+
+def rename_thread() -> None:
+    """Cause a COMM event."""
+    assert lib.procconn_rename_thread() == 0
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Run the action in a forked child; return the child's pid."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    return pid
+
+
+def run_python(
+    script: str, *, user: int | None = None, unshare: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script]
+    if unshare:
+        command = ["unshare", f"--{unshare}", "--fork", *command]
+    return subprocess.run(
+        command,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def stray_ignore() -> None:
+    """Send an IGNORE from a process and a socket that never sent a LISTEN."""
+
+    def send() -> None:
+        with connector_socket() as sock:
+            sock.sendto(IGNORE, (0, 0))
+
+    in_child(send)
+
+
+def end_subscription_of(connector: ProcConnector) -> None:
+    """End a connector's subscription without its knowledge, on any kernel."""
+    subscription = connector._source._subscription
+    assert subscription is not None
+    subscription._socket.sendto(IGNORE, (0, 0))
+
+
+def subject(event: Event) -> int | None:
+    """Say which process an event tells of."""
+    match event:
+        case Fork():
+            return event.child_pid
+        case Unknown() | Lost():
+            return None
+    return event.pid
+
+
+def events_of(connector: ProcConnector, pid: int, *awaited: str) -> list[Event]:
+    """Read what is queued, and on until the awaited came; keep those of a process.
+
+    To be awaited are EXITs: the kernel sends them after it lets the parent know.
+    """
+    events = [e for e in connector.recv_many(timeout=0) if subject(e) == pid]
+    until = time.monotonic() + DEADLINE
+    while not {*awaited} <= {*names(events)} and time.monotonic() < until:
+        events += [e for e in connector.recv_many(timeout=1) if subject(e) == pid]
+    return events
+
+
+def names(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def await_renewal(connector: ProcConnector) -> None:
+    """Read until the stream tells that the subscription was renewed."""
+    with pytest.warns(RuntimeWarning, match="renewed"):
+        assert 0 == next(e.count for e in connector if isinstance(e, Lost))
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """No test begins, and none ends, while the kernel sends events; none hangs."""
+    assert not kernel_sends()
+    faulthandler.dump_traceback_later(2 * DEADLINE, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    gc.collect()
+    assert not kernel_sends()
+
+
+# No leaked listener
+
+
+def test_close_ends_the_events() -> None:
+    with ProcConnector():
+        assert kernel_sends()
+    assert not kernel_sends()
+
+
+def test_only_the_last_close_ends_the_events() -> None:
+    first, second = ProcConnector(), ProcConnector(EventMask.EXEC)
+    first.close()
+    assert kernel_sends()
+    second.close()
+    assert not kernel_sends()
+
+
+def test_close_twice_leaves_another_connector_its_events() -> None:
+    with ProcConnector():
+        other = ProcConnector()
+        other.close()
+        other.close()
+        assert kernel_sends()
+
+
+def test_unsubscribe_ends_the_events_and_subscribe_resumes_them() -> None:
+    with ProcConnector() as connector:
+        for _ in range(25):
+            connector.unsubscribe()
+            assert not kernel_sends()
+            connector.subscribe()
+            assert kernel_sends()
+
+
+def test_unsubscribe_twice_leaves_another_connector_its_events() -> None:
+    with ProcConnector(), ProcConnector() as connector:
+        connector.unsubscribe()
+        connector.unsubscribe()
+        assert kernel_sends()
+
+
+def test_changing_the_mask_counts_no_listener_twice() -> None:
+    with ProcConnector() as connector:
+        for mask in (EventMask.EXEC, EventMask.NONE, EventMask.ALL):
+            connector.subscribe(mask)
+    assert not kernel_sends()
+
+
+def test_many_connectors_in_turn_leave_nothing() -> None:
+    for _ in range(203):
+        ProcConnector().close()
+    assert not kernel_sends()
+
+
+def test_garbage_collection_ends_the_events() -> None:
+    unclosed = [ProcConnector()]
+    assert kernel_sends()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        unclosed.clear()
+    assert not kernel_sends()
+
+
+@pytest.mark.parametrize(
+    "ending", ["", "raise SystemExit(0)", "raise RuntimeError('of the test')"]
+)
+def test_the_end_of_the_interpreter_ends_the_events(ending: str) -> None:
+    script = f"from procconn import ProcConnector\nc = ProcConnector()\n{ending}"
+    expected = 1 if "RuntimeError" in ending else 0
+    assert run_python(script).returncode == expected
+    assert not kernel_sends()
+
+
+def test_a_forked_child_that_closes_leaves_its_parent_the_events() -> None:
+    with ProcConnector() as connector:
+        in_child(connector.close)
+        assert kernel_sends()
+    assert not kernel_sends()
+
+
+def test_a_forked_child_that_exits_leaves_its_parent_the_events() -> None:
+    script = """
+import os
+from procconn import ProcConnector
+
+with ProcConnector() as connector:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        program = os.spawnlp(os.P_WAIT, "true", "true")
+        received = {type(event).__name__ for event in connector.recv_many(timeout=0)}
+        assert program == 0 and {"Fork", "Exec"} <= received, received
+"""
+    # The child leaves the `with` and the interpreter as its parent does.
+    result = run_python(script)
+    assert (0, "") == (result.returncode, result.stderr)
+    assert not kernel_sends()
+
+
+def test_a_forked_child_may_outlive_its_parents_connector() -> None:
+    connector = ProcConnector()
+    finish, wait_for_it = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(wait_for_it)
+        os.read(finish, 1)
+        os._exit(0)
+    connector.close()
+    assert not kernel_sends()
+    os.close(wait_for_it)
+    os.close(finish)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not kernel_sends()
+
+
+def test_an_opening_that_gave_up_waiting_leaves_nothing() -> None:
+    with pytest.raises(UnsupportedError):
+        ProcConnector(timeout=1e-9)
+    assert not kernel_sends()
+
+
+@pytest.mark.parametrize("descriptors", range(3))
+def test_an_opening_short_of_descriptors_leaves_nothing(descriptors: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        free = os.dup(0)  # the lowest free number, as long as nothing closes one below
+        os.close(free)
+        limit = (free + descriptors, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            ProcConnector()
+    assert errno.EMFILE == caught.value.errno
+    assert not kernel_sends()
+
+
+@pytest.mark.parametrize("kind", ["pid", "user", "net"])
+def test_an_opening_in_another_namespace_disturbs_nobody(kind: str) -> None:
+    with ProcConnector() as connector:
+        result = run_python("import procconn; procconn.ProcConnector()", unshare=kind)
+        assert kernel_sends()
+        rename_thread()
+        assert "Comm" in names(events_of(connector, os.getpid()))
+    assert 1 == result.returncode
+    assert f"--{kind}{'ns' if kind == 'user' else ''}=host" in result.stderr
+    assert not kernel_sends()
+
+
+# Privilege
+
+OPEN_AND_READ = """
+import os, warnings
+from procconn import Exec, ProcConnector
+
+warnings.simplefilter("ignore")
+with ProcConnector() as connector:
+    child = os.spawnlp(os.P_NOWAIT, "true", "true")
+    os.waitpid(child, 0)
+    assert any(isinstance(e, Exec) and e.pid == child for e in connector.recv_many(0))
+    print("received")
+"""
+
+
+@pytest.mark.skipif(HAS_MASKS, reason="everyone may listen from Linux 6.6 on")
+def test_nobody_is_told_which_capability_is_missing() -> None:
+    result = run_python(OPEN_AND_READ, user=NOBODY)
+    assert "PermissionError" in result.stderr
+    assert "CAP_NET_ADMIN" in result.stderr
+    assert 1 == result.returncode
+
+
+@pytest.mark.skipif(HAS_MASKS, reason="everyone may listen from Linux 6.6 on")
+def test_a_refused_opening_leaves_others_their_events() -> None:
+    with ProcConnector():
+        run_python(OPEN_AND_READ, user=NOBODY)
+        assert kernel_sends()
+
+
+@pytest.mark.skipif(not HAS_MASKS, reason="takes CAP_NET_ADMIN before Linux 6.6")
+def test_nobody_receives_events() -> None:
+    result = run_python(OPEN_AND_READ, user=NOBODY)
+    assert (0, "received\n", "") == (result.returncode, result.stdout, result.stderr)
+    assert not kernel_sends()
+
+
+# Masks. While only this connector listens, an event it rejects is wanted by nobody.
+
+
+def commotion() -> int:
+    """Cause every kind of event in one child, which fails; return its pid."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    go, allow = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(allow)
+            os.read(go, 1)  # until it is traced
+            os.setsid()
+            rename_thread()
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.execlp("sh", "sh", "-c", "kill -SEGV $$")
+        finally:
+            os._exit(127)
+    os.close(go)
+    assert libc.ptrace(PTRACE_SEIZE, pid, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    os.close(allow)
+    while os.WIFSTOPPED(status := os.waitpid(pid, 0)[1]):
+        assert libc.ptrace(PTRACE_CONT, pid, 0, os.WSTOPSIG(status)) == 0
+    return pid
+
+
+MASKS = {
+    EventMask.ALL: {kind.__name__ for kind in KINDS},
+    **{EventMask(kind.what): {kind.__name__} for kind in KINDS},
+    EventMask.NONZERO_EXIT: {"Exit"},
+    EventMask.EXEC | EventMask.UID: {"Exec", "Uid"},
+    EventMask.NONE: set(),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=NAME)
+def test_a_mask_lets_through_what_it_names_for_as_long_as_wanted(
+    mask: EventMask,
+) -> None:
+    with ProcConnector(mask) as connector:
+        for _ in range(3):
+            events = events_of(connector, commotion(), *MASKS[mask])
+            assert MASKS[mask] == {*names(events)}
+        assert 0 == connector.lost
+
+
+def test_a_mask_of_failing_exits_keeps_silent_about_others() -> None:
+    with ProcConnector(EventMask.NONZERO_EXIT) as connector:
+        for _ in range(3):
+            in_child(lambda: None)
+            failing = commotion()
+            assert [failing] == [
+                subject(event) for event in connector.recv_many(DEADLINE)
+            ]
+
+
+def test_events_that_nobody_wants_leave_the_kernel_sending() -> None:
+    with ProcConnector(EventMask.SID) as connector:
+        for _ in range(1_003):
+            rename_thread()
+        child = in_child(os.setsid)
+        assert ["Sid"] == names(events_of(connector, child))
+        assert kernel_sends()
+
+
+def test_a_mask_can_be_changed_while_alone() -> None:
+    with ProcConnector(EventMask.NONE) as connector:
+        for kind in KINDS:
+            connector.subscribe(EventMask(kind.what))
+            name = kind.__name__
+            assert {name} == {*names(events_of(connector, commotion(), name))}
+
+
+# Silence
+
+
+@pytest.mark.skipif(HAS_MASKS, reason="it has no effect from Linux 6.6 on")
+@pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.EXEC], ids=NAME)
+def test_the_heartbeat_notices_a_stray_ignore(mask: EventMask) -> None:
+    with ProcConnector(mask, heartbeat=0.1) as connector:
+        stray_ignore()
+        assert not kernel_sends()
+        await_renewal(connector)
+        child = subprocess.Popen(["true"])
+        assert 0 == child.wait()
+        assert "Exec" in names(events_of(connector, child.pid))
+        assert 0 == connector.lost
+    assert not kernel_sends()
+
+
+@pytest.mark.skipif(not HAS_MASKS, reason="it ends subscriptions before Linux 6.6")
+def test_a_stray_ignore_has_no_effect() -> None:
+    with ProcConnector() as connector:
+        stray_ignore()
+        assert kernel_sends()
+        child = in_child(lambda: None)
+        assert ["Fork", "Exit"] == names(events_of(connector, child, "Exit"))
+
+
+@pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.EXEC], ids=NAME)
+def test_a_renewal_keeps_the_count_of_listeners(mask: EventMask) -> None:
+    with ProcConnector(mask, heartbeat=0.1) as connector:
+        for _ in range(3):
+            end_subscription_of(connector)
+            assert not kernel_sends()
+            await_renewal(connector)
+            assert kernel_sends()
+    assert not kernel_sends()
+    with ProcConnector():
+        assert kernel_sends()
+    assert not kernel_sends()
+
+
+@pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.SID], ids=NAME)
+def test_heartbeats_of_a_living_subscription_do_not_show(mask: EventMask) -> None:
+    with ProcConnector(mask, heartbeat=0.05) as connector:
+        until = time.monotonic() + 1
+        while (left := until - time.monotonic()) > 0:
+            event = connector.recv(timeout=left)
+            assert event is None or (not isinstance(event, Lost) and mask & event.what)
+        assert kernel_sends()
+    assert not kernel_sends()
+
+
+# Loss
+
+
+def test_the_stream_goes_on_after_an_overrun() -> None:
+    """Nobody receives an event for which the only listener has no room."""
+    with ProcConnector(EventMask.COMM, receive_buffer=SMALL_BUFFER) as connector:
+        told = 0
+        for _ in range(3):
+            for _ in range(MORE_THAN_FIT):
+                rename_thread()
+            events = connector.recv_many(timeout=0)
+            lost = sum(event.count for event in events if isinstance(event, Lost))
+            assert lost > 0
+            assert MORE_THAN_FIT == names(events).count("Comm") + lost
+            told += lost
+            rename_thread()
+            assert ["Comm"] == names(connector.recv_many(timeout=0))
+        assert told == connector.lost
+
+
+def test_an_overrun_while_unfiltered_leaves_the_kernel_sending() -> None:
+    with ProcConnector(receive_buffer=SMALL_BUFFER) as connector:
+        for _ in range(MORE_THAN_FIT):
+            rename_thread()
+        connector.recv_many(timeout=0)
+        assert connector.lost > 0
+        child = in_child(lambda: None)
+        assert ["Fork", "Exit"] == names(events_of(connector, child, "Exit"))
+
+
+def test_a_listener_that_never_reads_leaves_others_their_events() -> None:
+    with (
+        ProcConnector(receive_buffer=SMALL_BUFFER) as lazy,
+        ProcConnector(EventMask.COMM) as reader,
+    ):
+        for _ in range(MORE_THAN_FIT):
+            rename_thread()
+        assert MORE_THAN_FIT == len(reader.recv_many(timeout=0))
+        assert lazy.lost > 0
+
+
+def test_the_kernel_lists_no_socket_of_a_closed_connector() -> None:
+    def listed() -> int:
+        lines = Path("/proc/net/netlink").read_text().splitlines()[1:]
+        return sum(int(line.split()[1]) == NETLINK_CONNECTOR for line in lines)
+
+    before = listed()
+    with ProcConnector():
+        assert listed() > before
+    assert before == listed()
