@@ -26,6 +26,7 @@ _IGNORE = 2
 
 # linux/netlink.h: options at level SOL_NETLINK
 SOL_NETLINK = 270
+_ADD_MEMBERSHIP = 1
 _DROP_MEMBERSHIP = 2
 
 _LARGEST_ANSWER = 4096
@@ -91,6 +92,8 @@ class Subscription:
         if self._listener == os.getpid():
             with contextlib.suppress(OSError):
                 self._request(_IGNORE, 0)
+                # From 6.6 on a close frees the bookkeeping of group members only.
+                self._socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
         self.forget()
 
     def forget(self) -> None:

@@ -6,6 +6,7 @@ import errno
 import faulthandler
 import gc
 import os
+import re
 import resource
 import socket
 import struct
@@ -216,6 +217,18 @@ def test_many_connectors_in_turn_leave_nothing() -> None:
     for _ in range(203):
         ProcConnector().close()
     assert not kernel_sends()
+
+
+def test_the_kernel_keeps_no_memory_for_closed_connectors() -> None:
+    def in_use() -> int:
+        slabs = Path("/proc/slabinfo").read_text()
+        return sum(map(int, re.findall(r"^kmalloc\S*-8 +([0-9]+)", slabs, re.M)))
+
+    count = 1_003
+    before = in_use()
+    for _ in range(count):
+        ProcConnector(receive_buffer=SMALL_BUFFER).close()
+    assert in_use() < before + count / 2
 
 
 def test_garbage_collection_ends_the_events() -> None:
