@@ -281,8 +281,7 @@ class EventSource:
         self._note_loss()
         if self.received.size or self.loss.undelivered:
             return
-        self._subscription.forget()
-        self._subscription = None
+        self._subscription.forget()  # stays in place if the next fails: try again later
         self._subscription = Subscription(self._timeout)
         self.loss.note_unknown(time.monotonic_ns())
         warnings.warn(

@@ -30,7 +30,7 @@ from procconn import (
 )
 from procconn._core import lib
 from procconn.events import KINDS
-from procconn.subscription import GROUP, NETLINK_CONNECTOR
+from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription
 
 KERNEL = tuple(int(part) for part in os.uname().release.split(".")[:2])
 HAS_MASKS = KERNEL >= (6, 6)  # and with them a subscription per socket, for everyone
@@ -473,6 +473,19 @@ def test_a_renewal_keeps_the_count_of_listeners(mask: EventMask) -> None:
     with ProcConnector():
         assert kernel_sends()
     assert not kernel_sends()
+
+
+def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcConnector(EventMask.EXEC, heartbeat=0.1) as connector:
+        end_subscription_of(connector)
+        with monkeypatch.context() as silence:
+            silence.setattr(Subscription, "_wait_for_answer", lambda *_: None)
+            for _ in range(2):
+                with pytest.raises(UnsupportedError):
+                    connector.recv(timeout=DEADLINE)
+                assert not kernel_sends()
+        await_renewal(connector)
+        assert kernel_sends()
 
 
 @pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.SID], ids=NAME)
