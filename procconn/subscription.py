@@ -31,6 +31,8 @@ _DROP_MEMBERSHIP = 2
 
 _LARGEST_ANSWER = 4096
 
+_MOST_LISTENS = 8  # before giving up
+
 
 def open_socket() -> socket.socket:
     """Make a connector socket, not bound yet.
@@ -69,6 +71,10 @@ class Subscription:
     IGNORE; before Linux 6.6 an IGNORE too many takes away another program's
     subscription. So only the process that sent the LISTEN sends the IGNORE.
 
+    Where other programs sent too many, the count is below zero, and the kernel
+    answers nobody before it is positive. As it answers while the request is being
+    sent, a LISTEN without an answer is repeated, to make up for theirs.
+
     Args:
         timeout: how long to wait for the kernel's answer, in seconds.
 
@@ -80,6 +86,7 @@ class Subscription:
 
     def __init__(self, timeout: float) -> None:
         self._listener: int | None = None  # the process that sent the LISTEN
+        self._owed = 0  # how many IGNOREs take back what was sent
         self._socket = open_socket()
         try:
             self._listen(timeout)
@@ -91,7 +98,8 @@ class Subscription:
         """Send the IGNORE, if this process sent the LISTEN."""
         if self._listener == os.getpid():
             with contextlib.suppress(OSError):
-                self._request(_IGNORE, 0)
+                for _ in range(self._owed):
+                    self._request(_IGNORE, 0)
                 # From 6.6 on a close frees the bookkeeping of group members only.
                 self._socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
         self.forget()
@@ -104,20 +112,28 @@ class Subscription:
     def _listen(self, timeout: float) -> None:
         socketfilter.attach(self._socket, socketfilter.NOTHING, answers=True)
         join_group(self._socket)
-        nonce = int.from_bytes(os.urandom(4))
         self._listener = os.getpid()
-        try:
-            self._request(_LISTEN, nonce)
-        except ConnectionRefusedError as error:
-            raise UnsupportedError(error.errno, why_silent()) from error
-        answer = self._wait_for_answer((nonce + 1) & 0xFFFFFFFF, timeout)
+        answer = None
+        while answer is None and self._owed < _MOST_LISTENS:
+            self._owed += 1
+            answer = self._ask(timeout / _MOST_LISTENS)
         if answer is None:
             raise UnsupportedError(errno.ENOTSUP, why_silent())
+        self._owed = 1
         if answer in (errno.EPERM, errno.EACCES):
             raise PermissionError(answer, why_refused())
         if answer != 0:
             raise OSError(answer, os.strerror(answer))
         self._socket.setsockopt(SOL_NETLINK, _DROP_MEMBERSHIP, GROUP)
+
+    def _ask(self, timeout: float) -> int | None:
+        """Send a LISTEN; return the kernel's answer, an errno, if one comes."""
+        nonce = int.from_bytes(os.urandom(4))
+        try:
+            self._request(_LISTEN, nonce)
+        except ConnectionRefusedError as error:
+            raise UnsupportedError(error.errno, why_silent()) from error
+        return self._wait_for_answer((nonce + 1) & 0xFFFFFFFF, timeout)
 
     def _request(self, operation: int, ack: int) -> None:
         body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
@@ -127,8 +143,10 @@ class Subscription:
     def _wait_for_answer(self, ack: int, timeout: float) -> int | None:
         """Receive answers, of which others may be other programs', until ours."""
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
+        left = timeout
+        while left > 0:
             self._socket.settimeout(left)
+            left = deadline - time.monotonic()
             try:
                 datagram, (sender, _) = self._socket.recvfrom(_LARGEST_ANSWER)
             except TimeoutError:

@@ -291,10 +291,20 @@ def test_a_forked_child_may_outlive_its_parents_connector() -> None:
     assert not kernel_sends()
 
 
-def test_an_opening_that_gave_up_waiting_leaves_nothing() -> None:
+def test_an_opening_that_gave_up_waiting_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Subscription, "_wait_for_answer", lambda *_: None)
     with pytest.raises(UnsupportedError):
-        ProcConnector(timeout=1e-9)
+        ProcConnector()
     assert not kernel_sends()
+
+
+def test_an_opening_with_little_time_leaves_nothing() -> None:
+    for exponent in range(3, 10):
+        with contextlib.suppress(UnsupportedError):
+            ProcConnector(timeout=10.0**-exponent).close()
+        assert not kernel_sends()
 
 
 @pytest.mark.parametrize("descriptors", range(3))
@@ -439,10 +449,12 @@ def test_a_mask_can_be_changed_while_alone() -> None:
 
 
 @pytest.mark.skipif(HAS_MASKS, reason="it has no effect from Linux 6.6 on")
+@pytest.mark.parametrize("strays", [1, 3])
 @pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.EXEC], ids=NAME)
-def test_the_heartbeat_notices_a_stray_ignore(mask: EventMask) -> None:
+def test_the_heartbeat_notices_stray_ignores(mask: EventMask, strays: int) -> None:
     with ProcConnector(mask, heartbeat=0.1) as connector:
-        stray_ignore()
+        for _ in range(strays):
+            stray_ignore()
         assert not kernel_sends()
         await_renewal(connector)
         child = subprocess.Popen(["true"])
@@ -450,6 +462,17 @@ def test_the_heartbeat_notices_a_stray_ignore(mask: EventMask) -> None:
         assert "Exec" in names(events_of(connector, child.pid))
         assert 0 == connector.lost
     assert not kernel_sends()
+
+
+@pytest.mark.skipif(HAS_MASKS, reason="it has no effect from Linux 6.6 on")
+def test_stray_ignores_before_an_opening_are_made_up_for() -> None:
+    for _ in range(3):
+        stray_ignore()
+    with ProcConnector():
+        assert kernel_sends()
+    assert not kernel_sends()
+    with ProcConnector():
+        assert kernel_sends()
 
 
 @pytest.mark.skipif(not HAS_MASKS, reason="it ends subscriptions before Linux 6.6")
