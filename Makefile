@@ -8,6 +8,7 @@
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
+#   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
 #
 # What is built goes into .venv; `make clean` removes it.
 
@@ -20,6 +21,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit test-kernels bench wheel test-wheel test-sdist workflows clean
+.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -76,6 +78,11 @@ workflows: $(VENV)/workflows
 	for arch in x86_64 aarch64; do \
 	    $(BIN)/cibuildwheel --print-build-identifiers --platform linux --archs $$arch; \
 	done | diff tests/packages/promised-wheels.txt -
+FUZZ_SECONDS ?= 120
+FUZZ_JOBS ?= $(shell nproc)
+
+fuzz: $(VENV)/installed
+	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS) $(FUZZ_JOBS)
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("procconn needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'

@@ -1,0 +1,50 @@
+#!/bin/bash
+# Fuzz the decoder: build it with sanitizers, write first inputs, run for a while.
+#
+#   run.sh PYTHON SECONDS JOBS
+#
+# What was learnt stays in build/fuzz/corpus for the next run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=$(realpath --no-symlinks "$1")
+seconds=$2
+jobs=$3
+place=$PWD/build/fuzz
+
+has_libfuzzer() {
+    echo 'int LLVMFuzzerTestOneInput(void *d, unsigned long n) { return !d + !n; }' |
+        clang -x c -fsanitize=fuzzer,address,undefined -o /dev/null - 2>/dev/null
+}
+
+if ! has_libfuzzer; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo 'fuzzing takes clang with libFuzzer: on Debian, the packages clang and' \
+            'libclang-rt-14-dev' >&2
+        exit 1
+    fi
+    apt-get update -qq
+    apt-get install -qq --no-install-recommends clang "libclang-rt-$(
+        apt-cache depends clang | sed -n 's/.*Depends: clang-//p')-dev"
+fi
+
+mkdir -p "$place/corpus" "$place/findings"
+clang -std=c11 -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
+    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+    -Icsrc tests/fuzz/fuzz_decode.c csrc/decode.c -o "$place/fuzz_decode"
+PYTHONPATH=tests "$python" tests/fuzz/seeds.py "$place/seeds"
+
+echo "fuzzing for $seconds s with $jobs processes"
+cd "$place"
+rm -f fuzz-*.log
+if ! timeout $((seconds + 60)) ./fuzz_decode corpus seeds -jobs="$jobs" -workers="$jobs" \
+    -max_len=512 -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
+    -artifact_prefix="$place/findings/" >all.log 2>&1; then
+    grep -hA 40 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
+    echo "a finding, or no fuzzing at all; the whole output is in $place/all.log" >&2
+    grep -h 'Test unit written to' fuzz-*.log >&2
+    exit 1
+fi
+grep -H stat::number_of_executed_units fuzz-*.log
+awk '/stat::number_of_executed_units/ { sum += $2 } END { print sum " executions, no finding" }' \
+    fuzz-*.log

@@ -1,0 +1,132 @@
+"""Write the fuzzer's first inputs into a directory: made ones, and the kernel's."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from wiring import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_MIN_TYPE,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    UNION_SIZE,
+    cn_message,
+    event_message,
+    netlink_message,
+    words,
+)
+
+from procconn import ProcConnector
+from procconn.events import KINDS
+
+NONE = 0
+OLDER_UNION_SIZE = 16  # before COMM; a message had 68 bytes
+UNION = bytes(range(1, UNION_SIZE + 1))
+LARGEST = 512  # bytes of an input; fuzz.sh says the same to the fuzzer
+CAPTURE_SECONDS = 5
+
+
+def kinds() -> Iterator[bytes]:
+    """Every kind, one that nobody knows, and all the sizes a union can have."""
+    for what in [kind.what for kind in KINDS] + [0x8000, 0xDEAD, 3]:
+        yield event_message(what, UNION, cpu=1, timestamp_ns=2**63)
+        yield event_message(what, UNION[:OLDER_UNION_SIZE])
+        yield event_message(what, UNION[: OLDER_UNION_SIZE // 2])
+        yield event_message(what, b"", message_type=NLMSG_MIN_TYPE)
+
+
+def controls() -> Iterator[bytes]:
+    """What is no event: netlink's own messages, answers, other connectors'."""
+    yield netlink_message(NLMSG_NOOP)
+    yield netlink_message(NLMSG_DONE)
+    yield netlink_message(NLMSG_OVERRUN)
+    for error in (0, 0xFFFFFFFF, 0x80000000):
+        yield netlink_message(NLMSG_ERROR, words(error, 0, 0, 0, 0))
+    for error in (0, 1):
+        answer = words(NONE, 0, 0, 0, error)
+        yield netlink_message(NLMSG_DONE, cn_message(answer, ack=0x1235))
+    yield netlink_message(NLMSG_DONE, cn_message(UNION, idx=2))
+    yield netlink_message(NLMSG_DONE, cn_message(UNION, val=2))
+
+
+def damaged() -> Iterator[bytes]:
+    """One message for each way to fail inside, and for each of framing."""
+    whole = event_message(KINDS[0].what, UNION)
+    yield netlink_message(NLMSG_ERROR, b"\0")
+    yield netlink_message(NLMSG_DONE, cn_message(b"")[:-1])
+    yield netlink_message(NLMSG_DONE, cn_message(UNION)[:-1])
+    yield netlink_message(NLMSG_DONE, cn_message(bytes(15)))
+    yield netlink_message(NLMSG_DONE, cn_message(words(NONE, 0, 0, 0)))
+    yield whole[:15]
+    yield whole[:-1]
+    yield words(15) + whole[4:]
+
+
+def joined(messages: list[bytes]) -> Iterator[bytes]:
+    """Buffers of several messages, of which one may be of an odd length."""
+    padding = bytes(3)
+    odd = netlink_message(NLMSG_NOOP, b"\0")
+    for before, after in pairwise(messages):
+        yield before + after
+        yield odd + padding + before + padding[: -len(before) % 4] + after
+        yield before + netlink_message(NLMSG_DONE) + after
+    for at in range(0, len(messages), 4):
+        yield b"".join(messages[at : at + 4])
+
+
+def cause_events() -> None:
+    """Make the kernel send most kinds of events."""
+    subprocess.run(["/bin/sh", "-c", "exit 3"], check=False, start_new_session=True)
+    thread = threading.Thread(target=ctypes.CDLL(None).prctl, args=(15, b"\xff\xfe"))
+    thread.start()
+    thread.join()
+    if child := os.fork():
+        os.waitpid(child, 0)
+    else:
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        os._exit(0)
+
+
+def captured() -> Iterator[bytes]:
+    """Yield what this machine's kernel sends, datagram by datagram and joined."""
+    try:
+        connector = ProcConnector()
+    except OSError as error:
+        print(f"without seeds from the kernel: {error}", file=sys.stderr)
+        return
+    with connector:
+        cause_events()
+        raw = connector.recv_raw(CAPTURE_SECONDS)
+        deadline = time.monotonic() + CAPTURE_SECONDS
+        while len(raw) < 4096 and time.monotonic() < deadline:
+            cause_events()
+            raw += connector.recv_raw(1)
+    size = 76
+    for at in range(0, min(len(raw), 64 * size), size):
+        yield raw[at : at + size]
+    for at in range(0, min(len(raw), 64 * size), 6 * size):
+        yield raw[at : at + 6 * size]
+
+
+def main(directory: Path) -> None:
+    """Write one file for each input."""
+    directory.mkdir(parents=True, exist_ok=True)
+    made = [*kinds(), *controls(), *damaged()]
+    live = list(captured())
+    seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
+    for number, seed in enumerate(sorted(seeds)):
+        (directory / f"{number:04}").write_bytes(seed)
+    print(f"{len(seeds)} seeds, {len(set(live))} of them from the kernel")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
