@@ -54,11 +54,14 @@ static bool is_bad_framing(enum procconn_status status)
 static void check_step(const struct procconn_walk *before, const struct procconn_walk *after,
                        enum procconn_status status)
 {
+    size_t left = before->size - before->offset;
+
     PROMISE(after->buffer == before->buffer && after->size == before->size);
     PROMISE(after->at == before->offset);
     PROMISE(after->offset <= after->size);
     PROMISE(status >= PROCCONN_OVERRUN && status <= PROCCONN_FOREIGN);
-    if (before->offset == before->size) {
+    PROMISE((status == PROCCONN_BAD_HEADER) == (left > 0 && left < NLMSG_HEADER_SIZE));
+    if (left == 0) {
         PROMISE(status == PROCCONN_END && after->offset == after->at);
     } else if (is_bad_framing(status)) {
         PROMISE(after->offset == after->at);
@@ -99,6 +102,7 @@ static void check_event(const struct procconn_walk *walk, const struct procconn_
     PROMISE((event->what == PROCCONN_NONE) == (status == PROCCONN_ANSWER));
     PROMISE(begin == walk->at + EVENT_DATA_AT);
     PROMISE(begin <= walk->offset && event->data_size <= walk->offset - begin);
+    PROMISE(status != PROCCONN_ANSWER || event->data_size >= WORD_SIZE);
     touch(event->data, event->data_size);
 
     PROMISE((kind != NULL) == is_known(event->what));
