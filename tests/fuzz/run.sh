@@ -40,7 +40,7 @@ rm -f fuzz-*.log
 if ! timeout $((seconds + 60)) ./fuzz_decode corpus seeds -jobs="$jobs" -workers="$jobs" \
     -max_len=512 -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
     -artifact_prefix="$place/findings/" >all.log 2>&1; then
-    grep -hA 40 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
+    grep -hA 12 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
     echo "a finding, or no fuzzing at all; the whole output is in $place/all.log" >&2
     grep -h 'Test unit written to' fuzz-*.log >&2
     exit 1
