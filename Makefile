@@ -9,6 +9,8 @@
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
+#   make sanitize                  test the C module under ASan and UBSan
+#   make refleaks                  count references in a debug build of Python
 #
 # What is built goes into .venv; `make clean` removes it.
 
@@ -22,6 +24,7 @@ STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit test-kernels bench wheel test-wheel test-sdist workflows clean
 .PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz clean
+.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz sanitize refleaks clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -83,6 +86,14 @@ FUZZ_JOBS ?= $(shell nproc)
 
 fuzz: $(VENV)/installed
 	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS) $(FUZZ_JOBS)
+
+sanitize:
+	tests/sanitize/run.sh $(PYTHON) 600 $(ARGS)
+
+DEBUG_PYTHON ?= python3-dbg
+
+refleaks:
+	tests/refleaks/run.sh $(DEBUG_PYTHON)
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("procconn needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'

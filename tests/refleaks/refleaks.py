@@ -1,0 +1,202 @@
+"""Fail if anything that reaches the C module leaks references or memory.
+
+For a debug build of CPython: only that counts all references there are, those to
+objects that are never freed included.
+"""
+
+import gc
+import random
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+
+from wiring import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    UNION_SIZE,
+    cn_message,
+    event_message,
+    netlink_message,
+    words,
+)
+
+from procconn import (
+    EventMask,
+    NetlinkMessageIter,
+    ProcConnector,
+    ProcConnError,
+    decode,
+    parse_netlink_message,
+)
+from procconn._core import lib
+from procconn.decoder import Walk
+from procconn.events import KINDS, Event
+
+testcapi = import_module("_testcapi")  # which has no types
+
+CALLS = 1000
+SLACK = 100  # of caches; what leaks does so with every call, or nearly
+
+# Small ints, which live for ever, and others.
+EVENTS = b"".join(
+    event_message(what, union, cpu=cpu, timestamp_ns=timestamp_ns)
+    for what in [*(kind.what for kind in KINDS), 0xDEAD]
+    for union in (bytes(UNION_SIZE), b"\xff" * UNION_SIZE)
+    for cpu, timestamp_ns in ((1, 2), (1_000, 2**40))
+)
+FEW_EVENTS = EVENTS[-4 * 76 :]
+ALLOCATIONS = 64  # more than decoding those takes
+OTHERS = [
+    netlink_message(NLMSG_NOOP),
+    netlink_message(NLMSG_ERROR, words(0)),
+    netlink_message(NLMSG_DONE, cn_message(words(0, 0, 0, 0, 0))),
+]
+FAILING = [
+    netlink_message(NLMSG_ERROR, words(0xFFFFFFFF)),
+    netlink_message(NLMSG_ERROR),
+    netlink_message(NLMSG_OVERRUN),
+    netlink_message(NLMSG_DONE, bytes(4)),
+    netlink_message(NLMSG_DONE, cn_message(b"", idx=2)),
+    netlink_message(NLMSG_DONE, cn_message(b"")),
+    netlink_message(NLMSG_DONE, cn_message(bytes(UNION_SIZE))[:-1]),
+    event_message(KINDS[0].what, b""),
+    bytes(1),
+    bytes(16),
+]
+
+
+def attempt(function: Callable[[], object]) -> None:
+    """Call it; whether it fails is not the question."""
+    with suppress(OSError, ProcConnError):
+        function()
+
+
+def decode_whole() -> None:
+    decode(EVENTS + b"".join(OTHERS))
+
+
+def decode_damaged() -> None:
+    for failing in FAILING:
+        attempt(partial(decode, EVENTS[:152] + failing))
+
+
+def parse() -> None:
+    for at in range(0, len(EVENTS), 76):
+        parse_netlink_message(EVENTS[at : at + 76])
+    for message in OTHERS + FAILING:
+        attempt(partial(parse_netlink_message, message))
+
+
+def iterate() -> None:
+    messages = NetlinkMessageIter(b"".join([EVENTS[:152], *FAILING[:8], *OTHERS]))
+    for _ in range(20):
+        attempt(partial(next, messages, None))
+
+
+def decode_mutated() -> None:
+    buffer = bytearray(EVENTS)
+    for _ in range(4):
+        buffer[random.randrange(len(buffer))] = random.randrange(256)
+    attempt(partial(decode, buffer))
+
+
+def walk_without_memory(at: int) -> bool:
+    """Let one allocation fail, if there are so many; the events still come, once."""
+    events: list[Event] = []
+    walk = Walk.over(FEW_EVENTS)
+    gc.collect()  # ends the interpreter's own stores of free tuples
+    testcapi.set_nomemory(at, at + 1)
+    try:
+        failure = walk.all(events)
+    except MemoryError as error:
+        failure = error
+    finally:
+        testcapi.remove_mem_hooks()
+    assert failure is None or isinstance(failure, MemoryError), failure
+    assert walk.all(events) is None
+    assert events == decode(FEW_EVENTS)
+    return failure is not None
+
+
+def decode_without_memory() -> None:
+    struck = [walk_without_memory(at) for at in range(ALLOCATIONS)]
+    assert struck[0]
+    assert not struck[-1]
+
+
+def receive(connector: ProcConnector) -> None:
+    """Read this thread's name being set, in each of the ways."""
+    buffer = bytearray(4096)
+    for read in (
+        connector.recv,
+        connector.recv_many,
+        connector.recv_raw,
+        partial(connector.recv_into, buffer),
+    ):
+        lib.procconn_rename_thread()
+        assert read(timeout=5), f"nothing came to {read}"
+    while connector.recv_raw(0):
+        pass
+
+
+def open_and_close() -> None:
+    with ProcConnector(receive_buffer=65536) as connector:
+        connector.subscribe(EventMask.COMM)
+
+
+def grown(action: Callable[[], None], calls: int) -> tuple[int, int]:
+    """Return how many references and blocks of memory the calls left behind."""
+    count = sys.gettotalrefcount
+    for _ in range(calls // 10):
+        action()
+    gc.collect()
+    references, blocks = count(), sys.getallocatedblocks()
+    for _ in range(calls):
+        action()
+    gc.collect()
+    return count() - references, sys.getallocatedblocks() - blocks
+
+
+def leaks(name: str, action: Callable[[], None], calls: int = CALLS) -> bool:
+    references, blocks = grown(action, calls)
+    leak = max(references, blocks, -references) > SLACK
+    print(
+        f"{'LEAK' if leak else 'ok':4} {name}: {calls} calls,"
+        f" {references:+} references, {blocks:+} blocks"
+    )
+    return leak
+
+
+def main() -> int:
+    """Try everything; return the exit status."""
+    if not hasattr(sys, "gettotalrefcount"):
+        sys.exit("this takes a debug build of Python, which counts its references")
+    gc.freeze()  # what is there by now needs no collecting
+    found = [
+        leaks(action.__name__, action)
+        for action in (
+            decode_whole,
+            decode_damaged,
+            parse,
+            iterate,
+            decode_mutated,
+            decode_without_memory,
+        )
+    ]
+    try:
+        connector = ProcConnector(EventMask.COMM)
+    except OSError as error:
+        print(f"skip receiving: {error}")
+    else:
+        with connector:
+            found.append(leaks("receive", partial(receive, connector)))
+        found.append(leaks("open_and_close", open_and_close, CALLS // 4))
+    return any(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
