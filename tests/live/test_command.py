@@ -177,6 +177,7 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
         assert b"procconn: No space left on device\n" == watch.stderr.read()
 
 
+@pytest.mark.heavy
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
     storm = "for ((i = 0; i < 20000; i++)); do (:); done"
