@@ -1,0 +1,57 @@
+"""Count how many processes each command starts: count_forks.py SECONDS."""
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from procconn import Event, EventMask, Exec, Exit, Fork, Lost, ProcConnector
+
+
+class ForkCounter:
+    """Forks by the name of the process that forked."""
+
+    def __init__(self) -> None:
+        self.forks: Counter[str] = Counter()
+        self._names: dict[int, str] = {}  # of processes, by tgid
+
+    def add(self, event: Event) -> None:
+        """Take in the next event."""
+        match event:
+            case Fork(parent_tgid=parent, child_tgid=child):  # any thread may fork
+                name = self._names.get(parent) or name_in_proc(parent)
+                self.forks[name] += 1
+                self._names[child] = name  # whoever had the pid before
+            case Exec(tgid=tgid):
+                self._names[tgid] = name_in_proc(tgid)
+            case Exit(tgid=tgid):
+                self._names.pop(tgid, None)  # should other threads go on, ask /proc
+            case Lost():
+                self._names.clear()  # an exec may have been among them
+
+
+def name_in_proc(pid: int) -> str:
+    """Read a process's name; it may have ended since the event."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").rstrip()
+    except OSError:
+        return "(gone)"
+
+
+def main(seconds: float) -> None:
+    """Count for so long, then print."""
+    counter = ForkCounter()
+    deadline = time.monotonic() + seconds
+    mask = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+    with ProcConnector(mask, threads=False) as connector:
+        while (left := deadline - time.monotonic()) > 0:
+            for event in connector.recv_many(left):
+                counter.add(event)
+        lost = connector.lost
+    for name, count in counter.forks.most_common():
+        print(f"{count:7} {name}")
+    print(f"{lost:7} events lost")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

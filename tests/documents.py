@@ -1,0 +1,118 @@
+"""The documents, and a program that runs the code in one of them.
+
+Fenced blocks marked `python` run in order in one namespace, `sh` by `bash -eu`. A
+`text` block shows the output of the block before it. Everything happens in the current
+directory; the exit status is 0 if nothing failed and the output looks as shown.
+"""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+)
+
+_FENCE = "```"
+_PATIENCE = 60  # seconds for each block
+
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    language: str
+    line: int  # of its text, counted from 1
+    text: str
+
+
+def blocks(document: str) -> Iterator[Block]:
+    """Find the fenced blocks of a document, given relative to the root."""
+    language, start, lines = "", 0, list[str]()
+    for number, line in enumerate((ROOT / document).read_text().splitlines(), 1):
+        if start and line == _FENCE:
+            yield Block(language, start, "".join(lines))
+            start = 0
+        elif start:
+            lines.append(line + "\n")
+        elif line.startswith(_FENCE):
+            language, start, lines = line.removeprefix(_FENCE).strip(), number + 1, []
+
+
+def code(document: str) -> list[Block]:
+    """Return the blocks to run."""
+    return [block for block in blocks(document) if block.language in _RUN]
+
+
+def needs_events(document: str) -> bool:
+    """Tell whether the code of a document wants live events."""
+    return any(
+        block.language == "sh" or "ProcConnector(" in block.text
+        for block in code(document)
+    )
+
+
+def run(document: str) -> None:
+    """Run a document's code; print each block's output."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    ran, output = "", ""
+    signal.signal(signal.SIGALRM, _give_up)
+    for block in blocks(document):
+        if block.language in _RUN:
+            signal.alarm(_PATIENCE)
+            output = _RUN[block.language](document, block, namespace)
+            signal.alarm(0)
+            sys.stdout.write(output)
+        elif block.language == "text":
+            shown, real = _shapes(block.text, ran), _shapes(output, ran)
+            if not shown <= real:
+                sys.exit(
+                    f"{document}:{block.line}: shown, but not seen: {shown - real}"
+                )
+        ran = block.language
+
+
+def _python(document: str, block: Block, namespace: dict[str, object]) -> str:
+    output = io.StringIO()
+    program = "\n" * (block.line - 1) + block.text  # for the tracebacks
+    with contextlib.redirect_stdout(output):
+        exec(compile(program, ROOT / document, "exec"), namespace)
+    return output.getvalue()
+
+
+def _sh(document: str, block: Block, namespace: dict[str, object]) -> str:
+    del document, namespace
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-eu", "-c", block.text]
+    return subprocess.run(
+        command, env={**os.environ, "PATH": path}, check=True, stdout=-1, text=True
+    ).stdout
+
+
+_RUN = {"python": _python, "sh": _sh}
+
+
+def _give_up(*_: object) -> NoReturn:
+    raise TimeoutError(f"the block did not end within {_PATIENCE} seconds")
+
+
+def _shapes(text: str, language: str) -> set[str]:
+    """Reduce lines to what two runs have in common.
+
+    Numbers are all the same. Of what a shell printed only the first word of each line
+    counts: the rest depends on what else the machine does.
+    """
+    lines = [re.sub(r"\d+", "0", line).split() for line in text.splitlines()]
+    return {" ".join(line if language == "python" else line[:1]) for line in lines}
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

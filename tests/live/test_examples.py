@@ -1,0 +1,155 @@
+"""The examples do what their first lines say."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# Its first thread ends at once, its last by _exit(7) when its input ends.
+_ENDS_BY_ANOTHER_THREAD = """
+import ctypes, os, threading
+threading.Thread(target=lambda: os.read(0, 1) or os._exit(7)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+_LIVES_IN_ANOTHER_THREAD = """
+import ctypes, os, threading, time
+def live():
+    with open("pids", "a") as log:
+        print(os.getpid(), file=log)
+    time.sleep(60)
+threading.Thread(target=live).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def example(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+
+
+def output(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        example(name, *arguments), check=True, timeout=30, stdout=-1, text=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def forker() -> Iterator[None]:
+    """A process of a name of its own that forks all the time."""
+    script = "echo forker > /proc/$$/comm; while /bin/true; do :; done"
+    with subprocess.Popen(["bash", "-c", script]) as process:
+        yield
+        process.kill()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda it: it.name)
+def test_examples_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60
+
+
+@pytest.mark.usefixtures("forker")
+def test_count_forks_counts_by_command() -> None:
+    counts = {
+        name: int(count)
+        for count, name in (
+            line.split(maxsplit=1)
+            for line in output("count_forks.py", "1").splitlines()
+        )
+    }
+
+    assert counts["forker"] > 1
+    assert "events lost" in counts
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [
+        ("import os; os.read(0, 1); os._exit(3)", "3"),
+        ("import os; os.read(0, 1); os.kill(os.getpid(), 9)", "-9"),
+        (_ENDS_BY_ANOTHER_THREAD, "7"),
+    ],
+)
+def test_wait_for_exit_tells_the_status_of_a_stranger(
+    program: str, status: str
+) -> None:
+    def is_watched() -> bool:
+        descriptors = Path(f"/proc/{waiting.pid}/fd").iterdir()
+        return any("pidfd" in os.readlink(descriptor) for descriptor in descriptors)
+
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as stranger:
+        command = example("wait_for_exit.py", str(stranger.pid))
+        with subprocess.Popen(command, stdout=-1, text=True) as waiting:
+            until(is_watched)
+            assert stranger.stdin is not None
+            stranger.stdin.close()
+
+            assert waiting.communicate(timeout=30)[0] == f"{status}\n"
+
+
+def test_wait_for_exit_does_not_wait_for_what_has_ended() -> None:
+    with subprocess.Popen(["true"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+
+        assert output("wait_for_exit.py", str(zombie.pid)) == "unknown\n"
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        ["sh", "-c", "echo $$ >> pids; exec sleep 60"],
+        ["sh", "-c", "setsid sh -c 'echo $$ >> pids; exec sleep 60' &"],
+        [sys.executable, "-c", _LIVES_IN_ANOTHER_THREAD],
+    ],
+    ids=["child", "daemon", "without its first thread"],
+)
+def test_restart_starts_a_service_again_when_it_is_dead(
+    service: list[str], tmp_path: Path
+) -> None:
+    def pids() -> list[int]:
+        log = tmp_path / "pids"
+        return [int(pid) for pid in log.read_text().split()] if log.exists() else []
+
+    with subprocess.Popen(example("restart.py", *service), cwd=tmp_path) as supervisor:
+        try:
+            until(lambda: len(pids()) == 1)
+            os.kill(pids()[0], signal.SIGKILL)
+            until(lambda: len(pids()) == 2)
+        finally:
+            supervisor.kill()
+            os.kill(pids()[-1], signal.SIGKILL)
+
+    assert len(set(pids())) == 2
+
+
+@pytest.mark.usefixtures("forker")
+def test_json_lines_are_json() -> None:
+    records = [json.loads(line) for line in output("json_lines.py", "1").splitlines()]
+
+    assert {"fork", "exec", "exit"} <= {record["event"] for record in records}
+
+
+@pytest.mark.usefixtures("forker")
+def test_json_lines_end_quietly_with_their_reader() -> None:
+    with subprocess.Popen(example("json_lines.py"), stdout=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        json.loads(process.stdout.readline())
+        process.stdout.close()
+
+        assert (process.wait(timeout=30), process.stderr.read()) == (0, b"")
