@@ -75,7 +75,8 @@ def _what_is_broken() -> str:
 def _connectors() -> str | None:
     """Read the list of connectors, which a network namespace of one's own lacks."""
     try:
-        with open("/proc/net/connector") as file:
+        # Not /proc/net, which a /proc mounted with subset=pid does not have.
+        with open("/proc/self/net/connector") as file:
             return file.read()
     except OSError:
         return None
