@@ -213,7 +213,10 @@ class Uid(
     ),
     _OfTask,
 ):
-    """A task's real or effective user id was set; here are the new ones."""
+    """A task's user ids changed; here are the real and the effective one.
+
+    It may be the saved or the filesystem id that changed.
+    """
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.UID
@@ -239,7 +242,10 @@ class Gid(
     ),
     _OfTask,
 ):
-    """A task's real or effective group id was set; here are the new ones."""
+    """A task's group ids changed; here are the real and the effective one.
+
+    It may be the saved or the filesystem id that changed.
+    """
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.GID
@@ -283,7 +289,7 @@ class Ptrace(
 ):
     """A tracer attached to a task, or detached: then the tracer is 0, 0.
 
-    PTRACE_TRACEME is not reported.
+    Neither PTRACE_TRACEME nor the end of a tracer is reported.
     """
 
     __slots__ = ()
@@ -347,7 +353,9 @@ class Coredump(
     ),
     _OfTask,
 ):
-    """A task is about to dump core; its `Exit` follows.
+    """A task is ended by a signal that dumps core by default; its `Exit` follows.
+
+    `Exit.dumped_core` says whether a core was written.
 
     The parent is 0, 0 before Linux 4.18.
     """
