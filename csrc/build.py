@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-SOURCES = ["csrc/decode.c", "csrc/receive.c", "csrc/tuples.c"]
+SOURCES = ["csrc/decode.c", "csrc/receive.c", "csrc/rows.c", "csrc/tuples.c"]
 
 ffibuilder = FFI()
 ffibuilder.cdef(Path(__file__).with_name("procconn.cdef").read_text())

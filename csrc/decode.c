@@ -38,14 +38,6 @@ const struct procconn_kind procconn_kinds[32] = {
     [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE},
 };
 
-static uint16_t load_u16(const uint8_t *bytes)
-{
-    uint16_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
 static uint64_t load_u64(const uint8_t *bytes)
 {
     uint64_t value;
@@ -122,7 +114,7 @@ static enum procconn_status parse_connector(const uint8_t *message, size_t lengt
     if (procconn_load_u32(message + CN_MSG_IDX_AT) != CN_IDX_PROC ||
         procconn_load_u32(message + CN_MSG_VAL_AT) != CN_VAL_PROC)
         return PROCCONN_FOREIGN;
-    size = load_u16(message + CN_MSG_LEN_AT);
+    size = procconn_load_u16(message + CN_MSG_LEN_AT);
     if (size > length - EVENT_AT)
         return PROCCONN_BAD_DATA;
     if (size < EVENT_HEADER_SIZE)
@@ -157,7 +149,7 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
         return status;
     walk->offset += message_span(length, left);
 
-    switch (load_u16(message + NLMSG_TYPE_AT)) {
+    switch (procconn_load_u16(message + NLMSG_TYPE_AT)) {
     case NLMSG_TYPE_NOOP:
         return PROCCONN_CONTROL;
     case NLMSG_TYPE_ERROR:

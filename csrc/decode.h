@@ -30,6 +30,14 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
 /* Whether whole netlink messages, and nothing else, fill the bytes. */
 bool procconn_is_framed(const uint8_t *bytes, size_t size);
 
+static inline uint16_t procconn_load_u16(const uint8_t *bytes)
+{
+    uint16_t value;
+
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
 static inline uint32_t procconn_load_u32(const uint8_t *bytes)
 {
     uint32_t value;

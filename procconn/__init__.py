@@ -4,6 +4,7 @@
 """
 
 from procconn.clock import event_time
+from procconn.columns import as_array
 from procconn.connector import ProcConnector
 from procconn.decoder import NetlinkMessageIter, decode, parse_netlink_message
 from procconn.errors import (
@@ -56,6 +57,7 @@ __all__ = [
     "Uid",
     "Unknown",
     "UnsupportedError",
+    "as_array",
     "decode",
     "event_time",
     "parse_netlink_message",

@@ -12,7 +12,7 @@ from procconn.events import KINDS, Event, Unknown
 if TYPE_CHECKING:
     from typing import Self
 
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
     from procconn._core import RawView
 
@@ -105,6 +105,21 @@ class Walk:
             self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
         )
         return status, events[0] if events else None
+
+    def count_rows(self) -> tuple[int, bool, bool]:
+        """Count the events up to the end or a failure.
+
+        Returns:
+            How many there are; whether the buffer begins with them, 76 bytes each;
+            whether there was a failure.
+        """
+        rows = ffi.new("struct procconn_rows *")
+        status = lib.procconn_count_rows(self._walk, rows)
+        return rows.count, bool(rows.in_place), status < 0
+
+    def copy_rows(self, rows: "WriteableBuffer", count: int) -> None:
+        """Copy up to `count` events into zeroed memory, 76 bytes each."""
+        lib.procconn_copy_rows(self._walk, ffi.from_buffer("uint8_t[]", rows), count)
 
     def failure(self, status: int, events: list[Event]) -> Exception:
         """Make the exception for the status of the last step.

@@ -1,0 +1,257 @@
+"""Columns hold what `decode` makes of the same bytes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from wiring import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    cn_message,
+    event_message,
+    netlink_message,
+    words,
+)
+
+from procconn import (
+    Comm,
+    Event,
+    EventType,
+    Exit,
+    Lost,
+    OverrunError,
+    ProcConnError,
+    TruncatedError,
+    Unknown,
+    as_array,
+    decode,
+)
+from procconn.columns import row_dtype
+from procconn.events import KINDS
+
+KIND_OF = {int(kind.what): kind for kind in KINDS}
+
+FORK = event_message(EventType.FORK, words(1, 2, 3, 4, 0, 0), timestamp_ns=5, cpu=1)
+EXIT = event_message(EventType.EXIT, words(6, 7, 256, 17, 1, 2), timestamp_ns=2**63)
+EXEC_OF_16_BYTES = event_message(EventType.EXEC, words(8, 9, 0, 0))
+ANSWER = event_message(EventType.NONE, words(0, 0, 0, 0, 0, 0))
+NOOP = netlink_message(NLMSG_NOOP)
+FOREIGN = netlink_message(NLMSG_DONE, cn_message(bytes(40), idx=3))
+BARE_DONE = netlink_message(NLMSG_DONE)
+
+
+def events_of(array: NDArray[np.void]) -> list[Event]:
+    return [event_of(array[i : i + 1]) for i in range(len(array))]
+
+
+def event_of(rows: NDArray[np.void]) -> Event:
+    what, cpu, timestamp_ns = (
+        rows[name].item() for name in ("what", "cpu", "timestamp_ns")
+    )
+    if what not in KIND_OF:
+        return Unknown(what, rows["event_data"].tobytes(), timestamp_ns, cpu)
+    kind = KIND_OF[what]
+    own = rows.view(row_dtype(kind))
+    values = {name: own[name].item() for name in kind._fields}
+    if kind is Comm:
+        values["comm"] = values["comm"].partition(b"\0")[0]
+    return kind(**values)
+
+
+def as_wide_as_a_row(event: Event) -> Event:
+    if isinstance(event, Unknown):
+        return event._replace(raw_data=event.raw_data[:24].ljust(24, b"\0"))
+    return event
+
+
+def outcome(call: object, buffer: bytes) -> object:
+    """Return the events, or what was raised."""
+    try:
+        if call is decode:
+            return [as_wide_as_a_row(event) for event in decode(buffer)]
+        return events_of(as_array(buffer))
+    except OSError as error:
+        return type(error), error.errno
+    except (TruncatedError, OverrunError) as error:
+        return type(error), error.offset, error.events
+
+
+events = st.builds(
+    event_message,
+    st.sampled_from([*KIND_OF, 0xDEAD]),
+    st.binary(min_size=24, max_size=24),
+    cpu=st.integers(0, 2**32 - 1),
+    timestamp_ns=st.integers(0, 2**64 - 1),
+)
+others = st.one_of(
+    st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
+    st.sampled_from([ANSWER, NOOP, FOREIGN, BARE_DONE, EXEC_OF_16_BYTES]),
+    st.builds(
+        netlink_message,
+        st.sampled_from([NLMSG_ERROR, NLMSG_OVERRUN]),
+        st.binary(max_size=8),
+    ),
+)
+
+
+def padded(messages: list[bytes]) -> bytes:
+    return b"".join(message + bytes(-len(message) % 4) for message in messages)
+
+
+@given(st.lists(events).map(padded))
+def test_uniform_buffer_becomes_the_events_without_a_copy(buffer: bytes) -> None:
+    array = as_array(buffer)
+
+    assert decode(buffer) == events_of(array)
+    assert not buffer or np.shares_memory(array, np.frombuffer(buffer, np.uint8))
+
+
+@given(st.lists(events | others).map(padded))
+def test_mixed_buffer_becomes_what_decode_makes_of_it(buffer: bytes) -> None:
+    assert outcome(decode, buffer) == outcome(as_array, buffer)
+
+
+@given(
+    st.lists(events, min_size=1, max_size=4).map(padded).map(bytearray),
+    st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=3),
+)
+def test_damaged_buffer_becomes_what_decode_makes_of_it(
+    buffer: bytearray, changes: list[tuple[int, int]]
+) -> None:
+    for at, value in changes:
+        buffer[at % len(buffer)] = value
+
+    assert outcome(decode, bytes(buffer)) == outcome(as_array, bytes(buffer))
+
+
+def test_fields_are_named_as_on_the_wire() -> None:
+    message = bytearray(FORK)
+    message[8:16] = words(10, 11)  # nlmsg_seq, nlmsg_pid
+    message[24:32] = words(12, 13)  # seq, ack
+
+    (row,) = as_array(message)
+
+    assert (76, 3, 0, 10, 11, 1, 1, 12, 13, 40, 0, 1, 1, 5) == row.item()[:-1]
+    assert words(1, 2, 3, 4, 0, 0) == row["event_data"].tobytes()
+
+
+def test_rows_of_one_kind_are_viewed_with_its_fields() -> None:
+    array = as_array(FORK + EXIT + EXIT)
+
+    exits = array[array["what"] == EventType.EXIT].view(row_dtype(Exit))
+
+    assert [256, 256] == exits["exit_code"].tolist()
+    assert [2**63, 2**63] == exits["timestamp_ns"].tolist()
+
+
+def test_array_shares_what_a_writable_buffer_holds() -> None:
+    buffer = bytearray(EXIT)
+    exits = as_array(buffer).view(row_dtype(Exit))
+
+    exits["exit_code"] = 9
+
+    assert [9] == [event.exit_code for event in decode(buffer)]  # type: ignore[union-attr]
+
+
+def test_array_over_bytes_cannot_be_written_to() -> None:
+    array = as_array(FORK)
+
+    with pytest.raises(ValueError, match="read-only"):
+        array["cpu"] = 0
+
+
+@pytest.mark.parametrize("end", [ANSWER, NOOP, FOREIGN, BARE_DONE + b"rest"])
+def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
+    buffer = FORK + EXIT + end
+
+    array = as_array(buffer)
+
+    assert np.shares_memory(array, np.frombuffer(buffer, np.uint8))
+    assert decode(FORK + EXIT) == events_of(array)
+
+
+@pytest.mark.parametrize("between", [ANSWER, NOOP, FOREIGN])
+def test_what_is_no_event_in_between_is_left_out(between: bytes) -> None:
+    assert decode(FORK + EXIT) == events_of(as_array(FORK + between + EXIT))
+
+
+def test_shorter_messages_are_padded_with_zeros() -> None:
+    array = as_array(FORK + EXEC_OF_16_BYTES + EXIT)
+
+    assert [76, 68, 76] == array["nlmsg_len"].tolist()
+    assert words(8, 9, 0, 0, 0, 0) == array["event_data"][1].tobytes()
+
+
+def test_bytes_behind_the_data_are_not_taken_for_it() -> None:
+    older = event_message(EventType.COREDUMP, words(1, 2))
+    message = netlink_message(NLMSG_DONE, older[16:] + b"\xff" * 16)
+
+    assert words(1, 2, 0, 0, 0, 0) == as_array(message)["event_data"][0].tobytes()
+
+
+def test_failure_carries_the_events_before_it() -> None:
+    with pytest.raises(ProcConnError) as caught:
+        as_array(FORK + EXIT[:75])
+
+    assert (TruncatedError, 76) == (type(caught.value), caught.value.offset)  # type: ignore[attr-defined]
+    assert decode(FORK) == caught.value.events  # type: ignore[attr-defined]
+
+
+def test_empty_buffer_has_no_rows() -> None:
+    assert (0,) == as_array(b"").shape
+
+
+def test_buffer_with_gaps_is_copied() -> None:
+    spread = memoryview(b"".join(bytes([byte, 0]) for byte in FORK))[::2]
+
+    assert decode(FORK) == events_of(as_array(spread))
+
+
+def test_lost_has_no_columns() -> None:
+    with pytest.raises(ValueError, match="Lost has no columns"):
+        row_dtype(Lost)
+
+
+def test_array_can_be_stored_and_read_again(tmp_path: object) -> None:
+    array = as_array(FORK + EXIT)
+
+    np.save(f"{tmp_path}/events.npy", array)
+
+    assert array.tobytes() == np.load(f"{tmp_path}/events.npy").tobytes()
+
+
+WITHOUT_NUMPY = """
+import sys
+sys.modules["numpy"] = None  # makes its import fail
+import procconn
+try:
+    procconn.as_array(b"")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_numpy_the_error_says_how_to_install_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMPY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "columns need NumPy: pip install numpy\n" == done.stdout
+
+
+def test_numpy_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys, procconn; print('numpy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert "False\n" == done.stdout
