@@ -25,6 +25,7 @@ STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 .PHONY: watch test lint types c-warnings unit test-kernels bench wheel test-wheel test-sdist workflows clean
 .PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz clean
 .PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz sanitize refleaks clean
+.PHONY: watch test lint types c-warnings unit bench bench-readme clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -52,7 +53,10 @@ test-kernels: $(VENV)/developing
 	$(BIN)/python tests/kernels/run.py
 
 bench: $(VENV)/developing
-	$(BIN)/pytest benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-readme: $(VENV)/developing
+	$(BIN)/python -m benchmarks --readme
 
 wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 wheel: export PATH := $(abspath $(BIN)):$(PATH)

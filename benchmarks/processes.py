@@ -1,0 +1,211 @@
+"""Readers and loads as processes, and what the operating system charges for them."""
+
+import json
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from typing import IO, Any
+
+_HERE = Path(__file__).parent
+BUILD = _HERE.parent / "build"
+FLOOR = BUILD / "floor"
+
+_PATIENCE = 120.0  # seconds that anything may take
+_CPUCLOCK_SCHED = 2
+
+
+def compile_floor() -> None:
+    """Build the C programs."""
+    BUILD.mkdir(exist_ok=True)
+    subprocess.run(
+        ["cc", "-std=c11", "-O2", "-Wall", _HERE / "floor.c", "-o", FLOOR], check=True
+    )
+
+
+def run_storm(count: int, interval_ns: int = 0) -> int:
+    """Make comm events; return the nanoseconds each took."""
+    return _run_floor("storm", count, interval_ns)
+
+
+def run_forks(count: int) -> int:
+    """Make processes that end at once; return the nanoseconds each took."""
+    return _run_floor("forks", count)
+
+
+def _run_floor(*arguments: object) -> int:
+    done = subprocess.run(
+        [FLOOR, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=_PATIENCE,
+    )
+    return int(done.stdout)
+
+
+class Process:
+    """A running process, and the operating system's account of it."""
+
+    def __init__(
+        self, arguments: list[object], stdout: int = PIPE, stderr: IO[str] | None = None
+    ) -> None:
+        self._popen = Popen(
+            list(map(str, arguments)),
+            stdin=PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        )
+        self.pid = self._popen.pid
+
+    def cpu_ns(self) -> int:
+        """Tell the CPU time of all its threads so far: clock_getcpuclockid(3)."""
+        return time.clock_gettime_ns((~self.pid << 3) | _CPUCLOCK_SCHED)
+
+    def is_idle(self) -> bool:
+        """Look for a moment if it does nothing."""
+        before_ns = self.cpu_ns()
+        time.sleep(0.1)
+        return self.cpu_ns() - before_ns < 1_000_000
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C does."""
+        self._popen.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """End its input, and wait for it."""
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+        try:
+            self._popen.wait(10)
+        except TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()
+
+    def _read_line(self) -> str:
+        assert self._popen.stdout is not None
+        if not select.select([self._popen.stdout], [], [], _PATIENCE)[0]:
+            raise TimeoutError(f"nothing heard from {self._popen.args!r}")
+        return self._popen.stdout.readline()
+
+    def _write_line(self) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("\n")
+        self._popen.stdin.flush()
+
+
+class Reader(Process):
+    """A reader of ours, in C or Python, that is subscribed and waits to begin."""
+
+    def __init__(self, arguments: list[object]) -> None:
+        super().__init__(arguments)
+        if self._read_line() != "ready\n":
+            raise RuntimeError(f"{arguments} did not begin")
+        self._before_ns = self.cpu_ns()
+
+    def begin(self) -> None:
+        """Let it read."""
+        self._write_line()
+
+    def finish(self) -> None:
+        """Tell one that would read for ever that it is enough."""
+        self._write_line()
+
+    def result(self) -> dict[str, Any]:
+        """Wait until it has read what it should; add the CPU time that took, in ns."""
+        result: dict[str, Any] = json.loads(self._read_line())
+        result["cpu_ns"] = self.cpu_ns() - self._before_ns
+        return result
+
+
+class Forkstat(Process):
+    """The forkstat program, printing events of some kinds to nobody."""
+
+    def __init__(self, events: str) -> None:
+        super().__init__(["forkstat", "-e", events], stdout=DEVNULL)
+        _wait_until(lambda: self._socket() != [])
+        _wait_until(self.is_idle)
+        self._before_ns = self.cpu_ns()
+        self._dropped_before = self._dropped()
+
+    def begin(self) -> None:
+        """Do nothing: it reads already."""
+
+    def result(self) -> dict[str, Any]:
+        """Wait until it has read everything; tell the CPU time and the drops."""
+        _wait_until(lambda: self._socket()[4] == "0" and self.is_idle())
+        return {
+            "cpu_ns": self.cpu_ns() - self._before_ns,
+            "lost": self._dropped() - self._dropped_before,
+        }
+
+    def close(self) -> None:
+        """Stop it so that it unsubscribes."""
+        self.interrupt()
+        super().close()
+
+    def _dropped(self) -> int:
+        return int(self._socket()[8])
+
+    def _socket(self) -> list[str]:
+        """Find its row: protocol 11 is the connector, and the port is its pid."""
+        for line in Path("/proc/net/netlink").read_text().splitlines():
+            row = line.split()
+            if row[1:3] == ["11", str(self.pid)]:
+                return row
+        return []
+
+
+class Command(Process):
+    """The procconn command, printing to nobody."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - until `lost`
+        super().__init__(
+            [sys.executable, "-m", "procconn", *arguments], DEVNULL, self._stderr
+        )
+        _wait_until(lambda: self.cpu_ns() > 0)
+        _wait_until(self.is_idle)
+
+    def lost(self) -> int:
+        """Wait until it has printed everything, stop it, and hear what it lost."""
+        _wait_until(self.is_idle)
+        self.interrupt()
+        self.close()
+        with self._stderr as stderr:
+            stderr.seek(0)
+            told = re.search(r"(\d+) events were lost", stderr.read())
+        return int(told[1]) if told else 0
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a reader did not come to rest")
+        time.sleep(0.005)
+
+
+def has_forkstat() -> bool:
+    """Tell if forkstat is installed."""
+    return shutil.which("forkstat") is not None
+
+
+def in_c(mode: str, count: int) -> Reader:
+    """Start a reader of floor.c."""
+    return Reader([FLOOR, mode, count])
+
+
+def in_python(name: str, *arguments: object) -> Reader:
+    """Start a reader of readers.py."""
+    return Reader([sys.executable, _HERE / "readers.py", name, *arguments])

@@ -1,0 +1,142 @@
+"""Readers in Python, each to be run as a process: python readers.py NAME ARGUMENTS.
+
+A reader says "ready" when it is subscribed, begins at a line on stdin, says as JSON
+what it received, and stays until stdin ends.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 33_554_432
+
+
+def _begin() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+def _end(**result: object) -> None:
+    print(json.dumps(result), flush=True)
+    sys.stdin.read()
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def iterate(count: int, max_latency: float) -> None:
+    """Take events one by one."""
+    from procconn import ProcConnector
+
+    with ProcConnector(max_latency=max_latency) as connector:
+        _begin()
+        left = count
+        for _event in connector:
+            left -= 1
+            if left == 0:
+                break
+        _end(events=count, lost=connector.lost, resident=_resident_bytes())
+
+
+def columns(count: int) -> None:
+    """Take raw messages as arrays."""
+    import numpy as np
+
+    from procconn import EventType, ProcConnector, as_array
+
+    as_array(b"")  # imports NumPy
+    with ProcConnector() as connector:
+        _begin()
+        left, seen = count, 0
+        while left > 0:
+            array = as_array(connector.recv_raw())
+            seen += int(np.count_nonzero(array["what"] == EventType.COMM))
+            left -= len(array)
+        _end(events=count - left, of_comm=seen, lost=connector.lost)
+
+
+def storm(count: int) -> None:
+    """Take events one by one with all that is default, and count what is lost."""
+    from procconn import Lost, ProcConnector
+
+    with ProcConnector() as connector:
+        _begin()
+        left = count
+        for event in connector:
+            left -= event.count if isinstance(event, Lost) else 1
+            if left <= 0:
+                break
+        _end(events=count, lost=connector.lost, resident=_resident_bytes())
+
+
+def masked(mask: int) -> None:
+    """Take events of some kinds until stdin has another line."""
+    import threading
+
+    from procconn import EventMask, ProcConnector
+
+    count = 0
+    with ProcConnector(EventMask(mask)) as connector:
+
+        def close_when_told() -> None:
+            sys.stdin.readline()
+            connector.close()
+
+        _begin()
+        threading.Thread(target=close_when_told).start()
+        for _event in connector:
+            count += 1
+        _end(events=count, lost=connector.lost)
+
+
+def latency(count: int, max_latency: float) -> None:
+    """Take events one by one and note how old each is."""
+    from procconn import ProcConnector
+
+    ages = []
+    with ProcConnector(max_latency=max_latency) as connector:
+        _begin()
+        for event in connector:
+            ages.append(time.monotonic_ns() - event.timestamp_ns)
+            if len(ages) == count:
+                break
+        _end(events=count, ages=ages)
+
+
+def imports() -> None:
+    """Do nothing with what a program imports."""
+    import procconn  # noqa: F401
+
+    _begin()
+    _end(resident=_resident_bytes())
+
+
+def pyroute2(count: int) -> None:
+    """Take events with pyroute2, its buffer as large as ours."""
+    from pyroute2.netlink.connector.cn_proc import ProcEventSocket
+
+    source = ProcEventSocket()
+    source.bind()
+    with socket.socket(fileno=os.dup(source.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    source.control(listen=True)
+    _begin()
+    left = count
+    while left > 0:
+        for _message in source.get():
+            left -= 1
+    _end(events=count)
+    source.control(listen=False)
+    source.close()
+
+
+if __name__ == "__main__":
+    _readers = (iterate, columns, storm, masked, latency, imports, pyroute2)
+    _reader = {reader.__name__: reader for reader in _readers}[sys.argv[1]]
+    _reader(*(json.loads(argument) for argument in sys.argv[2:]))

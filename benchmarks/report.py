@@ -1,0 +1,154 @@
+"""The table: one row for each figure, with what it was measured against."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parent.parent
+JSON_FILE = ROOT / "build" / "bench.json"
+README = ROOT / "README.md"
+
+_HEADINGS = ("figure", "procconn", "against", "ratio", "bar", "moonshot")
+
+
+@dataclass
+class Row:
+    """A figure of ours and its counterpart, one pair for each round.
+
+    `ratio` is the median of the rounds' ratios, as a machine's speed drifts between
+    rounds more than within one. The bar and the moonshot are limits for it, or for
+    our own figure if that has no counterpart but nothing.
+
+    Attributes:
+        ours: our figure in each round.
+        theirs: what it was measured against; empty if there is nothing to divide by.
+        faster: whether the ratio says how many times ours goes into theirs.
+        bar: what must be reached; `moonshot` what we would like to reach.
+    """
+
+    figure: str
+    against: str
+    unit: str
+    ours: list[float]
+    theirs: list[float] = field(default_factory=list)
+    faster: bool = False
+    bar: float | None = None
+    moonshot: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The median ratio; None if there is nothing to divide by."""
+        if not self.theirs:
+            return None
+        pairs = zip(self.ours, self.theirs, strict=True)
+        return median(b / a if self.faster else a / b for a, b in pairs)
+
+    def meets(self, limit: float | None) -> bool | None:
+        """Tell if the limit is kept; None if there is none."""
+        if limit is None:
+            return None
+        value = median(self.ours) if self.ratio is None else self.ratio
+        return value >= limit if self.faster else value <= limit
+
+    def cells(self) -> tuple[str, ...]:
+        """Write the row."""
+        ratio = "" if self.ratio is None else f"{_number(self.ratio)}×"
+        against = self.against
+        if self.theirs:
+            against += f": {_number(median(self.theirs))} {self.unit}"
+        ours = f"{_number(median(self.ours))} {self.unit}"
+        limits = (self._limit(self.bar), self._limit(self.moonshot))
+        return (self.figure, ours.strip(), against.strip(), ratio, *limits)
+
+    def _limit(self, limit: float | None) -> str:
+        if limit is None:
+            return ""
+        sign = "≥" if self.faster else "≤"
+        unit = "×" if self.theirs else f" {self.unit}".rstrip()
+        met = "met" if self.meets(limit) else "not met"
+        return f"{sign} {_number(limit)}{unit}: {met}"
+
+    def record(self) -> dict[str, object]:
+        """Make what goes into the JSON file."""
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "meets_bar": self.meets(self.bar),
+            "meets_moonshot": self.meets(self.moonshot),
+        }
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) < 1_000_000:
+        return str(int(value))
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Write the rows as a Markdown table, aligned for reading as it is."""
+    lines = [_HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        "| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines
+    )
+
+
+def machine() -> dict[str, object]:
+    """Describe the machine and the versions."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
+    versions = {
+        name: version(name)
+        for name in ("procconn", "cffi", "numpy", "pyroute2", "pytest-benchmark")
+    }
+    if shutil.which("forkstat"):
+        text = subprocess.run(
+            ["forkstat", "-h"], capture_output=True, text=True, check=False
+        )
+        versions["forkstat"] = text.stdout.split()[2] if text.stdout else "unknown"
+    return {
+        "kernel": platform.release(),
+        "processor": model[1] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": versions,
+    }
+
+
+def described(facts: dict[str, object]) -> str:
+    """Say the machine in one sentence."""
+    versions = facts["versions"]
+    assert isinstance(versions, dict)
+    names = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return (
+        f"Linux {facts['kernel']}, {facts['cores']} cores of {facts['processor']},"
+        f" {facts['python']}; {names}. Others kept"
+        f" {facts['load']:.1f} cores busy in the minute before."
+    )
+
+
+def write_json(rows: list[Row], facts: dict[str, object]) -> None:
+    """Keep everything that was measured."""
+    JSON_FILE.parent.mkdir(exist_ok=True)
+    content = {"machine": facts, "rows": [row.record() for row in rows]}
+    JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_readme(text: str) -> None:
+    """Put the text between the README's two marks."""
+    before, mark, rest = README.read_text().partition("<!-- bench -->\n")
+    _, end, after = rest.partition("<!-- /bench -->")
+    if not mark or not end:
+        raise ValueError("README.md has no <!-- bench --> … <!-- /bench -->")
+    README.write_text(f"{before}{mark}{text}\n{end}{after}")
