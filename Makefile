@@ -1,7 +1,7 @@
 # Everything works from a bare clone with Python >= 3.11, a C compiler and make.
 #
 #   make watch ARGS="--count 12"   print this machine's process events
-#   make test                      lint, types and tests
+#   make test                      lint, types and all default tests
 #   make bench                     compare with other implementations
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
@@ -22,10 +22,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
-.PHONY: watch test lint types c-warnings unit test-kernels bench wheel test-wheel test-sdist workflows clean
-.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz clean
-.PHONY: watch test lint types c-warnings unit bench wheel test-wheel test-sdist workflows fuzz sanitize refleaks clean
-.PHONY: watch test lint types c-warnings unit bench bench-readme clean
+.PHONY: watch test lint types c-warnings unit bench bench-readme wheel test-wheel \
+    test-sdist test-kernels workflows fuzz sanitize refleaks clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
