@@ -132,9 +132,9 @@ class ProcConnector:
         for event in self._inbox.events:
             return event
         deadline_ns = _deadline(timeout)
-        with self._source:
-            self._inbox.fill(deadline_ns, _BATCH_BYTES)
-        return next(self._inbox.events, None)
+        return self._source.alone(
+            lambda: self._inbox.next_event(deadline_ns, _BATCH_BYTES)
+        )
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
         """Receive everything that is waiting; wait until there is something.
@@ -146,8 +146,7 @@ class ProcConnector:
         """
         self._source.check_open()
         deadline_ns = _deadline(timeout)
-        with self._source:
-            return self._inbox.collect(deadline_ns)
+        return self._source.alone(lambda: self._inbox.collect(deadline_ns))
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Receive everything that is waiting as one netlink buffer, for `decode`.
@@ -159,10 +158,13 @@ class ProcConnector:
         """
         self._source.check_open()
         deadline_ns = _deadline(timeout)
-        with self._source:
+
+        def take() -> bytes:
             raw = self._inbox.raw(deadline_ns, self._source.capacity)[:]
             self._inbox.take()
             return raw
+
+        return self._source.alone(take)
 
     def recv_into(self, buffer: "WriteableBuffer", timeout: float | None = None) -> int:
         """Receive like `recv_raw`, into a buffer: as many whole datagrams as fit.
@@ -179,9 +181,11 @@ class ProcConnector:
         """
         self._source.check_open()
         deadline_ns = _deadline(timeout)
-        with memoryview(buffer).cast("B") as place, self._source:
-            if place.readonly:
-                raise TypeError("recv_into() needs a writable buffer")
+        place = memoryview(buffer).cast("B")
+        if place.readonly:
+            raise TypeError("recv_into() needs a writable buffer")
+
+        def take() -> int:
             most = min(max(len(place), _SMALLEST_DRAIN), self._source.capacity)
             raw = self._inbox.raw(deadline_ns, most)
             fitting, following = whole_messages(raw, len(place))
@@ -190,6 +194,8 @@ class ProcConnector:
             place[:fitting] = raw[:fitting]
             self._inbox.take(rest=raw[fitting:])
             return fitting
+
+        return self._source.alone(take)
 
     def subscribe(self, mask: EventMask | None = None) -> None:
         """Change the mask, and subscribe again after `unsubscribe`.
@@ -203,15 +209,17 @@ class ProcConnector:
             UnsupportedError, PermissionError: as when opening.
         """
         self._source.check_open()
-        with self._source:
+
+        def change() -> None:
             self._source.subscribe(None if mask is None else _known_mask(mask))
             self._inbox.screen()
+
+        self._source.alone(change)
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
         self._source.check_open()
-        with self._source:
-            self._source.unsubscribe()
+        self._source.alone(self._source.unsubscribe)
 
     @property
     def lost(self) -> int:
@@ -294,8 +302,7 @@ class ProcConnector:
         """Return an iterator that has events; None when the connector is closed."""
         if not self._inbox.has_events:
             try:
-                with self._source:
-                    self._inbox.fill(FOR_EVER, _BATCH_BYTES)
+                self._source.alone(lambda: self._inbox.fill(FOR_EVER, _BATCH_BYTES))
             except ConnectionClosedError:
                 return None
         return self._inbox.events
@@ -304,10 +311,9 @@ class ProcConnector:
         """Do what `_next_batch` does, on asyncio."""
         while not self._inbox.has_events:
             try:
-                with self._source:
-                    if not self._inbox.has_raw:
-                        await self._source.readable()
-                    self._inbox.fill(AT_ONCE, _BATCH_BYTES)
+                if not self._inbox.has_raw:
+                    await self._source.readable()
+                self._source.alone(lambda: self._inbox.fill(AT_ONCE, _BATCH_BYTES))
             except ConnectionClosedError:
                 return None
         return self._inbox.events

@@ -36,6 +36,7 @@ class Inbox:
         self._backlog = b""
         self._failure: Exception | None = None  # to be raised behind `events`
         self._decoded: tuple[CBuffer, int] = (None, 0)  # what `events` came from
+        self._left: list[Event] = []  # by a call of _unread that was interrupted
         self.events: Iterator[Event] = iter(())
 
     @property
@@ -62,6 +63,8 @@ class Inbox:
             TruncatedError, OverrunError, OSError: the kernel sent what `decode` would
                 raise for; the events before that were delivered, the next follow.
         """
+        if self._left:
+            self._unread()
         while True:
             self._raise_failure()
             buffer, size = self._next_raw(deadline_ns, capacity)
@@ -72,10 +75,11 @@ class Inbox:
                 status = walk.all(batch)
                 failure = walk.failure(status, []) if status < 0 else None
             rest = ffi.buffer(buffer, size)[walk.offset :]
-            self._source.loss.place(batch, emptied=self._source.emptied)
+            waiting = self._source.loss.place(batch, emptied=self._source.emptied)
             events = iter(batch)
             # Signal handlers run after calls only, so none comes between these.
             self.events = events
+            self._source.loss.gaps = waiting
             self._decoded = (buffer, size)
             self._failure = failure
             self._backlog = rest
@@ -100,11 +104,18 @@ class Inbox:
         self._backlog = rest
         self._source.received.size = 0
 
+    def next_event(self, deadline_ns: int, capacity: int) -> Event | None:
+        """Return the next event; takes and raises what `fill` does."""
+        self.fill(deadline_ns, capacity)
+        for event in self.events:  # not a call, as in `collect`
+            return event
+        return None
+
     def collect(self, deadline_ns: int) -> list[Event]:
         """Return the events of everything that is waiting."""
         self._unread()
         self.fill(deadline_ns, self._source.capacity)
-        return list(self.events)
+        return [*self.events]  # not a call, after which a signal handler might raise
 
     def screen(self) -> None:
         """Drop what the source does not want any more."""
@@ -131,17 +142,21 @@ class Inbox:
 
     def _unread(self) -> None:
         """Turn the events that are left back into raw messages."""
-        rest = list(self.events)
-        lost = [event for event in rest if isinstance(event, Lost)]
-        count = len(rest) - len(lost)
-        self._source.loss.put_back(lost)
-        if count == 0:
-            return
-        offsets = []
-        walk = Walk(*self._decoded)
-        while walk.left:
-            at = walk.offset
-            if walk.one()[1] is not None:
-                offsets.append(at)
-        self._backlog = ffi.buffer(*self._decoded)[offsets[-count] :]
-        self._failure = None  # it is in there
+        self._left = self._left or [*self.events]
+        lost = [event for event in self._left if isinstance(event, Lost)]
+        count = len(self._left) - len(lost)
+        backlog, failure = self._backlog, self._failure
+        if count > 0:
+            offsets = []
+            walk = Walk(*self._decoded)
+            while walk.left:
+                at = walk.offset
+                if walk.one()[1] is not None:
+                    offsets.append(at)
+            backlog = ffi.buffer(*self._decoded)[offsets[-count] :]
+            failure = None  # it is in there
+        # Signal handlers run at calls only, so none comes between these.
+        self._source.loss.gaps = [*lost, *self._source.loss.gaps]
+        self._backlog = backlog
+        self._failure = failure
+        self._left = []

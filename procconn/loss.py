@@ -4,7 +4,6 @@ import contextlib
 import socket
 import struct
 from bisect import bisect_right
-from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ class LossCounter:
     filter only the occasions are counted.
 
     Attributes:
+        gaps: those that the stream does not show yet.
         exact: whether the kernel counts.
     """
 
@@ -50,7 +50,7 @@ class LossCounter:
         # Events noted so far, and the kernel's count at that time: replaced together,
         # as `total` may be asked for by another thread.
         self._noted = (0, 0)
-        self._gaps: deque[Lost] = deque()
+        self.gaps: list[Lost] = []
         self._next_sequence: dict[int, int] = {}
         self.exact = True
         try:
@@ -63,7 +63,7 @@ class LossCounter:
     @property
     def undelivered(self) -> bool:
         """Whether there is a gap that the stream does not show yet."""
-        return bool(self._gaps)
+        return bool(self.gaps)
 
     def total(self) -> int:
         """Return the number of events lost so far, in the stream or not yet."""
@@ -83,40 +83,39 @@ class LossCounter:
             drops = received.drops
         elif filtered:
             count = received.overflowed
-            received.overflowed = 0
             self._next_sequence.clear()
         else:
             count = self._missing(ffi.buffer(buffer, received.size))
         count += received.damaged
-        received.damaged = 0
         if count:
+            gap = Lost(count, received.started_ns)
+            # Signal handlers run at calls, and may raise: there is none from here on.
+            received.overflowed = received.damaged = 0
             self._noted = (counted + count, drops)
-            self._gaps.append(Lost(count, received.started_ns))
+            self.gaps = [*self.gaps, gap]
 
     def note_unknown(self, timestamp_ns: int) -> None:
         """Tell the stream that an unknown number was lost."""
-        self._gaps.append(Lost(0, timestamp_ns))
+        self.gaps.append(Lost(0, timestamp_ns))
 
     def forget_gaps(self) -> None:
         """Drop the gaps that the stream does not show yet; the total stays."""
-        self._gaps.clear()
+        self.gaps.clear()
 
-    def put_back(self, gaps: list[Lost]) -> None:
-        """Take back gaps that were placed but not delivered."""
-        self._gaps.extendleft(reversed(gaps))
-
-    def place(self, events: list[Event], *, emptied: bool) -> None:
-        """Insert the gaps into a batch of events.
+    def place(self, events: list[Event], *, emptied: bool) -> list[Lost]:
+        """Insert the gaps into a batch of events; return those that must wait.
 
         A full queue only shrinks by reading, so all events queued when the drain began
         come before the gap: those with older timestamps. If the batch does not reach
         that far, and the socket was not `emptied`, the gap waits for the next one.
         """
-        while self._gaps:
-            index = bisect_right(events, self._gaps[0].timestamp_ns, key=_timestamp)
+        waiting = [*self.gaps]
+        while waiting:
+            index = bisect_right(events, waiting[0].timestamp_ns, key=_timestamp)
             if index == len(events) and not emptied:
                 break
-            events.insert(index, self._gaps.popleft())
+            events.insert(index, waiting.pop(0))
+        return waiting
 
     def _read_drops(self) -> int:
         option = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)

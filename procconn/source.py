@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from procconn import socketfilter
 from procconn._core import ffi, lib
@@ -30,22 +31,25 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 _DRAIN_SHARE = 2 * 76 / 832
 _SMALLEST_DRAIN = 262_144
 
+_T = TypeVar("_T")
+
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class EventSource:
     """A bound, filtered and subscribed socket, and the buffer it is drained into.
 
-    One thread at a time uses it, the reader: within `with source:`. Anyone may close
+    One thread at a time uses it, the reader: within `alone`. Anyone may close
     it. Descriptors are closed by the last who uses them: `close` wakes the reader, if
-    there is one, and leaves it to that. None of this waits for a lock, so a signal
-    handler may close at any moment.
+    there is one, and leaves it to that. None of this waits for a lock that is held for
+    longer than a moment, or by its own thread, so a signal handler may close any time.
 
     Free-threaded builds need nothing more. The C module keeps no state, and what it
     writes to, `buffer` and `received`, belongs to this object and its reader; another
     thread changes nothing here but `_closed`, which goes from False to True once.
 
     Attributes:
+        reader: a token of whoever reads, or None.
         buffer: raw messages; the first `received.size` bytes wait to be taken.
         capacity: its size; memory is only used by what a drain brings.
         received: what the last drain brought.
@@ -68,7 +72,8 @@ class EventSource:
         self._timeout = timeout
         self._heartbeat_ns = heartbeat_ns
         self._screen_until_ns = 0
-        self._reading = threading.Lock()
+        self.reader: object = None
+        self._changing = threading.RLock()  # `reader`, for a moment
         self._closing = threading.Lock()  # taken once, by the first close()
         self._closed = False
         self._owner = os.getpid()
@@ -112,46 +117,71 @@ class EventSource:
         return self._socket.fileno()
 
     async def readable(self) -> None:
-        """Wait, on asyncio, until it is time for a `drain` that does not wait."""
+        """Wait, on asyncio and as the reader, until a `drain` need not wait."""
         import asyncio  # noqa: PLC0415 - who awaits has it already
 
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self._socket.fileno(), ready.set)
-        loop.add_reader(self._wake, ready.set)
+        reader = object()
         try:
-            async with asyncio.timeout(
-                None if self._heartbeat_ns is None else self._heartbeat_ns / NS_PER_S
-            ):
-                await ready.wait()
-            await asyncio.sleep(self._gather_ns / NS_PER_S)
-        except TimeoutError:
-            pass  # for the heartbeat
-        finally:
-            loop.remove_reader(self._socket.fileno())
-            loop.remove_reader(self._wake)
+            self.begin(reader)
+            loop = asyncio.get_running_loop()
+            ready, closing = asyncio.Event(), asyncio.Event()
+            loop.add_reader(self._socket.fileno(), ready.set)
 
-    def __enter__(self) -> None:
-        """Become the reader.
+            def close() -> None:
+                ready.set()
+                closing.set()
+
+            loop.add_reader(self._wake, close)
+            try:
+                async with asyncio.timeout(
+                    self._heartbeat_ns and self._heartbeat_ns / NS_PER_S
+                ):
+                    await ready.wait()
+                loop.remove_reader(self._socket.fileno())
+                if self._gather_ns:
+                    async with asyncio.timeout(self._gather_ns / NS_PER_S):
+                        await closing.wait()
+            except TimeoutError:
+                pass  # for the heartbeat, or what has gathered
+            finally:
+                loop.remove_reader(self._socket.fileno())
+                loop.remove_reader(self._wake)
+        finally:
+            if self.reader is reader:
+                self.reader = None
+            if self._closed:
+                self._release_if_unused()
+
+    def alone(self, action: Callable[[], _T]) -> _T:
+        """Do something as the reader.
 
         Raises:
             ConnectionClosedError: it is closed.
             RuntimeError: somebody else is reading.
         """
-        if not self._reading.acquire(blocking=False):
-            raise RuntimeError(
-                "this connector is being read already, by another thread or further up"
-                " in this one; give each reader a ProcConnector of its own"
-            )
-        if self._closed:  # only from here on the descriptors stay
-            self.__exit__()
-            raise ConnectionClosedError
+        reader = object()
+        try:
+            self.begin(reader)
+            return action()
+        finally:
+            # Signal handlers run at calls, and may raise: there is none in between.
+            if self.reader is reader:
+                self.reader = None
+            if self._closed:
+                self._release_if_unused()
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop being the reader."""
-        self._reading.release()
-        if self._closed:
-            self._release_if_unused()
+    def begin(self, reader: object) -> None:
+        """Become the reader; whoever is sets `reader` to None at the end."""
+        with self._changing:
+            if self._closed:
+                raise ConnectionClosedError
+            if self.reader is not None:
+                raise RuntimeError(
+                    "this connector is being read already, by another thread or"
+                    " further up in this one; give each reader a ProcConnector of"
+                    " its own"
+                )
+            self.reader = reader
 
     def check_open(self) -> None:
         """Raise ValueError if it is closed."""
@@ -212,9 +242,12 @@ class EventSource:
             self._wait(deadline_ns, capacity)
         self._note_loss()
         if self._screen_until_ns and self.received.size:
-            kept = self.screen(ffi.buffer(self.buffer, self.received.size))
-            ffi.memmove(self.buffer, kept, len(kept))
-            self.received.size = len(kept)
+            raw = ffi.buffer(self.buffer, self.received.size)
+            kept = self.screen(raw)
+            size = len(kept)
+            # Without a call in between, for the sake of signal handlers that raise.
+            raw[:size] = kept
+            self.received.size = size
             if self.received.emptied_ns > self._screen_until_ns:
                 self._screen_until_ns = 0
 
@@ -288,7 +321,7 @@ class EventSource:
             "the subscription to process events had been ended by another program and"
             " was renewed; an unknown number of events is missing",
             RuntimeWarning,
-            stacklevel=7,  # who called recv()
+            stacklevel=10,  # who called recv()
         )
 
     def _enlarge(self, size: int) -> int:
@@ -301,9 +334,12 @@ class EventSource:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def _release_if_unused(self) -> None:
-        if self._reading.acquire(blocking=False):
-            self._release_descriptors()
-            self._reading.release()
+        with self._changing:
+            if self.reader is not None:
+                return
+            self.reader = self  # the last one
+        self._release_descriptors()
+        self.reader = None
 
     def _release_descriptors(self) -> None:
         if self._subscription is not None:

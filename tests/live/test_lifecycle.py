@@ -199,23 +199,23 @@ def test_closing_right_before_the_reading_begins_ends_it_too(
     """Close at the last moment: when the connector was found to be open."""
 
     class LateLock:
-        """The reader's lock; the connector is closed before it can be taken."""
+        """Guards who reads; the connector is closed before it is first taken."""
 
         def __init__(self) -> None:
-            self.lock = threading.Lock()
+            self.lock = threading.RLock()
             self.closed = False
 
-        def acquire(self, blocking: bool = True) -> bool:
+        def __enter__(self) -> None:
             if not self.closed:
                 self.closed = True
                 connector.close()
-            return self.lock.acquire(blocking)
+            self.lock.acquire()
 
-        def release(self) -> None:
+        def __exit__(self, *exc_info: object) -> None:
             self.lock.release()
 
     with ProcConnector(EventMask.NONE, max_latency=max_latency) as connector:
-        connector._source._reading = LateLock()  # type: ignore[assignment]
+        connector._source._changing = LateLock()  # type: ignore[assignment]
         thread, results = result_of(lambda: call(connector))
         thread.join(DEADLINE / 4)
 
