@@ -42,7 +42,8 @@ LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.s
 
 status=0
 cd "$tree"
-timeout "$seconds" env LD_PRELOAD="$LD_PRELOAD" "$place/venv/bin/python" -P \
+timeout --signal=INT --kill-after=20 "$seconds" \
+    env LD_PRELOAD="$LD_PRELOAD" "$place/venv/bin/python" -P \
     -m pytest -m 'not heavy' -p no:cacheprovider "$@" || status=$?
 if [ -n "$(ls -A "$reports")" ]; then
     cat "$reports"/*
