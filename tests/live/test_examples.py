@@ -153,3 +153,14 @@ def test_json_lines_end_quietly_with_their_reader() -> None:
         process.stdout.close()
 
         assert (process.wait(timeout=30), process.stderr.read()) == (0, b"")
+
+
+@pytest.mark.usefixtures("forker")
+def test_aggregate_counts_by_kind_and_by_status() -> None:
+    pytest.importorskip("numpy")
+    lines = output("aggregate.py", "1").splitlines()
+    counts = {what: int(n) for n, what in (line.split(maxsplit=1) for line in lines)}
+
+    assert sum(n for what, n in counts.items() if what.startswith("FORK ")) > 1
+    assert counts["exits with status 0"] > 1
+    assert "events lost" in counts
