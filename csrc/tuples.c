@@ -195,6 +195,8 @@ int procconn_decode_one(struct procconn_walk *walk, void *events, void *types)
     return status;
 }
 
+/* While it grows, the list is hidden from the collector, which looks for cycles
+ * every few hundred events made and would walk over all of it. */
 int procconn_decode_all(struct procconn_walk *walk, void *events, void *types)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
@@ -202,9 +204,11 @@ int procconn_decode_all(struct procconn_walk *walk, void *events, void *types)
     enum procconn_status status;
 
     filler_begin(&filler, types);
+    PyObject_GC_UnTrack(events);
     do
         status = step(&filler, walk, events);
     while (status > PROCCONN_END);
+    PyObject_GC_Track(events);
     filler_end(&filler);
     PyGILState_Release(gil);
     return status;
