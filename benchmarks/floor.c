@@ -80,12 +80,13 @@ static void request(int fd, uint32_t op)
 static int subscribe(void)
 {
     struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
-    int size = RECEIVE_BUFFER, fd = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR);
+    int size = RECEIVE_BUFFER, yes = 1, fd = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR);
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         perror("bind"), exit(1);
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &yes, sizeof yes);
     request(fd, LISTEN);
     return fd;
 }

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 _SO_RCVBUFFORCE = 33
@@ -36,12 +37,9 @@ def iterate(count: int, max_latency: float) -> None:
 
     with ProcConnector(max_latency=max_latency) as connector:
         _begin()
-        left = count
-        for _event in connector:
-            left -= 1
-            if left == 0:
-                break
-        _end(events=count, lost=connector.lost, resident=_resident_bytes())
+        for _event in islice(connector, count):
+            pass
+        _end(events=count, lost=connector.lost)
 
 
 def columns(count: int) -> None:
