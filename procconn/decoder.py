@@ -148,6 +148,8 @@ def whole_messages(raw: "RawView", room: int) -> tuple[int, int]:
     Returns:
         The size of the messages that fit, and of the one behind them; 0 if none.
     """
+    if len(raw) <= room:
+        return len(raw), 0
     at = 0
     while at < len(raw):
         length = int.from_bytes(raw[at : at + 4], sys.byteorder)
