@@ -21,26 +21,24 @@ _MEASURES = (
 
 
 def main() -> None:
-    """Run what the arguments name, or everything."""
+    """Run everything, or what the arguments name."""
     by_name = {measure.__name__: measure for measure in _MEASURES}
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument(
         "--readme", action="store_true", help="put the table into README.md, too"
     )
     parser.add_argument(
-        "names",
-        nargs="*",
-        default=list(by_name),
+        "--only",
+        action="append",
         choices=by_name,
-        metavar="MEASURE",
-        help=f"only these: {', '.join(by_name)}",
+        help="this measurement; may be given several times",
     )
     options = parser.parse_args()
 
     facts = report.machine()
     compile_floor()
     rows = []
-    for name in options.names:
+    for name in options.only or by_name:
         start = time.monotonic()
         rows += by_name[name]()
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
@@ -48,7 +46,7 @@ def main() -> None:
     print(f"\n{text}")
     report.write_json(rows, facts)
     if options.readme:
-        report.write_readme(text)
+        report.put_into(report.README, "bench", text)
 
 
 if __name__ == "__main__":

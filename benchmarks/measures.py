@@ -112,7 +112,7 @@ def backlog() -> list[Row]:
             moonshot=1.10,
         ),
         Row(
-            "take a backlog, `as_array(connector.recv_raw())`",
+            "take a backlog, `recv_into` and `as_array`",
             against,
             _NS_PER_EVENT,
             ns["columns"],

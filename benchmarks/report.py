@@ -94,13 +94,8 @@ def _number(value: float) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Write the rows as a Markdown table, aligned for reading as it is."""
-    lines = [_HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines
-    )
+    """Write the rows."""
+    return aligned([_HEADINGS, *(row.cells() for row in rows)])
 
 
 def machine() -> dict[str, object]:
@@ -145,10 +140,20 @@ def write_json(rows: list[Row], facts: dict[str, object]) -> None:
     JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_readme(text: str) -> None:
-    """Put the text between the README's two marks."""
-    before, mark, rest = README.read_text().partition("<!-- bench -->\n")
-    _, end, after = rest.partition("<!-- /bench -->")
-    if not mark or not end:
-        raise ValueError("README.md has no <!-- bench --> … <!-- /bench -->")
-    README.write_text(f"{before}{mark}{text}\n{end}{after}")
+def put_into(document: Path, mark: str, text: str) -> None:
+    """Put the text between two marks of a document."""
+    before, begin, rest = document.read_text().partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    if not begin or not end:
+        raise ValueError(f"{document} has no <!-- {mark} --> and <!-- /{mark} -->")
+    document.write_text(f"{before}{begin}{text}\n{end}{after}")
+
+
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    """Write a Markdown table that can be read as it is; its first line is the head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    head, *body = lines
+    return "\n".join(
+        "| " + " | ".join(map(str.ljust, line, widths)) + " |"
+        for line in (head, tuple("-" * width for width in widths), *body)
+    )
