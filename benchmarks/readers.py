@@ -128,7 +128,9 @@ def pyroute2(count: int) -> None:
     _begin()
     left = count
     while left > 0:
-        for _message in source.get():
+        try:
+            left -= len(list(source.get()))
+        except UnicodeDecodeError:  # somebody's name is not UTF-8
             left -= 1
     _end(events=count)
     source.control(listen=False)
