@@ -143,6 +143,7 @@ def test_a_mask_changed_on_the_open_socket_loses_nothing_wanted(read: str) -> No
     assert list(range(300)) == serials_of(events)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("way", "count", "interval_ns"),
     [("recv", 10_000, 50_000), ("recv_many", 20_000, 20_000), ("for", 10_000, 50_000)],
@@ -181,6 +182,7 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
     assert list(range(count)) == found
 
 
+@pytest.mark.heavy
 def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
     count = 200_000
 

@@ -36,6 +36,7 @@ def waited_for_cpu() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
+@pytest.mark.heavy
 def test_a_million_events_at_full_speed_all_arrive() -> None:
     """The default buffer holds 80,000 events; only a starved reader may lose some."""
     count = 1_000_000
