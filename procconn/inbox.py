@@ -52,7 +52,8 @@ class Inbox:
     def fill(self, deadline_ns: int, capacity: int) -> None:
         """Decode the next raw messages, waiting until some of them are events.
 
-        To be called when the batch has none left.
+        Does nothing while the batch has some left: who found none may not have been
+        alone then.
 
         Args:
             deadline_ns: when to give up.
@@ -65,7 +66,7 @@ class Inbox:
         """
         if self._left:
             self._unread()
-        while True:
+        while not self.has_events:
             self._raise_failure()
             buffer, size = self._next_raw(deadline_ns, capacity)
             batch: list[Event] = []
@@ -84,7 +85,7 @@ class Inbox:
             self._failure = failure
             self._backlog = rest
             self._source.received.size = 0
-            if batch or (failure is None and passed(deadline_ns)):
+            if failure is None and passed(deadline_ns):
                 return
 
     def raw(self, deadline_ns: int, capacity: int) -> "RawView":
@@ -106,10 +107,12 @@ class Inbox:
 
     def next_event(self, deadline_ns: int, capacity: int) -> Event | None:
         """Return the next event; takes and raises what `fill` does."""
-        self.fill(deadline_ns, capacity)
-        for event in self.events:  # not a call, as in `collect`
-            return event
-        return None
+        while True:
+            self.fill(deadline_ns, capacity)
+            for event in self.events:  # not a call, as in `collect`
+                return event
+            if passed(deadline_ns):
+                return None
 
     def collect(self, deadline_ns: int) -> list[Event]:
         """Return the events of everything that is waiting."""
