@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import re
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from live.staging import (
     set_serials,
     wait_until_blocked,
 )
-from procconn import ConnectionClosedError, EventMask, ProcConnector
+from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,24 @@ def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
     assert [] == events
 
 
+def at_the_last_moment(connector: ProcConnector, action: Callable[[], None]) -> None:
+    """Arrange for something to happen when a reader has made sure that it must wait."""
+    lock = connector._source._changing
+
+    class LateLock:
+        """Guards who reads."""
+
+        def __enter__(self) -> None:
+            connector._source._changing = lock
+            action()
+            lock.acquire()
+
+        def __exit__(self, *exc_info: object) -> None:
+            lock.release()
+
+    connector._source._changing = LateLock()  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize(
     "call", [*CALLS.values(), *ITERATIONS.values()], ids=[*CALLS, *ITERATIONS]
@@ -197,25 +216,8 @@ def test_closing_right_before_the_reading_begins_ends_it_too(
     call: Callable[[ProcConnector], object], max_latency: float
 ) -> None:
     """Close at the last moment: when the connector was found to be open."""
-
-    class LateLock:
-        """Guards who reads; the connector is closed before it is first taken."""
-
-        def __init__(self) -> None:
-            self.lock = threading.RLock()
-            self.closed = False
-
-        def __enter__(self) -> None:
-            if not self.closed:
-                self.closed = True
-                connector.close()
-            self.lock.acquire()
-
-        def __exit__(self, *exc_info: object) -> None:
-            self.lock.release()
-
     with ProcConnector(EventMask.NONE, max_latency=max_latency) as connector:
-        connector._source._changing = LateLock()  # type: ignore[assignment]
+        at_the_last_moment(connector, connector.close)
         thread, results = result_of(lambda: call(connector))
         thread.join(DEADLINE / 4)
 
@@ -264,14 +266,26 @@ def test_two_hundred_connectors_leave_no_descriptor() -> None:
     assert before == after
 
 
-def test_a_connector_that_cannot_be_opened_leaves_no_descriptor() -> None:
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(room: int) -> None:
+    """There is room for the first descriptors it needs, but not for the next."""
     before = descriptors()
-    for _ in range(5):
-        with pytest.raises(OSError, match="timeout"):
-            ProcConnector(timeout=1e-9)
-    after = descriptors()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+    # The limit is on the number, so those below it are taken.
+    fillers = [os.dup(0)]
+    while fillers[-1] < most:
+        fillers.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            ProcConnector()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in fillers:
+            os.close(fd)
 
-    assert before == after
+    assert before == descriptors()
 
 
 def test_connectors_of_one_program_do_not_disturb_each_other() -> None:
@@ -306,6 +320,23 @@ def test_a_second_reader_is_refused_and_the_first_unharmed() -> None:
     assert isinstance(results[0], list)
 
 
+@pytest.mark.parametrize("way", ["recv", "recv_many", "for"])
+def test_a_reader_overtaken_by_another_leaves_it_its_events(way: str) -> None:
+    with ProcConnector(EventMask.COMM) as connector:
+        rest_of(connector)
+        set_serials(range(10))
+        events: list[Event | None] = []
+        at_the_last_moment(connector, lambda: events.append(connector.recv(timeout=0)))
+        if way == "recv_many":
+            events += connector.recv_many(timeout=0)
+        else:
+            by_for = way == "for"
+            events.append(next(iter(connector)) if by_for else connector.recv(DEADLINE))
+        events += rest_of(connector)
+
+    assert list(range(10)) == serials_of([event for event in events if event])
+
+
 def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
     count = 30_000
     with ProcConnector(EventMask.COMM) as connector:
@@ -315,9 +346,7 @@ def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
 
         def read(index: int) -> list[int]:
             serials: list[int] = []
-            while not done.is_set() or (
-                index == 0 and (not serials or max(serials) < count - 1)
-            ):
+            while not done.is_set():
                 try:
                     event = connector.recv(timeout=0.01)
                 except RuntimeError:
