@@ -95,8 +95,10 @@ def test_the_kernel_lets_through_what_the_mask_asks_for(
 
 def test_nonzero_exit_alone_brings_the_failing_exits_only(tmp_path: object) -> None:
     with ProcConnector(EventMask.NONZERO_EXIT) as connector:
-        act(tmp_path)
-        events = rest_of(connector)
+        last = act(tmp_path)
+        events = events_until(
+            connector, lambda e: isinstance(e, Exit) and e.pid == last
+        )
 
     assert len(events) >= 5
     assert {Exit} == {type(event) for event in events}
@@ -105,8 +107,10 @@ def test_nonzero_exit_alone_brings_the_failing_exits_only(tmp_path: object) -> N
 
 def test_without_threads_no_thread_is_seen(tmp_path: object) -> None:
     with ProcConnector(threads=False) as connector:
-        act(tmp_path)
-        events = rest_of(connector)
+        last = act(tmp_path)
+        events = events_until(
+            connector, lambda e: isinstance(e, Exit) and e.pid == last
+        )
 
     assert {Fork, Exit, Comm, Sid} <= {type(event) for event in events}
     assert [] == [e for e in events if getattr(e, "is_thread", False)]

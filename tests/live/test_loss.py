@@ -2,7 +2,9 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,10 @@ def test_a_million_events_at_full_speed_all_arrive() -> None:
                     break
             return received, connector.lost, waited_for_cpu() - waited
 
-    received, lost, waited = storm()
-    if lost and waited > 0.04:  # others had this machine's processors
+    for _ in range(5):
         received, lost, waited = storm()
+        if lost == 0 or waited < 0.04:  # else others had this machine's processors
+            break
 
     assert (count, 0) == (received, lost)
 
@@ -77,6 +80,28 @@ def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
         assert 0 == connector.lost
 
 
+def settled(
+    small: ProcConnector, witness: ProcConnector
+) -> tuple[list[Event], list[Event], int, int]:
+    """Receive from both, until for a moment nobody on this machine names anything.
+
+    Returns:
+        What each received, and the count of the lost and the kernel's of drops then.
+    """
+    deadline = time.monotonic() + DEADLINE
+    events: list[Event] = []
+    seen: list[Event] = []
+    while time.monotonic() < deadline:
+        rest = rest_of(small)
+        lost, drops = small.lost, drops_column(small)
+        late = rest_of(witness)
+        events += rest
+        seen += late
+        if not rest and not late:
+            return events, seen, lost, drops
+    pytest.skip("other programs' names leave no moment to compare counts at")
+
+
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
@@ -86,8 +111,10 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
     with (
         ProcConnector(mask) as witness,
         ProcConnector(mask, receive_buffer=SMALL, max_latency=max_latency) as small,
-        program("rename", count, 0) as producer,
+        ExitStack() as stack,
     ):
+        *_, lost_before, drops_before = settled(small, witness)
+        producer = stack.enter_context(program("rename", count, 0))
         events: list[Event] = []
         seen: list[Event] = []
         raw_size = 0
@@ -103,24 +130,21 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
             if len(events) % 64 == 0:
                 seen += witness.recv_many(timeout=0)
             set_serials(range(1))  # lest the next call waits for ever
-        busy = True
-        while busy:  # until nobody on this machine names anything
-            rest = rest_of(small)
-            lost, drops = small.lost, drops_column(small)
-            late = rest_of(witness)
-            events += rest
-            seen += late
-            busy = bool(rest or late)
+        rest, late, lost, drops = settled(small, witness)
+        events += rest
+        seen += late
         told = lost_of(events)
         received = sum(isinstance(event, Comm) for event in events) + raw_size // 76
 
     assert 0 == witness.lost
     assert list(range(count)) == serials_of(seen, producer.pid)
+    assert drops == lost
+    assert drops_before == lost_before
+    lost -= lost_before
     assert lost > 0
     assert len(seen) == received + lost
     if way != "recv_raw":  # which has no way to tell
         assert lost == told
-    assert drops == lost
 
 
 def test_a_gap_is_told_between_the_events_around_it() -> None:
