@@ -4,7 +4,7 @@ import argparse
 import time
 
 from benchmarks import measures, report
-from benchmarks.processes import compile_floor
+from benchmarks.processes import prepare
 
 _MEASURES = (
     measures.decoding,
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
 
     facts = report.machine()
-    compile_floor()
+    prepare()
     rows = []
     for name in options.only or by_name:
         start = time.monotonic()

@@ -10,10 +10,12 @@
  *   floor latency COUNT          the same, and say how old each was, in ns
  *
  * A reader says "ready" when it is subscribed, begins at a line on stdin, says
- * as JSON what it received, and stays until stdin ends.
+ * as JSON what it received, and stays until stdin ends. SIGTERM is enough for one
+ * that would read for ever.
  */
 #define _GNU_SOURCE
 #include <linux/netlink.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +27,7 @@
 #include <unistd.h>
 
 enum { LISTEN = 1, IGNORE = 2, TIMESTAMP_AT = 44, RECEIVE_BUFFER = 33554432 };
-enum { INTERRUPTED = 100000 }; /* ns; a call so long was not alone on its processor */
+enum { PARTS = 100 }; /* COUNT is a multiple of it */
 
 static int64_t now_ns(void)
 {
@@ -35,37 +37,42 @@ static int64_t now_ns(void)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static void storm(long count, int64_t interval)
+static int by_value(const void *a, const void *b)
 {
-    int64_t start = now_ns(), due = start, within = 0, before, took;
-    long timed = 0;
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void make_event(void)
+{
+    prctl(PR_SET_NAME, "storm");
+}
+
+static void make_process(void)
+{
+    pid_t pid = vfork();
+
+    if (pid == 0)
+        _exit(0);
+    waitpid(pid, NULL, 0);
+}
+
+/* Says how long one took in the median of the parts: some were interrupted. */
+static void make(void (*one)(void), long count, int64_t interval)
+{
+    int64_t due = now_ns(), took[PARTS] = {0}, before = due;
 
     for (long i = 0; i < count; i++, due += interval) {
         while (interval != 0 && now_ns() < due)
             ;
-        before = interval != 0 ? now_ns() : 0;
-        prctl(PR_SET_NAME, "storm");
-        took = interval != 0 ? now_ns() - before : 0;
-        if (took < INTERRUPTED) {
-            within += took;
-            timed++;
-        }
+        before = interval != 0 || i % (count / PARTS) == 0 ? now_ns() : before;
+        one();
+        if (interval != 0 || (i + 1) % (count / PARTS) == 0)
+            took[i * PARTS / count] += now_ns() - before;
     }
-    printf("%ld\n", (long)(interval != 0 ? within / timed : (now_ns() - start) / count));
-}
-
-static void forks(long count)
-{
-    int64_t start = now_ns();
-
-    for (long i = 0; i < count; i++) {
-        pid_t pid = vfork();
-
-        if (pid == 0)
-            _exit(0);
-        waitpid(pid, NULL, 0);
-    }
-    printf("%ld\n", (long)((now_ns() - start) / count));
+    qsort(took, PARTS, sizeof *took, by_value);
+    printf("%ld\n", (long)took[PARTS / 2] * PARTS / count);
 }
 
 /* A request: nlmsghdr, cn_msg (idx 1, val 1, no numbers, 4 bytes of data), op. */
@@ -91,6 +98,11 @@ static int subscribe(void)
     return fd;
 }
 
+static void interrupt(int number)
+{
+    (void)number;
+}
+
 static void read_events(const char *mode, long count)
 {
     int fd = subscribe(), flags = strcmp(mode, "drain") == 0 ? MSG_DONTWAIT : 0;
@@ -98,8 +110,10 @@ static void read_events(const char *mode, long count)
     struct sockaddr_nl sender;
     socklen_t size = sizeof sender;
     uint8_t message[1024];
+    struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
     long received;
 
+    sigaction(SIGTERM, &action, NULL);
     puts("ready");
     fflush(stdout);
     getchar();
@@ -126,9 +140,9 @@ int main(int argc, char **argv)
     long count = argc > 2 ? atol(argv[2]) : 0;
 
     if (argc == 4 && strcmp(argv[1], "storm") == 0)
-        storm(count, atol(argv[3]));
+        make(make_event, count, atol(argv[3]));
     else if (argc == 3 && strcmp(argv[1], "forks") == 0)
-        forks(count);
+        make(make_process, count, 0);
     else if (argc == 3)
         read_events(argv[1], count);
     else

@@ -1,14 +1,16 @@
 """Readers in Python, each to be run as a process: python readers.py NAME ARGUMENTS.
 
 A reader says "ready" when it is subscribed, begins at a line on stdin, says as JSON
-what it received, and stays until stdin ends.
+what it received, and stays until stdin ends. SIGTERM ends one that would go on.
 """
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -127,17 +129,21 @@ def pyroute2(count: int) -> None:
     source.control(listen=True)
     _begin()
     left = count
-    while left > 0:
-        try:
-            left -= len(list(source.get()))
-        except UnicodeDecodeError:  # somebody's name is not UTF-8
-            left -= 1
-    _end(events=count)
-    source.control(listen=False)
-    source.close()
+    try:
+        while left > 0:
+            try:
+                left -= len(list(source.get()))
+            except UnicodeDecodeError:  # somebody's name is not UTF-8
+                left -= 1
+        _end(events=count)
+    finally:
+        source.control(listen=False)
+        source.close()
 
 
 if __name__ == "__main__":
     _readers = (iterate, columns, storm, masked, latency, imports, pyroute2)
     _reader = {reader.__name__: reader for reader in _readers}[sys.argv[1]]
-    _reader(*(json.loads(argument) for argument in sys.argv[2:]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        _reader(*(json.loads(argument) for argument in sys.argv[2:]))

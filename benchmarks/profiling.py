@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from benchmarks.processes import Reader, compile_floor, in_c, in_python, run_storm
+from benchmarks.processes import Reader, in_c, in_python, prepare, run_storm
 from benchmarks.report import ROOT, aligned, described, machine, put_into
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -88,12 +88,12 @@ def _purpose(stack: str) -> str:
 
 def main() -> None:
     """Profile all cases; print a table, and put it into the document if told to."""
-    parser = argparse.ArgumentParser(prog="benchmarks.profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks.profiling", description=__doc__)
     parser.add_argument("--document", action="store_true", help=f"also into {DOCUMENT}")
     options = parser.parse_args()
 
     facts = machine()
-    compile_floor()
+    prepare()
     columns = []
     for case in _CASES.values():
         total: Counter[str] = Counter()
