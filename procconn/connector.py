@@ -320,7 +320,7 @@ class ProcConnector:
 
 
 def _known_mask(mask: int) -> EventMask:
-    if mask & ~EventMask.ALL:
+    if mask & ~int(EventMask.ALL):
         raise ValueError(
             f"mask {mask:#x} has bits that are no event's; combine members of EventMask"
         )

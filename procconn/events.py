@@ -12,7 +12,7 @@ Ids are those of the initial pid and user namespaces.
 """
 
 import os
-from enum import IntEnum, IntFlag
+from enum import STRICT, IntEnum, IntFlag
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from procconn._core import lib
@@ -48,10 +48,11 @@ class EventType(IntEnum):
     EXIT = lib.PROCCONN_EXIT
 
 
-class EventMask(IntFlag):
-    """Which kinds to receive; combine with `|`.
+class EventMask(IntFlag, boundary=STRICT):
+    """Which kinds to receive; combine with `|`, take all others with `~`.
 
-    `EXIT` asks for every exit, `NONZERO_EXIT` alone for the failing ones only.
+    `EXIT` asks for every exit, `NONZERO_EXIT` alone for the failing ones only; all
+    but exits is `~(EXIT | NONZERO_EXIT)`.
     `ALL` lets through also the kinds that this library does not know.
     """
 

@@ -122,6 +122,11 @@ def test_masks_combine() -> None:
     assert EventMask.NONZERO_EXIT not in EventMask.EXIT
 
 
+def test_an_inverted_mask_is_all_the_others() -> None:
+    assert EventMask.ALL ^ EventMask.FORK == ~EventMask.FORK
+    assert EventMask.NONE == ~EventMask.ALL
+
+
 # Named tuples
 
 
