@@ -11,7 +11,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # the time; only what is more than this counts as a step. Nanoseconds.
 _STEP = 1_000_000
 
-_offset = 0
+_offset = 0  # from CLOCK_MONOTONIC to the wall clock, nanoseconds
 
 NS_PER_S = 1_000_000_000
 
@@ -28,8 +28,17 @@ def event_time(event: Event) -> datetime:
     again when the wall clock has stepped, so the date of an event from before a step
     or a suspend is off by as much.
     """
+    wall_ns = event.timestamp_ns + _current_offset()
+    return _EPOCH + timedelta(microseconds=wall_ns // 1000)
+
+
+def _current_offset() -> int:
     global _offset  # noqa: PLW0603 - one wall clock, one offset
-    offset = time.time_ns() - time.monotonic_ns()
-    if abs(offset - _offset) > _STEP:
-        _offset = offset
-    return _EPOCH + timedelta(microseconds=(event.timestamp_ns + _offset) // 1000)
+    while True:
+        before = time.monotonic_ns()
+        offset = time.time_ns() - before
+        if abs(offset - _offset) <= _STEP:
+            return _offset
+        # If the thread had to wait between the two readings, it was no step.
+        if time.monotonic_ns() - before <= _STEP:
+            _offset = offset

@@ -422,6 +422,26 @@ def test_event_time_is_steady_while_the_clocks_jitter(wall: list[int]) -> None:
         assert before == event_time(event)
 
 
+def test_event_time_takes_a_pause_between_readings_for_no_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = Exec(1, 1, MONOTONIC_NS, 0)
+    elapsed = 0
+    pauses = iter([0, 20_000_000, 0, 20_000_000])
+
+    def after_a_pause(start: int) -> int:
+        nonlocal elapsed
+        elapsed += next(pauses, 0)
+        return start + elapsed
+
+    monkeypatch.setattr(clock, "_offset", WALL_NS - MONOTONIC_NS)
+    monkeypatch.setattr(time, "time_ns", lambda: after_a_pause(WALL_NS))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: after_a_pause(MONOTONIC_NS))
+    dates = {event_time(event) for _ in range(5)}
+
+    assert 1 == len(dates)
+
+
 @pytest.mark.parametrize("event", [UNKNOWN, LOST, SAMPLES["fork"].event])
 def test_event_time_takes_any_event(event: Event, wall: list[int]) -> None:
     assert UTC == event_time(event._replace(timestamp_ns=0)).tzinfo
