@@ -122,7 +122,7 @@ def test_json_has_every_field(event: Event) -> None:
     (line,) = json_lines([event])
     expected = {
         "event": type(event).__name__.lower(),
-        "time": "2026-01-02T03:04:05+00:00",
+        "time": "2026-01-02T03:04:05.000000+00:00",
         **event._asdict(),
     }
 

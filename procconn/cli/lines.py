@@ -53,7 +53,7 @@ def json_lines(events: Iterable[Event]) -> Iterator[str]:
 def _json_object(event: Event) -> dict[str, object]:
     record: dict[str, object] = {
         "event": type(event).__name__.lower(),
-        "time": event_time(event).isoformat(),
+        "time": event_time(event).isoformat(timespec="microseconds"),
     }
     for field, value in event._asdict().items():
         record[field] = value.hex() if isinstance(value, bytes) else value
