@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 USUAL_RECEIVE_BUFFER = 33_554_432
-_LATEST = (1 << 63) - 1  # what the C module takes for a time, in nanoseconds
+_LONGEST = 1 << 32  # seconds; added to a clock, an int64 still holds their nanoseconds
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
 _BATCH_BYTES = 262_144  # enough to make a call cheap, little enough for the caches
 _SMALLEST_DRAIN = 4096
@@ -328,9 +328,9 @@ def _known_mask(mask: int) -> EventMask:
 
 
 def _nanoseconds(name: str, seconds: float) -> int:
-    if not (seconds >= 0 and math.isfinite(seconds)):
+    if not 0 <= seconds < math.inf:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    return min(int(seconds * NS_PER_S), _LATEST // 2)
+    return int(min(seconds, _LONGEST) * NS_PER_S)
 
 
 def _deadline(timeout: float | None) -> int:
@@ -339,4 +339,4 @@ def _deadline(timeout: float | None) -> int:
         return FOR_EVER
     if timeout == 0:
         return AT_ONCE
-    return min(time.monotonic_ns() + _nanoseconds("timeout", timeout), _LATEST)
+    return time.monotonic_ns() + _nanoseconds("timeout", timeout)

@@ -51,7 +51,9 @@ class _Queue:
         The deadline is on time.monotonic(), in seconds.
         """
         with self._changed:
-            left = None if deadline is None else max(0, deadline - time.monotonic())
+            left = threading.TIMEOUT_MAX
+            if deadline is not None:
+                left = min(left, max(0, deadline - time.monotonic()))
             self._changed.wait_for(lambda: self._batches or self._finished, left)
             if self._batches:
                 batch = self._batches.popleft()

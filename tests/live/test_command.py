@@ -118,6 +118,15 @@ def test_stops_after_the_duration() -> None:
     assert (0, b"") == (watch.returncode, errors)
 
 
+def test_the_duration_may_be_longer_than_anyone_waits() -> None:
+    with watching("--duration", "1e308") as watch:
+        started(watch)
+        watch.send_signal(signal.SIGINT)
+        _, errors = finish(watch)
+
+    assert (0, b"") == (watch.returncode, errors)
+
+
 def test_events_limits_what_is_printed() -> None:
     with watching("--json", "--events", "exec,nonzero-exit") as watch:
         started(watch)

@@ -148,6 +148,22 @@ def test_closing_twice_is_once(silent: ProcConnector) -> None:
     assert silent.closed
 
 
+@pytest.mark.parametrize(
+    "seconds", [1e10, 1e308, 10**400], ids=["centuries", "float", "int"]
+)
+def test_a_time_may_be_longer_than_anyone_waits(seconds: float) -> None:
+    with (
+        name_kept(),
+        ProcConnector(EventMask.COMM, timeout=seconds, heartbeat=seconds) as connector,
+    ):
+        set_serials(range(1))
+
+        assert connector.recv(seconds) is not None
+
+    with ProcConnector(EventMask.NONE, max_latency=seconds) as connector:
+        assert connector.recv(0) is None
+
+
 @pytest.mark.parametrize("call", ALL_CALLS.values(), ids=ALL_CALLS)
 def test_using_a_closed_connector_is_a_value_error(
     silent: ProcConnector, call: Callable[[ProcConnector], object]
