@@ -35,8 +35,8 @@ class ProcConnector:
     delivered once. One thread at a time may read, subscribe or unsubscribe; `close`
     may be called from any other, and from a signal handler.
 
-    After a fork, the process that opened it goes on as before; what the child does
-    with its copy, closing it above all, does not touch the subscription.
+    After a fork, the process that opened it goes on as before, whatever the child does
+    with its copy, such as closing it. Only reading it takes events away from the other.
 
     Args:
         mask: the kinds of events that are wanted; the kernel filters out the others.
@@ -205,7 +205,7 @@ class ProcConnector:
                 None leaves it as it is.
 
         Raises:
-            RuntimeError: another thread is reading.
+            RuntimeError: another thread is reading, or this is a forked child.
             UnsupportedError, PermissionError: as when opening.
         """
         self._source.check_open()

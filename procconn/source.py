@@ -188,6 +188,14 @@ class EventSource:
         if self._closed:
             raise ValueError("I/O operation on a closed ProcConnector")
 
+    def _check_owner(self) -> None:
+        """Keep a forked child from changing the filter, as its parent shares it."""
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                "this connector was opened before a fork, and what it is subscribed to"
+                " is up to the process that opened it; open one here"
+            )
+
     def close(self) -> None:
         """End the subscription and wake the reader; once is enough."""
         if not self._closing.acquire(blocking=False):
@@ -199,6 +207,7 @@ class EventSource:
 
     def subscribe(self, mask: EventMask | None) -> None:
         """Change what is wanted, unless None; subscribe if that has ended."""
+        self._check_owner()
         if mask is not None:
             self._wanted = self._wanted._replace(mask=mask)
         self._filter()
@@ -207,6 +216,7 @@ class EventSource:
 
     def unsubscribe(self) -> None:
         """End the subscription; what is queued can still be read."""
+        self._check_owner()
         self._attach(NOTHING)
         if self._subscription is not None:
             self._subscription.end()

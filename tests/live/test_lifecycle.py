@@ -384,7 +384,7 @@ def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
 
 
 FORK = """
-import gc, os, sys, socket
+import contextlib, gc, os, sys, socket
 from procconn import EventMask, ProcConnector
 
 connector = ProcConnector(EventMask.COMM)
@@ -416,7 +416,14 @@ assert len(sent) == 1, sent
 @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)"])
 @pytest.mark.parametrize(
     "action",
-    ["pass", "connector.close()", "del connector", "connector.__exit__(*[None] * 3)"],
+    [
+        "pass",
+        "connector.close()",
+        "del connector",
+        "connector.__exit__(*[None] * 3)",
+        "with contextlib.suppress(RuntimeError): connector.unsubscribe()",
+        "with contextlib.suppress(RuntimeError): connector.subscribe(EventMask.NONE)",
+    ],
 )
 def test_what_a_forked_child_does_does_not_touch_the_subscription(
     action: str, end: str
