@@ -33,6 +33,21 @@ def test_usage_errors_exit_with_2_and_say_what_is_wrong(
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["watch --count 1", "doctor"])
+def test_a_closed_standard_output_is_an_error(command: str) -> None:
+    program = Path(sys.executable).with_name("procconn")
+    result = subprocess.run(
+        ["sh", "-c", f"exec {program} {command} >&-"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert 2 == result.returncode
+    assert result.stderr.startswith("procconn: standard output is closed")
+    assert 1 == result.stderr.count("\n")
+
+
 def test_version_is_the_packages() -> None:
     command = Path(sys.executable).with_name("procconn")
     output = subprocess.check_output([command, "--version"], text=True)

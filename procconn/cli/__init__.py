@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those behind the program's name; None takes the process's own.
     """
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:  # its descriptor is the next one to be opened
+        _tell("standard output is closed; redirect it to /dev/null if it is not wanted")
+        return _FAILED
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
