@@ -135,7 +135,8 @@ class Inbox:
 
     def _next_raw(self, deadline_ns: int, capacity: int) -> tuple[CBuffer, int]:
         received = self._source.received
-        self._source.drain(AT_ONCE if self._backlog else deadline_ns, capacity)
+        if len(self._backlog) < capacity:  # else it would grow with each call
+            self._source.drain(AT_ONCE if self._backlog else deadline_ns, capacity)
         if not self._backlog:
             return self._source.buffer, received.size
         joined = self._backlog + ffi.buffer(self._source.buffer, received.size)[:]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice, product
@@ -178,6 +179,25 @@ def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> N
     assert 2 * EVENT_BYTES == size
     assert b"\xee" * (EVENT_BYTES - 1) == buffer[size:]
     assert list(range(5)) == serials_of(decode(buffer[:size]) + rest_of(names))
+
+
+def test_a_buffer_for_one_datagram_makes_no_others_pile_up(
+    names: ProcConnector,
+) -> None:
+    """They stay in the kernel, whose limit holds, and are not copied each time."""
+    rest_of(names)
+    set_serials(range(12_000))
+    buffer = bytearray(EVENT_BYTES)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            assert EVENT_BYTES == names.recv_into(buffer, timeout=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 200_000
+    assert 11_999 == serials_of(rest_of(names))[-1]
 
 
 def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
