@@ -333,18 +333,17 @@ def interruptions_of_the_library() -> Iterator[list[str]]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def decoded_undisturbed(connector: ProcConnector) -> list[Event]:
-    raw = connector.recv_raw(DEADLINE)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-    events = decode(raw)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    return events
+def decode_in_the_end(raw: bytes) -> list[Event]:
+    """What was received is the caller's to keep while decoding is interrupted."""
+    while True:
+        with suppress(InterruptionError):
+            return decode(raw)
 
 
 BLOCKING: dict[str, Way] = {
     "recv": lambda connector: [e for e in [connector.recv(DEADLINE)] if e],
     "recv_many": lambda connector: connector.recv_many(DEADLINE),
-    "recv_raw": decoded_undisturbed,
+    "recv_raw": lambda connector: decode_in_the_end(connector.recv_raw(DEADLINE)),
     "for": lambda connector: list(islice(connector, 1)),
 }
 
