@@ -85,7 +85,7 @@ class ProcConnector:
         )
         self._inbox = Inbox(self._source)
         # Also when the interpreter exits; the kernel would not notice otherwise.
-        self._finalizer = weakref.finalize(self, self._source.close)
+        self._finalizer = weakref.finalize(self, self._source.close_and_wait)
         try:
             self._warn_of_limits(receive_buffer)
         except RuntimeWarning:  # where warnings are errors

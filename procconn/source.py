@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _FOR_EVER = -1
+_PATIENCE = 1.0  # seconds, for a reader that was woken
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 
@@ -76,6 +77,7 @@ class EventSource:
         self._changing = threading.RLock()  # `reader`, for a moment
         self._closing = threading.Lock()  # taken once, by the first close()
         self._closed = False
+        self._released = threading.Event()
         self._owner = os.getpid()
 
         self._wake = -1
@@ -204,6 +206,17 @@ class EventSource:
             os.eventfd_write(self._wake, 1)
         self._closed = True  # from here on the descriptors may be gone
         self._release_if_unused()
+
+    def close_and_wait(self) -> None:
+        """Close for the interpreter's exit, which stops a reader in another thread.
+
+        The kernel would not notice that the subscription has ended.
+        """
+        self.close()
+        if os.getpid() != self._owner or self._released.wait(_PATIENCE):
+            return
+        if self._subscription is not None:
+            self._subscription.end()
 
     def subscribe(self, mask: EventMask | None) -> None:
         """Change what is wanted, unless None; subscribe if that has ended."""
@@ -359,3 +372,4 @@ class EventSource:
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
+        self._released.set()

@@ -449,6 +449,28 @@ socket.socket.sendto = sendto
     assert (0, "request\n", "") == (result.returncode, result.stdout, result.stderr)
 
 
+def test_the_end_of_the_interpreter_ends_it_under_a_daemon_thread() -> None:
+    code = """
+import socket, threading
+from pathlib import Path
+from procconn import EventMask, ProcConnector
+connector = ProcConnector(EventMask.PTRACE)
+send = socket.socket.sendto
+def sendto(self, *arguments):
+    print("request", flush=True)
+    return send(self, *arguments)
+socket.socket.sendto = sendto
+thread = threading.Thread(target=connector.recv, daemon=True)
+threading.excepthook = lambda _: None
+thread.start()
+while connector._source.reader is None:
+    pass
+"""
+    result = run_python(code)
+
+    assert (0, "request\n", "") == (result.returncode, result.stdout, result.stderr)
+
+
 def test_a_descriptor_is_not_used_after_the_close() -> None:
     """Event counters that get the freed numbers are neither written to nor closed."""
     for _ in range(100):
