@@ -159,7 +159,7 @@ class EventSource:
 
         Raises:
             ConnectionClosedError: it is closed.
-            RuntimeError: somebody else is reading.
+            RuntimeError: somebody else is reading, or it is another process's.
         """
         reader = object()
         try:
@@ -174,6 +174,11 @@ class EventSource:
 
     def begin(self, reader: object) -> None:
         """Become the reader; whoever is sets `reader` to None at the end."""
+        if os.getpid() != self._owner and not self._closed:
+            raise RuntimeError(
+                "this connector belongs to the process that opened it, which would miss"
+                " what is read or changed here; open another after the fork"
+            )
         with self._changing:
             if self._closed:
                 raise ConnectionClosedError
@@ -357,10 +362,11 @@ class EventSource:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def _release_if_unused(self) -> None:
-        with self._changing:
-            if self.reader is not None:
-                return
-            self.reader = self  # the last one
+        if os.getpid() == self._owner:  # a forked child has none of the threads
+            with self._changing:
+                if self.reader is not None:
+                    return
+                self.reader = self  # the last one
         self._release_descriptors()
         self.reader = None
 

@@ -433,6 +433,40 @@ def test_what_a_forked_child_does_does_not_touch_the_subscription(
     assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
 
 
+@pytest.mark.parametrize("call", ["unsubscribe", "subscribe", "recv_many"])
+def test_a_forked_child_is_refused_what_its_parent_would_miss(call: str) -> None:
+    code = f"""
+import os
+from procconn import EventMask, ProcConnector
+connector = ProcConnector(EventMask.COMM)
+if (child := os.fork()) == 0:
+    try:
+        connector.{call}()
+    except RuntimeError as error:
+        os._exit("after the fork" not in str(error))
+assert os.waitpid(child, 0)[1] == 0
+"""
+    result = run_python(code)
+
+    assert (0, "") == (result.returncode, result.stderr)
+
+
+def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
+    with ProcConnector(EventMask.NONE) as connector:
+        thread, _ = result_of(connector.recv)
+        wait_until_blocked(thread)
+        fd = connector.fileno()
+        child = os.fork()
+        if child == 0:
+            connector.close()
+            os._exit(os.path.exists(f"/proc/self/fd/{fd}"))
+        _, status = os.waitpid(child, 0)
+        connector.close()
+        thread.join(DEADLINE)
+
+    assert 0 == status
+
+
 def test_the_end_of_the_interpreter_ends_the_subscription() -> None:
     code = """
 import socket
