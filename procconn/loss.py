@@ -72,6 +72,13 @@ class LossCounter:
             counted += (self._read_drops() - drops) & _U32
         return counted
 
+    def settle(self) -> None:
+        """Count what was dropped until now: the socket is about to be closed."""
+        drops = self._noted[1]
+        with contextlib.suppress(OSError):  # an older kernel
+            drops = self._read_drops()
+        self._noted = (self._noted[0] + ((drops - self._noted[1]) & _U32), drops)
+
     def note(self, received: "Received", buffer: "CBuffer", *, filtered: bool) -> None:
         """Take in what a drain tells; doing so twice changes nothing.
 

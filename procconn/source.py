@@ -367,6 +367,7 @@ class EventSource:
                 if self.reader is not None:
                     return
                 self.reader = self  # the last one
+        self.loss.settle()
         self._release_descriptors()
         self.reader = None
 

@@ -231,3 +231,11 @@ def test_a_kernel_that_does_not_count_gets_a_lower_bound(mask: EventMask) -> Non
     assert 0 < told["lost"] == told["told"]
     if mask != EventMask.ALL:
         assert told["lost"] <= count - told["received"]
+
+
+def test_what_was_dropped_until_the_close_counts() -> None:
+    with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
+        set_serials(range(1000))
+        before = connector.lost
+
+    assert 0 < before <= connector.lost
