@@ -46,8 +46,9 @@ class Inbox:
 
     @property
     def has_raw(self) -> bool:
-        """Whether there are raw messages that need no waiting for."""
-        return bool(self._backlog) or self._source.received.size > 0
+        """Whether there are raw messages, or gaps, that need no waiting for."""
+        source = self._source
+        return bool(self._backlog or source.received.size or source.loss.undelivered)
 
     def fill(self, deadline_ns: int, capacity: int) -> None:
         """Decode the next raw messages, waiting until some of them are events.

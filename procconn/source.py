@@ -22,6 +22,7 @@ from procconn.subscription import Subscription, join_group, open_socket
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_AT_ONCE = 0
 _FOR_EVER = -1
 _PATIENCE = 1.0  # seconds, for a reader that was woken
 
@@ -267,7 +268,8 @@ class EventSource:
             OSError: the socket failed.
         """
         if self.received.size == 0:
-            self._wait(deadline_ns, capacity)
+            at_once = self.loss.undelivered
+            self._wait(_AT_ONCE if at_once else deadline_ns, capacity)
         self._note_loss()
         if self._screen_until_ns and self.received.size:
             raw = ffi.buffer(self.buffer, self.received.size)

@@ -1,5 +1,6 @@
 """What is lost is counted, exactly, and told where it was lost."""
 
+import asyncio
 import json
 import sys
 import time
@@ -239,3 +240,23 @@ def test_what_was_dropped_until_the_close_counts() -> None:
         before = connector.lost
 
     assert 0 < before <= connector.lost
+
+
+@pytest.mark.parametrize("way", ["recv_many", "async for"])
+def test_a_gap_that_is_left_over_needs_no_waiting_for(way: str) -> None:
+    """The other events of the batch were taken one by one, and no more come."""
+    with ProcConnector(EventMask.PTRACE, receive_buffer=SMALL) as connector:
+        connector._source.loss.note_unknown(0)
+
+        async def first() -> Event:
+            return await asyncio.wait_for(anext(aiter(connector)), DEADLINE / 4)
+
+        began = time.monotonic()
+        if way == "recv_many":
+            events = connector.recv_many(timeout=DEADLINE / 4)
+        else:
+            events = [asyncio.run(first())]
+        took = time.monotonic() - began
+
+    assert took < DEADLINE / 8
+    assert [Lost(0, 0)] == events
