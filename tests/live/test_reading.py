@@ -479,3 +479,13 @@ def test_closing_ends_the_gathering_on_asyncio() -> None:
     asyncio.run(closed_meanwhile())
 
     assert time.monotonic() - started < DEADLINE / 2
+
+
+def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
+    """Where it is bounded, and counted if it is too much."""
+    count = 2000
+    set_serials(range(count))
+    for _ in range(count // 2):
+        assert 76 == names.recv_into(bytearray(76), DEADLINE)
+
+    assert len(names._inbox._backlog) < 10_000
