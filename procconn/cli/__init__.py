@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(message: str) -> None:
-    print(f"procconn: {message}", file=sys.stderr)
+    if sys.stderr is not None:  # else print() writes to standard output
+        print(f"procconn: {message}", file=sys.stderr)
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from emptying the kernel's buffer.
 """
 
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -141,4 +142,7 @@ def _write(text: str) -> None:
     """Write to standard output, unbuffered: nothing is left for the exit to flush."""
     left = memoryview(text.encode(errors="backslashreplace"))
     while left:
-        left = left[os.write(_STDOUT, left) :]
+        try:
+            left = left[os.write(_STDOUT, left) :]
+        except BlockingIOError:  # whoever shares it made it so
+            select.select([], [_STDOUT], [])

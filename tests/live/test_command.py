@@ -186,6 +186,44 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
         assert b"procconn: No space left on device\n" == watch.stderr.read()
 
 
+def test_an_output_that_does_not_block_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with watching("--events", "comm", stdout=writing) as watch:
+        os.close(writing)
+        while not select.select([reading], [], [], 0.05)[0]:
+            subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
+        subprocess.run([sys.executable, "-c", RENAME, "5000"], check=True)
+        with open(reading, "rb") as pipe:
+            for _ in range(5000):
+                assert pipe.readline()
+            watch.send_signal(signal.SIGINT)
+            pipe.read()
+        watch.wait()
+        assert watch.stderr is not None
+
+        assert (0, b"") == (watch.returncode, watch.stderr.read())
+
+
+@pytest.mark.parametrize("command", ["watch --duration 0.1", "doctor"])
+def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
+    line = f"exec {sys.executable} -m procconn {command} >&-"
+    shell = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, check=False)
+
+    assert 2 == shell.returncode
+    assert 1 == shell.stderr.count(b"\n")
+    assert shell.stderr.startswith(b"procconn: standard output is closed")
+
+
+def test_errors_do_not_go_to_the_output_instead() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making a network namespace takes root")
+    line = f"exec unshare --net {sys.executable} -m procconn watch 2>&-"
+    shell = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, check=False)
+
+    assert (2, b"") == (shell.returncode, shell.stdout)
+
+
 @pytest.mark.heavy
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
