@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # its descriptor is the next one to be opened
         _tell("standard output is closed; redirect it to /dev/null if it is not wanted")
         return _FAILED
+    warnings.simplefilter("always", RuntimeWarning)  # each renewal of a subscription
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -215,6 +215,24 @@ def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
     assert shell.stderr.startswith(b"procconn: standard output is closed")
 
 
+def test_each_warning_is_one_line_whatever_the_environment_says() -> None:
+    code = (
+        "import sys, warnings\n"
+        "from procconn.cli import main, watch\n"
+        "def run(**_):\n"
+        "    for _ in range(2):\n"
+        "        warnings.warn('renewed', RuntimeWarning)\n"
+        "    return 0\n"
+        "watch.run = run\n"
+        "sys.exit(main(['watch']))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], stderr=subprocess.PIPE, check=False
+    )
+
+    assert (0, b"procconn: renewed\n" * 2) == (process.returncode, process.stderr)
+
+
 def test_errors_do_not_go_to_the_output_instead() -> None:
     if os.geteuid() != 0:
         pytest.skip("making a network namespace takes root")
