@@ -23,7 +23,7 @@ def conditions() -> Iterator[Condition]:
     connectors = _connectors()
     yield Condition(
         "network namespace",
-        connectors is not None,
+        connectors is not None or not _proc_is_mounted(),
         "this process is in a network namespace of its own, where the kernel has no"
         " Proc Connector",
         "run it in the host's (--net=host for containers)",
@@ -52,7 +52,15 @@ def conditions() -> Iterator[Condition]:
 
 def why_silent() -> str:
     """Say why the kernel does not answer, and what to do."""
-    return _what_is_broken() or (
+    if broken := _what_is_broken():
+        return broken
+    if not _proc_is_mounted():
+        return (
+            "the kernel did not answer the request for process events, and without"
+            " /proc it does not show why; mount /proc, or see that this process is in"
+            " the host's network, pid and user namespaces"
+        )
+    return (
         "the kernel did not answer the request for process events, for no reason that"
         " shows; on a very busy machine a longer timeout may help"
     )
@@ -80,6 +88,10 @@ def _connectors() -> str | None:
             return file.read()
     except OSError:
         return None
+
+
+def _proc_is_mounted() -> bool:
+    return os.path.exists("/proc/self/ns")
 
 
 def _in_namespace(kind: str, inode: int) -> bool:

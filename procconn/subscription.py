@@ -38,12 +38,18 @@ def open_socket() -> socket.socket:
     """Make a connector socket, not bound yet.
 
     Raises:
-        UnsupportedError: the kernel has no connector.
+        UnsupportedError: the kernel has no connector, or a sandbox hides it.
     """
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
     except OSError as error:
-        if error.errno not in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        if error.errno == errno.EAFNOSUPPORT:  # all kernels have netlink
+            raise UnsupportedError(
+                error.errno,
+                "this process is in a sandbox without netlink sockets; allow AF_NETLINK"
+                " there, as in RestrictAddressFamilies= of a systemd unit",
+            ) from error
+        if error.errno != errno.EPROTONOSUPPORT:
             raise
         raise UnsupportedError(
             error.errno,

@@ -60,12 +60,17 @@ def examine() -> Iterator[Finding]:
             yield Finding(it.subject, "as needed")
         else:
             yield Finding(it.subject, it.cause, it.remedy)
-    yield _privilege()
+    privilege = _privilege()
+    yield privilege
     try:
         yield from _trial()
     except OSError as error:
         text = str(error.strerror or error) if answerable else "the kernel is silent"
-        yield Finding("subscription", text, "solve the problems above")
+        if answerable and privilege.remedy is None:  # nothing above explains it
+            text, _, remedy = text.partition("; ")
+        else:
+            remedy = "solve the problems above"
+        yield Finding("subscription", text, remedy or "report this to the project")
     yield _other_listeners()
 
 

@@ -1,7 +1,9 @@
 """A subscription is known to work, or the reason why not is told."""
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +25,8 @@ from live.staging import (
     set_serials,
     wait_until_blocked,
 )
-from procconn import Comm, Event, EventMask, ProcConnector, Sid
+from procconn import Comm, Event, EventMask, ProcConnector, Sid, UnsupportedError
+from procconn.cli import doctor
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -262,3 +265,32 @@ def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing()
         reader.join(DEADLINE)
 
     assert list(range(count)) == found
+
+
+@as_root
+def test_without_proc_no_cause_is_made_up() -> None:
+    command = f"mount -t tmpfs none /proc; exec {sys.executable} -m procconn watch"
+    result = run("unshare", "--mount", "--pid", "--fork", "sh", "-c", command)
+
+    assert 2 == result.returncode
+    assert "network namespace of its own" not in result.stderr
+    assert "mount /proc" in result.stderr
+
+
+def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(UnsupportedError, match="sandbox"):
+        ProcConnector()
+    assert not doctor.run(as_json=False)
+    (line,) = (
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("subscription")
+    )
+    assert "AF_NETLINK" in line
+    assert "above" not in line
