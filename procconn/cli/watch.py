@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from procconn.cli.lines import json_lines, text_lines
+from procconn.clock import NS_PER_S
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask, Lost
@@ -46,16 +47,10 @@ class _Queue:
             self._failure = self._failure or failure
             self._changed.notify_all()
 
-    def get(self, deadline: float | None) -> list[Event] | None:
-        """Return the next batch; `[]` at the deadline, None at the end.
-
-        The deadline is on time.monotonic(), in seconds.
-        """
+    def get(self) -> list[Event] | None:
+        """Return the next batch; None at the end."""
         with self._changed:
-            left = threading.TIMEOUT_MAX
-            if deadline is not None:
-                left = min(left, max(0, deadline - time.monotonic()))
-            self._changed.wait_for(lambda: self._batches or self._finished, left)
+            self._changed.wait_for(lambda: self._batches or self._finished)
             if self._batches:
                 batch = self._batches.popleft()
                 self._count -= len(batch)
@@ -63,7 +58,7 @@ class _Queue:
                 return batch
             if self._failure is not None:
                 raise self._failure
-            return None if self._finished else []
+            return None
 
 
 def run(
@@ -84,9 +79,13 @@ def run(
     connector = ProcConnector(
         mask, threads=threads, max_latency=latency, heartbeat=_HEARTBEAT
     )
-    reader = threading.Thread(target=_read, args=(connector, queue), daemon=True)
+    end_ns = None
+    if duration is not None:
+        end_ns = time.monotonic_ns() + int(duration * NS_PER_S)
+    arguments = (connector, queue, end_ns)
+    reader = threading.Thread(target=_read, args=arguments, daemon=True)
     reader.start()
-    batches = _batches(connector, queue, duration)
+    batches = iter(queue.get, None)
     try:
         for batch in batches if count is None else _first(count, batches):
             _write("".join(json_lines(batch) if json else text_lines(batch)))
@@ -100,11 +99,15 @@ def run(
     return lost
 
 
-def _read(connector: ProcConnector, queue: _Queue) -> None:
-    """Bring events from the connector to the queue, until one of them ends."""
+def _read(connector: ProcConnector, queue: _Queue, end_ns: int | None) -> None:
+    """Bring the events up to the end from the connector to the queue."""
     try:
         while not connector.closed:
-            queue.put(connector.recv_many())
+            batch = connector.recv_many(_seconds_until(end_ns))
+            if end_ns is not None and (not batch or batch[-1].timestamp_ns > end_ns):
+                queue.put([event for event in batch if event.timestamp_ns <= end_ns])
+                break
+            queue.put(batch)
     except ConnectionClosedError:
         queue.finish()
     except BaseException as failure:  # the printer raises it
@@ -113,16 +116,8 @@ def _read(connector: ProcConnector, queue: _Queue) -> None:
         queue.finish()
 
 
-def _batches(
-    connector: ProcConnector, queue: _Queue, duration: float | None
-) -> Iterator[list[Event]]:
-    """Yield what the queue brings; stop the reading when the duration is over."""
-    deadline = None if duration is None else time.monotonic() + duration
-    while (batch := queue.get(deadline)) is not None:
-        if deadline is not None and time.monotonic() >= deadline:
-            connector.close()
-            deadline = None
-        yield batch
+def _seconds_until(end_ns: int | None) -> float | None:
+    return None if end_ns is None else max(0, end_ns - time.monotonic_ns()) / NS_PER_S
 
 
 def _first(count: int, batches: Iterable[list[Event]]) -> Iterator[list[Event]]:

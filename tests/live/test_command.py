@@ -112,7 +112,7 @@ def test_stops_after_count_events() -> None:
 
 
 def test_stops_after_the_duration() -> None:
-    with watching("--duration", "0.2") as watch:
+    with watching("--duration", "0.2", "--events", "ptrace") as watch:
         _, errors = finish(watch)
 
     assert (0, b"") == (watch.returncode, errors)
@@ -295,6 +295,30 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     assert errors.startswith(b"procconn: ")
     assert b" events were lost" in errors
     assert 0 < sum(in_stream) <= int(errors.split()[1])
+
+
+def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
+    """With the queue and the kernel's buffer made small, and nobody reading."""
+    code = (
+        "import functools, sys\n"
+        "from procconn.cli import main, watch\n"
+        "watch._MOST_QUEUED = 100\n"
+        "watch.ProcConnector = functools.partial("
+        "watch.ProcConnector, receive_buffer=1_000_000)\n"
+        "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
+    )
+    count = 50_000
+    with watching(command=[sys.executable, "-c", code]) as watch:
+        lines = [started(watch)]
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
+        storm.wait()
+        time.sleep(3)
+        rest, errors = finish(watch)
+
+    records = [json.loads(line) for line in [*lines, *rest.splitlines()]]
+    shown = sum(record.get("pid") == storm.pid for record in records)
+    assert 0 == watch.returncode
+    assert shown < count <= shown + int(errors.split()[1])
 
 
 def test_doctor_finds_this_kernel_well_if_the_buffer_is() -> None:
