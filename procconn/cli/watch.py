@@ -105,7 +105,8 @@ def _read(connector: ProcConnector, queue: _Queue, end_ns: int | None) -> None:
         while not connector.closed:
             batch = connector.recv_many(_seconds_until(end_ns))
             if end_ns is not None and (not batch or batch[-1].timestamp_ns > end_ns):
-                queue.put([event for event in batch if event.timestamp_ns <= end_ns])
+                connector.close()  # what is dropped from now on is none of it
+                queue.put([event for event in batch if _is_within(event, end_ns)])
                 break
             queue.put(batch)
     except ConnectionClosedError:
@@ -114,6 +115,11 @@ def _read(connector: ProcConnector, queue: _Queue, end_ns: int | None) -> None:
         queue.finish(None if connector.closed else failure)
     else:
         queue.finish()
+
+
+def _is_within(event: Event, end_ns: int) -> bool:
+    """Tell if it happened until then; a gap may have begun long before it is told."""
+    return isinstance(event, Lost) or event.timestamp_ns <= end_ns
 
 
 def _seconds_until(end_ns: int | None) -> float | None:
