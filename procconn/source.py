@@ -230,7 +230,7 @@ class EventSource:
         if mask is not None:
             self._wanted = self._wanted._replace(mask=mask)
         self._filter()
-        if self._subscription is None:
+        if self._subscription is None or self._subscription.forgotten:
             self._subscription = Subscription(self._timeout)
 
     def unsubscribe(self) -> None:

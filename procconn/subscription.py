@@ -110,6 +110,11 @@ class Subscription:
                 self._socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
         self.forget()
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._listener is None
+
     def forget(self) -> None:
         """Close without an IGNORE: the kernel has forgotten the LISTEN already."""
         self._listener = None

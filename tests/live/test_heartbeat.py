@@ -1,6 +1,7 @@
 """Silence is looked into, and the looking is not seen."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -19,7 +20,17 @@ from live.staging import (
     set_name,
     set_serials,
 )
-from procconn import Comm, Event, EventMask, Lost, ProcConnector, decode
+from procconn import (
+    Comm,
+    Event,
+    EventMask,
+    Lost,
+    ProcConnector,
+    UnsupportedError,
+    decode,
+    source,
+)
+from procconn.subscription import Subscription
 
 SOL_NETLINK, DROP_MEMBERSHIP, ADD_MEMBERSHIP = 270, 2, 1
 PROC_EVENTS = 1
@@ -120,6 +131,29 @@ def test_the_stream_goes_on_after_a_death() -> None:
         events = rest_of(connector)
 
     assert [0, 1, 2] == serials_of(events)
+
+
+def test_after_a_failed_renewal_subscribing_renews(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[float] = []
+
+    class Counted(Subscription):
+        def __init__(self, timeout: float) -> None:
+            made.append(timeout)
+            if len(made) == 1:
+                raise UnsupportedError(errno.ENOTSUP, "no answer")
+            super().__init__(timeout)
+
+    with ProcConnector(EventMask.PTRACE, heartbeat=HEARTBEAT) as connector:
+        set_membership(connector, DROP_MEMBERSHIP)
+        rest_of(connector)
+        monkeypatch.setattr(source, "Subscription", Counted)
+        with pytest.raises(UnsupportedError):
+            connector.recv(DEADLINE)
+        connector.subscribe()
+
+    assert 2 == len(made)
 
 
 def test_the_warning_is_about_the_line_that_reads() -> None:
