@@ -157,7 +157,6 @@ class Subscription:
         left = timeout
         while left > 0:
             self._socket.settimeout(left)
-            left = deadline - time.monotonic()
             try:
                 datagram, (sender, _) = self._socket.recvfrom(_LARGEST_ANSWER)
             except TimeoutError:
@@ -165,7 +164,8 @@ class Subscription:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # of the answers; ours may be next
                     raise
-                continue
+                datagram, sender = b"", 0
+            left = deadline - time.monotonic()
             if sender == 0:
                 buffer = ffi.from_buffer("uint8_t[]", datagram)
                 answer = lib.procconn_find_answer(buffer, len(datagram), ack)

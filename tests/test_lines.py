@@ -95,6 +95,8 @@ def test_an_exec_that_another_followed_is_not_given_its_command_line() -> None:
     ("name", "shown"),
     [
         (b"\xff\xfe", r"\xff\xfe"),
+        (rb"\xff", r"\\xff"),
+        (b'a"b', r"a\"b"),
         (b"a\nb", r"a\nb"),
         (b"\x1b[31mred", r"\x1b[31mred"),
         ("é".encode(), "é"),

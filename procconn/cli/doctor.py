@@ -53,20 +53,20 @@ def run(*, as_json: bool) -> bool:
 def examine() -> Iterator[Finding]:
     """Look at everything that process events depend on."""
     yield Finding("kernel", f"{platform.system()} {platform.release()}")
-    answerable = True
+    broken = set()
     for it in conditions():
-        answerable = answerable and it.holds
         if it.holds:
             yield Finding(it.subject, "as needed")
         else:
+            broken.add(it.subject)
             yield Finding(it.subject, it.cause, it.remedy)
-    privilege = _privilege()
+    privilege = _privilege(counts="user namespace" not in broken)
     yield privilege
     try:
         yield from _trial()
     except OSError as error:
-        text = str(error.strerror or error) if answerable else "the kernel is silent"
-        if answerable and privilege.remedy is None:  # nothing above explains it
+        text = "the kernel is silent" if broken else str(error.strerror or error)
+        if not broken and privilege.remedy is None:  # nothing above explains it
             text, _, remedy = text.partition("; ")
         else:
             remedy = "solve the problems above"
@@ -74,8 +74,9 @@ def examine() -> Iterator[Finding]:
     yield _other_listeners()
 
 
-def _privilege() -> Finding:
-    if _has_net_admin():
+def _privilege(*, counts: bool) -> Finding:
+    """Look at the capability; one of another user namespace does not count."""
+    if counts and _has_net_admin():
         return Finding("privilege", "CAP_NET_ADMIN")
     version = re.match(r"(\d+)\.(\d+)", platform.release())
     if version and tuple(map(int, version.groups())) >= (6, 6):

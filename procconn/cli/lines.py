@@ -91,7 +91,8 @@ def _change(event: Event) -> str:
         case Ptrace():
             text += f"traced by {event.tracer_pid}"
         case Comm():
-            text += f'named "{_visible(event.comm)}"'
+            quoted = event.comm.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+            text += f'named "{_visible(quoted)}"'
         case Coredump():
             text += "dumps core"
         case Unknown():
