@@ -14,6 +14,7 @@ _STEP = 1_000_000
 _offset = 0  # from CLOCK_MONOTONIC to the wall clock, nanoseconds
 
 NS_PER_S = 1_000_000_000
+LONGEST = 1 << 32  # seconds; added to a clock, an int64 still holds their nanoseconds
 
 
 def passed(deadline_ns: int) -> bool:

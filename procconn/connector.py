@@ -9,7 +9,7 @@ from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from procconn.clock import NS_PER_S
+from procconn.clock import LONGEST, NS_PER_S
 from procconn.decoder import whole_messages
 from procconn.errors import BufferTooSmallError, ConnectionClosedError
 from procconn.events import Event, EventMask
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 USUAL_RECEIVE_BUFFER = 33_554_432
-_LONGEST = 1 << 32  # seconds; added to a clock, an int64 still holds their nanoseconds
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
 _BATCH_BYTES = 262_144  # enough to make a call cheap, little enough for the caches
 _SMALLEST_DRAIN = 4096
@@ -330,7 +329,7 @@ def _known_mask(mask: int) -> EventMask:
 def _nanoseconds(name: str, seconds: float) -> int:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    return int(min(seconds, _LONGEST) * NS_PER_S)
+    return int(min(seconds, LONGEST) * NS_PER_S)
 
 
 def _deadline(timeout: float | None) -> int:

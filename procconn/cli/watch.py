@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from procconn.cli.lines import json_lines, text_lines
-from procconn.clock import NS_PER_S
+from procconn.clock import LONGEST, NS_PER_S
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask, Lost
@@ -81,7 +81,7 @@ def run(
     )
     end_ns = None
     if duration is not None:
-        end_ns = time.monotonic_ns() + int(duration * NS_PER_S)
+        end_ns = time.monotonic_ns() + int(min(duration, LONGEST) * NS_PER_S)
     arguments = (connector, queue, end_ns)
     reader = threading.Thread(target=_read, args=arguments, daemon=True)
     reader.start()
