@@ -38,6 +38,8 @@ struct filler {
     PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
     PyObject *fields[MAX_FIELDS + 1];    /* borrowed: the inner tuple of those */
     struct cached_int ints[CACHED_INTS];
+    PyObject *name; /* the last one, which threads of a pool have in common */
+    uint8_t name_bytes[COMM_NAME_SIZE];
 };
 
 static void filler_begin(struct filler *filler, PyObject *types)
@@ -55,6 +57,7 @@ static void filler_end(struct filler *filler)
         Py_XDECREF(filler->arguments[i]);
     for (size_t i = 0; i < CACHED_INTS; i++)
         Py_XDECREF(filler->ints[i].object);
+    Py_XDECREF(filler->name);
 }
 
 /* A tuple of `count` empty fields within the reused argument tuple, or NULL.
@@ -101,11 +104,21 @@ static PyObject *filler_int(struct filler *filler, uint32_t value)
     return object;
 }
 
-static PyObject *comm_bytes(const struct procconn_event *event, size_t offset)
+static PyObject *filler_name(struct filler *filler, const uint8_t *bytes)
 {
-    const char *name = (const char *)event->data + offset;
+    const char *text = (const char *)bytes;
+    PyObject *name;
 
-    return PyBytes_FromStringAndSize(name, (Py_ssize_t)strnlen(name, COMM_NAME_SIZE));
+    if (filler->name == NULL || memcmp(filler->name_bytes, bytes, COMM_NAME_SIZE) != 0) {
+        name = PyBytes_FromStringAndSize(text, (Py_ssize_t)strnlen(text, COMM_NAME_SIZE));
+        if (name == NULL)
+            return NULL;
+        Py_XDECREF(filler->name);
+        filler->name = name;
+        memcpy(filler->name_bytes, bytes, COMM_NAME_SIZE);
+    }
+    Py_INCREF(filler->name);
+    return filler->name;
 }
 
 /* Puts `object` (stolen) into the next field; false if there is no object. */
@@ -136,7 +149,7 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
             if (!put(fields, &index, filler_int(filler, procconn_event_word(event, i))))
                 return NULL;
         if (kind->has_name &&
-            !put(fields, &index, comm_bytes(event, kind->words * (size_t)WORD_SIZE)))
+            !put(fields, &index, filler_name(filler, event->data + kind->words * WORD_SIZE)))
             return NULL;
     }
     if (!put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)) ||
