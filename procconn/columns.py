@@ -1,11 +1,13 @@
 """Raw buffers as NumPy arrays, for those who count rather than look at each event."""
 
+from __future__ import annotations
+
 from functools import cache
-from typing import TYPE_CHECKING
 
 from procconn.decoder import Walk, decode
 from procconn.events import KINDS, Event
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import numpy as np
     from _typeshed import ReadableBuffer
@@ -32,7 +34,7 @@ _COMMON = {
 }
 
 
-def as_array(buffer: "ReadableBuffer") -> "NDArray[np.void]":
+def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
     """View a buffer of netlink messages as a structured array, a row for each event.
 
     A row has the fields of a message: `nlmsg_len`, `nlmsg_type`, `nlmsg_flags`,
@@ -75,7 +77,7 @@ def as_array(buffer: "ReadableBuffer") -> "NDArray[np.void]":
 
 
 @cache
-def row_dtype(kind: type[Event] | None = None) -> "np.dtype[np.void]":
+def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
     """Describe a row to NumPy: 76 bytes, an event of any kind or of one.
 
     Args:

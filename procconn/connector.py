@@ -1,13 +1,12 @@
 """`ProcConnector`: opening, the ways to read, closing."""
 
+from __future__ import annotations
+
 import math
 import time
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterator
 from itertools import chain
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from procconn.clock import LONGEST, NS_PER_S
 from procconn.decoder import whole_messages
@@ -17,7 +16,12 @@ from procconn.inbox import AT_ONCE, FOR_EVER, Inbox
 from procconn.socketfilter import Wanted
 from procconn.source import EventSource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+    from typing import Self
+
     from _typeshed import WriteableBuffer
 
 USUAL_RECEIVE_BUFFER = 33_554_432
@@ -165,7 +169,7 @@ class ProcConnector:
 
         return self._source.alone(take)
 
-    def recv_into(self, buffer: "WriteableBuffer", timeout: float | None = None) -> int:
+    def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
         """Receive like `recv_raw`, into a buffer: as many whole datagrams as fit.
 
         Args:

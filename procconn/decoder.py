@@ -1,23 +1,25 @@
 """From buffers to events. The C module's codes become exceptions here only."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from procconn._core import ffi, lib
 from procconn.errors import OverrunError, TruncatedError
 from procconn.events import KINDS, Event, Unknown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self, TypeAlias
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from procconn._core import RawView
 
-CBuffer: TypeAlias = Any
-"""A cffi array of uint8_t."""
+    CBuffer: TypeAlias = Any
+    """A cffi array of uint8_t."""
 
 _UNKNOWN_INDEX = 32
 
@@ -60,7 +62,7 @@ class Walk:
         self._walk.size = size
 
     @classmethod
-    def over(cls, buffer: "ReadableBuffer") -> "Walk":
+    def over(cls, buffer: ReadableBuffer) -> Walk:
         """Begin at the start of any object with the buffer protocol.
 
         Leave the walk at once, unless the object is bytes: CPython before 3.13
@@ -72,7 +74,7 @@ class Walk:
         exported = ffi.from_buffer("uint8_t[]", buffer)
         return cls(exported, len(exported))
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,7 +119,7 @@ class Walk:
         status = lib.procconn_count_rows(self._walk, rows)
         return rows.count, bool(rows.in_place), status < 0
 
-    def copy_rows(self, rows: "WriteableBuffer", count: int) -> None:
+    def copy_rows(self, rows: WriteableBuffer, count: int) -> None:
         """Copy up to `count` events into zeroed memory, 76 bytes each."""
         lib.procconn_copy_rows(self._walk, ffi.from_buffer("uint8_t[]", rows), count)
 
@@ -142,7 +144,7 @@ class Walk:
         return error
 
 
-def whole_messages(raw: "RawView", room: int) -> tuple[int, int]:
+def whole_messages(raw: RawView, room: int) -> tuple[int, int]:
     """Tell how much of a well-framed buffer fits into `room` bytes.
 
     Returns:
@@ -160,7 +162,7 @@ def whole_messages(raw: "RawView", room: int) -> tuple[int, int]:
     return at, 0
 
 
-def decode(buffer: "ReadableBuffer") -> list[Event]:
+def decode(buffer: ReadableBuffer) -> list[Event]:
     """Decode a buffer of netlink messages in one pass.
 
     Skips NOOP, acknowledgements, answers to requests, and messages of other
@@ -185,7 +187,7 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
     return events
 
 
-def parse_netlink_message(buffer: "ReadableBuffer") -> Event | None:
+def parse_netlink_message(buffer: ReadableBuffer) -> Event | None:
     """Decode the one netlink message at the start of a buffer.
 
     Returns:
@@ -214,7 +216,7 @@ class NetlinkMessageIter(Iterator[Event | None]):
     on; damaged framing ends the iteration, as an NLMSG_DONE without payload does.
     """
 
-    def __init__(self, buffer: "ReadableBuffer") -> None:
+    def __init__(self, buffer: ReadableBuffer) -> None:
         # A copy, as nobody leaves this walk. It also lets the buffer be changed.
         self._walk: Walk | None = Walk.over(memoryview(buffer).tobytes())
 

@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 # The inode numbers of the initial namespaces (linux/proc_ns.h)
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 
-class Condition(NamedTuple):
+class Condition:
     """Something that has to hold, and what shows if it does not."""
 
-    subject: str
-    holds: bool
-    cause: str
-    remedy: str
+    def __init__(self, subject: str, holds: bool, cause: str, remedy: str) -> None:
+        self.subject = subject
+        self.holds = holds
+        self.cause = cause
+        self.remedy = remedy
 
 
 def conditions() -> Iterator[Condition]:

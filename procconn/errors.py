@@ -1,7 +1,8 @@
 """The exceptions. Failed system calls that need no explaining stay plain OSError."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ class TruncatedError(ProcConnError, ValueError):
         events: the events decoded before it.
     """
 
-    def __init__(self, offset: int = 0, events: "Sequence[Event]" = ()) -> None:
+    def __init__(self, offset: int = 0, events: Sequence[Event] = ()) -> None:
         super().__init__(offset, events)
         self.offset = offset
         self.events: list[Event] = list(events)
@@ -52,7 +53,7 @@ class OverrunError(ProcConnError):
         events: the events decoded before it.
     """
 
-    def __init__(self, offset: int = 0, events: "Sequence[Event]" = ()) -> None:
+    def __init__(self, offset: int = 0, events: Sequence[Event] = ()) -> None:
         super().__init__(offset, events)
         self.offset = offset
         self.events: list[Event] = list(events)

@@ -1,18 +1,21 @@
 """What has come and was not taken yet, as raw messages and as events."""
 
+from __future__ import annotations
+
 from operator import length_hint
-from typing import TYPE_CHECKING
 
 from procconn._core import ffi
 from procconn.clock import passed
-from procconn.decoder import CBuffer, Walk
+from procconn.decoder import Walk
 from procconn.events import Event, Lost
-from procconn.source import EventSource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procconn._core import RawView
+    from procconn.decoder import CBuffer
+    from procconn.source import EventSource
 
 AT_ONCE = 0
 FOR_EVER = -1
@@ -89,7 +92,7 @@ class Inbox:
             if failure is None and passed(deadline_ns):
                 return
 
-    def raw(self, deadline_ns: int, capacity: int) -> "RawView":
+    def raw(self, deadline_ns: int, capacity: int) -> RawView:
         """Return the next raw messages, to be taken by `take`, waiting for them.
 
         They do not say where loss was, so that is forgotten.

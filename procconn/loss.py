@@ -1,15 +1,17 @@
 """What the kernel dropped: how many events, and where in the stream."""
 
+from __future__ import annotations
+
 import contextlib
 import socket
 import struct
 from bisect import bisect_right
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from procconn._core import ffi
 from procconn.events import Event, Lost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procconn._core import RawView, Received
     from procconn.decoder import CBuffer
@@ -79,7 +81,7 @@ class LossCounter:
             drops = self._read_drops()
         self._noted = (self._noted[0] + ((drops - self._noted[1]) & _U32), drops)
 
-    def note(self, received: "Received", buffer: "CBuffer", *, filtered: bool) -> None:
+    def note(self, received: Received, buffer: CBuffer, *, filtered: bool) -> None:
         """Take in what a drain tells; doing so twice changes nothing.
 
         The gap opened before the drain did, as far as can be known.
@@ -129,7 +131,7 @@ class LossCounter:
         drops: int = _MEMINFO.unpack(option)[-1]
         return drops
 
-    def _missing(self, raw: "RawView") -> int:
+    def _missing(self, raw: RawView) -> int:
         """Count the gaps in the per-CPU sequence numbers."""
         missing = at = 0
         while at < len(raw):

@@ -8,7 +8,6 @@ import errno
 import socket
 import struct
 import sys
-from typing import NamedTuple
 
 from procconn._core import ffi
 from procconn.events import (
@@ -42,11 +41,12 @@ _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 
 
-class Wanted(NamedTuple):
+class Wanted:
     """What a connector lets through."""
 
-    mask: EventMask
-    threads: bool
+    def __init__(self, mask: EventMask, threads: bool) -> None:
+        self.mask = mask
+        self.threads = threads
 
     @property
     def everything(self) -> bool:

@@ -1,26 +1,33 @@
 """Where events come from: a socket, the subscription behind it, and their end."""
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
 
 from procconn import socketfilter
 from procconn._core import ffi, lib
 from procconn.clock import NS_PER_S, passed
 from procconn.decoder import Walk
 from procconn.errors import ConnectionClosedError
-from procconn.events import EventMask
 from procconn.loss import LossCounter
 from procconn.socketfilter import NOTHING, Wanted
 from procconn.subscription import Subscription, join_group, open_socket
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from _typeshed import ReadableBuffer
+
+    from procconn.events import EventMask
+
+    _T = TypeVar("_T")
 
 _AT_ONCE = 0
 _FOR_EVER = -1
@@ -32,8 +39,6 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 # in an account that is twice as large as what was asked for, and 76 on the wire.
 _DRAIN_SHARE = 2 * 76 / 832
 _SMALLEST_DRAIN = 262_144
-
-_T = TypeVar("_T")
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -228,7 +233,7 @@ class EventSource:
         """Change what is wanted, unless None; subscribe if that has ended."""
         self._check_owner()
         if mask is not None:
-            self._wanted = self._wanted._replace(mask=mask)
+            self._wanted = Wanted(mask, self._wanted.threads)
         self._filter()
         if self._subscription is None or self._subscription.forgotten:
             self._subscription = Subscription(self._timeout)
@@ -241,7 +246,7 @@ class EventSource:
             self._subscription.end()
             self._subscription = None
 
-    def screen(self, raw: "ReadableBuffer") -> bytes:
+    def screen(self, raw: ReadableBuffer) -> bytes:
         """Keep the messages of a raw buffer that are wanted, or damaged."""
         kept = []
         with Walk.over(raw) as walk, memoryview(raw) as view:
