@@ -268,6 +268,9 @@ def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing()
 
 
 @as_root
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer needs /proc"
+)
 def test_without_proc_no_cause_is_made_up() -> None:
     command = f"mount -t tmpfs none /proc; exec {sys.executable} -m procconn watch"
     result = run("unshare", "--mount", "--pid", "--fork", "sh", "-c", command)
