@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 _SO_RCVBUFFORCE = 33
+_SOL_NETLINK = 270
+_NO_ENOBUFS = 5
 _RECEIVE_BUFFER = 33_554_432
 _COLUMNS_BYTES = 262_144
 
@@ -126,6 +128,7 @@ def pyroute2(count: int) -> None:
     source.bind()
     with socket.socket(fileno=os.dup(source.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        same.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)  # else an overflow ends it
     source.control(listen=True)
     _begin()
     left = count
