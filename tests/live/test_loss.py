@@ -63,6 +63,7 @@ def test_a_million_events_at_full_speed_all_arrive() -> None:
     assert (count, 0) == (received, lost)
 
 
+@pytest.mark.heavy
 def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
     count = 500_000
     with ProcConnector() as connector:
@@ -100,6 +101,7 @@ def settled(
     pytest.skip("other programs' names leave no moment to compare counts at")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
