@@ -245,8 +245,8 @@ def test_closing_at_any_moment_of_a_busy_iteration_just_ends_it() -> None:
     for _ in range(100):
         with ProcConnector(EventMask.COMM) as connector:
 
-            def read(connector: ProcConnector = connector) -> int:
-                return sum(1 for _ in connector)
+            def read(events: Iterator[Event] = iter(connector)) -> int:  # noqa: B008
+                return sum(1 for _ in events)
 
             thread, results = result_of(read)
             set_serials(range(200))
