@@ -344,6 +344,7 @@ BLOCKING: dict[str, Way] = {
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", BLOCKING.values(), ids=BLOCKING)
 def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
     count = 20_000
@@ -370,6 +371,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
     assert list(range(1, count + 1)) == serials
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", ["recv_many", "recv", "for"])
 def test_an_exception_in_a_signal_handler_loses_no_lost(way: str) -> None:
     with (
