@@ -35,9 +35,9 @@ _PATIENCE = 1.0  # seconds, for a reader that was woken
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
 
-# A drain can bring all that the receive buffer holds. An event takes 832 bytes there,
-# in an account that is twice as large as what was asked for, and 76 on the wire.
-_DRAIN_SHARE = 2 * 76 / 832
+# A drain can bring all that the receive buffer holds. An event takes 768 bytes there
+# or more, in an account that is twice as large as what was asked for; 76 on the wire.
+_DRAIN_SHARE = 2 * 76 / 768
 _SMALLEST_DRAIN = 262_144
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
