@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,19 @@ def test_wait_for_exit_tells_the_status_of_a_stranger(
     program: str, status: str
 ) -> None:
     def is_watched() -> bool:
-        descriptors = Path(f"/proc/{waiting.pid}/fd").iterdir()
-        return any("pidfd" in os.readlink(descriptor) for descriptor in descriptors)
+        with suppress(FileNotFoundError):  # a descriptor closed meanwhile
+            descriptors = Path(f"/proc/{waiting.pid}/fd").iterdir()
+            return any("pidfd" in os.readlink(it) for it in descriptors)
+        return False
 
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as stranger:
         command = example("wait_for_exit.py", str(stranger.pid))
         with subprocess.Popen(command, stdout=-1, text=True) as waiting:
-            until(is_watched)
             assert stranger.stdin is not None
-            stranger.stdin.close()
+            try:
+                until(is_watched)
+            finally:
+                stranger.stdin.close()
 
             assert waiting.communicate(timeout=30)[0] == f"{status}\n"
 

@@ -88,6 +88,7 @@ def copy_tests(place: Path) -> None:
 def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
     with TemporaryDirectory(prefix="procconn-") as folder:
         place = Path(folder)
+        place.chmod(0o755)  # tests run programs of it as nobody
         programs = install(python, wheel, place)
         copy_tests(place)
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
