@@ -117,9 +117,14 @@ def rmem_max() -> int:
         return int(file.read())
 
 
+def nobody_can_run_this_python() -> bool:
+    probe = [*NOBODY, sys.executable, "-c", ""]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
 as_nobody = pytest.mark.skipif(
-    KERNEL < (6, 6) or os.geteuid() != 0,
-    reason="takes root to become nobody, and a kernel that serves nobody: 6.6",
+    KERNEL < (6, 6) or os.geteuid() != 0 or not nobody_can_run_this_python(),
+    reason="takes root to become nobody, a Python that nobody may run, and Linux 6.6",
 )
 
 
