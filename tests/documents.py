@@ -92,9 +92,21 @@ def _sh(document: str, block: Block, namespace: dict[str, object]) -> str:
     del document, namespace
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = ["bash", "-eu", "-c", block.text]
-    return subprocess.run(
-        command, env={**os.environ, "PATH": path}, check=True, stdout=-1, text=True
-    ).stdout
+    with _activity():
+        return subprocess.run(
+            command, env={**os.environ, "PATH": path}, check=True, stdout=-1, text=True
+        ).stdout
+
+
+@contextlib.contextmanager
+def _activity() -> Iterator[None]:
+    """Let processes begin and end, lest a command wait for events in vain."""
+    script = "while /bin/sleep 0.05; do :; done"
+    with subprocess.Popen(["sh", "-c", script]) as busy:
+        try:
+            yield
+        finally:
+            busy.kill()
 
 
 _RUN = {"python": _python, "sh": _sh}

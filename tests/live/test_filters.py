@@ -100,7 +100,7 @@ def test_nonzero_exit_alone_brings_the_failing_exits_only(tmp_path: object) -> N
             connector, lambda e: isinstance(e, Exit) and e.pid == last
         )
 
-    assert len(events) >= 5
+    assert len(events) >= 2
     assert {Exit} == {type(event) for event in events}
     assert [] == [e for e in events if isinstance(e, Exit) and e.exit_code == 0]
 
