@@ -231,7 +231,7 @@ def filtering() -> list[Row]:
 
 
 def storms() -> list[Row]:
-    """Make a million events at full speed, for a loop and for the command."""
+    """Make a million events at full speed, for `recv_many` and for the command."""
     figure = f"{_STORM:,} events at full speed"
     with closing(in_python("storm", _STORM)) as reader:
         reader.begin()
@@ -241,7 +241,7 @@ def storms() -> list[Row]:
     run_storm(_STORM)
     lost_by_command = command.lost()
     return [
-        Row(f"{figure}, a loop", "", "lost", [lost], bar=0),
+        Row(f"{figure}, `recv_many`", "", "lost", [lost], bar=0),
         Row(f"{figure}, `watch --json`", "", "lost", [lost_by_command], moonshot=0),
     ]
 
