@@ -74,7 +74,7 @@ test-wheel: wheel
 	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(ARGS)
 
 test-sdist: wheel
-	folder=$$(mktemp -d) && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
+	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
 	    $(MAKE) -C $$folder unit && rm -r $$folder
 
 workflows: $(VENV)/workflows

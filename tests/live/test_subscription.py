@@ -118,7 +118,7 @@ def rmem_max() -> int:
 
 
 def nobody_can_run_this_python() -> bool:
-    probe = [*NOBODY, sys.executable, "-c", ""]
+    probe = [*NOBODY, sys.executable, "-c", "import procconn"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
