@@ -42,21 +42,18 @@ _SO_DETACH_FILTER = 27
 
 
 class Wanted:
-    """What a connector lets through."""
+    """What a connector lets through.
+
+    Attributes:
+        all_kinds: whether kinds unknown to this library pass.
+        everything: whether all events pass.
+    """
 
     def __init__(self, mask: EventMask, threads: bool) -> None:
         self.mask = mask
         self.threads = threads
-
-    @property
-    def everything(self) -> bool:
-        """Whether all events pass."""
-        return self.threads and self.all_kinds
-
-    @property
-    def all_kinds(self) -> bool:
-        """Whether kinds unknown to this library pass."""
-        return all(self.mask & kind.what for kind in KINDS)
+        self.all_kinds = all(mask & kind.what for kind in KINDS)
+        self.everything = threads and self.all_kinds
 
     def admits(self, event: Event) -> bool:
         """Decide as the program does, about an event that is already here."""
