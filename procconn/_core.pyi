@@ -98,7 +98,9 @@ class RawView(Protocol):
 @final
 class _FFI:
     @overload
-    def new(self, cdecl: Literal["struct procconn_walk *"]) -> _Walk: ...
+    def new(
+        self, cdecl: Literal["struct procconn_walk *"], init: tuple[_Buffer, int]
+    ) -> _Walk: ...
     @overload
     def new(self, cdecl: Literal["struct procconn_received *"]) -> Received: ...
     @overload

@@ -57,9 +57,7 @@ class Walk:
 
     def __init__(self, buffer: CBuffer, size: int) -> None:
         self._buffer = buffer
-        self._walk = ffi.new("struct procconn_walk *")
-        self._walk.buffer = buffer
-        self._walk.size = size
+        self._walk = ffi.new("struct procconn_walk *", (buffer, size))
 
     @classmethod
     def over(cls, buffer: ReadableBuffer) -> Walk:

@@ -51,7 +51,7 @@ class Inbox:
     def has_raw(self) -> bool:
         """Whether there are raw messages, or gaps, that need no waiting for."""
         source = self._source
-        return bool(self._backlog or source.received.size or source.loss.undelivered)
+        return bool(self._backlog or source.received.size or source.loss.gaps)
 
     def fill(self, deadline_ns: int, capacity: int) -> None:
         """Decode the next raw messages, waiting until some of them are events.
@@ -79,7 +79,7 @@ class Inbox:
             while walk.left and failure is None:
                 status = walk.all(batch)
                 failure = walk.failure(status, []) if status < 0 else None
-            rest = ffi.buffer(buffer, size)[walk.offset :]
+            rest = ffi.buffer(buffer, size)[walk.offset :] if failure else b""
             waiting = self._source.loss.place(batch, emptied=self._source.emptied)
             events = iter(batch)
             # Signal handlers run after calls only, so none comes between these.
@@ -89,7 +89,7 @@ class Inbox:
             self._failure = failure
             self._backlog = rest
             self._source.received.size = 0
-            if failure is None and passed(deadline_ns):
+            if batch or (failure is None and passed(deadline_ns)):
                 return
 
     def raw(self, deadline_ns: int, capacity: int) -> RawView:

@@ -62,11 +62,6 @@ class LossCounter:
         else:
             sock.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
 
-    @property
-    def undelivered(self) -> bool:
-        """Whether there is a gap that the stream does not show yet."""
-        return bool(self.gaps)
-
     def total(self) -> int:
         """Return the number of events lost so far, in the stream or not yet."""
         counted, drops = self._noted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -170,7 +171,7 @@ class EventSource:
         reader = object()
         try:
             self.begin(reader)
-            return action()
+            return action()  # with *arguments, one could run when it returns
         finally:
             # Signal handlers run at calls, and may raise: there is none in between.
             if self.reader is reader:
@@ -273,8 +274,7 @@ class EventSource:
             OSError: the socket failed.
         """
         if self.received.size == 0:
-            at_once = self.loss.undelivered
-            self._wait(_AT_ONCE if at_once else deadline_ns, capacity)
+            self._wait(_AT_ONCE if self.loss.gaps else deadline_ns, capacity)
         self._note_loss()
         if self._screen_until_ns and self.received.size:
             raw = ffi.buffer(self.buffer, self.received.size)
@@ -290,12 +290,12 @@ class EventSource:
         while True:
             self._receive(self._next_heartbeat(deadline_ns), capacity)
             if self.received.size:
-                self._heard_ns = time.monotonic_ns()
+                self._heard_ns = self.received.started_ns
                 return
             self._note_loss()
             if passed(self._next_heartbeat(_FOR_EVER)):
                 self._check_subscription()
-            if self.received.size or self.loss.undelivered or passed(deadline_ns):
+            if self.received.size or self.loss.gaps or passed(deadline_ns):
                 return
 
     def _receive(self, deadline_ns: int, capacity: int) -> None:
@@ -347,7 +347,7 @@ class EventSource:
         self._filter()
         self._receive(0, self.capacity)
         self._note_loss()
-        if self.received.size or self.loss.undelivered:
+        if self.received.size or self.loss.gaps:
             return
         self._subscription.forget()  # stays in place if the next fails: try again later
         self._subscription = Subscription(self._timeout)
@@ -356,7 +356,7 @@ class EventSource:
             "the subscription to process events had been ended by another program and"
             " was renewed; an unknown number of events is missing",
             RuntimeWarning,
-            stacklevel=10,  # who called recv()
+            stacklevel=_distance_to_caller(),
         )
 
     def _enlarge(self, size: int) -> int:
@@ -387,3 +387,11 @@ class EventSource:
             os.close(self._wake)
             self._wake = -1
         self._released.set()
+
+
+def _distance_to_caller() -> int:
+    """Tell how far up the stack the package was called, as `stacklevel` wants it."""
+    frame, distance = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__package__"] == __package__:
+        frame, distance = frame.f_back, distance + 1
+    return distance

@@ -156,11 +156,22 @@ def test_after_a_failed_renewal_subscribing_renews(
     assert 2 == len(made)
 
 
-def test_the_warning_is_about_the_line_that_reads() -> None:
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda connector: connector.recv(DEADLINE),
+        lambda connector: connector.recv_many(DEADLINE),
+        lambda connector: next(iter(connector)),
+    ],
+    ids=["recv", "recv_many", "iteration"],
+)
+def test_the_warning_is_about_the_line_that_reads(
+    read: Callable[[ProcConnector], object],
+) -> None:
     with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed") as caught:
-            connector.recv(DEADLINE)
+            read(connector)
 
     assert __file__ == caught[0].filename
 
