@@ -95,21 +95,25 @@ static bool read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
            size == MEMINFO_COUNT * sizeof meminfo[0];
 }
 
-/*
- * Lets events gather until the time has come or the socket is half full. It
- * looks often enough that even at full speed the other half is not used up.
- */
-static int gather(int fd, int wake, int64_t until_ns)
+int64_t procconn_gathering_ns(int fd)
 {
     uint32_t meminfo[MEMINFO_COUNT];
+    uint32_t half;
+
+    if (!read_meminfo(fd, meminfo))
+        return 0;
+    half = meminfo[MEMINFO_LIMIT] / 2;
+    return meminfo[MEMINFO_QUEUED] < half ? half / EVENT_CHARGE * (int64_t)EVENT_INTERVAL_NS : 0;
+}
+
+/* Lets events gather until the time has come or the socket is half full. */
+static int gather(int fd, int wake, int64_t until_ns)
+{
     int64_t look_ns;
     int status = 0;
 
-    while (status == 0 && now_ns() < until_ns && read_meminfo(fd, meminfo) &&
-           meminfo[MEMINFO_QUEUED] < meminfo[MEMINFO_LIMIT] / 2) {
-        look_ns = meminfo[MEMINFO_LIMIT] / 2 / EVENT_CHARGE * (int64_t)EVENT_INTERVAL_NS;
+    while (status == 0 && now_ns() < until_ns && (look_ns = procconn_gathering_ns(fd)) > 0)
         status = sleep_until(-1, wake, earlier(until_ns, now_ns() + look_ns));
-    }
     return status;
 }
 

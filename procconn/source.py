@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -147,11 +148,14 @@ class EventSource:
                 ):
                     await ready.wait()
                 loop.remove_reader(self._socket.fileno())
-                if self._gather_ns:
-                    async with asyncio.timeout(self._gather_ns / NS_PER_S):
-                        await closing.wait()
+                until_ns = time.monotonic_ns() + self._gather_ns
+                while (wait_ns := self._gathering_ns(until_ns)) > 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait_ns / NS_PER_S):
+                            await closing.wait()
+                            return
             except TimeoutError:
-                pass  # for the heartbeat, or what has gathered
+                pass  # for the heartbeat
             finally:
                 loop.remove_reader(self._socket.fileno())
                 loop.remove_reader(self._wake)
@@ -160,6 +164,11 @@ class EventSource:
                 self.reader = None
             if self._closed:
                 self._release_if_unused()
+
+    def _gathering_ns(self, until_ns: int) -> int:
+        """Tell for how long events may gather; negative when it is enough."""
+        left_ns = until_ns - time.monotonic_ns()
+        return min(left_ns, lib.procconn_gathering_ns(self._socket.fileno()))
 
     def alone(self, action: Callable[[], _T]) -> _T:
         """Do something as the reader.

@@ -483,6 +483,27 @@ def test_closing_ends_the_gathering_on_asyncio() -> None:
     assert time.monotonic() - started < DEADLINE / 2
 
 
+def test_a_full_socket_ends_the_gathering_on_asyncio() -> None:
+    async def serials() -> list[int]:
+        with ProcConnector(
+            EventMask.COMM, max_latency=DEADLINE, receive_buffer=200_000
+        ) as connector:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.1, set_serials, range(100))
+            loop.call_later(0.2, set_serials, range(100, 400))  # of the 480 it holds
+            events: list[Event] = []
+            async for event in connector:
+                events.append(event)
+                if serials_of([event]) == [399]:
+                    break
+            return serials_of(events)
+
+    started = time.monotonic()
+
+    assert list(range(400)) == asyncio.run(serials())
+    assert time.monotonic() - started < DEADLINE / 2
+
+
 def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
     """Where it is bounded, and counted if it is too much."""
     count = 2000
