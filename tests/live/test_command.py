@@ -268,6 +268,19 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     assert 20_000 == len(born) == len(born & died)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may go before others")
+def test_the_reader_goes_before_the_printer() -> None:
+    with watching() as watch:
+        started(watch)
+        niceness = {
+            thread: os.getpriority(os.PRIO_PROCESS, int(thread))
+            for thread in os.listdir(f"/proc/{watch.pid}/task")
+        }
+
+    printer = niceness.pop(str(watch.pid))
+    assert [max(printer - 10, -20)] == list(niceness.values())
+
+
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     """With the queue and the kernel's buffer made small, and nobody reading."""
     code = (
