@@ -84,6 +84,14 @@ class Process:
         time.sleep(0.1)
         return self.cpu_ns() - before_ns < 1_000_000
 
+    def rest(self) -> None:
+        """Wait until it does nothing."""
+        _wait_until(self.is_idle)
+
+    def dropped(self) -> int:
+        """Tell how many events the kernel has dropped for it."""
+        return int(self._socket()[8])
+
     def interrupt(self) -> None:
         """Send what Ctrl-C does."""
         self._popen.send_signal(signal.SIGINT)
@@ -101,6 +109,14 @@ class Process:
             self._popen.stdout.close()
         if self._popen.returncode in (-signal.SIGSEGV, -signal.SIGABRT):
             print(f"{self._popen.args!r} crashed", file=sys.stderr)
+
+    def _socket(self) -> list[str]:
+        """Find its row: protocol 11 is the connector, and the port is its pid."""
+        for line in Path("/proc/net/netlink").read_text().splitlines():
+            row = line.split()
+            if row[1:3] == ["11", str(self.pid)]:
+                return row
+        return []
 
     def _read_line(self) -> str:
         assert self._popen.stdout is not None
@@ -144,9 +160,9 @@ class Forkstat(Process):
     def __init__(self, events: str) -> None:
         super().__init__(["forkstat", "-e", events], stdout=DEVNULL)
         _wait_until(lambda: self._socket() != [])
-        _wait_until(self.is_idle)
+        self.rest()
         self._before_ns = self.cpu_ns()
-        self._dropped_before = self._dropped()
+        self._dropped_before = self.dropped()
 
     def begin(self) -> None:
         """Do nothing: it reads already."""
@@ -156,24 +172,13 @@ class Forkstat(Process):
         _wait_until(lambda: self._socket()[4] == "0" and self.is_idle())
         return {
             "cpu_ns": self.cpu_ns() - self._before_ns,
-            "lost": self._dropped() - self._dropped_before,
+            "lost": self.dropped() - self._dropped_before,
         }
 
     def close(self) -> None:
         """Stop it so that it unsubscribes."""
         self.interrupt()
         super().close()
-
-    def _dropped(self) -> int:
-        return int(self._socket()[8])
-
-    def _socket(self) -> list[str]:
-        """Find its row: protocol 11 is the connector, and the port is its pid."""
-        for line in Path("/proc/net/netlink").read_text().splitlines():
-            row = line.split()
-            if row[1:3] == ["11", str(self.pid)]:
-                return row
-        return []
 
 
 class Command(Process):
@@ -185,11 +190,11 @@ class Command(Process):
             [sys.executable, "-m", "procconn", *arguments], DEVNULL, self._stderr
         )
         _wait_until(lambda: self.cpu_ns() > 0)
-        _wait_until(self.is_idle)
+        self.rest()
 
     def lost(self) -> int:
         """Wait until it has printed everything, stop it, and hear what it lost."""
-        _wait_until(self.is_idle)
+        self.rest()
         self.interrupt()
         self.close()
         with self._stderr as stderr:
