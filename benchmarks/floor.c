@@ -8,6 +8,8 @@
  *   floor drain COUNT            receive what is waiting, until nothing is left
  *   floor recv COUNT             receive COUNT events, a blocking call for each
  *   floor latency COUNT          the same, and say how old each was, in ns
+ *   floor gather COUNT           receive COUNT events: sleep for 10 ms from the
+ *                                first, then drain, and so on
  *
  * A reader says "ready" when it is subscribed, begins at a line on stdin, says
  * as JSON what it received, and stays until stdin ends. SIGTERM is enough for one
@@ -15,7 +17,9 @@
  */
 #define _GNU_SOURCE
 #include <linux/netlink.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,12 +107,34 @@ static void interrupt(int number)
     (void)number;
 }
 
-static void read_events(const char *mode, long count)
+/* Waits for an event and lets others gather. */
+static void gather(int fd)
 {
-    int fd = subscribe(), flags = strcmp(mode, "drain") == 0 ? MSG_DONTWAIT : 0;
-    int64_t *ages = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    struct timespec while_they_gather = {.tv_nsec = 10000000};
+
+    poll(&readable, 1, -1);
+    nanosleep(&while_they_gather, NULL);
+}
+
+static bool receive(int fd, uint8_t *message, size_t room, int flags, bool gathers)
+{
     struct sockaddr_nl sender;
     socklen_t size = sizeof sender;
+
+    while (recvfrom(fd, message, room, flags, (struct sockaddr *)&sender, &size) < 0) {
+        if (!gathers)
+            return false;
+        gather(fd);
+    }
+    return true;
+}
+
+static void read_events(const char *mode, long count)
+{
+    bool gathers = strcmp(mode, "gather") == 0, drains = strcmp(mode, "drain") == 0;
+    int fd = subscribe(), flags = gathers || drains ? MSG_DONTWAIT : 0;
+    int64_t *ages = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
     uint8_t message[1024];
     struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
     long received;
@@ -117,8 +143,8 @@ static void read_events(const char *mode, long count)
     puts("ready");
     fflush(stdout);
     getchar();
-    for (received = 0; received < count || flags != 0; received++) {
-        if (recvfrom(fd, message, sizeof message, flags, (struct sockaddr *)&sender, &size) < 0)
+    for (received = 0; received < count || drains; received++) {
+        if (!receive(fd, message, sizeof message, flags, gathers))
             break;
         if (ages != NULL) {
             memcpy(&ages[received], message + TIMESTAMP_AT, sizeof *ages);
