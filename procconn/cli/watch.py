@@ -21,7 +21,7 @@ from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask, Lost
 
 _MOST_QUEUED = 1_000_000  # events; about 250 bytes each
-_BOOST = 10  # how much less nice(2) the reader is than the printer
+_BOOST = 19  # how much less nice(2) the reader is than the printer
 _MOST_PRINTING = 0.0005  # seconds, while the reader has events to bring
 _HEARTBEAT = 10.0  # seconds
 _STDOUT = 1

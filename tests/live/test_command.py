@@ -278,7 +278,7 @@ def test_the_reader_goes_before_the_printer() -> None:
         }
 
     printer = niceness.pop(str(watch.pid))
-    assert [max(printer - 10, -20)] == list(niceness.values())
+    assert [max(printer - 19, -20)] == list(niceness.values())
 
 
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
