@@ -34,7 +34,7 @@ from procconn import EventMask
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS = 5
+ROUNDS = 7
 
 _BACKLOG = 60_000
 _LIVE = 50_000

@@ -24,7 +24,7 @@ _HERTZ = 10_000
 _SPENT_ON = {
     "page faults": r"asm_exc_page_fault",
     "sleeping and waking": r"schedule|do_sys_poll|finish_task_switch|_ppoll",
-    "kernel: receiving": r"recvfrom|netlink_recvmsg",
+    "kernel: receiving": r"recvfrom|recvmmsg|netlink_recvmsg",
     "cyclic collector": r"gc_collect|visit_decref|visit_reachable|subtract_refs",
     "freeing objects": r"dealloc|_Free|GC_Del|object_free|PyMem_Free",
     "making objects": r"Malloc|Alloc|tuple_new|PyTuple_|PySequence_Tuple|_New|_From"
