@@ -12,7 +12,7 @@ enum {
     /* A place holds any datagram whole: an event has 76 bytes. Those of one call
      * are apart by a little more, so that they do not compete for the same lines
      * of the cache. */
-    PLACE_SIZE = 1024,
+    PLACE_SIZE = 256,
     PLACE_DISTANCE = PLACE_SIZE + 64,
 
     /* Datagrams that one call of the kernel brings. */

@@ -71,16 +71,19 @@ class Inbox:
         if self._left:
             self._unread()
         while not self.has_events:
-            self._raise_failure()
+            if self._failure is not None:
+                self._raise_failure()
             buffer, size = self._next_raw(deadline_ns, capacity)
             batch: list[Event] = []
-            failure: Exception | None = None
             walk = Walk(buffer, size)
-            while walk.left and failure is None:
+            status = walk.all(batch)
+            while status >= 0 and walk.left:
                 status = walk.all(batch)
-                failure = walk.failure(status, []) if status < 0 else None
+            failure = walk.failure(status, []) if status < 0 else None
             rest = ffi.buffer(buffer, size)[walk.offset :] if failure else b""
-            waiting = self._source.loss.place(batch, emptied=self._source.emptied)
+            waiting = self._source.loss.gaps
+            if waiting:
+                waiting = self._source.loss.place(batch, emptied=self._source.emptied)
             events = iter(batch)
             # Signal handlers run after calls only, so none comes between these.
             self.events = events

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procconn._core import RawView, Received
     from procconn.decoder import CBuffer
+    from procconn.socketfilter import Wanted
 
 # asm-generic/socket.h, linux/sock_diag.h: nine u32, the last counts drops
 _SO_MEMINFO = 55
@@ -76,7 +77,7 @@ class LossCounter:
             drops = self._read_drops()
         self._noted = (self._noted[0] + ((drops - self._noted[1]) & _U32), drops)
 
-    def note(self, received: Received, buffer: CBuffer, *, filtered: bool) -> None:
+    def note(self, received: Received, buffer: CBuffer, wanted: Wanted) -> None:
         """Take in what a drain tells; doing so twice changes nothing.
 
         The gap opened before the drain did, as far as can be known.
@@ -85,7 +86,7 @@ class LossCounter:
         if received.has_drops:
             count = (received.drops - drops) & _U32
             drops = received.drops
-        elif filtered:
+        elif not wanted.everything:
             count = received.overflowed
             self._next_sequence.clear()
         else:

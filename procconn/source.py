@@ -284,7 +284,7 @@ class EventSource:
         """
         if self.received.size == 0:
             self._wait(_AT_ONCE if self.loss.gaps else deadline_ns, capacity)
-        self._note_loss()
+        self.loss.note(self.received, self.buffer, self._wanted)
         if self._screen_until_ns and self.received.size:
             raw = ffi.buffer(self.buffer, self.received.size)
             kept = self.screen(raw)
@@ -301,7 +301,7 @@ class EventSource:
             if self.received.size:
                 self._heard_ns = self.received.started_ns
                 return
-            self._note_loss()
+            self.loss.note(self.received, self.buffer, self._wanted)
             if passed(self._next_heartbeat(_FOR_EVER)):
                 self._check_subscription()
             if self.received.size or self.loss.gaps or passed(deadline_ns):
@@ -321,10 +321,6 @@ class EventSource:
             raise ConnectionClosedError
         if status < 0 and status != -errno.EINTR:
             raise OSError(-status, os.strerror(-status))
-
-    def _note_loss(self) -> None:
-        filtered = not self._wanted.everything
-        self.loss.note(self.received, self.buffer, filtered=filtered)
 
     def _attach(self, wanted: Wanted, *, probe: int | None = None) -> None:
         # Answers are no business of this socket: dropped ones would count as lost.
@@ -355,7 +351,7 @@ class EventSource:
         lib.procconn_rename_thread()  # its event is queued when this returns
         self._filter()
         self._receive(0, self.capacity)
-        self._note_loss()
+        self.loss.note(self.received, self.buffer, self._wanted)
         if self.received.size or self.loss.gaps:
             return
         self._subscription.forget()  # stays in place if the next fails: try again later
