@@ -107,14 +107,13 @@ static void interrupt(int number)
     (void)number;
 }
 
-/* Waits for an event and lets others gather. */
-static void gather(int fd)
+/* Waits for an event and lets others gather; false if interrupted. */
+static bool gather(int fd)
 {
     struct pollfd readable = {.fd = fd, .events = POLLIN};
     struct timespec while_they_gather = {.tv_nsec = 10000000};
 
-    poll(&readable, 1, -1);
-    nanosleep(&while_they_gather, NULL);
+    return poll(&readable, 1, -1) > 0 && nanosleep(&while_they_gather, NULL) == 0;
 }
 
 static bool receive(int fd, uint8_t *message, size_t room, int flags, bool gathers)
@@ -123,9 +122,8 @@ static bool receive(int fd, uint8_t *message, size_t room, int flags, bool gathe
     socklen_t size = sizeof sender;
 
     while (recvfrom(fd, message, room, flags, (struct sockaddr *)&sender, &size) < 0) {
-        if (!gathers)
+        if (!gathers || !gather(fd))
             return false;
-        gather(fd);
     }
     return true;
 }
