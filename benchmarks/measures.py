@@ -53,6 +53,7 @@ _IMPORTS = 15
 
 _NS_PER_EVENT = "ns/event"
 _WOKEN = "C, one blocking recv per event"
+_GATHERING = "C, gathering for 10 ms"
 _LATENCIES = ("10 ms", "1 ms", "0")
 
 
@@ -131,7 +132,7 @@ def live() -> list[Row]:
     """Take events as they come, 50,000 a second."""
     starts: dict[str, tuple[int, Callable[[], Reader | Forkstat]]] = {
         _WOKEN: (_LIVE, lambda: in_c("recv", _LIVE)),
-        "C, gathering for 10 ms": (_LIVE, lambda: in_c("gather", _LIVE)),
+        _GATHERING: (_LIVE, lambda: in_c("gather", _LIVE)),
         "10 ms": (_LIVE, lambda: in_python("iterate", _LIVE, 0.01)),
         "1 ms": (_LIVE, lambda: in_python("iterate", _LIVE, 0.001)),
         "0": (_LIVE, lambda: in_python("iterate", _LIVE, 0)),
@@ -169,6 +170,7 @@ def producer() -> list[Row]:
     starts: dict[str, Callable[[], Reader | Forkstat]] = {
         "procconn": lambda: in_python("iterate", _UNREACHED, 0.01),
         _WOKEN: lambda: in_c("recv", _UNREACHED),
+        _GATHERING: lambda: in_c("gather", _UNREACHED),
     }
     if has_forkstat():
         starts["forkstat"] = lambda: Forkstat("all")
