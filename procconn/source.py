@@ -397,6 +397,6 @@ class EventSource:
 def _distance_to_caller() -> int:
     """Tell how far up the stack the package was called, as `stacklevel` wants it."""
     frame, distance = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__package__"] == __package__:
+    while frame.f_back and frame.f_globals.get("__package__") == __package__:
         frame, distance = frame.f_back, distance + 1
     return distance
