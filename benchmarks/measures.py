@@ -349,11 +349,8 @@ def _bare_python(code: str) -> tuple[str, list[str], dict[str, str]]:
     """Make what starts an interpreter that finds the package, but has not looked."""
     paths = [ROOT, Path(_cffi_backend.__file__).parent]
     environment = {"PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return (
-        sys.executable,
-        [sys.executable, "-S", "-c", f"import os\n{code}"],
-        environment,
-    )
+    python, program = sys.executable, f"import os\n{code}"
+    return python, [python, "-S", "-c", program], environment
 
 
 def _others() -> str:

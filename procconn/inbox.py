@@ -83,7 +83,8 @@ class Inbox:
             rest = ffi.buffer(buffer, size)[walk.offset :] if failure else b""
             waiting = self._source.loss.gaps
             if waiting:
-                waiting = self._source.loss.place(batch, emptied=self._source.emptied)
+                emptied = self._source.received.emptied_ns != 0
+                waiting = self._source.loss.place(batch, emptied=emptied)
             events = iter(batch)
             # Signal handlers run after calls only, so none comes between these.
             self.events = events

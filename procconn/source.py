@@ -113,11 +113,6 @@ class EventSource:
         return self._closed
 
     @property
-    def emptied(self) -> bool:
-        """Whether the last drain left nothing in the socket."""
-        return self.received.emptied_ns != 0
-
-    @property
     def owned_and_open(self) -> bool:
         """Whether `close` was not called in the process that opened it."""
         return not self._closed and os.getpid() == self._owner
