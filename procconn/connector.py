@@ -303,10 +303,11 @@ class ProcConnector:
 
     def _next_batch(self) -> Iterator[Event] | None:
         """Return an iterator that has events; None when the connector is closed."""
-        try:
-            self._source.alone(lambda: self._inbox.fill(FOR_EVER, _BATCH_BYTES))
-        except ConnectionClosedError:
-            return self._inbox.events if self._inbox.has_events else None
+        if not self._inbox.has_events:
+            try:
+                self._source.alone(lambda: self._inbox.fill(FOR_EVER, _BATCH_BYTES))
+            except ConnectionClosedError:
+                return None
         return self._inbox.events
 
     async def _next_batch_async(self) -> Iterator[Event] | None:

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print one line for each event as it happens",
         description="Print one line for each event as it happens, until Ctrl-C.",
         epilog="A command is shown as /proc has it when the line is printed. While the"
-        " output is blocked, about 500,000 events wait in memory and the kernel's"
+        " output is blocked, about 1,000,000 events wait in memory and the kernel's"
         " buffer takes the next; what is lost after that is counted and told.",
     )
     command.set_defaults(run=_watch)

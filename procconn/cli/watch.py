@@ -107,9 +107,10 @@ def run(
 
 def _read(connector: ProcConnector, queue: _Queue, end_ns: int | None) -> None:
     """Bring the events up to the end from the connector to the queue."""
-    with contextlib.suppress(PermissionError):
-        niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, niceness - _BOOST)  # of this thread
+    with contextlib.suppress(OSError):  # it may not
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
+        if niceness <= 0:  # else it is asked to be nice
+            os.setpriority(os.PRIO_PROCESS, 0, niceness - _BOOST)
     try:
         while not connector.closed:
             batch = connector.recv_many(_seconds_until(end_ns))
