@@ -30,6 +30,9 @@ from procconn import (
     ProcConnector,
     decode,
 )
+from procconn._core import ffi, lib
+
+RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -210,3 +213,30 @@ def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
 
     texts = [str(e) for e in events if isinstance(e, Comm) and e.pid == process.pid]
     assert 20000 == len(texts)
+
+
+def test_a_datagram_of_the_kernel_that_is_too_large_counts_as_damaged() -> None:
+    """No event is, so this asks about a network interface, which takes more."""
+    request = struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, REQUEST, 1, 0, 0, 0, 1, 0, 0)
+    buffer = ffi.new("uint8_t[]", 4096)
+    received = ffi.new("struct procconn_received *")
+    wake = os.eventfd(0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.bind((0, 0))
+        sock.send(request)
+        assert len(sock.recv(4096, socket.MSG_PEEK)) > 256
+        status = lib.procconn_receive(sock.fileno(), wake, 0, 0, buffer, 4096, received)
+    os.close(wake)
+
+    assert (0, 0, 1) == (status, received.size, received.damaged)
+
+
+def test_a_drain_says_whether_it_emptied_the_socket() -> None:
+    with ProcConnector(EventMask.COMM) as connector:
+        set_serials(range(200))
+        connector._source.drain(0, 4096)
+        assert 0 == connector._source.received.emptied_ns
+        connector.recv_raw(0)
+        rest_of(connector)
+
+        assert 0 < connector._source.received.emptied_ns
