@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import sys
 import threading
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 0
 _FOR_EVER = -1
+_TICK_NS = 1_000_000  # what asyncio's timeouts are rounded up to
 _PATIENCE = 1.0  # seconds, for a reader that was woken
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not have it
@@ -138,12 +140,15 @@ class EventSource:
 
             loop.add_reader(self._wake, close)
             try:
+                gathering_since_ns = self._gathering_since_ns()
                 async with asyncio.timeout(
                     self._heartbeat_ns and self._heartbeat_ns / NS_PER_S
                 ):
                     await ready.wait()
                 loop.remove_reader(self._socket.fileno())
-                until_ns = time.monotonic_ns() + self._gather_ns
+                if gathering_since_ns is None:
+                    gathering_since_ns = time.monotonic_ns()
+                until_ns = gathering_since_ns + self._gather_ns
                 while (wait_ns := self._gathering_ns(until_ns)) > 0:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(wait_ns / NS_PER_S):
@@ -160,10 +165,22 @@ class EventSource:
             if self._closed:
                 self._release_if_unused()
 
+    def _gathering_since_ns(self) -> int | None:
+        """Tell since when events may have been waiting; None if there are none."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return self.received.emptied_ns if poll.poll(0) else None
+
     def _gathering_ns(self, until_ns: int) -> int:
-        """Tell for how long events may gather; negative when it is enough."""
+        """Tell for how long events may gather, on asyncio; 0 or less when it is enough.
+
+        Its timeouts may be late by a millisecond, which a small buffer does not bear.
+        """
         left_ns = until_ns - time.monotonic_ns()
-        return min(left_ns, lib.procconn_gathering_ns(self._socket.fileno()))
+        if left_ns <= 0:
+            return 0
+        most_ns = lib.procconn_gathering_ns(self._socket.fileno())
+        return min(left_ns, most_ns) if most_ns > 2 * _TICK_NS else 0
 
     def alone(self, action: Callable[[], _T]) -> _T:
         """Do something as the reader.
@@ -175,7 +192,7 @@ class EventSource:
         reader = object()
         try:
             self.begin(reader)
-            return action()  # with *arguments, one could run when it returns
+            return action()  # with *arguments, a handler could run when it returns
         finally:
             # Signal handlers run at calls, and may raise: there is none in between.
             if self.reader is reader:
@@ -392,6 +409,8 @@ class EventSource:
 def _distance_to_caller() -> int:
     """Tell how far up the stack the package was called, as `stacklevel` wants it."""
     frame, distance = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__package__") == __package__:
+    while frame.f_back and f"{frame.f_globals.get('__name__')}.".startswith(
+        "procconn."
+    ):
         frame, distance = frame.f_back, distance + 1
     return distance
