@@ -71,8 +71,7 @@ class Inbox:
         if self._left:
             self._unread()
         while not self.has_events:
-            if self._failure is not None:
-                self._raise_failure()
+            self._raise_failure()
             buffer, size = self._next_raw(deadline_ns, capacity)
             batch: list[Event] = []
             walk = Walk(buffer, size)

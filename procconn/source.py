@@ -140,7 +140,9 @@ class EventSource:
 
             loop.add_reader(self._wake, close)
             try:
-                gathering_since_ns = self._gathering_since_ns()
+                gathering_since_ns = (
+                    self._gathering_since_ns() if self._gather_ns else 0
+                )
                 async with asyncio.timeout(
                     self._heartbeat_ns and self._heartbeat_ns / NS_PER_S
                 ):
@@ -409,8 +411,6 @@ class EventSource:
 def _distance_to_caller() -> int:
     """Tell how far up the stack the package was called, as `stacklevel` wants it."""
     frame, distance = sys._getframe(1), 1
-    while frame.f_back and f"{frame.f_globals.get('__name__')}.".startswith(
-        "procconn."
-    ):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
         frame, distance = frame.f_back, distance + 1
     return distance

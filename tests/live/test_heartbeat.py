@@ -166,9 +166,7 @@ def test_after_a_failed_renewal_subscribing_renews(
     ],
     ids=["recv", "recv_many", "iteration"],
 )
-def test_the_warning_is_about_the_line_that_reads(
-    read: FunctionType,
-) -> None:
+def test_the_warning_is_about_the_line_that_reads(read: FunctionType) -> None:
     with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed") as caught:

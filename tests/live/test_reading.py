@@ -491,9 +491,8 @@ def test_a_full_socket_ends_the_gathering_on_asyncio() -> None:
         ) as connector:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, set_serials, range(100))
-            loop.call_later(
-                0.2, set_serials, range(100, 8_000)
-            )  # of the 9,600 it holds
+            # It holds 9,600.
+            loop.call_later(0.2, set_serials, range(100, 8_000))
             async for event in connector:
                 if serials_of([event])[:1] >= [100]:
                     return
