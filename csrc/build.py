@@ -1,16 +1,21 @@
 """Describe the C module to cffi; setup.py names `ffibuilder`."""
 
+import re
 from pathlib import Path
 
 from cffi import FFI
 
+HERE = Path(__file__).parent
+
 SOURCES = ["csrc/decode.c", "csrc/receive.c", "csrc/rows.c", "csrc/tuples.c"]
 
 ffibuilder = FFI()
-ffibuilder.cdef(Path(__file__).with_name("procconn.cdef").read_text())
+ffibuilder.cdef((HERE / "procconn.cdef").read_text())
+for name in re.findall("^    ([A-Z_]+) =", (HERE / "wire.h").read_text(), re.MULTILINE):
+    ffibuilder.cdef(f"#define {name} ...")
 ffibuilder.set_source(
     "procconn._core",
-    '#include "procconn.h"',
+    '#include "procconn.h"\n#include "wire.h"',
     sources=SOURCES,
     depends=["csrc/procconn.cdef", "csrc/procconn.h", "csrc/decode.h", "csrc/wire.h"],
     include_dirs=["csrc"],

@@ -104,22 +104,22 @@ static void find_kind(struct procconn_event *event)
         event->kind = &procconn_kinds[event->bit];
 }
 
-static enum procconn_status parse_connector(const uint8_t *message, size_t length,
-                                            struct procconn_event *event)
+static enum procconn_status parse_lost(const uint8_t *message, size_t size,
+                                       struct procconn_event *event)
 {
-    size_t size;
+    if (size < LOST_SIZE - EVENT_AT)
+        return PROCCONN_BAD_FIELDS;
+    event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
+    event->lost = load_u64(message + LOST_COUNT_AT);
+    return PROCCONN_LOST;
+}
 
-    if (length < CN_MSG_AT + CN_MSG_HEADER_SIZE)
-        return PROCCONN_BAD_CONNECTOR;
-    if (procconn_load_u32(message + CN_MSG_IDX_AT) != CN_IDX_PROC ||
-        procconn_load_u32(message + CN_MSG_VAL_AT) != CN_VAL_PROC)
-        return PROCCONN_FOREIGN;
-    size = procconn_load_u16(message + CN_MSG_LEN_AT);
-    if (size > length - EVENT_AT)
-        return PROCCONN_BAD_DATA;
+/* `size` is that of the data behind the connector's header. */
+static enum procconn_status parse_event(const uint8_t *message, size_t size,
+                                        struct procconn_event *event)
+{
     if (size < EVENT_HEADER_SIZE)
         return PROCCONN_BAD_EVENT;
-
     event->what = procconn_load_u32(message + EVENT_WHAT_AT);
     event->cpu = procconn_load_u32(message + EVENT_CPU_AT);
     event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
@@ -131,6 +131,25 @@ static enum procconn_status parse_connector(const uint8_t *message, size_t lengt
     if (event->kind != NULL && !has_fields(event->kind, event->data_size))
         return PROCCONN_BAD_FIELDS;
     return PROCCONN_EVENT;
+}
+
+static enum procconn_status parse_connector(const uint8_t *message, size_t length,
+                                            struct procconn_event *event)
+{
+    uint32_t idx, val;
+    size_t size;
+
+    if (length < CN_MSG_AT + CN_MSG_HEADER_SIZE)
+        return PROCCONN_BAD_CONNECTOR;
+    idx = procconn_load_u32(message + CN_MSG_IDX_AT);
+    val = procconn_load_u32(message + CN_MSG_VAL_AT);
+    if (!(idx == CN_IDX_PROC && val == CN_VAL_PROC) && !(idx == CN_IDX_OWN && val == CN_VAL_LOST))
+        return PROCCONN_FOREIGN;
+    size = procconn_load_u16(message + CN_MSG_LEN_AT);
+    if (size > length - EVENT_AT)
+        return PROCCONN_BAD_DATA;
+    return idx == CN_IDX_PROC ? parse_event(message, size, event)
+                              : parse_lost(message, size, event);
 }
 
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event)

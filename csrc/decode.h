@@ -8,22 +8,24 @@
 #include "procconn.h"
 #include "wire.h"
 
-/* An event as views into the buffer; valid as long as the buffer is. */
+/* An event, or a loss, as views into the buffer; valid as long as the buffer is. */
 struct procconn_event {
     uint32_t what;
     uint32_t cpu;
     uint64_t timestamp_ns;
     const uint8_t *data; /* the union, as received */
     size_t data_size;
-    unsigned bit;                      /* of `what`, and the row in procconn_kinds */
-    const struct procconn_kind *kind;  /* NULL for a kind unknown to this library */
+    unsigned bit;                     /* of `what`, and the row in procconn_kinds */
+    const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
+    uint64_t lost;                    /* of a loss: how many events, 0 = not known */
 };
 
 /*
  * Look at the message at walk->offset and step behind it. Returns a
- * procconn_status; fills *event for PROCCONN_EVENT and walk->error for
- * PROCCONN_ERROR. Every byte is checked to be there before it is read, and
- * each length is read once, so a buffer that changes meanwhile does no harm.
+ * procconn_status; fills *event for PROCCONN_EVENT, its timestamp_ns and lost for
+ * PROCCONN_LOST, and walk->error for PROCCONN_ERROR. Every byte is checked to be
+ * there before it is read, and each length is read once, so a buffer that changes
+ * meanwhile does no harm.
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
 

@@ -1,4 +1,4 @@
-/* The events of a buffer as rows of one size, that of a datagram's message. */
+/* The kernel's events of a buffer as rows of one size, that of a datagram's message. */
 #include "decode.h"
 
 /* Whether a row is an event as kernels send it. What this takes for one,

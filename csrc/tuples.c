@@ -19,8 +19,9 @@
 #include "decode.h"
 
 enum {
-    TYPE_COUNT = 33,
-    UNKNOWN_TYPE = TYPE_COUNT - 1,
+    UNKNOWN_TYPE = 32, /* in `types`, behind those of the 32 bits */
+    LOST_TYPE,
+    LOST_FIELDS = 2,
     MAX_FIELDS = 8,
     CACHED_INTS = 64, /* a power of two */
 };
@@ -158,25 +159,39 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
     return filler->arguments[count];
 }
 
-/* Appends the event to the list. It holds only ints and bytes, so it can be in
- * no cycle and the collector need not look at it. */
-static enum procconn_status append_event(struct filler *filler, const struct procconn_event *event,
-                                         PyObject *events)
+static PyObject *lost_arguments(struct filler *filler, const struct procconn_event *event)
 {
-    PyObject *arguments = filler_arguments(filler, event);
-    PyObject *type, *object;
-    int failed;
+    PyObject *fields = filler_fields(filler, LOST_FIELDS);
+    Py_ssize_t index = 0;
+
+    if (fields == NULL || !put(fields, &index, PyLong_FromUnsignedLongLong(event->lost)) ||
+        !put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)))
+        return NULL;
+    return filler->arguments[LOST_FIELDS];
+}
+
+/* Makes an instance of the class at that place of `types`. It holds only ints and
+ * bytes, so it can be in no cycle and the collector need not look at it. */
+static PyObject *make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
+{
+    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
+    PyObject *object;
 
     if (arguments == NULL)
-        return PROCCONN_NO_MEMORY;
-    type = PyTuple_GetItem(filler->types, event->kind != NULL ? event->bit : UNKNOWN_TYPE);
-    object = filler->tuple_new((PyTypeObject *)type, arguments, NULL);
-    if (object == NULL)
-        return PROCCONN_NO_MEMORY;
-    PyObject_GC_UnTrack(object);
-    failed = PyList_Append(events, object);
-    Py_DECREF(object);
-    return failed ? PROCCONN_NO_MEMORY : PROCCONN_EVENT;
+        return NULL;
+    object = filler->tuple_new(class, arguments, NULL);
+    if (object != NULL)
+        PyObject_GC_UnTrack(object);
+    return object;
+}
+
+static PyObject *make_event(struct filler *filler, const struct procconn_event *event,
+                            enum procconn_status status)
+{
+    if (status == PROCCONN_LOST)
+        return make(filler, LOST_TYPE, lost_arguments(filler, event));
+    return make(filler, event->kind != NULL ? event->bit : UNKNOWN_TYPE,
+                filler_arguments(filler, event));
 }
 
 static enum procconn_status step(struct filler *filler, struct procconn_walk *walk,
@@ -184,13 +199,18 @@ static enum procconn_status step(struct filler *filler, struct procconn_walk *wa
 {
     struct procconn_event event;
     enum procconn_status status = procconn_next(walk, &event);
+    PyObject *object;
+    int failed;
 
-    if (status != PROCCONN_EVENT)
+    if (status != PROCCONN_EVENT && status != PROCCONN_LOST)
         return status;
-    status = append_event(filler, &event, events);
-    if (status == PROCCONN_NO_MEMORY) {
+    object = make_event(filler, &event, status);
+    failed = object == NULL || PyList_Append(events, object) != 0;
+    Py_XDECREF(object);
+    if (failed) {
         walk->offset = walk->at; /* not delivered, so not passed */
         PyErr_Clear();           /* a MemoryError; the caller raises its own */
+        return PROCCONN_NO_MEMORY;
     }
     return status;
 }

@@ -22,9 +22,21 @@
  *        |   pid and tgid, then what the kind adds       |
  *   76   +-----------------------------------------------+
  *
+ * What the kernel dropped is told in the same stream, by a message of the library's
+ * own. Its id is no connector's of the kernel; none is taken from a socket.
+ *
+ *   16   +-----------------------------------------------+
+ *        | id.idx u32 = 0x636f6e6e, id.val u32 = 1       |  cn_msg, 20 bytes
+ *   24   | seq 0, ack 0, len 24, flags 0                 |
+ *   36   +-----------------------------------------------+
+ *        | what 0, cpu 0, timestamp_ns u64               |
+ *   52   | count u64, 0 if it is not known               |
+ *   60   +-----------------------------------------------+
+ *
  * The constants are written out here because distributions' headers differ:
  * linux/cn_proc.h gained and moved names over the years. The layout itself is
- * kernel ABI and does not change.
+ * kernel ABI and does not change. Python takes them from here too: csrc/build.py
+ * gives it every name that begins a line of an enum.
  */
 #ifndef PROCCONN_WIRE_H
 #define PROCCONN_WIRE_H
@@ -35,6 +47,9 @@ enum {
     /* struct nlmsghdr */
     NLMSG_LEN_AT = 0,
     NLMSG_TYPE_AT = 4,
+    NLMSG_FLAGS_AT = 6,
+    NLMSG_SEQ_AT = 8,
+    NLMSG_PID_AT = 12,
     NLMSG_HEADER_SIZE = 16,
     NLMSG_ALIGNMENT = 4,
 
@@ -52,11 +67,15 @@ enum {
     CN_MSG_AT = NLMSG_HEADER_SIZE,
     CN_MSG_IDX_AT = CN_MSG_AT,
     CN_MSG_VAL_AT = CN_MSG_AT + 4,
+    CN_MSG_SEQ_AT = CN_MSG_AT + 8,
     CN_MSG_ACK_AT = CN_MSG_AT + 12,
     CN_MSG_LEN_AT = CN_MSG_AT + 16,
+    CN_MSG_FLAGS_AT = CN_MSG_AT + 18,
     CN_MSG_HEADER_SIZE = 20,
     CN_IDX_PROC = 1,
     CN_VAL_PROC = 1,
+    CN_IDX_OWN = 0x636f6e6e, /* "conn": the library's */
+    CN_VAL_LOST = 1,
 
     /* struct proc_event */
     EVENT_AT = CN_MSG_AT + CN_MSG_HEADER_SIZE,
@@ -71,12 +90,33 @@ enum {
     MESSAGE_SIZE = EVENT_DATA_AT + EVENT_DATA_SIZE,
     WORD_SIZE = 4,
     COMM_NAME_SIZE = 16,
+
+    /* fields that filters look at: of most kinds, of FORK, of EXIT */
+    TASK_PID_AT = EVENT_DATA_AT,
+    TASK_TGID_AT = TASK_PID_AT + WORD_SIZE,
+    FORK_CHILD_PID_AT = EVENT_DATA_AT + 2 * WORD_SIZE,
+    FORK_CHILD_TGID_AT = FORK_CHILD_PID_AT + WORD_SIZE,
+    EXIT_CODE_AT = EVENT_DATA_AT + 2 * WORD_SIZE,
+
+    /* the message that tells loss */
+    LOST_COUNT_AT = EVENT_DATA_AT,
+    LOST_COUNT_SIZE = 8,
+    LOST_SIZE = LOST_COUNT_AT + LOST_COUNT_SIZE,
+
+    /* A request: both headers and one of these words. It goes to the kernel, port 0,
+     * over a socket of this protocol; events come to members of the group. */
+    REQUEST_LISTEN = 1,
+    REQUEST_IGNORE = 2,
+    REQUEST_SIZE = EVENT_AT + WORD_SIZE,
+    CONNECTOR_PROTOCOL = 11,
+    CONNECTOR_GROUP = CN_IDX_PROC,
 };
 
 _Static_assert(EVENT_AT == 36, "cn_msg has 20 bytes");
 _Static_assert(EVENT_TIMESTAMP_AT == 44, "the timestamp is not 8-aligned");
 _Static_assert(EVENT_DATA_AT == 52, "proc_event's header has 16 bytes");
 _Static_assert(MESSAGE_SIZE == 76, "a datagram has 76 bytes");
+_Static_assert(LOST_SIZE == 60, "a Lost has 60 bytes");
 _Static_assert(2 * WORD_SIZE + COMM_NAME_SIZE == EVENT_DATA_SIZE, "COMM fills the union");
 
 /* struct sockaddr_nl, so that no kernel header is needed to build */

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import cache
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
     from procconn.events import Event
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The two clocks cannot be read at the same instant, and the wall clock is slewed all
 # the time; only what is more than this counts as a step. Nanoseconds.
@@ -32,18 +32,17 @@ def event_time(event: Event) -> datetime:
     `timestamp_ns` is CLOCK_MONOTONIC. The distance to the wall clock is measured
     again when the wall clock has stepped, so the date of an event from before a step
     or a suspend is off by as much.
+
+    Raises:
+        TypeError: it is no event.
     """
-    wall_ns = event.timestamp_ns + _current_offset()
-    epoch, microsecond = _epoch_and_microsecond()
-    return epoch + wall_ns // 1000 * microsecond
-
-
-@cache
-def _epoch_and_microsecond() -> tuple[datetime, timedelta]:
-    """Import what makes dates; for most programs it would be a tenth of our import."""
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
-
-    return datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    try:
+        timestamp_ns = event.timestamp_ns
+    except AttributeError:
+        kind = type(event).__name__
+        raise TypeError(f"event must be an event, such as Exec, not {kind}") from None
+    wall_ns = timestamp_ns + _current_offset()
+    return _EPOCH + timedelta(microseconds=wall_ns // 1000)
 
 
 def _current_offset() -> int:

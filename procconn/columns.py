@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from procconn.decoder import Walk, decode
-from procconn.events import KINDS, Event
+from procconn._core import lib
+from procconn.decoder import Walk, contiguous, decode
+from procconn.events import KINDS, Event, Lost, Unknown
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import numpy as np
     from _typeshed import ReadableBuffer
     from numpy.typing import NDArray
 
-_ROW_SIZE = 76
-
-# Name and format of what all rows have, without gaps; drawn in csrc/wire.h.
+# What all rows have: each field's format and place.
 _COMMON = {
-    "nlmsg_len": "u4",
-    "nlmsg_type": "u2",
-    "nlmsg_flags": "u2",
-    "nlmsg_seq": "u4",
-    "nlmsg_pid": "u4",
-    "idx": "u4",
-    "val": "u4",
-    "seq": "u4",
-    "ack": "u4",
-    "len": "u2",
-    "flags": "u2",
-    "what": "u4",
-    "cpu": "u4",
-    "timestamp_ns": "u8",
+    "nlmsg_len": ("u4", lib.NLMSG_LEN_AT),
+    "nlmsg_type": ("u2", lib.NLMSG_TYPE_AT),
+    "nlmsg_flags": ("u2", lib.NLMSG_FLAGS_AT),
+    "nlmsg_seq": ("u4", lib.NLMSG_SEQ_AT),
+    "nlmsg_pid": ("u4", lib.NLMSG_PID_AT),
+    "idx": ("u4", lib.CN_MSG_IDX_AT),
+    "val": ("u4", lib.CN_MSG_VAL_AT),
+    "seq": ("u4", lib.CN_MSG_SEQ_AT),
+    "ack": ("u4", lib.CN_MSG_ACK_AT),
+    "len": ("u2", lib.CN_MSG_LEN_AT),
+    "flags": ("u2", lib.CN_MSG_FLAGS_AT),
+    "what": ("u4", lib.EVENT_WHAT_AT),
+    "cpu": ("u4", lib.EVENT_CPU_AT),
+    "timestamp_ns": ("u8", lib.EVENT_TIMESTAMP_AT),
 }
+_UNION = {"event_data": (f"V{lib.EVENT_DATA_SIZE}", lib.EVENT_DATA_AT)}
 
 
 def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
-    """View a buffer of netlink messages as a structured array, a row for each event.
+    """View a buffer as a structured array, a row for each event of the kernel.
 
     A row has the fields of a message: `nlmsg_len`, `nlmsg_type`, `nlmsg_flags`,
     `nlmsg_seq`, `nlmsg_pid`, `idx`, `val`, `seq`, `ack`, `len`, `flags`, `what`, `cpu`,
@@ -45,9 +45,10 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
         exits = array[array["what"] == EventType.EXIT].view(row_dtype(Exit))
         exits["exit_code"]
 
-    The array shares the memory of a buffer that begins with all its events, 76 bytes
-    each, as one of `recv_raw` does unless it has an answer to a request in between.
-    Otherwise it is a copy, with zeros where a message is shorter.
+    `Lost` has no row. The array shares the memory of a buffer that begins with all its
+    events, 76 bytes each, as one of `recv_raw` does unless there is a `Lost`, or an
+    answer to a request, in between. Otherwise it is a copy, with zeros where a message
+    is shorter.
 
     Args:
         buffer: any object with the buffer protocol, in native byte order.
@@ -57,13 +58,13 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
 
     Raises:
         ImportError: NumPy is not installed.
+        TypeError: `buffer` does not have the buffer protocol.
         TruncatedError, OverrunError, OSError: as `decode` raises them.
     """
     row = row_dtype()  # first, as it says what is missing
     import numpy as np  # noqa: PLC0415 - only who calls this needs it
 
-    view = memoryview(buffer)
-    view = view if view.c_contiguous else memoryview(bytes(view))
+    view = contiguous(buffer)
     with Walk.over(view) as walk:
         count, in_place, failed = walk.count_rows()
     if failed:
@@ -76,7 +77,6 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
     return array
 
 
-@cache
 def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
     """Describe a row to NumPy: 76 bytes, an event of any kind or of one.
 
@@ -86,19 +86,42 @@ def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
 
     Raises:
         ImportError: NumPy is not installed.
+        TypeError: `kind` is no class of events.
         ValueError: the kernel has no such kind.
     """
+    if kind in (Unknown, Lost):
+        raise ValueError(f"kind {kind.__name__} has no columns of its own")
+    if kind is not None and kind not in KINDS:
+        raise TypeError(f"kind must be a class of events, such as Exit, not {kind!r}")
+    return _row_dtype(kind)  # type: ignore[arg-type] # mypy looks at Exit.__hash__
+
+
+@cache
+def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
     try:
         import numpy as np  # noqa: PLC0415 - only who calls this needs it
     except ImportError as error:
         raise ImportError("columns need NumPy: pip install numpy") from error
 
-    fields = _COMMON | {"event_data": "V24"}
-    if kind is not None:
-        if kind not in KINDS:
-            raise ValueError(f"{kind.__name__} has no columns of its own")
-        own = [name for name in kind._fields if name not in _COMMON]
-        fields = _COMMON | {name: "S16" if name == "comm" else "u4" for name in own}
+    fields = _COMMON | (_UNION if kind is None else _own_fields(kind))
+    formats, offsets = zip(*fields.values(), strict=True)
     return np.dtype(
-        {"names": [*fields], "formats": [*fields.values()], "itemsize": _ROW_SIZE}
+        {
+            "names": [*fields],
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": lib.MESSAGE_SIZE,
+        }
     )
+
+
+def _own_fields(kind: type[Event]) -> dict[str, tuple[str, int]]:
+    """Place what the kind has in the union: words, of which a name may be the last."""
+    own = [name for name in kind._fields if name not in _COMMON]
+    return {
+        name: (
+            f"S{lib.COMM_NAME_SIZE}" if name == "comm" else "u4",
+            lib.EVENT_DATA_AT + index * lib.WORD_SIZE,
+        )
+        for index, name in enumerate(own)
+    }

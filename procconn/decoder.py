@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from procconn._core import ffi, lib
 from procconn.errors import OverrunError, TruncatedError
-from procconn.events import KINDS, Event, Unknown
+from procconn.events import KINDS, Event, Lost, Unknown
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self, TypeAlias
-
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from procconn._core import RawView
 
-    CBuffer: TypeAlias = Any
-    """A cffi array of uint8_t."""
+CBuffer: TypeAlias = Any
+"""A cffi array of uint8_t."""
 
-_UNKNOWN_INDEX = 32
+_BITS = 32  # of `what`
 
 _DAMAGE = {
     lib.PROCCONN_BAD_HEADER: "fewer bytes are left than the 16 of a netlink header",
@@ -37,11 +35,11 @@ _BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
 
 
 def _classes() -> tuple[type[Event], ...]:
-    """Put the classes where the C module looks: by bit number, then `Unknown`."""
-    classes: list[type[Event]] = [Unknown] * (_UNKNOWN_INDEX + 1)
+    """Put the classes where the C module looks: by bit number, then the others."""
+    classes: list[type[Event]] = [Unknown] * _BITS
     for kind in KINDS:
         classes[kind.what.bit_length() - 1] = kind
-    return tuple(classes)
+    return (*classes, Unknown, Lost)
 
 
 _CLASSES = _classes()
@@ -67,8 +65,7 @@ class Walk:
         crashes when it collects a memoryview and a cffi array made from it together.
         """
         if not isinstance(buffer, bytes):
-            view = memoryview(buffer)
-            buffer = view if view.c_contiguous else view.tobytes()
+            buffer = contiguous(buffer)
         exported = ffi.from_buffer("uint8_t[]", buffer)
         return cls(exported, len(exported))
 
@@ -107,7 +104,7 @@ class Walk:
         return status, events[0] if events else None
 
     def count_rows(self) -> tuple[int, bool, bool]:
-        """Count the events up to the end or a failure.
+        """Count the kernel's events up to the end or a failure.
 
         Returns:
             How many there are; whether the buffer begins with them, 76 bytes each;
@@ -134,12 +131,26 @@ class Walk:
         if status == lib.PROCCONN_NO_MEMORY:
             return MemoryError()
         if status == lib.PROCCONN_ERROR:
-            return OSError(self._walk.error, os.strerror(self._walk.error))
+            refusal = OSError(self._walk.error, os.strerror(self._walk.error))
+            refusal.offset, refusal.events = at, events  # type: ignore[attr-defined]
+            return refusal
         if status == lib.PROCCONN_OVERRUN:
             return OverrunError(at, events)
         error = TruncatedError(at, events)
         error.add_note(f"At byte {at}: {_DAMAGE[status]}.")
         return error
+
+
+def contiguous(buffer: ReadableBuffer) -> memoryview:
+    """View a buffer, or a copy of it if it has gaps."""
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(
+            "buffer must be bytes or another object with the buffer protocol, not"
+            f" {type(buffer).__name__}"
+        ) from None
+    return view if view.c_contiguous else memoryview(view.tobytes())
 
 
 def whole_messages(raw: RawView, room: int) -> tuple[int, int]:
@@ -152,8 +163,8 @@ def whole_messages(raw: RawView, room: int) -> tuple[int, int]:
         return len(raw), 0
     at = 0
     while at < len(raw):
-        length = int.from_bytes(raw[at : at + 4], sys.byteorder)
-        span = min((length + 3) & ~3, len(raw) - at)
+        length = int.from_bytes(raw[at : at + lib.WORD_SIZE], sys.byteorder)
+        span = min(length + -length % lib.NLMSG_ALIGNMENT, len(raw) - at)
         if at + span > room:
             return at, span
         at += span
@@ -164,7 +175,8 @@ def decode(buffer: ReadableBuffer) -> list[Event]:
     """Decode a buffer of netlink messages in one pass.
 
     Skips NOOP, acknowledgements, answers to requests, and messages of other
-    connectors; stops at an NLMSG_DONE without payload.
+    connectors; stops at an NLMSG_DONE without payload. Makes a `Lost` where the library
+    has told one, as in what `recv_raw` returns.
 
     Args:
         buffer: any object with the buffer protocol, in native byte order.
@@ -173,9 +185,11 @@ def decode(buffer: ReadableBuffer) -> list[Event]:
         The events, in the buffer's order.
 
     Raises:
-        TruncatedError: a message is damaged; `events` holds those before it.
-        OverrunError: NLMSG_OVERRUN; `events` likewise.
-        OSError: NLMSG_ERROR, with its errno.
+        TruncatedError: a message is damaged; `events` holds those before it, `offset`
+            tells where it begins.
+        OverrunError: NLMSG_OVERRUN; `events` and `offset` likewise.
+        OSError: NLMSG_ERROR, with its errno; `events` and `offset` likewise.
+        TypeError: `buffer` does not have the buffer protocol.
     """
     events: list[Event] = []
     with Walk.over(buffer) as walk:
@@ -196,6 +210,7 @@ def parse_netlink_message(buffer: ReadableBuffer) -> Event | None:
         TruncatedError: the message is damaged, or another connector's.
         OverrunError: NLMSG_OVERRUN.
         OSError: NLMSG_ERROR, with its errno.
+        TypeError: `buffer` does not have the buffer protocol.
     """
     with Walk.over(buffer) as walk:
         if walk.left == 0:
@@ -216,7 +231,7 @@ class NetlinkMessageIter(Iterator[Event | None]):
 
     def __init__(self, buffer: ReadableBuffer) -> None:
         # A copy, as nobody leaves this walk. It also lets the buffer be changed.
-        self._walk: Walk | None = Walk.over(memoryview(buffer).tobytes())
+        self._walk: Walk | None = Walk.over(contiguous(buffer).tobytes())
 
     def __next__(self) -> Event | None:
         if self._walk is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -60,6 +61,19 @@ class OverrunError(ProcConnError):
 
     def __str__(self) -> str:
         return "message overrun, events may have been dropped"
+
+
+@runtime_checkable
+class HasEvents(Protocol):
+    """What `decode` adds to an OSError too: `isinstance` tells, also a type checker.
+
+    Attributes:
+        offset: where the message that reports the failure begins, in bytes.
+        events: the events decoded before it.
+    """
+
+    offset: int
+    events: list[Event]
 
 
 class ConnectionClosedError(ProcConnError):

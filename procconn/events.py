@@ -8,35 +8,18 @@ are ints unless said otherwise. Common to the kinds:
   machine sleeps. `event_time` turns it into a date.
 - `cpu` is the processor that reported the event. Order is strict for each one.
 
-Ids are those of the initial pid and user namespaces.
+Ids are those of the initial pid and user namespaces. An event equals only events of
+its own class, and no plain tuple.
 """
 
 from __future__ import annotations
 
 import os
-from collections import namedtuple
 from enum import STRICT, IntEnum, IntFlag
+from signal import Signals
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from procconn._core import lib
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from signal import Signals
-    from typing import ClassVar, NamedTuple, Protocol, TypeAlias
-
-    class _Task(Protocol):
-        @property
-        def pid(self) -> int: ...
-
-        @property
-        def tgid(self) -> int: ...
-
-
-else:  # without typing, which takes a third of the time to import all this
-
-    def NamedTuple(name, fields):  # noqa: D103, N802 - typing's name
-        return namedtuple(name, [field for field, _ in fields])
-
 
 _SIGNAL_BITS = 0x7F
 _CORE_BIT = 0x80
@@ -79,7 +62,31 @@ class EventMask(IntFlag, boundary=STRICT):
     ALL = FORK | EXEC | UID | GID | SID | PTRACE | COMM | COREDUMP | EXIT | NONZERO_EXIT
 
 
-class _OfTask:
+class _Kind:
+    """What makes a named tuple an event: it is compared by its class too."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is type(self):
+            return super().__eq__(other)
+        return False if isinstance(other, tuple) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+
+class _Task(Protocol):
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def tgid(self) -> int: ...
+
+
+class _OfTask(_Kind):
     """What the events about one task have in common."""
 
     __slots__ = ()
@@ -90,13 +97,14 @@ class _OfTask:
         return self.pid != self.tgid
 
 
-class Exec(
-    NamedTuple(
-        "Exec",
-        [("pid", int), ("tgid", int), ("timestamp_ns", int), ("cpu", int)],
-    ),
-    _OfTask,
-):
+class _Exec(NamedTuple):
+    pid: int
+    tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Exec(_OfTask, _Exec):
     """A process replaced its program: execve(2) succeeded.
 
     When a thread other than the first calls execve, it takes over the pid of the
@@ -110,19 +118,16 @@ class Exec(
         return f"EXEC pid={self.pid} tgid={self.tgid} ts={self.timestamp_ns}"
 
 
-class Fork(
-    NamedTuple(
-        "Fork",
-        [
-            ("parent_pid", int),
-            ("parent_tgid", int),
-            ("child_pid", int),
-            ("child_tgid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    )
-):
+class _Fork(NamedTuple):
+    parent_pid: int
+    parent_tgid: int
+    child_pid: int
+    child_tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Fork(_Kind, _Fork):
     """A task was made: fork(2), vfork(2), or clone(2), also of a thread.
 
     The parent is the new task's parent as getppid(2) tells: for a thread, and
@@ -144,22 +149,18 @@ class Fork(
         )
 
 
-class Exit(
-    NamedTuple(
-        "Exit",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("exit_code", int),
-            ("exit_signal", int),
-            ("parent_pid", int),
-            ("parent_tgid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
+class _Exit(NamedTuple):
+    pid: int
+    tgid: int
+    exit_code: int
+    exit_signal: int
+    parent_pid: int
+    parent_tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Exit(_OfTask, _Exit):
     """A task ended.
 
     `exit_code` is a wait status, as wait(2) would tell; `returncode`, `signal` and
@@ -190,8 +191,6 @@ class Exit(
         Also None for the real-time signals that Python has no name for; a negative
         `returncode` tells of those too.
         """
-        from signal import Signals  # noqa: PLC0415 - not needed by most programs
-
         try:
             return Signals(self.exit_code & _SIGNAL_BITS)
         except ValueError:
@@ -209,24 +208,17 @@ class Exit(
         )
 
 
-class Uid(
-    NamedTuple(
-        "Uid",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("ruid", int),
-            ("euid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
-    """A task's user ids changed; here are the real and the effective one.
+class _Uid(NamedTuple):
+    pid: int
+    tgid: int
+    ruid: int
+    euid: int
+    timestamp_ns: int
+    cpu: int
 
-    It may be the saved or the filesystem id that changed.
-    """
+
+class Uid(_OfTask, _Uid):
+    """A task's real, effective, saved or filesystem user id changed."""
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.UID
@@ -238,24 +230,17 @@ class Uid(
         )
 
 
-class Gid(
-    NamedTuple(
-        "Gid",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("rgid", int),
-            ("egid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
-    """A task's group ids changed; here are the real and the effective one.
+class _Gid(NamedTuple):
+    pid: int
+    tgid: int
+    rgid: int
+    egid: int
+    timestamp_ns: int
+    cpu: int
 
-    It may be the saved or the filesystem id that changed.
-    """
+
+class Gid(_OfTask, _Gid):
+    """A task's real, effective, saved or filesystem group id changed."""
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.GID
@@ -267,13 +252,14 @@ class Gid(
         )
 
 
-class Sid(
-    NamedTuple(
-        "Sid",
-        [("pid", int), ("tgid", int), ("timestamp_ns", int), ("cpu", int)],
-    ),
-    _OfTask,
-):
+class _Sid(NamedTuple):
+    pid: int
+    tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Sid(_OfTask, _Sid):
     """A process began a session and leads it: setsid(2)."""
 
     __slots__ = ()
@@ -283,20 +269,16 @@ class Sid(
         return f"SID pid={self.pid} tgid={self.tgid} ts={self.timestamp_ns}"
 
 
-class Ptrace(
-    NamedTuple(
-        "Ptrace",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("tracer_pid", int),
-            ("tracer_tgid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
+class _Ptrace(NamedTuple):
+    pid: int
+    tgid: int
+    tracer_pid: int
+    tracer_tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Ptrace(_OfTask, _Ptrace):
     """A tracer attached to a task, or detached: then the tracer is 0, 0.
 
     Neither PTRACE_TRACEME nor the end of a tracer is reported.
@@ -312,19 +294,15 @@ class Ptrace(
         )
 
 
-class Comm(
-    NamedTuple(
-        "Comm",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("comm", bytes),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
+class _Comm(NamedTuple):
+    pid: int
+    tgid: int
+    comm: bytes
+    timestamp_ns: int
+    cpu: int
+
+
+class Comm(_OfTask, _Comm):
     """A task's name was set: prctl(PR_SET_NAME) or a write to /proc/PID/comm.
 
     An exec sets the name too but is not reported as one. `comm` (bytes) has at most
@@ -349,25 +327,20 @@ class Comm(
         )
 
 
-class Coredump(
-    NamedTuple(
-        "Coredump",
-        [
-            ("pid", int),
-            ("tgid", int),
-            ("parent_pid", int),
-            ("parent_tgid", int),
-            ("timestamp_ns", int),
-            ("cpu", int),
-        ],
-    ),
-    _OfTask,
-):
+class _Coredump(NamedTuple):
+    pid: int
+    tgid: int
+    parent_pid: int
+    parent_tgid: int
+    timestamp_ns: int
+    cpu: int
+
+
+class Coredump(_OfTask, _Coredump):
     """A task is ended by a signal that dumps core by default; its `Exit` follows.
 
-    `Exit.dumped_core` says whether a core was written.
-
-    The parent is 0, 0 before Linux 4.18.
+    `Exit.dumped_core` says whether a core was written. The parent is 0, 0 before
+    Linux 4.18.
     """
 
     __slots__ = ()
@@ -377,12 +350,14 @@ class Coredump(
         return f"COREDUMP pid={self.pid} tgid={self.tgid} ts={self.timestamp_ns}"
 
 
-class Unknown(
-    NamedTuple(
-        "Unknown",
-        [("what", int), ("raw_data", bytes), ("timestamp_ns", int), ("cpu", int)],
-    )
-):
+class _Unknown(NamedTuple):
+    what: int
+    raw_data: bytes
+    timestamp_ns: int
+    cpu: int
+
+
+class Unknown(_Kind, _Unknown):
     """An event of a kind that is newer than this library.
 
     `raw_data` (bytes) is the union `event_data` as received.
@@ -394,7 +369,12 @@ class Unknown(
         return f"UNKNOWN what=0x{self.what:08x} len={len(self.raw_data)}"
 
 
-class Lost(NamedTuple("Lost", [("count", int), ("timestamp_ns", int)])):
+class _Lost(NamedTuple):
+    count: int  # type: ignore[assignment] # hides a method of tuple
+    timestamp_ns: int
+
+
+class Lost(_Kind, _Lost):
     """The kernel dropped `count` events about here, as the socket's buffer was full.
 
     Made by the library. A count of 0 means that an unknown number was lost.

@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 
-from procconn._core import ffi
+from procconn._core import ffi, lib
 from procconn.events import (
     KINDS,
     Event,
@@ -20,12 +20,6 @@ from procconn.events import (
     Lost,
     Unknown,
 )
-
-# Offsets in the datagram, which csrc/wire.h draws.
-_WHAT_AT = 36
-_TASK_AT = (52, 56)  # pid and tgid of most kinds
-_CHILD_AT = (60, 64)  # those of FORK's new task
-_EXIT_CODE_AT = 60
 
 # struct sock_filter and its codes (linux/filter.h, linux/bpf_common.h)
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -75,12 +69,12 @@ class Wanted:
             answers: whether answers to requests pass, also to other programs'.
         """
         answer = _accept() if answers else _reject()
-        code = _load(_WHAT_AT) + _if_equal(EventType.NONE, answer)
+        code = _load(lib.EVENT_WHAT_AT) + _if_equal(EventType.NONE, answer)
         if self.everything:
             return code + _accept()
         if probe is not None:
-            own = _load(_TASK_AT[0]) + _if_equal(probe, _accept()) + _load(_WHAT_AT)
-            code += _if_equal(EventType.COMM, own)
+            own = _load(lib.TASK_PID_AT) + _if_equal(probe, _accept())
+            code += _if_equal(EventType.COMM, own + _load(lib.EVENT_WHAT_AT))
         for kind in KINDS:
             code += _if_equal(kind.what, self._verdict(kind.what))
         return code + (_accept() if self.all_kinds else _reject())
@@ -90,9 +84,11 @@ class Wanted:
         if not self.mask & what:
             if what is not EventType.EXIT or not self.mask & EventMask.NONZERO_EXIT:
                 return _reject()
-            code += _load(_EXIT_CODE_AT) + _if_equal(0, _reject())
+            code += _load(lib.EXIT_CODE_AT) + _if_equal(0, _reject())
         if not self.threads:
-            pid, tgid = _CHILD_AT if what is Fork.what else _TASK_AT
+            pid, tgid = lib.TASK_PID_AT, lib.TASK_TGID_AT
+            if what is Fork.what:
+                pid, tgid = lib.FORK_CHILD_PID_AT, lib.FORK_CHILD_TGID_AT
             code += _load(pid) + _instruction(_TAX) + _load(tgid)
             code += _instruction(_JUMP_IF_X, jump_true=1) + _reject()
         return code + _accept()

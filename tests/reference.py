@@ -18,6 +18,7 @@ from procconn.events import (
     Exit,
     Fork,
     Gid,
+    Lost,
     Ptrace,
     Sid,
     Uid,
@@ -39,9 +40,11 @@ _TWO = Struct("=2I")
 _FOUR = Struct("=4I")
 _SIX = Struct("=6I")
 _NAMED = Struct("=2I16s")
+_COUNT = Struct("=Q")
 
 _EVENT_AT = _NLMSGHDR.size + _CN_MSG.size
 _UNION_AT = _EVENT_AT + _PROC_EVENT.size
+_LOST_SIZE = _PROC_EVENT.size + _COUNT.size
 
 
 def _comm(pid: int, tgid: int, name: bytes, timestamp_ns: int, cpu: int) -> Comm:
@@ -92,13 +95,28 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
                 else:
                     union = raw[at + _UNION_AT : at + _EVENT_AT + size]
                     rare = _parse_rare(what, union, timestamp_ns, cpu)
-                    if rare is None:
-                        raise TruncatedError(at, events)
-                    events.extend(rare)
+                    events.extend(_checked(rare, at, events))
+            elif idx == 0x636F6E6E and val == 1:  # the library's own
+                lost = _parse_lost(raw[at : at + length], size)
+                events.extend(_checked(lost, at, events))
         padded = length + -length % 4
         at += padded
         left -= padded
     return events
+
+
+def _checked(found: list[Event] | None, at: int, events: list[Event]) -> list[Event]:
+    if found is None:
+        raise TruncatedError(at, events)
+    return found
+
+
+def _parse_lost(message: bytes, size: int) -> list[Event] | None:
+    if not _LOST_SIZE <= size <= len(message) - _EVENT_AT:
+        return None
+    _, _, timestamp_ns = _PROC_EVENT.unpack_from(message, _EVENT_AT)
+    (count,) = _COUNT.unpack_from(message, _UNION_AT)
+    return [Lost(count, timestamp_ns)]
 
 
 def _parse_rare(
@@ -130,4 +148,6 @@ def _check_control(
         (error,) = _ERRNO.unpack_from(message, _NLMSGHDR.size)
         if error != 0:
             error = error if error == _INT_MIN else abs(error)
-            raise OSError(error, os.strerror(error))
+            refusal = OSError(error, os.strerror(error))
+            refusal.offset, refusal.events = at, events  # type: ignore[attr-defined]
+            raise refusal

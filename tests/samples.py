@@ -1,6 +1,6 @@
 """One message of each kind with the event it means, and how to compare outcomes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from wiring import (
@@ -10,6 +10,7 @@ from wiring import (
     NLMSG_OVERRUN,
     cn_message,
     event_message,
+    lost_message,
     netlink_message,
     words,
 )
@@ -22,12 +23,14 @@ from procconn import (
     Exit,
     Fork,
     Gid,
+    Lost,
     OverrunError,
     Ptrace,
     Sid,
     TruncatedError,
     Uid,
 )
+from procconn.errors import HasEvents
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -112,6 +115,8 @@ SAMPLES = {
 OLDER_EXIT = event_message(0x80000000, words(7, 7, 256, 17), cpu=1, timestamp_ns=5)
 OLDER_COREDUMP = event_message(0x40000000, words(8, 8), cpu=1, timestamp_ns=6)
 NEWER_KIND = event_message(0x00000400, b"\x01\x02\x03", cpu=2, timestamp_ns=7)
+LOSS = lost_message(0xA1223301_A1223302, TIMESTAMP_NS)
+LOST = Lost(0xA1223301_A1223302, TIMESTAMP_NS)
 NOOP = netlink_message(NLMSG_NOOP)
 DONE = netlink_message(NLMSG_DONE)
 OVERRUN = netlink_message(NLMSG_OVERRUN)
@@ -134,6 +139,7 @@ MESSAGES = [
     OLDER_EXIT,
     OLDER_COREDUMP,
     NEWER_KIND,
+    LOSS,
     OVERRUN,
     REFUSAL,
     DONE,
@@ -141,9 +147,11 @@ MESSAGES = [
 """Every sort of message there is, each undamaged."""
 
 
-def typed(events: Iterable[Event | None]) -> list[tuple[type, Event | None]]:
-    """Put each event's class beside it: tuples of two classes can be equal."""
-    return [(type(event), event) for event in events]
+def before(error: OSError) -> tuple[int, list[Event]]:
+    """Return the offset and the events that decoding adds to an OSError."""
+    if not isinstance(error, HasEvents):
+        raise TypeError(f"{error!r} was not raised by decoding")
+    return error.offset, error.events
 
 
 def outcome(
@@ -151,8 +159,8 @@ def outcome(
 ) -> tuple[object, ...]:
     """Call a decoder and make what it returns, or raises, comparable."""
     try:
-        return "returned", typed(decode(buffer))
+        return "returned", decode(buffer)
     except (TruncatedError, OverrunError) as error:
-        return type(error), error.offset, typed(error.events)
+        return type(error), error.offset, error.events
     except OSError as error:
-        return type(error), error.errno, error.strerror
+        return type(error), error.errno, error.strerror, *before(error)

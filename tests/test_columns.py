@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from samples import before
 from wiring import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -15,6 +17,7 @@ from wiring import (
     NLMSG_OVERRUN,
     cn_message,
     event_message,
+    lost_message,
     netlink_message,
     words,
 )
@@ -44,6 +47,7 @@ ANSWER = event_message(EventType.NONE, words(0, 0, 0, 0, 0, 0))
 NOOP = netlink_message(NLMSG_NOOP)
 FOREIGN = netlink_message(NLMSG_DONE, cn_message(bytes(40), idx=3))
 BARE_DONE = netlink_message(NLMSG_DONE)
+LOSS = lost_message(3, 4)
 
 
 def events_of(array: NDArray[np.void]) -> list[Event]:
@@ -64,6 +68,10 @@ def event_of(rows: NDArray[np.void]) -> Event:
     return kind(**values)
 
 
+def rows_of(events: list[Event]) -> list[Event]:
+    return [as_wide_as_a_row(it) for it in events if not isinstance(it, Lost)]
+
+
 def as_wide_as_a_row(event: Event) -> Event:
     if isinstance(event, Unknown):
         return event._replace(raw_data=event.raw_data[:24].ljust(24, b"\0"))
@@ -74,10 +82,10 @@ def outcome(call: object, buffer: bytes) -> object:
     """Return the events, or what was raised."""
     try:
         if call is decode:
-            return [as_wide_as_a_row(event) for event in decode(buffer)]
+            return rows_of(decode(buffer))
         return events_of(as_array(buffer))
     except OSError as error:
-        return type(error), error.errno
+        return type(error), error.errno, *before(error)
     except (TruncatedError, OverrunError) as error:
         return type(error), error.offset, error.events
 
@@ -91,7 +99,7 @@ events = st.builds(
 )
 others = st.one_of(
     st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
-    st.sampled_from([ANSWER, NOOP, FOREIGN, BARE_DONE, EXEC_OF_16_BYTES]),
+    st.sampled_from([ANSWER, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_OF_16_BYTES]),
     st.builds(
         netlink_message,
         st.sampled_from([NLMSG_ERROR, NLMSG_OVERRUN]),
@@ -166,7 +174,7 @@ def test_array_over_bytes_cannot_be_written_to() -> None:
         array["cpu"] = 0
 
 
-@pytest.mark.parametrize("end", [ANSWER, NOOP, FOREIGN, BARE_DONE + b"rest"])
+@pytest.mark.parametrize("end", [ANSWER, NOOP, FOREIGN, LOSS, BARE_DONE + b"rest"])
 def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
     buffer = FORK + EXIT + end
 
@@ -176,9 +184,14 @@ def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
     assert decode(FORK + EXIT) == events_of(array)
 
 
-@pytest.mark.parametrize("between", [ANSWER, NOOP, FOREIGN])
+@pytest.mark.parametrize("between", [ANSWER, NOOP, FOREIGN, LOSS])
 def test_what_is_no_event_in_between_is_left_out(between: bytes) -> None:
-    assert decode(FORK + EXIT) == events_of(as_array(FORK + between + EXIT))
+    buffer = FORK + between + EXIT
+
+    array = as_array(buffer)
+
+    assert decode(FORK + EXIT) == events_of(array)
+    assert not np.shares_memory(array, np.frombuffer(buffer, np.uint8))
 
 
 def test_shorter_messages_are_padded_with_zeros() -> None:
@@ -213,9 +226,32 @@ def test_buffer_with_gaps_is_copied() -> None:
     assert decode(FORK) == events_of(as_array(spread))
 
 
-def test_lost_has_no_columns() -> None:
-    with pytest.raises(ValueError, match="Lost has no columns"):
-        row_dtype(Lost)
+@pytest.mark.parametrize("kind", [Lost, Unknown])
+def test_what_is_no_kind_of_the_kernel_has_no_columns(kind: type[Event]) -> None:
+    with pytest.raises(ValueError, match=f"kind {kind.__name__} has no columns"):
+        row_dtype(kind)
+
+
+@pytest.mark.parametrize("wrong", ["Exit", int, [Exit], EventType.EXIT, 0])
+def test_kind_that_is_no_class_of_events_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^kind must be a class of events"):
+        row_dtype(wrong)
+
+
+def test_what_is_no_buffer_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"^buffer must be bytes or another object"):
+        as_array("text")  # type: ignore[arg-type]
+
+
+def test_row_is_laid_out_without_gaps() -> None:
+    for kind in (None, *KINDS):
+        dtype = row_dtype(kind)
+        fields = (dtype.fields or {}).values()
+        begins = [field[1] for field in fields]
+        ends = [field[1] + field[0].itemsize for field in fields]
+
+        assert begins == [0, *ends[:-1]]
+        assert ends[-1] <= dtype.itemsize == 76
 
 
 def test_array_can_be_stored_and_read_again(tmp_path: object) -> None:

@@ -14,6 +14,8 @@ from samples import (
     CPU,
     DONE,
     FOREIGN,
+    LOSS,
+    LOST,
     MESSAGES,
     NEWER_KIND,
     NO_EVENTS,
@@ -25,7 +27,6 @@ from samples import (
     SAMPLES,
     TIMESTAMP_NS,
     Sample,
-    typed,
 )
 from wiring import (
     NLMSG_DONE,
@@ -34,15 +35,18 @@ from wiring import (
     NLMSG_OVERRUN,
     cn_message,
     event_message,
+    lost_message,
     netlink_message,
     words,
 )
 
 from procconn import (
+    Comm,
     Coredump,
     Event,
     Exec,
     Exit,
+    Lost,
     NetlinkMessageIter,
     OverrunError,
     TruncatedError,
@@ -51,6 +55,7 @@ from procconn import (
     parse_netlink_message,
 )
 from procconn._core import lib
+from procconn.errors import HasEvents
 from procconn.events import KINDS
 
 if TYPE_CHECKING:
@@ -98,14 +103,14 @@ def note(buffer: "ReadableBuffer") -> str:
 
 @every_kind
 def test_kind_is_decoded(sample: Sample) -> None:
-    assert typed([sample.event]) == typed(decode(sample.message))
+    assert [sample.event] == decode(sample.message)
 
 
 def test_many_messages_are_decoded_in_their_order() -> None:
     samples = list(SAMPLES.values()) * 50
     buffer = b"".join(sample.message for sample in samples)
 
-    assert typed(sample.event for sample in samples) == typed(decode(buffer))
+    assert [sample.event for sample in samples] == decode(buffer)
 
 
 def test_empty_buffer_has_no_events() -> None:
@@ -139,20 +144,20 @@ def test_comm_ends_at_the_first_nul() -> None:
     name = b"one\0two\0".ljust(16, b"x")
     (event,) = decode(event_message(0x200, words(1, 2) + name))
 
-    assert (1, 2, b"one", 0, 0) == event
+    assert Comm(1, 2, b"one", 0, 0) == event
 
 
 def test_comm_may_be_empty() -> None:
     (event,) = decode(event_message(0x200, words(1, 2) + bytes(16)))
 
-    assert (1, 2, b"", 0, 0) == event
+    assert Comm(1, 2, b"", 0, 0) == event
 
 
 def test_comm_takes_no_byte_from_behind_its_sixteen() -> None:
     """A longer union, of a newer kernel, does not make the name longer."""
     (event,) = decode(event_message(0x200, words(1, 2) + b"x" * 20))
 
-    assert (1, 2, b"x" * 16, 0, 0) == event
+    assert Comm(1, 2, b"x" * 16, 0, 0) == event
 
 
 # Prefixes: every one of every kind
@@ -184,7 +189,7 @@ def test_prefix_that_owns_up_to_its_length_needs_its_fields_only(
         elif size == 16:  # as bare as the end of a multipart message
             assert [] == decode(prefix)
         else:
-            assert typed([expected]) == typed(decode(prefix)), size
+            assert [expected] == decode(prefix), size
 
 
 def expected_of_prefix(sample: Sample, size: int) -> Event | None:
@@ -205,9 +210,9 @@ def test_prefix_behind_a_whole_message_reports_where_it_begins(sample: Sample) -
     for size in range(1, MESSAGE_SIZE):
         error = truncated(EXEC.message + sample.message[:size])
 
-        assert (MESSAGE_SIZE, typed([EXEC.event])) == (
+        assert (MESSAGE_SIZE, [EXEC.event]) == (
             error.offset,
-            typed(error.events),
+            error.events,
         )
 
 
@@ -332,18 +337,18 @@ def test_each_damage_has_a_note_that_says_where_and_what() -> None:
 def test_exit_of_an_old_kernel_has_no_parent() -> None:
     """Before COMM existed the union had 16 bytes, the message 68."""
     assert 68 == len(OLDER_EXIT)
-    assert typed([Exit(7, 7, 256, 17, 0, 0, 5, 1)]) == typed(decode(OLDER_EXIT))
+    assert [Exit(7, 7, 256, 17, 0, 0, 5, 1)] == decode(OLDER_EXIT)
 
 
 def test_parents_of_an_old_kernels_exit_are_not_taken_from_the_next_message() -> None:
     first, second = decode(OLDER_EXIT + EXEC.message)
 
-    assert (7, 7, 256, 17, 0, 0, 5, 1) == first
+    assert Exit(7, 7, 256, 17, 0, 0, 5, 1) == first
     assert EXEC.event == second
 
 
 def test_coredump_with_its_first_eight_bytes_only_has_no_parent() -> None:
-    assert typed([Coredump(8, 8, 0, 0, 6, 1)]) == typed(decode(OLDER_COREDUMP))
+    assert [Coredump(8, 8, 0, 0, 6, 1)] == decode(OLDER_COREDUMP)
 
 
 @pytest.mark.parametrize("size", [*range(16), *range(17, 24)])
@@ -423,6 +428,49 @@ def test_done_with_a_byte_is_a_damaged_event() -> None:
     truncated(netlink_message(NLMSG_DONE, b"\0"))
 
 
+# What is missing
+
+
+def test_loss_is_told_where_it_is() -> None:
+    assert [EXEC.event, LOST, FORK.event] == decode(EXEC.message + LOSS + FORK.message)
+    assert LOST == parse_netlink_message(LOSS)
+    assert [LOST, EXEC.event] == list(NetlinkMessageIter(LOSS + EXEC.message))
+
+
+def test_loss_of_an_unknown_number_is_zero() -> None:
+    assert [Lost(0, 7)] == decode(lost_message(0, 7))
+
+
+def test_loss_needs_its_count() -> None:
+    assert 60 == len(LOSS)
+    for size in range(36, 60):
+        message = with_lengths(LOSS[:size])
+
+        text = note(message)
+
+        assert text == "At byte 0: the fields of this kind of event are incomplete.", (
+            size
+        )
+
+
+def test_loss_with_more_behind_its_count_is_understood() -> None:
+    """A later version may have something to add."""
+    assert [LOST, EXEC.event] == decode(with_lengths(LOSS + b"more") + EXEC.message)
+
+
+def test_loss_that_says_more_than_there_is_is_damaged() -> None:
+    text = note(with_cn_len(LOSS, 25) + EXEC.message)
+
+    assert text == "At byte 0: cn_msg.len passes the end of the message."
+
+
+@pytest.mark.parametrize(("idx", "val"), [(0x636F6E6E, 2), (0x636F6E6E, 0), (1, 2)])
+def test_other_messages_of_the_library_are_skipped(idx: int, val: int) -> None:
+    other = LOSS[:16] + words(idx, val) + LOSS[24:]
+
+    assert [EXEC.event] == decode(other + EXEC.message)
+
+
 # Failures that a message reports
 
 
@@ -443,6 +491,22 @@ def test_error_raises_its_errno(value: int, number: int) -> None:
         decode(netlink_message(NLMSG_ERROR, struct.pack("=i", value)))
 
     assert number == caught.value.errno
+
+
+def test_error_keeps_the_events_before_it() -> None:
+    with pytest.raises(PermissionError) as caught:
+        decode(EXEC.message + LOSS + REFUSAL + FORK.message)
+
+    assert isinstance(caught.value, HasEvents)
+    assert (136, [EXEC.event, LOST]) == (caught.value.offset, caught.value.events)
+
+
+def test_error_of_one_message_has_no_events() -> None:
+    with pytest.raises(PermissionError) as caught:
+        parse_netlink_message(REFUSAL)
+
+    assert isinstance(caught.value, HasEvents)
+    assert (0, []) == (caught.value.offset, caught.value.events)
 
 
 def test_error_raises_the_errnos_own_class() -> None:
@@ -475,9 +539,9 @@ def test_overrun_may_have_a_payload() -> None:
 def test_truncation_keeps_the_events_before_it() -> None:
     error = truncated(NOOP + EXEC.message + FORK.message + bytes(16) + EXEC.message)
 
-    assert (16 + 2 * MESSAGE_SIZE, typed([EXEC.event, FORK.event])) == (
+    assert (16 + 2 * MESSAGE_SIZE, [EXEC.event, FORK.event]) == (
         error.offset,
-        typed(error.events),
+        error.events,
     )
 
 
@@ -491,7 +555,7 @@ def test_messages_are_padded_to_four_bytes(size: int) -> None:
 
     events = decode(padded + EXEC.message)
 
-    assert typed([Unknown(0x400, b"x" * size, 0, 0), EXEC.event]) == typed(events)
+    assert [Unknown(0x400, b"x" * size, 0, 0), EXEC.event] == events
 
 
 @pytest.mark.parametrize("size", range(1, 8))
@@ -499,7 +563,7 @@ def test_the_last_message_needs_no_padding(size: int) -> None:
     message = event_message(0x400, b"x" * size)
 
     for padding in range(-len(message) % 4 + 1):
-        assert [(0x400, b"x" * size, 0, 0)] == decode(message + bytes(padding))
+        assert [Unknown(0x400, b"x" * size, 0, 0)] == decode(message + bytes(padding))
 
 
 @pytest.mark.parametrize("size", range(1, 16))
@@ -527,27 +591,27 @@ def test_unknown_kind_keeps_its_bytes(what: int) -> None:
     union = bytes(range(24))
     message = event_message(what, union, cpu=CPU, timestamp_ns=TIMESTAMP_NS)
 
-    assert typed([Unknown(what, union, TIMESTAMP_NS, CPU)]) == typed(decode(message))
+    assert [Unknown(what, union, TIMESTAMP_NS, CPU)] == decode(message)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 25, 4093, 0xFFFF - 16])
 def test_unknown_kind_may_have_any_size(size: int) -> None:
     union = b"\xa5" * size
 
-    assert [(0x400, union, 0, 0)] == decode(event_message(0x400, union))
+    assert [Unknown(0x400, union, 0, 0)] == decode(event_message(0x400, union))
 
 
 def test_unknown_kind_ends_where_cn_msg_says() -> None:
     message = with_cn_len(NEWER_KIND, 18)
 
-    assert [(0x400, b"\x01\x02", 7, 2)] == decode(message)
+    assert [Unknown(0x400, b"\x01\x02", 7, 2)] == decode(message)
 
 
 # What may be decoded
 
 
 BUFFER = EXEC.message + FORK.message
-EVENTS = typed([EXEC.event, FORK.event])
+EVENTS = [EXEC.event, FORK.event]
 
 
 @pytest.mark.parametrize(
@@ -575,16 +639,16 @@ EVENTS = typed([EXEC.event, FORK.event])
     ],
 )
 def test_any_buffer_is_decoded(buffer: "ReadableBuffer") -> None:
-    assert EVENTS == typed(decode(buffer))
-    assert EVENTS == typed(NetlinkMessageIter(buffer))
-    assert EVENTS[0] == typed([parse_netlink_message(buffer)])[0]
+    assert EVENTS == decode(buffer)
+    assert EVENTS == list(NetlinkMessageIter(buffer))
+    assert EVENTS[0] == [parse_netlink_message(buffer)][0]
 
 
 def test_mapped_file_is_decoded() -> None:
     with mmap.mmap(-1, len(BUFFER)) as memory:
         memory[:] = BUFFER
 
-        assert EVENTS == typed(decode(memory))
+        assert EVENTS == decode(memory)
 
 
 @pytest.mark.parametrize("function", [decode, parse_netlink_message])
@@ -611,7 +675,7 @@ def test_iteration_is_over_what_the_buffer_held_at_its_beginning() -> None:
 
     buffer.clear()
 
-    assert EVENTS == typed(messages)
+    assert EVENTS == list(messages)
 
 
 def test_events_stay_when_the_buffer_changes() -> None:
@@ -620,14 +684,19 @@ def test_events_stay_when_the_buffer_changes() -> None:
 
     buffer[:] = bytes(len(buffer))
 
-    assert [SAMPLES["comm"].event, (0x400, b"\x01\x02\x03", 7, 2)] == events
+    assert [SAMPLES["comm"].event, Unknown(0x400, b"\x01\x02\x03", 7, 2)] == events
 
 
 @pytest.mark.parametrize("wrong", ["text", 76, None, [1, 2], object()])
 def test_what_is_no_buffer_is_a_type_error(wrong: object) -> None:
     for function in (decode, parse_netlink_message, NetlinkMessageIter):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError) as caught:
             function(wrong)  # type: ignore[arg-type]
+
+        assert (
+            "buffer must be bytes or another object with the buffer protocol, not"
+            f" {type(wrong).__name__}"
+        ) == str(caught.value)
 
 
 # One message

@@ -4,7 +4,7 @@ import copy
 import pickle
 
 import pytest
-from samples import SAMPLES, typed
+from samples import SAMPLES
 
 import procconn
 from procconn import (
@@ -116,10 +116,10 @@ def test_errors_of_decoding_travel_with_offset_and_events(
 
     for other in again(error):
         assert isinstance(other, kind)
-        assert (kind, 76, typed([EVENT])) == (
+        assert (kind, 76, [EVENT]) == (
             type(other),
             other.offset,
-            typed(other.events),
+            other.events,
         )
 
 

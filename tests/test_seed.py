@@ -9,7 +9,6 @@ import struct
 from itertools import count
 
 import pytest
-from samples import typed
 from wiring import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -112,7 +111,7 @@ NOOP = netlink_message(NLMSG_NOOP)
 def test_each_kind_is_parsed(what: int, union: bytes, event: Event) -> None:
     parsed = parse_netlink_message(message(what, union))
 
-    assert typed([event]) == typed([parsed])
+    assert [event] == [parsed]
 
 
 def test_exec_keeps_its_timestamp() -> None:
@@ -277,9 +276,7 @@ def test_control_messages_between_events_are_passed() -> None:
     fork = message(FORK, words(10, 10, 20, 20))
     buffer = NOOP + EXEC_42 + NOOP + fork + DONE
 
-    assert typed([EXEC_42_EVENT, Fork(10, 10, 20, 20, 0, 0)]) == typed(
-        events_of(buffer)
-    )
+    assert [EXEC_42_EVENT, Fork(10, 10, 20, 20, 0, 0)] == events_of(buffer)
 
 
 def test_iterating_over_zero_length_raises() -> None:
@@ -386,12 +383,32 @@ def test_text_form(event: Event, text: str) -> None:
         (TruncatedError(), "truncated message"),
         (BufferTooSmallError(64), "buffer too small, need at least 64 bytes"),
         (BufferTooSmallError(16), "buffer too small, need at least 16 bytes"),
+        (InterruptedError(errno.EINTR, "Interrupted system call"),
+         "[Errno 4] Interrupted system call"),
         (ConnectionClosedError(), "connection closed"),
         (OverrunError(), "message overrun, events may have been dropped"),
     ],
 )  # fmt: skip
 def test_error_text(error: Exception, text: str) -> None:
     assert text == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TruncatedError(),
+        BufferTooSmallError(16),
+        OSError(errno.EINTR, "Interrupted system call"),
+        ConnectionClosedError(),
+        OverrunError(),
+    ],
+    ids=repr,
+)
+def test_errors_have_no_other_source(error: Exception) -> None:
+    """An interrupted call is Python's own InterruptedError; elsewhere it goes on."""
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert isinstance(error, ProcConnError | InterruptedError)
 
 
 def test_errors_of_the_decoder_have_no_other_cause() -> None:

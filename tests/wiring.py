@@ -34,6 +34,12 @@ def event_message(
     return netlink_message(message_type, cn_message(event))
 
 
+def lost_message(count: int, timestamp_ns: int) -> bytes:
+    """Make what the library puts into a stream where events are missing."""
+    data = struct.pack("=IIQQ", 0, 0, timestamp_ns, count)
+    return netlink_message(NLMSG_DONE, cn_message(data, idx=0x636F6E6E, val=1))
+
+
 def words(*values: int) -> bytes:
     """Pack u32 fields."""
     return struct.pack(f"={len(values)}I", *values)
