@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from samples import (
     FOREIGN,
+    LOSS,
     MESSAGES,
     NEWER_KIND,
     OLDER_EXIT,
@@ -21,7 +22,12 @@ from wiring import NLMSG_ERROR, event_message, netlink_message, words
 from procconn import NetlinkMessageIter, decode, parse_netlink_message
 from procconn.events import KINDS, Unknown
 
-EVENTS = [*(s.message for s in SAMPLES.values()), OLDER_EXIT, NEWER_KIND + b"\0"]
+EVENTS = [
+    *(sample.message for sample in SAMPLES.values()),
+    OLDER_EXIT,
+    NEWER_KIND + b"\0",
+    LOSS,
+]
 
 SMALL_INTS = [0, 1, 2, 17, 255, 256]
 """CPython keeps one object of each, so a leak of one shows only in its count."""

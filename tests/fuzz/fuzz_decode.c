@@ -59,7 +59,7 @@ static void check_step(const struct procconn_walk *before, const struct procconn
     PROMISE(after->buffer == before->buffer && after->size == before->size);
     PROMISE(after->at == before->offset);
     PROMISE(after->offset <= after->size);
-    PROMISE(status >= PROCCONN_OVERRUN && status <= PROCCONN_FOREIGN);
+    PROMISE(status >= PROCCONN_OVERRUN && status <= PROCCONN_LOST);
     PROMISE((status == PROCCONN_BAD_HEADER) == (left > 0 && left < NLMSG_HEADER_SIZE));
     if (left == 0) {
         PROMISE(status == PROCCONN_END && after->offset == after->at);
@@ -118,6 +118,18 @@ static void check_event(const struct procconn_walk *walk, const struct procconn_
         touch(event->data + kind->words * (size_t)WORD_SIZE, COMM_NAME_SIZE);
 }
 
+/* The loss is one of the library's own messages, and is read from within it. */
+static void check_lost(const struct procconn_walk *walk, const struct procconn_event *event)
+{
+    const uint8_t *message = walk->buffer + walk->at;
+
+    PROMISE(walk->offset - walk->at >= LOST_SIZE);
+    PROMISE(procconn_load_u32(message + CN_MSG_IDX_AT) == CN_IDX_OWN);
+    PROMISE(procconn_load_u32(message + CN_MSG_VAL_AT) == CN_VAL_LOST);
+    PROMISE(memcmp(&event->lost, message + LOST_COUNT_AT, LOST_COUNT_SIZE) == 0);
+    PROMISE(memcmp(&event->timestamp_ns, message + EVENT_TIMESTAMP_AT, 8) == 0);
+}
+
 static void note_answer(struct answer *answer, const struct procconn_walk *walk,
                         const struct procconn_event *event)
 {
@@ -140,6 +152,8 @@ static enum procconn_status step(struct procconn_walk *walk, struct answer *answ
     check_step(&before, walk, status);
     if (status == PROCCONN_EVENT || status == PROCCONN_ANSWER)
         check_event(walk, &event, status);
+    if (status == PROCCONN_LOST)
+        check_lost(walk, &event);
     if (status == PROCCONN_END && walk->offset != walk->at)
         check_done(walk);
     if (status == PROCCONN_ERROR)

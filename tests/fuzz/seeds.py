@@ -19,6 +19,7 @@ from wiring import (
     UNION_SIZE,
     cn_message,
     event_message,
+    lost_message,
     netlink_message,
     words,
 )
@@ -54,6 +55,16 @@ def controls() -> Iterator[bytes]:
         yield netlink_message(NLMSG_DONE, cn_message(answer, ack=0x1235))
     yield netlink_message(NLMSG_DONE, cn_message(UNION, idx=2))
     yield netlink_message(NLMSG_DONE, cn_message(UNION, val=2))
+
+
+def losses() -> Iterator[bytes]:
+    """What the library adds where events are missing, whole and not."""
+    whole = lost_message(2**63, 2**62)
+    yield whole
+    yield netlink_message(NLMSG_DONE, whole[16:] + b"more")
+    yield netlink_message(NLMSG_DONE, cn_message(whole[36:] + b"more", idx=0x636F6E6E))
+    yield netlink_message(NLMSG_DONE, cn_message(whole[36:-1], idx=0x636F6E6E))
+    yield netlink_message(NLMSG_DONE, cn_message(whole[36:], idx=0x636F6E6E, val=2))
 
 
 def damaged() -> Iterator[bytes]:
@@ -120,7 +131,7 @@ def captured() -> Iterator[bytes]:
 def main(directory: Path) -> None:
     """Write one file for each input."""
     directory.mkdir(parents=True, exist_ok=True)
-    made = [*kinds(), *controls(), *damaged()]
+    made = [*kinds(), *controls(), *losses(), *damaged()]
     live = list(captured())
     seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
     for number, seed in enumerate(sorted(seeds)):

@@ -20,6 +20,7 @@ from wiring import (
     UNION_SIZE,
     cn_message,
     event_message,
+    lost_message,
     netlink_message,
     words,
 )
@@ -48,7 +49,8 @@ EVENTS = b"".join(
     for union in (bytes(UNION_SIZE), b"\xff" * UNION_SIZE)
     for cpu, timestamp_ns in ((1, 2), (1_000, 2**40))
 )
-FEW_EVENTS = EVENTS[-4 * 76 :]
+LOSSES = lost_message(1, 2) + lost_message(2**63, 2**40)
+FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES
 ALLOCATIONS = 64  # more than decoding those takes
 OTHERS = [
     netlink_message(NLMSG_NOOP),
@@ -76,29 +78,29 @@ def attempt(function: Callable[[], object]) -> None:
 
 
 def decode_whole() -> None:
-    decode(EVENTS + b"".join(OTHERS))
+    decode(EVENTS + LOSSES + b"".join(OTHERS))
 
 
 def decode_damaged() -> None:
     for failing in FAILING:
-        attempt(partial(decode, EVENTS[:152] + failing))
+        attempt(partial(decode, EVENTS[:152] + LOSSES + failing))
 
 
 def parse() -> None:
     for at in range(0, len(EVENTS), 76):
         parse_netlink_message(EVENTS[at : at + 76])
-    for message in OTHERS + FAILING:
+    for message in [LOSSES, *OTHERS, *FAILING]:
         attempt(partial(parse_netlink_message, message))
 
 
 def iterate() -> None:
-    messages = NetlinkMessageIter(b"".join([EVENTS[:152], *FAILING[:8], *OTHERS]))
+    messages = NetlinkMessageIter(b"".join([EVENTS[:152], LOSSES, *FAILING[:8], *OTHERS]))
     for _ in range(20):
         attempt(partial(next, messages, None))
 
 
 def decode_mutated() -> None:
-    buffer = bytearray(EVENTS)
+    buffer = bytearray(EVENTS + LOSSES)
     for _ in range(4):
         buffer[random.randrange(len(buffer))] = random.randrange(256)
     attempt(partial(decode, buffer))
