@@ -7,7 +7,7 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 
-SOURCES = ["csrc/decode.c", "csrc/receive.c", "csrc/rows.c", "csrc/tuples.c"]
+SOURCES = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c"))
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "procconn.cdef").read_text())
@@ -17,7 +17,8 @@ ffibuilder.set_source(
     "procconn._core",
     '#include "procconn.h"\n#include "wire.h"',
     sources=SOURCES,
-    depends=["csrc/procconn.cdef", "csrc/procconn.h", "csrc/decode.h", "csrc/wire.h"],
+    depends=["csrc/procconn.cdef", *sorted(f"csrc/{path.name}" for path in HERE.glob("*.h"))],
     include_dirs=["csrc"],
-    extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0"],
+    extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],
+    extra_link_args=["-pthread"],
 )

@@ -16,7 +16,9 @@
 #endif
 #include <Python.h>
 
-#include "decode.h"
+#include <errno.h>
+
+#include "stream.h"
 
 enum {
     UNKNOWN_TYPE = 32, /* in `types`, behind those of the 32 bits */
@@ -244,5 +246,25 @@ int procconn_decode_all(struct procconn_walk *walk, void *events, void *types)
     PyObject_GC_Track(events);
     filler_end(&filler);
     PyGILState_Release(gil);
+    return status;
+}
+
+int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    struct procconn_window *window = &stream->window;
+    struct procconn_walk walk = {0};
+    int status = procconn_enter(stream, READING);
+
+    if (status < 0)
+        return status;
+    status = procconn_bring(stream, deadline_ns, most);
+    if (status == 0 && window->size > 0) {
+        walk.buffer = window->bytes;
+        walk.size = window->size;
+        if (procconn_decode_all(&walk, stream->settings.events, stream->settings.types) < 0)
+            status = -ENOMEM; /* nothing else: all messages in the stream are whole */
+        procconn_take(stream, walk.offset, walk.offset > 0);
+    }
+    procconn_leave(stream);
     return status;
 }

@@ -1,7 +1,7 @@
 """The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol, TypeAlias, final, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, overload
 
 from _typeshed import ReadableBuffer
 
@@ -15,14 +15,40 @@ class _Walk(Protocol):
     at: int
     error: int
 
-class Received(Protocol):
+class Filter(Protocol):
     size: int
-    started_ns: int
-    emptied_ns: int
-    drops: int
-    has_drops: int
-    overflowed: int
-    damaged: int
+    program: _Buffer
+
+class Wanted(Protocol):
+    mask: int
+    threads: bool
+    unknown_kinds: bool
+    filter: Filter
+
+    def __getitem__(self, index: Literal[0], /) -> Self: ...
+
+class _Settings(Protocol):
+    wanted: Wanted
+    receive_buffer: int
+    gather_ns: int
+    heartbeat_ns: int
+    events: _Object
+    types: _Object
+
+class Window(Protocol):
+    bytes: _Buffer
+    size: int
+    taken: int
+    needed: int
+    closed: int
+    receive_buffer: int
+    counts_drops: int
+
+class Stream(Protocol):
+    """Opaque; alive as long as its place is."""
+
+class StreamPlace(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Stream: ...
 
 class _Rows(Protocol):
     count: int
@@ -111,18 +137,32 @@ class _Lib:
     def procconn_count_rows(self, walk: _Walk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: _Walk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
-    def procconn_gathering_ns(self, fd: int, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
-    def procconn_receive(
+    def procconn_open(self, place: StreamPlace, settings: _Settings, /) -> int: ...
+    def procconn_free(self, place: StreamPlace, /) -> None: ...
+    def procconn_window(self, stream: Stream, /) -> Window: ...
+    def procconn_close(self, stream: Stream, /) -> None: ...
+    def procconn_subscribe(
         self,
-        fd: int,
-        wake: int,
-        deadline_ns: int,
-        gather_ns: int,
-        buffer: _Buffer,
-        capacity: int,
-        received: Received,
+        stream: Stream,
+        answers: Filter,
+        nonce: int,
+        timeout_ns: int,
+        again: bool,
         /,
+    ) -> int: ...
+    def procconn_unsubscribe(self, stream: Stream, nothing: Filter, /) -> int: ...
+    def procconn_change(self, stream: Stream, wanted: Wanted, /) -> int: ...
+    def procconn_start_thread(self, stream: Stream, queue: int, /) -> int: ...
+    def procconn_read(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
+    def procconn_wait(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
+    def procconn_lost(self, stream: Stream, /) -> int: ...
+    def procconn_pollable(self, stream: Stream, index: int, waiting: int, /) -> int: ...
+    def procconn_set_waiting(self, stream: Stream, waiting: int, /) -> None: ...
+    def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
+    def procconn_release_pollable(self, stream: Stream, /) -> None: ...
+    def procconn_admits(
+        self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
     ) -> int: ...
 
 class RawView(Protocol):
@@ -140,7 +180,13 @@ class _FFI:
         self, cdecl: Literal["struct procconn_walk *"], init: tuple[_Buffer, int]
     ) -> _Walk: ...
     @overload
-    def new(self, cdecl: Literal["struct procconn_received *"]) -> Received: ...
+    def new(self, cdecl: Literal["struct procconn_filter *"]) -> Filter: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_wanted *"]) -> Wanted: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_settings *"]) -> _Settings: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_stream *[1]"]) -> StreamPlace: ...
     @overload
     def new(self, cdecl: Literal["struct procconn_rows *"]) -> _Rows: ...
     @overload
@@ -149,15 +195,12 @@ class _FFI:
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
     ) -> _Buffer: ...
     def release(self, cdata: _Buffer) -> None: ...
-    def new_allocator(
-        self, *, should_clear_after_alloc: bool
-    ) -> Callable[[Literal["uint8_t[]"], int], _Buffer]: ...
+    def gc(
+        self, place: StreamPlace, destructor: Callable[[StreamPlace], None]
+    ) -> StreamPlace: ...
     def memmove(self, dest: _Buffer, src: bytes, n: int) -> None: ...
     def buffer(self, cdata: _Buffer, size: int) -> RawView: ...
-    @overload
     def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
-    @overload
-    def cast(self, cdecl: Literal["uintptr_t"], value: _Buffer) -> int: ...
 
 lib: Final[_Lib]
 ffi: Final[_FFI]

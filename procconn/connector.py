@@ -1,33 +1,60 @@
-"""`ProcConnector`: opening, the ways to read, closing."""
+"""`ProcConnector`: opening, the ways to read, closing.
+
+The stream itself lives in C (csrc/stream.h says who may do what to it): one call waits,
+receives and appends events to a list that the connector owns. Signal handlers of Python
+run between bytecodes and may raise, but only behind a call or a jump. So each way to
+read takes events out of the connector by a last statement that has none: whatever a
+handler interrupts, an event is either still here or delivered.
+"""
 
 from __future__ import annotations
 
-import math
+import errno
+import os
+import sys
 import time
 import warnings
 import weakref
-from itertools import chain
+from itertools import chain, islice
+from operator import length_hint
+from typing import TYPE_CHECKING
 
-from procconn.clock import LONGEST, NS_PER_S
-from procconn.decoder import whole_messages
+from procconn import arguments, environment, socketfilter
+from procconn._core import ffi, lib
+from procconn.awaiting import BUSY, FOR_FILENO, Awaiting
+from procconn.clock import passed
+from procconn.decoder import CLASSES
 from procconn.errors import BufferTooSmallError, ConnectionClosedError
 from procconn.events import Event, EventMask
-from procconn.inbox import AT_ONCE, FOR_EVER, Inbox
-from procconn.socketfilter import Wanted
-from procconn.source import EventSource
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from _typeshed import WriteableBuffer
 
+    from procconn._core import StreamPlace
+
 USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
-_BATCH_BYTES = 262_144  # enough to make a call cheap, little enough for the caches
-_SMALLEST_DRAIN = 4096
+_SMALLEST_QUEUE = 65_536
+_QUEUE_OF_ASYNCIO = 67_108_864
+
+_AT_ONCE = 0
+_FOR_EVER = -1
+_BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
+_ALL = sys.maxsize
+
+_ERRORS: dict[int, Callable[[], Exception]] = {
+    errno.ENOMEM: lambda: MemoryError("what was received is kept: free some, read on"),
+    errno.ECANCELED: ConnectionClosedError,
+    errno.EBUSY: lambda: RuntimeError(BUSY),
+    errno.ECHILD: lambda: RuntimeError(
+        "this connector belongs to the process that opened it, which would miss what is"
+        " read or changed here; open another after the fork"
+    ),
+}
 
 
 class ProcConnector:
@@ -39,7 +66,7 @@ class ProcConnector:
     may be called from any other, and from a signal handler.
 
     After a fork, the process that opened it goes on as before, whatever the child does
-    with its copy, such as closing it. Only reading it takes events away from the other.
+    with its copy, such as closing it; the child can read no more from it.
 
     Args:
         mask: the kinds of events that are wanted; the kernel filters out the others.
@@ -47,8 +74,10 @@ class ProcConnector:
         receive_buffer: how much room to ask the kernel for, in bytes; an event takes
             416. Without CAP_NET_ADMIN, net.core.rmem_max limits what is got, and a
             RuntimeWarning says so.
-        max_latency: how long events may wait in the kernel so that one wake-up serves
-            many, in seconds.
+        queue: the size of a queue in the process, in bytes; an event takes 76. A thread
+            receives into it whatever the program is doing. 0: no thread, no queue.
+        max_latency: the reader is woken at once after a silence, and after that at most
+            once in so long, in seconds; 0 wakes it for every event.
         timeout: how long to wait for the kernel's answer, in seconds.
         heartbeat: after so long without a message, make sure that the subscription
             still lives, in seconds; None never does. One that does not live is renewed,
@@ -57,7 +86,7 @@ class ProcConnector:
     Raises:
         UnsupportedError: no events can come here; the text says why.
         PermissionError: the kernel is older than 6.6 and wants CAP_NET_ADMIN.
-        ValueError: an argument is out of range.
+        TypeError, ValueError: an argument is of a wrong type, or out of range.
     """
 
     def __init__(
@@ -66,55 +95,60 @@ class ProcConnector:
         *,
         threads: bool = True,
         receive_buffer: int = USUAL_RECEIVE_BUFFER,
-        max_latency: float = 0.0,
+        queue: int = 0,
+        max_latency: float = 0.001,
         timeout: float = 1.0,
         heartbeat: float | None = None,
     ) -> None:
-        if not 0 < receive_buffer <= _LARGEST_RECEIVE_BUFFER:
+        arguments.mask("mask", mask)
+        self._threads = arguments.boolean("threads", threads)
+        arguments.whole("receive_buffer", receive_buffer, 1, _LARGEST_RECEIVE_BUFFER)
+        if arguments.whole("queue", queue, 0, sys.maxsize) and queue < _SMALLEST_QUEUE:
             raise ValueError(
-                f"receive_buffer must be from 1 to {_LARGEST_RECEIVE_BUFFER} bytes,"
-                f" not {receive_buffer}"
+                f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
             )
-        if timeout == 0 or heartbeat == 0:
-            raise ValueError("timeout and heartbeat must be more than 0 seconds")
-        self._source = EventSource(
-            Wanted(_known_mask(mask), threads),
-            receive_buffer=receive_buffer,
-            gather_ns=_nanoseconds("max_latency", max_latency),
-            timeout=_nanoseconds("timeout", timeout) / NS_PER_S,
-            heartbeat_ns=(
-                None if heartbeat is None else _nanoseconds("heartbeat", heartbeat)
-            ),
-        )
-        self._inbox = Inbox(self._source)
+        gather_ns = arguments.nanoseconds("max_latency", max_latency)
+        self._timeout_ns = arguments.nanoseconds("timeout", timeout, positive=True)
+        heartbeat_ns = -1
+        if heartbeat is not None:
+            heartbeat_ns = arguments.nanoseconds("heartbeat", heartbeat, positive=True)
+
+        # C appends to the one; the other hands out what was not taken yet.
+        self._batch: list[Event] = []
+        self._events = iter(self._batch)
+        self._polled = False  # somebody has asked for fileno()
+        self._has_queue = False
+        self._owner = os.getpid()
+
+        settings = ffi.new("struct procconn_settings *")
+        self._wanted = socketfilter.wanted(mask, self._threads)
+        settings.wanted = self._wanted[0]
+        settings.receive_buffer = receive_buffer
+        settings.gather_ns = gather_ns
+        settings.heartbeat_ns = heartbeat_ns
+        settings.events = ffi.cast("void *", id(self._batch))
+        settings.types = CLASSES
+        self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
+        self._check(lib.procconn_open(self._place, settings))
+        self._stream = self._place[0]
+        self._window = lib.procconn_window(self._stream)
+        self._awaiting = Awaiting(self._stream)
         # Also when the interpreter exits; the kernel would not notice otherwise.
-        self._finalizer = weakref.finalize(self, self._source.close_and_wait)
+        self._finalizer = weakref.finalize(self, _close, self._place)
         try:
-            self._warn_of_limits(receive_buffer)
-        except RuntimeWarning:  # where warnings are errors
+            self._listen()
+            if queue:
+                self._start_thread(queue)
+            environment.warn_of_limits(self._window, receive_buffer)
+            if heartbeat is not None and lib.procconn_rename_thread() < 0:
+                environment.warn_of_heartbeat()
+        except BaseException:
             self.close()
             raise
 
-    def _warn_of_limits(self, asked: int) -> None:
-        if self._source.receive_buffer < asked:
-            warnings.warn(
-                f"the receive buffer is {self._source.receive_buffer} bytes, not"
-                f" {asked}: raise net.core.rmem_max with sysctl, or grant"
-                " CAP_NET_ADMIN, lest events are lost in bursts",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        if not self._source.loss.exact:
-            warnings.warn(
-                "this kernel does not count the events it drops (Linux 4.12 does);"
-                " `lost` is a lower bound",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events as they come, until the connector is closed."""
-        self._source.check_open()
+        self._check_open()
         return chain.from_iterable(iter(self._next_batch, None))
 
     def recv(self, timeout: float | None = None) -> Event | None:
@@ -128,16 +162,20 @@ class ProcConnector:
 
         Raises:
             ConnectionClosedError: the connector was closed meanwhile.
-            RuntimeError: another thread is reading.
+            RuntimeError: another thread is reading, or this is a forked child.
+            MemoryError: there is not enough; nothing is lost by it.
             ValueError: the connector is closed.
         """
-        self._source.check_open()
-        for event in self._inbox.events:
-            return event
+        self._check_open()
         deadline_ns = _deadline(timeout)
-        return self._source.alone(
-            lambda: self._inbox.next_event(deadline_ns, _BATCH_BYTES)
-        )
+        while True:
+            if self._polled and length_hint(self._events) == 1:
+                self._announce(0)
+            for event in self._events:
+                return event
+            self._read(deadline_ns, _BATCH)
+            if not length_hint(self._events) and passed(deadline_ns):
+                return None
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
         """Receive everything that is waiting; wait until there is something.
@@ -147,30 +185,32 @@ class ProcConnector:
         Returns:
             The events; an empty list if none came in time.
         """
-        self._source.check_open()
+        self._check_open()
         deadline_ns = _deadline(timeout)
-        return self._source.alone(lambda: self._inbox.collect(deadline_ns))
+        self._read(_AT_ONCE if length_hint(self._events) else deadline_ns, _ALL)
+        return self._take_all()
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Receive everything that is waiting as one netlink buffer, for `decode`.
 
-        Takes and raises what `recv` does. There is no `Lost` in it: see `lost`.
+        Takes and raises what `recv` does. What `recv` or an iteration has decoded
+        already is not in it, and stays for those.
 
         Returns:
-            The messages as the kernel sent them; empty if none came in time.
+            The messages as the kernel sent them, and as the library tells loss between
+            them; empty if none came in time.
         """
-        self._source.check_open()
-        deadline_ns = _deadline(timeout)
-
-        def take() -> bytes:
-            raw = self._inbox.raw(deadline_ns, self._source.capacity)[:]
-            self._inbox.take()
-            return raw
-
-        return self._source.alone(take)
+        self._check_open()
+        window = self._window
+        self._wait(_deadline(timeout), _ALL)
+        raw = ffi.buffer(window.bytes, window.size)[:]
+        if self._polled:
+            self._announce(length_hint(self._events))
+        window.taken = window.size
+        return raw
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
-        """Receive like `recv_raw`, into a buffer: as many whole datagrams as fit.
+        """Receive like `recv_raw`, into a buffer: as many whole messages as fit.
 
         Args:
             buffer: a writable, contiguous object with the buffer protocol.
@@ -180,25 +220,18 @@ class ProcConnector:
             The number of bytes written; 0 if nothing came in time.
 
         Raises:
-            BufferTooSmallError: the next datagram does not fit; it stays queued.
+            BufferTooSmallError: the next message does not fit; it stays queued.
         """
-        self._source.check_open()
-        deadline_ns = _deadline(timeout)
-        place = memoryview(buffer).cast("B")
-        if place.readonly:
-            raise TypeError("recv_into() needs a writable buffer")
-
-        def take() -> int:
-            most = min(max(len(place), _SMALLEST_DRAIN), self._source.capacity)
-            raw = self._inbox.raw(deadline_ns, most)
-            fitting, following = whole_messages(raw, len(place))
-            if following and not fitting:
-                raise BufferTooSmallError(following)
-            place[:fitting] = raw[:fitting]
-            self._inbox.take(rest=raw[fitting:])
-            return fitting
-
-        return self._source.alone(take)
+        self._check_open()
+        window = self._window
+        place = arguments.writable("buffer", buffer)
+        self._wait(_deadline(timeout), len(place))
+        size = window.size
+        place[:size] = ffi.buffer(window.bytes, size)
+        if self._polled:
+            self._announce(length_hint(self._events))
+        window.taken = size
+        return size
 
     def subscribe(self, mask: EventMask | None = None) -> None:
         """Change the mask, and subscribe again after `unsubscribe`.
@@ -209,58 +242,70 @@ class ProcConnector:
 
         Raises:
             RuntimeError: another thread is reading, or this is a forked child.
+            TypeError: the mask is no EventMask.
             UnsupportedError, PermissionError: as when opening.
         """
-        self._source.check_open()
-
-        def change() -> None:
-            self._source.subscribe(None if mask is None else _known_mask(mask))
-            self._inbox.screen()
-
-        self._source.alone(change)
+        self._check_open()
+        if mask is not None:
+            wanted = socketfilter.wanted(arguments.mask("mask", mask), self._threads)
+        else:
+            wanted = self._wanted
+        self._check(lib.procconn_change(self._stream, wanted))
+        self._wanted = wanted
+        taken = len(self._batch) - length_hint(self._events)
+        self._batch[taken:] = [
+            event for event in self._batch[taken:] if socketfilter.admits(wanted, event)
+        ]
+        self._listen()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
-        self._source.check_open()
-        self._source.alone(self._source.unsubscribe)
+        self._check_open()
+        self._check(lib.procconn_unsubscribe(self._stream, socketfilter.NOTHING))
 
     @property
     def lost(self) -> int:
-        """How many events the kernel dropped for this connector so far.
+        """How many events the kernel dropped for this connector so far, exactly.
 
-        Exact from Linux 4.12 on, a lower bound before.
+        Before Linux 4.12 the kernel does not count them, and they are not in it.
         """
-        return self._source.loss.total()
+        return lib.procconn_lost(self._stream)
 
     @property
     def receive_buffer(self) -> int:
         """How much room the kernel granted, in bytes, as one asks for it."""
-        return self._source.receive_buffer
+        return self._window.receive_buffer
 
     @property
     def closed(self) -> bool:
         """Whether the connector is closed."""
-        return self._source.closed
+        return bool(self._window.closed)
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket, to wait for readability.
+        """Return a descriptor to wait for readability, as `select` and loops do.
+
+        Readable means that `recv(0)` or `recv_many(0)` returns something or raises.
+        Made at the first call; before that nothing is spent on it.
 
         Raises:
             ValueError: the connector is closed.
         """
-        self._source.check_open()
-        return self._source.fileno()
+        self._check_open()
+        self._polled = True
+        left = length_hint(self._events)
+        return self._check(lib.procconn_pollable(self._stream, FOR_FILENO, left))
 
     def close(self) -> None:
-        """End the subscription and close the socket.
+        """End the subscription and close the descriptors.
 
         A thread blocked in reading stops: its iteration ends, its `recv` raises
         ConnectionClosedError. Closing again does nothing.
         """
-        self._source.close()
+        _close(self._place)
+        self._awaiting.abandon()
 
     def __enter__(self) -> Self:
-        self._source.check_open()
+        self._check_open()
         return self
 
     def __exit__(
@@ -283,63 +328,154 @@ class ProcConnector:
         self.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Iterate on asyncio, until the connector is closed."""
-        self._source.check_open()
+        """Iterate on asyncio, until the connector is closed.
+
+        Starts a thread with a queue of 64 MiB unless there is one.
+        """
+        self._check_open()
         return self._iterate_async()
 
     async def _iterate_async(self) -> AsyncIterator[Event]:
-        while batch := await self._next_batch_async():
-            for event in batch:
-                yield event
+        try:
+            while True:
+                await self._read_async(_FOR_EVER)
+                for event in self._events:
+                    yield event
+        except ConnectionClosedError:
+            return
+
+    async def arecv_many(self, timeout: float | None = None) -> list[Event]:
+        """Receive what is waiting, on asyncio; wait until there is something.
+
+        Takes and raises what `recv_many` does, and starts what `async for` does.
+
+        Returns:
+            The events, at most some 3,400, so that the loop is not held up; an empty
+            list if none came in time.
+        """
+        self._check_open()
+        await self._read_async(_deadline(timeout))
+        return self._take_all()
 
     def __del__(self) -> None:
-        if hasattr(self, "_finalizer") and self._source.owned_and_open:
+        opened = hasattr(self, "_finalizer")
+        if opened and not self.closed and os.getpid() == self._owner:
             message = f"unclosed {self!r}"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"fd={self._source.fileno()}"
-        return f"<{type(self).__name__} {state}>"
+        return f"<{type(self).__name__} {'closed' if self.closed else 'open'}>"
 
     def _next_batch(self) -> Iterator[Event] | None:
         """Return an iterator that has events; None when the connector is closed."""
-        if not self._inbox.has_events:
+        left = length_hint(self._events)
+        if not left:
             try:
-                self._source.alone(lambda: self._inbox.fill(FOR_EVER, _BATCH_BYTES))
+                self._read(_FOR_EVER, _BATCH)
             except ConnectionClosedError:
                 return None
-        return self._inbox.events
+        if self._polled:
+            left = length_hint(self._events)
+            if left > 1:
+                return islice(self._events, left - 1)
+            self._announce(0)
+        return self._events
 
-    async def _next_batch_async(self) -> Iterator[Event] | None:
-        """Do what `_next_batch` does, on asyncio."""
-        while not self._inbox.has_events:
-            try:
-                if not self._inbox.has_raw:
-                    await self._source.readable()
-                self._source.alone(lambda: self._inbox.fill(AT_ONCE, _BATCH_BYTES))
-            except ConnectionClosedError:
-                return None
-        return self._inbox.events
+    def _take_all(self) -> list[Event]:
+        if self._polled:
+            self._announce(0)
+        events = [*self._events]
+        del self._batch[:]
+        return events
+
+    def _read(self, deadline_ns: int, most: int) -> None:
+        """Let there be events in `_events`, unless the deadline passes."""
+        while status := self._try_read(deadline_ns, most):
+            self._look_into(status)
+
+    def _try_read(self, deadline_ns: int, most: int) -> int:
+        if not length_hint(self._events):
+            del self._batch[:]
+            self._events = iter(self._batch)
+        return lib.procconn_read(self._stream, deadline_ns, most)
+
+    async def _read_async(self, deadline_ns: int) -> None:
+        """Do what `_read` does, on asyncio."""
+        if not self._has_queue:
+            self._start_thread(_QUEUE_OF_ASYNCIO)
+        while not length_hint(self._events):
+            status = self._try_read(_AT_ONCE, _BATCH)
+            if status == -errno.ENOTCONN:
+                await self._awaiting.in_thread(lambda: self._listen(again=True))
+                environment.warn_of_renewal()
+            elif status:
+                self._check(status)
+            elif length_hint(self._events) or passed(deadline_ns):
+                return
+            else:
+                await self._awaiting.readable(deadline_ns)
+
+    def _wait(self, deadline_ns: int, most: int) -> None:
+        """Let there be messages in the window, unless the deadline passes."""
+        while status := lib.procconn_wait(self._stream, deadline_ns, most):
+            if status == -errno.EMSGSIZE:
+                raise BufferTooSmallError(self._window.needed)
+            self._look_into(status)
+
+    def _look_into(self, status: int) -> None:
+        """Come back if the call is to be repeated, else raise."""
+        if status == -errno.ENOTCONN:
+            self._listen(again=True)
+            environment.warn_of_renewal()
+        elif status != -errno.EINTR:
+            self._check(status)
+
+    def _listen(self, *, again: bool = False) -> None:
+        """Ask the kernel for events, unless it was done and it is not to be again."""
+        deadline_ns = time.monotonic_ns() + self._timeout_ns
+        status = -errno.EINTR
+        while status == -errno.EINTR:
+            nonce = int.from_bytes(os.urandom(4))
+            left_ns = max(0, deadline_ns - time.monotonic_ns())
+            status = lib.procconn_subscribe(
+                self._stream, socketfilter.ANSWERS, nonce, left_ns, again
+            )
+        self._check(status)
+
+    def _start_thread(self, queue: int) -> None:
+        self._check(lib.procconn_start_thread(self._stream, queue))
+        self._has_queue = True
+
+    def _announce(self, left: int) -> None:
+        """Tell pollers, before events are taken, how many will be left."""
+        try:
+            lib.procconn_set_waiting(self._stream, left)
+        except BaseException:  # of a signal handler: nothing is taken
+            lib.procconn_set_waiting(self._stream, 1)
+            raise
+
+    def _check_open(self) -> None:
+        if self._window.closed:
+            raise ValueError("I/O operation on a closed ProcConnector")
+
+    @staticmethod
+    def _check(status: int) -> int:
+        """Return what a C function returned, unless that is a negative errno."""
+        if status >= 0:
+            return status
+        if -status in _ERRORS:
+            raise _ERRORS[-status]()
+        raise environment.failure(-status)
 
 
-def _known_mask(mask: int) -> EventMask:
-    if mask & ~int(EventMask.ALL):
-        raise ValueError(
-            f"mask {mask:#x} has bits that are no event's; combine members of EventMask"
-        )
-    return EventMask(mask)
-
-
-def _nanoseconds(name: str, seconds: float) -> int:
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    return int(min(seconds, LONGEST) * NS_PER_S)
+def _close(place: StreamPlace) -> None:
+    lib.procconn_close(place[0])
 
 
 def _deadline(timeout: float | None) -> int:
     """Turn a timeout in seconds into a time on CLOCK_MONOTONIC, in nanoseconds."""
     if timeout is None:
-        return FOR_EVER
+        return _FOR_EVER
     if timeout == 0:
-        return AT_ONCE
-    return time.monotonic_ns() + _nanoseconds("timeout", timeout)
+        return _AT_ONCE
+    return time.monotonic_ns() + arguments.nanoseconds("timeout", timeout)

@@ -43,7 +43,8 @@ def _classes() -> tuple[type[Event], ...]:
 
 
 _CLASSES = _classes()
-_CLASSES_POINTER = ffi.cast("void *", id(_CLASSES))
+CLASSES = ffi.cast("void *", id(_CLASSES))
+"""The classes as the C module takes them."""
 
 
 class Walk:
@@ -92,14 +93,14 @@ class Walk:
             The status of the last step; a negative one is a failure.
         """
         return lib.procconn_decode_all(
-            self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
+            self._walk, ffi.cast("void *", id(events)), CLASSES
         )
 
     def one(self) -> tuple[int, Event | None]:
         """Take one step: return its status, and the event if there was one."""
         events: list[Event] = []
         status = lib.procconn_decode_one(
-            self._walk, ffi.cast("void *", id(events)), _CLASSES_POINTER
+            self._walk, ffi.cast("void *", id(events)), CLASSES
         )
         return status, events[0] if events else None
 

@@ -1,7 +1,21 @@
 """What keeps process events away from this process, and what to do about it."""
 
+from __future__ import annotations
+
+import errno
 import os
-from collections.abc import Iterator
+import platform
+import re
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from procconn.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from procconn._core import Window
 
 # The inode numbers of the initial namespaces (linux/proc_ns.h)
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
@@ -50,6 +64,77 @@ def conditions() -> Iterator[Condition]:
     )
 
 
+def failure(number: int) -> OSError:
+    """Make the exception for an errno that the kernel or a sandbox gave.
+
+    UnsupportedError and PermissionError say why, and what to do.
+    """
+    if number == errno.EAFNOSUPPORT:  # all kernels have netlink
+        return UnsupportedError(
+            number,
+            "this process is in a sandbox without netlink sockets; allow AF_NETLINK"
+            " there, as in RestrictAddressFamilies= of a systemd unit",
+        )
+    if number == errno.EPROTONOSUPPORT:
+        return UnsupportedError(
+            number,
+            "this kernel has no connector; it takes one built with CONFIG_CONNECTOR=y"
+            " and CONFIG_PROC_EVENTS=y",
+        )
+    if number == errno.ECONNREFUSED:
+        return UnsupportedError(number, why_silent())
+    if number == errno.ETIME:
+        return UnsupportedError(errno.ENOTSUP, why_silent())
+    if number in (errno.EPERM, errno.EACCES):
+        return PermissionError(number, why_refused())
+    return OSError(number, os.strerror(number))
+
+
+def warn_of_limits(window: Window, asked: int) -> None:
+    """Warn whose stream will lose events sooner, or not count them."""
+    if window.receive_buffer < asked:
+        _warn(
+            f"the receive buffer is {window.receive_buffer} bytes, not {asked}: raise"
+            " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, lest events are"
+            " lost in bursts"
+        )
+    if not window.counts_drops:
+        _warn(
+            "this kernel does not count the events it drops (Linux 4.12 does): each"
+            " occasion is told as a Lost of count 0, and `lost` does not have them"
+        )
+
+
+def warn_of_heartbeat() -> None:
+    """Warn whose heartbeat has nothing to beat with."""
+    _warn(
+        "a sandbox refuses prctl(PR_SET_NAME), by which a heartbeat probes the"
+        " subscription, so its end would go unnoticed: allow that call"
+    )
+
+
+def warn_of_renewal() -> None:
+    """Warn who has missed events, but will not know how many."""
+    _warn(
+        "the subscription to process events had ended without our doing and was"
+        " renewed; an unknown number of events is missing"
+    )
+
+
+def _warn(message: str) -> None:
+    """Warn about the line that called the package."""
+    frame, distance = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
+        frame, distance = frame.f_back, distance + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=distance - 1)
+
+
+def is_kernel(major: int, minor: int) -> bool:
+    """Tell whether the kernel is at least of that version."""
+    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    return bool(version and tuple(map(int, version.groups())) >= (major, minor))
+
+
 def why_silent() -> str:
     """Say why the kernel does not answer, and what to do."""
     if broken := _what_is_broken():
@@ -68,6 +153,11 @@ def why_silent() -> str:
 
 def why_refused() -> str:
     """Say why the kernel refuses. A namespace's own root has not what counts."""
+    if is_kernel(6, 6):
+        return (
+            "a sandbox refuses this process the system calls that process events take:"
+            " allow socket, bind, setsockopt and sendto on netlink sockets there"
+        )
     return _what_is_broken() or (
         "before Linux 6.6 process events take the capability CAP_NET_ADMIN: run as"
         " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"

@@ -4,10 +4,11 @@ That works on every kernel and without privilege, unlike the masks of Linux 6.6.
 the program rejects costs the reader nothing and does not count as dropped.
 """
 
-import errno
-import socket
+from __future__ import annotations
+
 import struct
 import sys
+from typing import TYPE_CHECKING
 
 from procconn._core import ffi, lib
 from procconn.events import (
@@ -21,6 +22,9 @@ from procconn.events import (
     Unknown,
 )
 
+if TYPE_CHECKING:
+    from procconn._core import Filter, Wanted
+
 # struct sock_filter and its codes (linux/filter.h, linux/bpf_common.h)
 _INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_WORD = 0x20
@@ -30,100 +34,66 @@ _JUMP_IF_X = 0x1D
 _RETURN = 0x06
 _WHOLE_DATAGRAM = 0xFFFFFFFF
 
-# asm-generic/socket.h; the socket module does not have them
-_SO_ATTACH_FILTER = 26
-_SO_DETACH_FILTER = 27
+
+def wanted(mask: EventMask, threads: bool) -> Wanted:
+    """Describe to the C module which events pass."""
+    all_kinds = all(mask & kind.what for kind in KINDS)
+    described = ffi.new("struct procconn_wanted *")
+    described.mask = mask
+    described.threads = threads
+    described.unknown_kinds = all_kinds
+    _fill(described.filter, _program(mask, threads=threads, all_kinds=all_kinds))
+    return described
 
 
-class Wanted:
-    """What a connector lets through.
+def admits(wanted: Wanted, event: Event) -> bool:
+    """Decide as the program does, about an event that is already here."""
+    if isinstance(event, Lost):
+        return True
+    if isinstance(event, Unknown):
+        return bool(wanted.unknown_kinds)
+    code = event.exit_code if isinstance(event, Exit) else 0
+    is_thread = event.is_thread
+    return bool(lib.procconn_admits(wanted, event.what, is_thread, code))
 
-    Attributes:
-        all_kinds: whether kinds unknown to this library pass.
-        everything: whether all events pass.
+
+def _filter(program: bytes) -> Filter:
+    described = ffi.new("struct procconn_filter *")
+    _fill(described, program)
+    return described
+
+
+def _fill(described: Filter, program: bytes) -> None:
+    described.size = len(program)
+    ffi.memmove(described.program, program, len(program))
+
+
+def _program(mask: EventMask, *, threads: bool, all_kinds: bool) -> bytes:
+    """Assemble the program, an array of `struct sock_filter`.
+
+    Answers to requests do not pass, as dropped ones would count as lost events.
     """
-
-    def __init__(self, mask: EventMask, threads: bool) -> None:
-        self.mask = mask
-        self.threads = threads
-        self.all_kinds = all(mask & kind.what for kind in KINDS)
-        self.everything = threads and self.all_kinds
-
-    def admits(self, event: Event) -> bool:
-        """Decide as the program does, about an event that is already here."""
-        if isinstance(event, Lost):
-            return True
-        if isinstance(event, Unknown):
-            return self.all_kinds
-        if event.is_thread and not self.threads:
-            return False
-        if isinstance(event, Exit) and event.exit_code != 0:
-            return bool(self.mask & (EventMask.EXIT | EventMask.NONZERO_EXIT))
-        return bool(self.mask & event.what)
-
-    def program(self, probe: int | None = None, *, answers: bool = False) -> bytes:
-        """Assemble the program, an array of `struct sock_filter`.
-
-        Args:
-            probe: the id of a task whose COMM events pass too.
-            answers: whether answers to requests pass, also to other programs'.
-        """
-        answer = _accept() if answers else _reject()
-        code = _load(lib.EVENT_WHAT_AT) + _if_equal(EventType.NONE, answer)
-        if self.everything:
-            return code + _accept()
-        if probe is not None:
-            own = _load(lib.TASK_PID_AT) + _if_equal(probe, _accept())
-            code += _if_equal(EventType.COMM, own + _load(lib.EVENT_WHAT_AT))
-        for kind in KINDS:
-            code += _if_equal(kind.what, self._verdict(kind.what))
-        return code + (_accept() if self.all_kinds else _reject())
-
-    def _verdict(self, what: EventType) -> bytes:
-        code = b""
-        if not self.mask & what:
-            if what is not EventType.EXIT or not self.mask & EventMask.NONZERO_EXIT:
-                return _reject()
-            code += _load(lib.EXIT_CODE_AT) + _if_equal(0, _reject())
-        if not self.threads:
-            pid, tgid = lib.TASK_PID_AT, lib.TASK_TGID_AT
-            if what is Fork.what:
-                pid, tgid = lib.FORK_CHILD_PID_AT, lib.FORK_CHILD_TGID_AT
-            code += _load(pid) + _instruction(_TAX) + _load(tgid)
-            code += _instruction(_JUMP_IF_X, jump_true=1) + _reject()
+    code = _load(lib.EVENT_WHAT_AT) + _if_equal(EventType.NONE, _reject())
+    if threads and all_kinds:
         return code + _accept()
+    for kind in KINDS:
+        code += _if_equal(kind.what, _verdict(kind.what, mask, threads=threads))
+    return code + (_accept() if all_kinds else _reject())
 
 
-NOTHING = Wanted(EventMask.NONE, threads=True)
-"""Lets no event pass."""
-
-
-def attach(
-    sock: socket.socket,
-    wanted: Wanted,
-    *,
-    probe: int | None = None,
-    answers: bool = False,
-) -> None:
-    """Replace the socket's program; nothing passes unfiltered between the two."""
-    if wanted.everything and answers:
-        _detach(sock)
-        return
-    program = wanted.program(probe, answers=answers)
-    instructions = ffi.from_buffer("uint8_t[]", program)
-    # struct sock_fprog: how many instructions, and where they are
-    count = len(program) // _INSTRUCTION.size
-    address = int(ffi.cast("uintptr_t", instructions))
-    option = struct.pack("@HP", count, address)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
-
-
-def _detach(sock: socket.socket) -> None:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-    except OSError as error:
-        if error.errno != errno.ENOENT:  # there was none
-            raise
+def _verdict(what: EventType, mask: EventMask, *, threads: bool) -> bytes:
+    code = b""
+    if not mask & what:
+        if what is not EventType.EXIT or not mask & EventMask.NONZERO_EXIT:
+            return _reject()
+        code += _load(lib.EXIT_CODE_AT) + _if_equal(0, _reject())
+    if not threads:
+        pid, tgid = lib.TASK_PID_AT, lib.TASK_TGID_AT
+        if what is Fork.what:
+            pid, tgid = lib.FORK_CHILD_PID_AT, lib.FORK_CHILD_TGID_AT
+        code += _load(pid) + _instruction(_TAX) + _load(tgid)
+        code += _instruction(_JUMP_IF_X, jump_true=1) + _reject()
+    return code + _accept()
 
 
 def _instruction(
@@ -150,3 +120,12 @@ def _accept() -> bytes:
 
 def _reject() -> bytes:
     return _instruction(_RETURN, 0)
+
+
+NOTHING = _filter(_reject())
+"""Lets no event pass."""
+
+ANSWERS = _filter(
+    _load(lib.EVENT_WHAT_AT) + _if_equal(EventType.NONE, _accept()) + _reject()
+)
+"""Lets the kernel's answers to requests pass, also to other programs'."""

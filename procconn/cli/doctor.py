@@ -13,10 +13,8 @@ from typing import NamedTuple
 
 from procconn._core import lib
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
-from procconn.environment import conditions
+from procconn.environment import conditions, is_kernel
 from procconn.events import Comm, EventMask, Exit
-from procconn.loss import LossCounter
-from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription, open_socket
 
 _CAP_NET_ADMIN = 12  # linux/capability.h
 _PATIENCE = 2.0  # seconds for what should come at once
@@ -78,8 +76,7 @@ def _privilege(*, counts: bool) -> Finding:
     """Look at the capability; one of another user namespace does not count."""
     if counts and _has_net_admin():
         return Finding("privilege", "CAP_NET_ADMIN")
-    version = re.match(r"(\d+)\.(\d+)", platform.release())
-    if version and tuple(map(int, version.groups())) >= (6, 6):
+    if is_kernel(6, 6):
         return Finding("privilege", "none, and none is needed from Linux 6.6 on")
     return Finding(
         "privilege",
@@ -91,13 +88,11 @@ def _privilege(*, counts: bool) -> Finding:
 def _trial() -> Iterator[Finding]:
     """Subscribe, cause events, and see what comes."""
     began = time.perf_counter()
-    subscription = Subscription(_PATIENCE)
-    took = time.perf_counter() - began
-    subscription.end()
-    yield Finding("subscription", f"the kernel answered within {took * 1e3:.2f} ms")
-
-    with ProcConnector() as connector:
+    with ProcConnector(timeout=_PATIENCE) as connector:
+        took = time.perf_counter() - began
+        yield Finding("subscription", f"the kernel answered within {took * 1e3:.2f} ms")
         yield _receive_buffer(connector)
+        yield _drop_count(connector)
         lib.procconn_rename_thread()
         came = _await(connector, Comm)
     if came:
@@ -109,7 +104,6 @@ def _trial() -> Iterator[Finding]:
             "another program may have ended the subscription: use a heartbeat",
         )
     yield _filter()
-    yield _drop_count()
 
 
 def _receive_buffer(connector: ProcConnector) -> Finding:
@@ -122,6 +116,16 @@ def _receive_buffer(connector: ProcConnector) -> Finding:
         "receive buffer",
         f"{text}; bursts may overflow it",
         f"sysctl net.core.rmem_max={USUAL_RECEIVE_BUFFER}, or grant CAP_NET_ADMIN",
+    )
+
+
+def _drop_count(connector: ProcConnector) -> Finding:
+    if connector._window.counts_drops:
+        return Finding("drop count", "exact")
+    return Finding(
+        "drop count",
+        "this kernel does not count what it drops",
+        "use Linux 4.12 or newer",
     )
 
 
@@ -148,23 +152,14 @@ def _filter() -> Finding:
     )
 
 
-def _drop_count() -> Finding:
-    with open_socket() as sock:
-        if LossCounter(sock).exact:
-            return Finding("drop count", "exact")
-    return Finding(
-        "drop count",
-        "a lower bound, as this kernel does not count",
-        "Linux 4.12 or newer",
-    )
-
-
 def _other_listeners() -> Finding:
     """Count the sockets in the group; this process has none open by now."""
     count = 0
     for row in _read("/proc/net/netlink").splitlines()[1:]:
         _, protocol, _, groups, *_ = row.split()
-        count += int(protocol) == NETLINK_CONNECTOR and bool(int(groups, 16) & GROUP)
+        count += int(protocol) == lib.CONNECTOR_PROTOCOL and bool(
+            int(groups, 16) & lib.CONNECTOR_GROUP
+        )
     return Finding("other listeners", str(count) if count else "none")
 
 

@@ -1,0 +1,219 @@
+/* The stream's buffer: whole messages, filled at one end and taken from the other. */
+#define _GNU_SOURCE /* MAP_ANONYMOUS, MADV_DONTNEED */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "stream.h"
+
+enum {
+    PEAK_KEPT = 1 << 20,   /* bytes that keep their pages after a burst */
+    SMALLEST_DRAIN = 4096, /* bytes, also into a smaller buffer of the caller's */
+};
+
+void *procconn_map(size_t size)
+{
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* Gives the buffer another size; what is in it must fit. Under the lock. */
+int procconn_resize(struct procconn_stream *stream, size_t capacity)
+{
+    uint8_t *bytes = procconn_map(capacity);
+
+    if (bytes == NULL)
+        return -ENOMEM;
+    if (stream->bytes != NULL) {
+        memcpy(bytes, stream->bytes + stream->start, stream->end - stream->start);
+        munmap(stream->bytes, stream->capacity);
+    }
+    stream->end -= stream->start;
+    stream->start = 0;
+    stream->bytes = bytes;
+    stream->capacity = capacity;
+    return 0;
+}
+
+bool procconn_has_room(const struct procconn_stream *stream)
+{
+    return stream->capacity - stream->end >= PLACE_SIZE + LOST_SIZE;
+}
+
+static void tell_room(struct procconn_stream *stream)
+{
+    if (stream->wants_room && procconn_has_room(stream)) {
+        stream->wants_room = false;
+        eventfd_write(stream->room, 1);
+    }
+}
+
+/* Begins anew when it is empty, and gives pages back after a burst. */
+static void consume(struct procconn_stream *stream, size_t size)
+{
+    stream->start += size;
+    if (stream->start == stream->end) {
+        stream->start = stream->end = 0;
+        if (stream->peak > PEAK_KEPT)
+            madvise(stream->bytes + PEAK_KEPT, stream->peak - PEAK_KEPT, MADV_DONTNEED);
+        stream->peak = 0;
+    }
+    tell_room(stream);
+}
+
+void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
+{
+    pthread_mutex_lock(&stream->lock);
+    consume(stream, size);
+    stream->window.size = 0;
+    procconn_set_ready(stream, waiting || stream->end > stream->start);
+    pthread_mutex_unlock(&stream->lock);
+}
+
+/* Moves what waits to the front once half of the buffer is behind it, and takes away
+ * what the consumer has seen through the window. Nobody looks at it meanwhile. */
+void procconn_tidy(struct procconn_stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    consume(stream, stream->window.taken);
+    stream->window.taken = stream->window.size = 0;
+    if (stream->start >= stream->capacity / 2 && stream->start > 0) {
+        memmove(stream->bytes, stream->bytes + stream->start, stream->end - stream->start);
+        stream->end -= stream->start;
+        stream->start = 0;
+        tell_room(stream);
+    }
+    pthread_mutex_unlock(&stream->lock);
+}
+
+void procconn_screen(struct procconn_stream *stream)
+{
+    struct procconn_walk walk = {.buffer = stream->bytes, .size = stream->end};
+    struct procconn_event event;
+    enum procconn_status status;
+    size_t kept = stream->start, span;
+
+    walk.offset = stream->start + stream->window.taken;
+    stream->window.taken = stream->window.size = 0;
+    while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
+        if (status == PROCCONN_EVENT && !procconn_is_wanted(&stream->settings.wanted, &event))
+            continue;
+        span = walk.offset - walk.at;
+        memmove(stream->bytes + kept, stream->bytes + walk.at, span);
+        kept += span;
+    }
+    stream->end = kept;
+}
+
+/* Waits for the thread. What it says was set before it made the counter readable. */
+static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
+{
+    int status = 0;
+
+    pthread_mutex_lock(&stream->lock);
+    procconn_set_ready(stream, stream->end > stream->start);
+    if (stream->silent) {
+        stream->silent = false;
+        status = -ENOTCONN;
+    } else if (stream->failure != 0) {
+        status = stream->failure;
+    }
+    pthread_mutex_unlock(&stream->lock);
+    if (status == 0)
+        status = procconn_sleep(stream->ready, stream->wake, deadline_ns);
+    return status < 0 ? status : 0;
+}
+
+int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int64_t due_ns = -1;
+    int status;
+
+    if (stream->settings.heartbeat_ns > 0 && stream->subscribed)
+        due_ns = stream->heard_ns + stream->settings.heartbeat_ns;
+    status = procconn_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
+    if (status == 0 && due_ns >= 0 && stream->heard_ns < due_ns && procconn_now_ns() >= due_ns)
+        status = procconn_probe(stream);
+    return status;
+}
+
+static size_t waiting(struct procconn_stream *stream)
+{
+    size_t size;
+
+    pthread_mutex_lock(&stream->lock);
+    size = stream->end - stream->start;
+    pthread_mutex_unlock(&stream->lock);
+    return size;
+}
+
+/* Brings what is there; waits if there is nothing. */
+static int fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int status = 0;
+
+    while (waiting(stream) == 0) {
+        if (procconn_is_closed(stream))
+            return -ECANCELED;
+        if (!stream->has_thread)
+            status = procconn_listen(stream, deadline_ns, most);
+        else if (deadline_ns != 0) /* else what the thread lets gather is taken from it */
+            status = await_thread(stream, deadline_ns);
+        else if ((status = procconn_receive(stream, 0, most)) == 0 && waiting(stream) == 0)
+            status = await_thread(stream, 0);
+        if (status < 0 || (deadline_ns >= 0 && procconn_now_ns() >= deadline_ns))
+            break;
+    }
+    return waiting(stream) > 0 ? 0 : status;
+}
+
+/* The way from a whole message to the next. */
+static size_t span_of(const uint8_t *message, size_t left)
+{
+    size_t span = procconn_load_u32(message + NLMSG_LEN_AT) + NLMSG_ALIGNMENT - 1;
+
+    span -= span % NLMSG_ALIGNMENT;
+    return span < left ? span : left;
+}
+
+/* Puts as many whole messages as fit into the window. */
+static int look(struct procconn_stream *stream, size_t most)
+{
+    const uint8_t *bytes = stream->bytes + stream->start;
+    size_t left = waiting(stream), size = 0, span = 0;
+
+    if (left <= most) {
+        size = left;
+    } else {
+        while (size + (span = span_of(bytes + size, left - size)) <= most)
+            size += span;
+    }
+    stream->window.bytes = bytes;
+    stream->window.size = size;
+    stream->window.needed = span;
+    return size == 0 && left > 0 ? -EMSGSIZE : 0;
+}
+
+int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int status;
+
+    procconn_tidy(stream);
+    status = fill(stream, deadline_ns, most < SMALLEST_DRAIN ? SMALLEST_DRAIN : most);
+    return status < 0 ? status : look(stream, most);
+}
+
+int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int status = procconn_enter(stream, READING);
+
+    if (status < 0)
+        return status;
+    status = procconn_bring(stream, deadline_ns, most);
+    if (stream->window.size > 0)
+        procconn_set_waiting(stream, 1);
+    procconn_leave(stream);
+    return status;
+}

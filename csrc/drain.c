@@ -1,0 +1,197 @@
+/*
+ * From the socket into the stream's buffer: drain, refuse what is not the kernel's or
+ * cannot be decoded, and put what was lost where it was lost. A short receive says
+ * that the socket is empty.
+ */
+#define _GNU_SOURCE /* recvmmsg */
+#include <errno.h>
+
+#include "stream.h"
+
+/* One drain ends after so many datagrams from others than the kernel, so that a flood
+ * of them cannot keep the caller from its deadline. */
+enum { MAX_REFUSED = 1 << 12 };
+
+uint32_t procconn_admits(const struct procconn_wanted *wanted, uint32_t what,
+                         uint32_t is_thread, uint32_t exit_code)
+{
+    if (is_thread && !wanted->threads)
+        return 0;
+    if (what == PROCCONN_EXIT && exit_code != 0)
+        return (wanted->mask & (PROCCONN_EXIT | PROCCONN_NONZERO_EXIT)) != 0;
+    return (wanted->mask & what) != 0;
+}
+
+bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event)
+{
+    size_t task = event->what == PROCCONN_FORK ? 2 : 0; /* FORK's own is the child */
+
+    if (event->kind == NULL)
+        return wanted->unknown_kinds;
+    return procconn_admits(
+        wanted, event->what,
+        procconn_event_word(event, task) != procconn_event_word(event, task + 1),
+        event->what == PROCCONN_EXIT ? procconn_event_word(event, 2) : 0);
+}
+
+/* Whether every message of a datagram is an event, as the kernel sends them, and
+ * wanted. What the library itself adds to streams is not taken from a socket. */
+static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t size)
+{
+    struct procconn_walk walk = {.buffer = bytes, .size = size};
+    struct procconn_event event;
+    enum procconn_status status;
+
+    while ((status = procconn_next(&walk, &event)) == PROCCONN_EVENT) {
+        if (stream->screening && !procconn_is_wanted(&stream->settings.wanted, &event))
+            return false;
+    }
+    stream->damaged += status < 0;
+    return status == PROCCONN_END && walk.offset == size && size > 0;
+}
+
+/* Appends a datagram to the buffer if it is the kernel's and wanted. */
+static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i)
+{
+    const uint8_t *place = stream->batch.places[i];
+    size_t size = header->msg_len;
+
+    if (header->msg_hdr.msg_namelen != sizeof(struct netlink_address) ||
+        stream->batch.senders[i].port != 0)
+        return false;
+    if (size > PLACE_SIZE || size % NLMSG_ALIGNMENT != 0) {
+        stream->damaged++;
+        return false;
+    }
+    if (!vouch(stream, place, size))
+        return false;
+    memcpy(stream->bytes + stream->end, place, size);
+    stream->end += size;
+    return true;
+}
+
+static void store_u16(uint8_t *bytes, uint16_t value)
+{
+    memcpy(bytes, &value, sizeof value);
+}
+
+static void store_u32(uint8_t *bytes, uint32_t value)
+{
+    memcpy(bytes, &value, sizeof value);
+}
+
+/* The library's own message for a gap; drawn in wire.h. */
+static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
+{
+    memset(message, 0, LOST_SIZE);
+    store_u32(message + NLMSG_LEN_AT, LOST_SIZE);
+    store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
+    store_u32(message + CN_MSG_IDX_AT, CN_IDX_OWN);
+    store_u32(message + CN_MSG_VAL_AT, CN_VAL_LOST);
+    store_u16(message + CN_MSG_LEN_AT, LOST_SIZE - EVENT_AT);
+    memcpy(message + EVENT_TIMESTAMP_AT, &gap->since_ns, sizeof gap->since_ns);
+    memcpy(message + LOST_COUNT_AT, &gap->count, sizeof gap->count);
+}
+
+/* Puts the gap where it is: a full queue only shrinks by reading, so all events that
+ * were queued when the drain began come before it, those with older timestamps. If
+ * the drain, whose messages begin at `begin`, did not get that far, it must wait. */
+static void place_gap(struct procconn_stream *stream, size_t begin)
+{
+    struct procconn_walk walk = {.buffer = stream->bytes, .size = stream->end, .offset = begin};
+    struct procconn_event event;
+    size_t behind;
+
+    while (procconn_next(&walk, &event) != PROCCONN_END)
+        if ((int64_t)event.timestamp_ns > stream->gap.since_ns)
+            break;
+    if (walk.at == stream->end && stream->emptied_ns == 0)
+        return;
+    behind = stream->end - walk.at;
+    memmove(stream->bytes + walk.at + LOST_SIZE, stream->bytes + walk.at, behind);
+    write_lost(stream->bytes + walk.at, &stream->gap);
+    stream->end += LOST_SIZE;
+    stream->gap = (struct gap){0};
+}
+
+/* There can be new drops only if the queue was full, so not if what was taken since
+ * it was last empty could not have filled half of it. It is asked once a second all
+ * the same, as the kernel may also fail to copy a message. */
+static void tell_loss(struct procconn_stream *stream, bool overflowed, int64_t began_ns)
+{
+    uint64_t half = stream->window.receive_buffer; /* of the account, which is doubled */
+    uint64_t count;
+
+    if (stream->unchecked * EVENT_CHARGE >= half || began_ns - stream->asked_ns >= NS_PER_S) {
+        procconn_ask_drops(stream);
+        stream->asked_ns = began_ns;
+    }
+    count = stream->drops + stream->damaged - stream->told;
+    if (count == 0 && !overflowed)
+        return;
+    stream->told += count;
+    if (!stream->gap.open)
+        stream->gap.since_ns = began_ns;
+    stream->gap.open = true;
+    stream->gap.count += count;
+}
+
+void procconn_prepare(struct batch *batch)
+{
+    for (size_t i = 0; i < BATCH; i++) {
+        batch->iovecs[i] = (struct iovec){batch->places[i], PLACE_SIZE};
+        batch->headers[i].msg_hdr = (struct msghdr){
+            .msg_name = &batch->senders[i],
+            .msg_namelen = sizeof batch->senders[i], /* as it also is afterwards */
+            .msg_iov = &batch->iovecs[i],
+            .msg_iovlen = 1,
+        };
+    }
+}
+
+/* Takes what is waiting, up to `most` bytes. Fails only if nothing was taken; a
+ * failure after that comes back with the next call. */
+int procconn_drain(struct procconn_stream *stream, size_t most)
+{
+    size_t left = stream->capacity - stream->end, begin = stream->end, room;
+    size_t limit = begin + (most < left ? most : left);
+    int64_t began_ns = procconn_now_ns();
+    unsigned refused = 0;
+    bool overflowed = false;
+    int count, error = 0;
+
+    stream->emptied_ns = 0;
+    while (error == 0 && refused < MAX_REFUSED &&
+           stream->end + PLACE_SIZE + LOST_SIZE <= limit) {
+        room = (limit - stream->end - LOST_SIZE) / PLACE_SIZE;
+        room = room < BATCH ? room : BATCH;
+        count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
+                         MSG_DONTWAIT | MSG_TRUNC, NULL);
+        for (int i = 0; i < count; i++)
+            refused += !append(stream, &stream->batch.headers[i], (size_t)i);
+        if (count >= 0) {
+            stream->heard_ns = began_ns;
+            stream->unchecked += (uint64_t)count;
+            error = (size_t)count < room ? -EAGAIN : 0;
+        } else if (errno == ENOBUFS) { /* from a kernel that does not count drops */
+            overflowed = true;
+            refused++;
+        } else {
+            error = -errno;
+        }
+    }
+    if (error == -EAGAIN)
+        stream->emptied_ns = began_ns;
+    tell_loss(stream, overflowed, began_ns);
+    if (error == -EAGAIN) {
+        stream->unchecked = 0;
+        stream->screening = false;
+    }
+    if (stream->gap.open)
+        place_gap(stream, begin);
+    if (stream->end > begin) {
+        stream->woken_ns = began_ns;
+        stream->peak = stream->end > stream->peak ? stream->end : stream->peak;
+    }
+    return stream->end > begin || error == -EAGAIN ? 0 : error;
+}

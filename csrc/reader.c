@@ -1,0 +1,128 @@
+/* A thread that receives, whatever the program is doing meanwhile, and never takes the
+ * GIL. While its queue is full it leaves the rest to the kernel, which counts. */
+#define _GNU_SOURCE /* pthread_sigmask */
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "stream.h"
+
+enum {
+    STACK_SIZE = 262144, /* musl's default is half of it */
+    CHUNK = 65536,       /* bytes of one drain, while which the consumer may wait */
+};
+
+/* Under the lock. */
+static void note(struct procconn_stream *stream, int status)
+{
+    if (status == -ENOTCONN)
+        stream->silent = true;
+    else
+        stream->failure = status;
+    procconn_set_ready(stream, true);
+}
+
+/* Waits while the queue is full. */
+static int await_room(struct procconn_stream *stream)
+{
+    eventfd_t count;
+    bool full;
+
+    pthread_mutex_lock(&stream->lock);
+    full = !procconn_has_room(stream);
+    stream->wants_room = full;
+    pthread_mutex_unlock(&stream->lock);
+    if (!full)
+        return 0;
+    if (procconn_sleep(stream->room, stream->wake, -1) < 0)
+        return -ECANCELED;
+    eventfd_read(stream->room, &count);
+    return 0;
+}
+
+static void *run(void *argument)
+{
+    struct procconn_stream *stream = argument;
+    int status = 0;
+
+    while (!procconn_is_closed(stream) && (status = await_room(stream)) == 0) {
+        status = procconn_listen(stream, -1, CHUNK);
+        if (status == -ECANCELED)
+            break;
+        pthread_mutex_lock(&stream->lock);
+        if (status < 0 && status != -EINTR)
+            note(stream, status);
+        else if (stream->end > stream->start)
+            procconn_set_ready(stream, true);
+        pthread_mutex_unlock(&stream->lock);
+        if (status < 0 && status != -EINTR && status != -ENOTCONN)
+            break;
+    }
+    procconn_drop_user(stream);
+    procconn_drop_reference(stream);
+    return NULL;
+}
+
+/* Signals are for the threads of the program. */
+static int create(struct procconn_stream *stream)
+{
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error;
+
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&thread, &attributes, run, stream);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -error;
+}
+
+/* Under the lock. */
+static int start(struct procconn_stream *stream, size_t queue)
+{
+    int status = 0;
+
+    stream->room = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stream->ready < 0)
+        stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stream->room < 0 || stream->ready < 0)
+        status = -errno;
+    if (status == 0)
+        status = procconn_resize(stream, stream->end - stream->start + queue);
+    if (status < 0)
+        return status;
+    atomic_fetch_add(&stream->users, 1);
+    atomic_fetch_add(&stream->references, 1);
+    status = create(stream);
+    if (status < 0) {
+        atomic_fetch_sub(&stream->users, 1);
+        atomic_fetch_sub(&stream->references, 1);
+        return status;
+    }
+    stream->has_thread = true;
+    for (size_t i = 0; i < POLLABLES; i++)
+        if (stream->pollables[i] >= 0)
+            epoll_ctl(stream->pollables[i], EPOLL_CTL_DEL, stream->socket, NULL);
+    return 0;
+}
+
+int procconn_start_thread(struct procconn_stream *stream, size_t queue)
+{
+    int status = procconn_enter(stream, CHANGING);
+
+    if (status < 0)
+        return status;
+    procconn_tidy(stream);
+    pthread_mutex_lock(&stream->lock);
+    if (!stream->has_thread)
+        status = start(stream, queue);
+    pthread_mutex_unlock(&stream->lock);
+    procconn_leave(stream);
+    return status;
+}

@@ -1,0 +1,160 @@
+/*
+ * The stream: what the kernel sent and the library added, in one buffer, and the
+ * descriptors it comes from. Who may do what:
+ *
+ * - The consumer, one at a time, calls procconn_read, procconn_wait and the
+ *   functions that change the subscription. Between enter and leave it is the only
+ *   one; a second one is refused, as is a forked child.
+ * - The receiver drains the socket: the consumer, or a thread of ours once there
+ *   is a queue. The lock is held while anything below "under the lock" is touched,
+ *   and never while waiting.
+ * - Anyone may close, at any time: from another thread, from a signal handler of
+ *   Python, from a finalizer that the collector runs while the consumer decodes.
+ *   Closing takes the LISTEN back and wakes the others; the last one who uses the
+ *   descriptors closes them, and the last one who holds the memory frees it.
+ * - A forked child has a copy of the memory and of the descriptors. It may close
+ *   them, which its parent does not notice; it touches neither the lock, which a
+ *   thread of the parent may have held, nor the event counters, which are shared.
+ */
+#ifndef PROCCONN_STREAM_H
+#define PROCCONN_STREAM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h> /* struct mmsghdr: with _GNU_SOURCE */
+
+#include "decode.h"
+
+enum {
+    /* A place holds any datagram whole: an event has 76 bytes. Those of one call
+     * are apart by a little more, so that they do not compete for the same lines
+     * of the cache. */
+    PLACE_SIZE = 256,
+    PLACE_DISTANCE = PLACE_SIZE + 64,
+
+    BATCH = 32, /* datagrams that one call of the kernel brings */
+
+    POLLABLES = 2, /* one for fileno(), one for asyncio */
+
+    /* What one event costs of the socket's receive buffer, and the fastest that
+     * events were seen to come; together: how soon a socket can be full. */
+    EVENT_CHARGE = 832,
+    EVENT_INTERVAL_NS = 500,
+
+    NS_PER_S = 1000000000,
+};
+
+/* What one call of the kernel brings; made ready once. */
+struct batch {
+    struct mmsghdr headers[BATCH];
+    struct iovec iovecs[BATCH];
+    struct netlink_address senders[BATCH];
+    uint8_t places[BATCH][PLACE_DISTANCE];
+};
+
+/* What the stream has not shown yet of what was lost. */
+struct gap {
+    bool open;
+    uint64_t count;
+    int64_t since_ns; /* it lies behind what was queued then */
+};
+
+struct procconn_stream {
+    struct procconn_window window; /* the consumer's */
+
+    _Atomic uint32_t state;   /* CLOSED and what the consumer does */
+    _Atomic int users;        /* of the descriptors */
+    _Atomic bool held;        /* somebody who waits on a pollable is a user */
+    _Atomic int references;   /* to the memory */
+    const uint32_t *mark;     /* 1, but 0 in a forked child; NULL before Linux 4.14 */
+    pid_t owner;
+    struct procconn_settings settings;
+
+    pthread_mutex_t lock; /* of all below */
+    int socket;           /* in the multicast group */
+    int requests;         /* the one that subscribed; -1 if there is none */
+    _Atomic int owed;     /* LISTENs to be taken back */
+    _Atomic bool subscribed;
+    int wake;             /* readable when closed */
+    int ready;            /* readable when something waits; -1 until somebody looks */
+    int room;             /* readable when a full queue has room again */
+    bool is_ready;
+    bool wants_room;
+    int pollables[POLLABLES];
+    bool has_thread;
+    int failure;          /* of the thread's last receive */
+    bool silent;          /* the thread's probe did not come back */
+
+    uint8_t *bytes; /* whole messages: those from start to end wait */
+    size_t capacity, start, end, peak;
+
+    bool screening;     /* until the socket is empty, some in it may be unwanted */
+    int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
+    int64_t woken_ns;   /* when the last drain that brought events began */
+    int64_t heard_ns;   /* when the last datagram was taken */
+    int64_t filling_ns; /* the socket is not half full earlier than that after it was empty */
+
+    uint64_t drops;     /* that the kernel counted, as far as told */
+    uint64_t damaged;   /* datagrams of the kernel that could not be decoded */
+    uint64_t told;      /* of both, in the stream */
+    uint64_t unchecked; /* datagrams taken since the socket was last seen empty */
+    int64_t asked_ns;   /* when the kernel was last asked for its count */
+    struct gap gap;
+    struct batch batch;
+};
+
+enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
+
+/* stream.c: its life */
+
+/* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
+int procconn_enter(struct procconn_stream *stream, uint32_t activity);
+void procconn_leave(struct procconn_stream *stream);
+bool procconn_is_closed(struct procconn_stream *stream);
+void procconn_drop_user(struct procconn_stream *stream);
+void procconn_drop_reference(struct procconn_stream *stream);
+void procconn_set_ready(struct procconn_stream *stream, bool ready); /* under the lock */
+
+/* socket.c: the event socket */
+int procconn_open_socket(struct procconn_stream *stream);
+int procconn_open_netlink(int *fd);
+int procconn_attach_filter(int fd, const struct procconn_filter *filter);
+int procconn_join_group(int fd);
+void procconn_note_unknown(struct procconn_stream *stream); /* under the lock */
+
+/* In silence: 0 if the subscription lives or cannot be probed, -ENOTCONN if not. By
+ * whoever receives. */
+int procconn_probe(struct procconn_stream *stream);
+
+/* subscribe.c: asking the kernel */
+void procconn_end_listening(struct procconn_stream *stream); /* under the lock */
+
+/* receive.c: waiting. 0 or a negative errno each; times are on CLOCK_MONOTONIC */
+int64_t procconn_now_ns(void);
+int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
+int procconn_sleep(int fd, int wake, int64_t until_ns);
+int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
+bool procconn_counts_drops(int fd);
+void procconn_ask_drops(struct procconn_stream *stream); /* under the lock */
+
+/* drain.c */
+void procconn_prepare(struct batch *batch);
+bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
+int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lock */
+
+/* buffer.c: what waits */
+void *procconn_map(size_t size); /* NULL if there is no memory */
+int procconn_resize(struct procconn_stream *stream, size_t capacity); /* under the lock */
+bool procconn_has_room(const struct procconn_stream *stream);         /* under the lock */
+void procconn_screen(struct procconn_stream *stream);                 /* under the lock */
+void procconn_tidy(struct procconn_stream *stream);
+
+/* Bring whole messages, up to `most` bytes, into the window, waiting for them; then
+ * take some. `waiting`: whether what they became waits in the process. */
+int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
+void procconn_take(struct procconn_stream *stream, size_t size, bool waiting);
+
+/* Receive as the one who has the socket, and look into silence. */
+int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
+
+#endif

@@ -1,0 +1,63 @@
+"""Checks of arguments: what is wrong is told by name, with what it takes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from procconn.clock import LONGEST, NS_PER_S
+from procconn.events import EventMask
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+def mask(name: str, value: EventMask) -> EventMask:
+    """Take an EventMask; its own members only, so bits that are no event's."""
+    if not isinstance(value, EventMask):
+        raise TypeError(
+            f"{name} must be an EventMask, such as EventMask.EXEC | EventMask.EXIT,"
+            f" not {value!r}"
+        )
+    return value
+
+
+def boolean(name: str, value: bool) -> bool:
+    """Take True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def whole(name: str, value: int, least: int, most: int) -> int:
+    """Take a number of bytes."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number of bytes, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most} bytes, not {value}")
+    return value
+
+
+def nanoseconds(name: str, seconds: float, *, positive: bool = False) -> int:
+    """Take a number of seconds; longer than anyone waits is as good as that."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
+    if positive and seconds == 0:
+        raise ValueError(f"{name} must be more than 0 seconds")
+    return int(min(seconds, LONGEST) * NS_PER_S)
+
+
+def writable(name: str, value: WriteableBuffer) -> memoryview:
+    """Take a writable, contiguous object with the buffer protocol."""
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a writable buffer, such as a bytearray,"
+            f" not {type(value).__name__}"
+        ) from None
+    if view.readonly or not view.c_contiguous:
+        raise TypeError(f"{name} must be writable and contiguous, such as a bytearray")
+    return view.cast("B")
