@@ -16,7 +16,8 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import IO, Any
 
 _HERE = Path(__file__).parent
-BUILD = _HERE.parent / "build"
+ROOT = _HERE.parent
+BUILD = ROOT / "build"
 FLOOR = BUILD / "floor"
 
 _PATIENCE = 120.0  # seconds that anything may take
@@ -71,6 +72,7 @@ class Process:
             stdout=stdout,
             stderr=stderr,
             text=True,
+            cwd=ROOT,
         )
         self.pid = self._popen.pid
 
@@ -111,12 +113,9 @@ class Process:
             print(f"{self._popen.args!r} crashed", file=sys.stderr)
 
     def _socket(self) -> list[str]:
-        """Find its row: protocol 11 is the connector, and the port is its pid."""
-        for line in Path("/proc/net/netlink").read_text().splitlines():
-            row = line.split()
-            if row[1:3] == ["11", str(self.pid)]:
-                return row
-        return []
+        """Find its row: the port is its pid."""
+        ports = {int(row[2]): row for row in _listening()}
+        return ports.get(self.pid, [])
 
     def _read_line(self) -> str:
         assert self._popen.stdout is not None
@@ -203,6 +202,18 @@ class Command(Process):
         return int(told[1]) if told else 0
 
 
+def listeners() -> int:
+    """Count the sockets that process events are sent to, whosever they are."""
+    return len(_listening())
+
+
+def _listening() -> list[list[str]]:
+    """Read the rows of sockets of protocol 11, the connector, in its group 1."""
+    lines = Path("/proc/net/netlink").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [row for row in rows if row[1] == "11" and int(row[3], 16) & 1]
+
+
 def _wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not happened():
@@ -221,6 +232,8 @@ def in_c(mode: str, count: int) -> Reader:
     return Reader([FLOOR, mode, count])
 
 
-def in_python(name: str, *arguments: object) -> Reader:
+def in_python(name: str, *arguments: object, **settings: object) -> Reader:
     """Start a reader of readers.py."""
-    return Reader([sys.executable, _HERE / "readers.py", name, *arguments])
+    named = [f"{setting}={value}" for setting, value in settings.items()]
+    module = "benchmarks.readers"
+    return Reader([sys.executable, "-m", module, name, *arguments, *named])

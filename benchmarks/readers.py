@@ -1,7 +1,8 @@
-"""Readers in Python, each to be run as a process: python readers.py NAME ARGUMENTS.
+"""Readers in Python, each a process: python -m benchmarks.readers NAME ARGUMENTS.
 
-A reader says "ready" when it is subscribed, begins at a line on stdin, says as JSON
-what it received, and stays until stdin ends. SIGTERM ends one that would go on.
+Arguments are numbers and NAME=NUMBER; names that a reader does not know itself are
+the connector's. A reader says "ready" when it is subscribed, begins at a line on stdin,
+says as JSON what it received, and stays until stdin ends. SIGTERM ends it, too.
 """
 
 import json
@@ -10,9 +11,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
@@ -36,15 +39,29 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def iterate(count: int, max_latency: float) -> None:
+def _take(events: Iterable[object], count: int) -> None:
+    for _event in islice(events, count):
+        pass
+
+
+def iterate(count: int, **settings: Any) -> None:
     """Take events one by one."""
     from procconn import ProcConnector
 
-    with ProcConnector(max_latency=max_latency) as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
-        for _event in islice(connector, count):
-            pass
+        _take(connector, count)
         _end(events=count, lost=connector.lost)
+
+
+def naive(count: int) -> None:
+    """Take events one by one with the standard library alone."""
+    from benchmarks.naive import subscribed
+
+    with subscribed() as events:
+        _begin()
+        _take(events, count)
+        _end(events=count)
 
 
 def columns(count: int) -> None:
@@ -64,15 +81,18 @@ def columns(count: int) -> None:
         _end(events=count - left, of_comm=seen, lost=connector.lost)
 
 
-def storm(count: int) -> None:
-    """Take events in batches with all that is default, and count what is lost."""
+def storm(count: int, sleep: float = 0, **settings: Any) -> None:
+    """Take events in batches and count what is lost; sleep in the middle, if told."""
     from procconn import ProcConnector
 
-    with ProcConnector() as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
         received = 0
         while received + connector.lost < count:
             received += len(connector.recv_many())
+            if received >= count // 2:
+                time.sleep(sleep)
+                sleep = 0
         _end(events=count, lost=connector.lost, resident=_resident_bytes())
 
 
@@ -96,18 +116,26 @@ def masked(mask: int) -> None:
         _end(events=count, lost=connector.lost)
 
 
-def latency(count: int, max_latency: float) -> None:
+def _ages(events: Iterable[Any], count: int) -> list[int]:
+    return [time.monotonic_ns() - event.timestamp_ns for event in islice(events, count)]
+
+
+def latency(count: int, **settings: Any) -> None:
     """Take events one by one and note how old each is."""
     from procconn import ProcConnector
 
-    ages = []
-    with ProcConnector(max_latency=max_latency) as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
-        for event in connector:
-            ages.append(time.monotonic_ns() - event.timestamp_ns)
-            if len(ages) == count:
-                break
-        _end(events=count, ages=ages)
+        _end(events=count, ages=_ages(connector, count))
+
+
+def naive_latency(count: int) -> None:
+    """Do the same with the standard library alone."""
+    from benchmarks.naive import subscribed
+
+    with subscribed() as events:
+        _begin()
+        _end(events=count, ages=_ages(events, count))
 
 
 def imports() -> None:
@@ -142,9 +170,26 @@ def pyroute2(count: int) -> None:
         source.close()
 
 
-if __name__ == "__main__":
-    _readers = (iterate, columns, storm, masked, latency, imports, pyroute2)
-    _reader = {reader.__name__: reader for reader in _readers}[sys.argv[1]]
+def _argument(text: str) -> tuple[str, Any]:
+    name, _, number = text.rpartition("=")
+    return name, json.loads(number)
+
+
+def main() -> None:
+    """Run the reader that the arguments name."""
+    readers = (
+        *(iterate, naive, columns, storm, masked, latency, naive_latency, imports),
+        pyroute2,
+    )
+    reader = {reader.__name__: reader for reader in readers}[sys.argv[1]]
+    arguments = list(map(_argument, sys.argv[2:]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        _reader(*(json.loads(argument) for argument in sys.argv[2:]))
+        reader(
+            *(value for name, value in arguments if not name),
+            **{name: value for name, value in arguments if name},
+        )
+
+
+if __name__ == "__main__":
+    main()
