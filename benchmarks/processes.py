@@ -30,12 +30,19 @@ _PROCESSORS = sorted(os.sched_getaffinity(0))
 _OF_LOAD = _PROCESSORS[-1]
 
 
-def prepare() -> None:
-    """Build the C programs; keep this process and readers off the load's CPU."""
+def compile_c(name: str) -> Path:
+    """Build one of the C programs beside this file."""
     BUILD.mkdir(exist_ok=True)
+    source, program = _HERE / f"{name}.c", BUILD / name
     subprocess.run(
-        ["cc", "-std=c11", "-O2", "-Wall", _HERE / "floor.c", "-o", FLOOR], check=True
+        ["cc", "-std=c11", "-O2", "-Wall", source, "-o", program], check=True
     )
+    return program
+
+
+def prepare() -> None:
+    """Build the load; keep this process and readers off its CPU."""
+    compile_c("floor")
     os.sched_setaffinity(0, _PROCESSORS[:-1] or _PROCESSORS)
 
 
@@ -64,7 +71,11 @@ class Process:
     """A running process, and the operating system's account of it."""
 
     def __init__(
-        self, arguments: list[object], stdout: int = PIPE, stderr: IO[str] | None = None
+        self,
+        arguments: list[object],
+        stdout: int | IO[str] = PIPE,
+        stderr: int | IO[str] | None = None,
+        user: str | None = None,
     ) -> None:
         self._popen = Popen(
             list(map(str, arguments)),
@@ -73,6 +84,7 @@ class Process:
             stderr=stderr,
             text=True,
             cwd=ROOT,
+            user=user,
         )
         self.pid = self._popen.pid
 
@@ -89,6 +101,15 @@ class Process:
     def rest(self) -> None:
         """Wait until it does nothing."""
         _wait_until(self.is_idle)
+
+    def threads(self) -> list[int]:
+        """List the ids of its threads."""
+        return [int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()]
+
+    def subscribed(self) -> None:
+        """Wait until it listens and does nothing."""
+        _wait_until(lambda: self._socket() != [])
+        self.rest()
 
     def dropped(self) -> int:
         """Tell how many events the kernel has dropped for it."""
@@ -158,8 +179,7 @@ class Forkstat(Process):
 
     def __init__(self, events: str) -> None:
         super().__init__(["forkstat", "-e", events], stdout=DEVNULL)
-        _wait_until(lambda: self._socket() != [])
-        self.rest()
+        self.subscribed()
         self._before_ns = self.cpu_ns()
         self._dropped_before = self.dropped()
 
@@ -234,6 +254,6 @@ def in_c(mode: str, count: int) -> Reader:
 
 def in_python(name: str, *arguments: object, **settings: object) -> Reader:
     """Start a reader of readers.py."""
-    named = [f"{setting}={value}" for setting, value in settings.items()]
+    named = [f"{setting}={json.dumps(value)}" for setting, value in settings.items()]
     module = "benchmarks.readers"
     return Reader([sys.executable, "-m", module, name, *arguments, *named])

@@ -33,7 +33,8 @@ class Row:
     Attributes:
         ours: our figure in each round.
         theirs: what it was measured against; empty if there is nothing to divide by.
-        faster: whether the ratio says how many times ours goes into theirs.
+        faster: whether more is better: the ratio says how many times ours goes into
+            theirs, and the limits are the least it may be.
         bar: what must be reached; `moonshot` what we would like to reach.
         decides: whether the figure is one of the few that the README shows.
     """
