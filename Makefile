@@ -58,6 +58,7 @@ bench-readme: $(VENV)/developing
 	$(BIN)/python -m benchmarks --readme
 
 bench-commands: $(VENV)/developing
+	$(BIN)/pytest --quiet benchmarks/test_judge.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
 
 wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
