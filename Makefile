@@ -3,6 +3,7 @@
 #   make watch ARGS="--count 12"   print this machine's process events
 #   make test                      lint, types and all default tests
 #   make bench                     compare with other implementations
+#   make bench-commands            compare who tells command lines right
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
 #   make test-sdist                build and test from the sdist alone
@@ -22,8 +23,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
-.PHONY: watch test lint types c-warnings unit bench bench-readme wheel test-wheel \
-    test-sdist test-kernels workflows fuzz sanitize refleaks clean
+.PHONY: watch test lint types c-warnings unit bench bench-readme bench-commands wheel \
+    test-wheel test-sdist test-kernels workflows fuzz sanitize refleaks clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -55,6 +56,10 @@ bench: $(VENV)/developing
 
 bench-readme: $(VENV)/developing
 	$(BIN)/python -m benchmarks --readme
+
+bench-commands: $(VENV)/developing
+	$(BIN)/pytest --quiet benchmarks/test_judge.py
+	$(BIN)/python -m benchmarks.commands $(ARGS)
 
 wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 wheel: export PATH := $(abspath $(BIN)):$(PATH)

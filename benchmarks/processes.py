@@ -16,7 +16,8 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import IO, Any
 
 _HERE = Path(__file__).parent
-BUILD = _HERE.parent / "build"
+ROOT = _HERE.parent
+BUILD = ROOT / "build"
 FLOOR = BUILD / "floor"
 
 _PATIENCE = 120.0  # seconds that anything may take
@@ -29,12 +30,19 @@ _PROCESSORS = sorted(os.sched_getaffinity(0))
 _OF_LOAD = _PROCESSORS[-1]
 
 
-def prepare() -> None:
-    """Build the C programs; keep this process and readers off the load's CPU."""
+def compile_c(name: str) -> Path:
+    """Build one of the C programs beside this file."""
     BUILD.mkdir(exist_ok=True)
+    source, program = _HERE / f"{name}.c", BUILD / name
     subprocess.run(
-        ["cc", "-std=c11", "-O2", "-Wall", _HERE / "floor.c", "-o", FLOOR], check=True
+        ["cc", "-std=c11", "-O2", "-Wall", source, "-o", program], check=True
     )
+    return program
+
+
+def prepare() -> None:
+    """Build the load; keep this process and readers off its CPU."""
+    compile_c("floor")
     os.sched_setaffinity(0, _PROCESSORS[:-1] or _PROCESSORS)
 
 
@@ -63,7 +71,11 @@ class Process:
     """A running process, and the operating system's account of it."""
 
     def __init__(
-        self, arguments: list[object], stdout: int = PIPE, stderr: IO[str] | None = None
+        self,
+        arguments: list[object],
+        stdout: int | IO[str] = PIPE,
+        stderr: int | IO[str] | None = None,
+        user: str | None = None,
     ) -> None:
         self._popen = Popen(
             list(map(str, arguments)),
@@ -71,6 +83,8 @@ class Process:
             stdout=stdout,
             stderr=stderr,
             text=True,
+            cwd=ROOT,
+            user=user,
         )
         self.pid = self._popen.pid
 
@@ -87,6 +101,15 @@ class Process:
     def rest(self) -> None:
         """Wait until it does nothing."""
         _wait_until(self.is_idle)
+
+    def threads(self) -> list[int]:
+        """List the ids of its threads."""
+        return [int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()]
+
+    def subscribed(self) -> None:
+        """Wait until it listens and does nothing."""
+        _wait_until(lambda: self._socket() != [])
+        self.rest()
 
     def dropped(self) -> int:
         """Tell how many events the kernel has dropped for it."""
@@ -111,12 +134,9 @@ class Process:
             print(f"{self._popen.args!r} crashed", file=sys.stderr)
 
     def _socket(self) -> list[str]:
-        """Find its row: protocol 11 is the connector, and the port is its pid."""
-        for line in Path("/proc/net/netlink").read_text().splitlines():
-            row = line.split()
-            if row[1:3] == ["11", str(self.pid)]:
-                return row
-        return []
+        """Find its row: the port is its pid."""
+        ports = {int(row[2]): row for row in _listening()}
+        return ports.get(self.pid, [])
 
     def _read_line(self) -> str:
         assert self._popen.stdout is not None
@@ -159,8 +179,7 @@ class Forkstat(Process):
 
     def __init__(self, events: str) -> None:
         super().__init__(["forkstat", "-e", events], stdout=DEVNULL)
-        _wait_until(lambda: self._socket() != [])
-        self.rest()
+        self.subscribed()
         self._before_ns = self.cpu_ns()
         self._dropped_before = self.dropped()
 
@@ -203,6 +222,18 @@ class Command(Process):
         return int(told[1]) if told else 0
 
 
+def listeners() -> int:
+    """Count the sockets that process events are sent to, whosever they are."""
+    return len(_listening())
+
+
+def _listening() -> list[list[str]]:
+    """Read the rows of sockets of protocol 11, the connector, in its group 1."""
+    lines = Path("/proc/net/netlink").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [row for row in rows if row[1] == "11" and int(row[3], 16) & 1]
+
+
 def _wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not happened():
@@ -221,6 +252,8 @@ def in_c(mode: str, count: int) -> Reader:
     return Reader([FLOOR, mode, count])
 
 
-def in_python(name: str, *arguments: object) -> Reader:
+def in_python(name: str, *arguments: object, **settings: object) -> Reader:
     """Start a reader of readers.py."""
-    return Reader([sys.executable, _HERE / "readers.py", name, *arguments])
+    named = [f"{setting}={json.dumps(value)}" for setting, value in settings.items()]
+    module = "benchmarks.readers"
+    return Reader([sys.executable, "-m", module, name, *arguments, *named])

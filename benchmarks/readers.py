@@ -1,23 +1,29 @@
-"""Readers in Python, each to be run as a process: python readers.py NAME ARGUMENTS.
+"""Readers in Python, each a process: python -m benchmarks.readers NAME ARGUMENTS.
 
-A reader says "ready" when it is subscribed, begins at a line on stdin, says as JSON
-what it received, and stays until stdin ends. SIGTERM ends one that would go on.
+Arguments are JSON and NAME=JSON; names that a reader does not know itself are
+the connector's. A reader says "ready" when it is subscribed, begins at a line on stdin,
+says as JSON what it received, and stays until stdin ends. SIGTERM ends it, too.
 """
 
 import json
 import os
+import pwd
 import signal
 import socket
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
 _NO_ENOBUFS = 5
 _RECEIVE_BUFFER = 33_554_432
+_EXEC = 2
 _COLUMNS_BYTES = 262_144
 
 
@@ -36,15 +42,29 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def iterate(count: int, max_latency: float) -> None:
+def _take(events: Iterable[object], count: int) -> None:
+    for _event in islice(events, count):
+        pass
+
+
+def iterate(count: int, **settings: Any) -> None:
     """Take events one by one."""
     from procconn import ProcConnector
 
-    with ProcConnector(max_latency=max_latency) as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
-        for _event in islice(connector, count):
-            pass
+        _take(connector, count)
         _end(events=count, lost=connector.lost)
+
+
+def naive(count: int) -> None:
+    """Take events one by one with the standard library alone."""
+    from benchmarks.naive import subscribed
+
+    with subscribed() as events:
+        _begin()
+        _take(events, count)
+        _end(events=count)
 
 
 def columns(count: int) -> None:
@@ -64,50 +84,113 @@ def columns(count: int) -> None:
         _end(events=count - left, of_comm=seen, lost=connector.lost)
 
 
-def storm(count: int) -> None:
-    """Take events in batches with all that is default, and count what is lost."""
+def storm(count: int, sleep: float = 0, **settings: Any) -> None:
+    """Take events in batches and count what is lost; sleep in the middle, if told."""
     from procconn import ProcConnector
 
-    with ProcConnector() as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
         received = 0
         while received + connector.lost < count:
             received += len(connector.recv_many())
+            if received >= count // 2:
+                time.sleep(sleep)
+                sleep = 0
         _end(events=count, lost=connector.lost, resident=_resident_bytes())
 
 
 def masked(mask: int) -> None:
     """Take events of some kinds until stdin has another line."""
-    import threading
-
     from procconn import EventMask, ProcConnector
 
     count = 0
-    with ProcConnector(EventMask(mask)) as connector:
-
-        def close_when_told() -> None:
-            sys.stdin.readline()
-            connector.close()
-
-        _begin()
-        threading.Thread(target=close_when_told).start()
+    with ProcConnector(EventMask(mask)) as connector, _until_told():
         for _event in connector:
             count += 1
-        _end(events=count, lost=connector.lost)
+    _end(events=count)
 
 
-def latency(count: int, max_latency: float) -> None:
+def _ages(events: Iterable[Any], count: int) -> list[int]:
+    return [time.monotonic_ns() - event.timestamp_ns for event in islice(events, count)]
+
+
+def latency(count: int, **settings: Any) -> None:
     """Take events one by one and note how old each is."""
     from procconn import ProcConnector
 
-    ages = []
-    with ProcConnector(max_latency=max_latency) as connector:
+    with ProcConnector(**settings) as connector:
         _begin()
+        _end(events=count, ages=_ages(connector, count))
+
+
+def naive_latency(count: int) -> None:
+    """Do the same with the standard library alone."""
+    from benchmarks.naive import subscribed
+
+    with subscribed() as events:
+        _begin()
+        _end(events=count, ages=_ages(events, count))
+
+
+def programs(nobody: bool = False, **settings: Any) -> None:
+    """Tell the command line of each program until stdin has another line."""
+    from procconn import Exec, ProcConnector
+
+    told, unmarked = [], 0
+    _become_nobody(nobody)
+    with ProcConnector(**settings) as connector, _until_told():
         for event in connector:
-            ages.append(time.monotonic_ns() - event.timestamp_ns)
-            if len(ages) == count:
-                break
-        _end(events=count, ages=ages)
+            program = getattr(event, "program", None)
+            if isinstance(event, Exec) and program:
+                told.append((event.pid, program.argv and " ".join(program.argv)))
+                unmarked += program.argv is None and not program.missing
+    _end(told=told, unmarked=unmarked)
+
+
+def naive_programs(nobody: bool = False) -> None:
+    """Do the same with the standard library alone."""
+    from benchmarks.naive import subscribed
+
+    told = []
+    _become_nobody(nobody)
+    with subscribed() as events, _until_told():
+        for event in events:
+            if event.what == _EXEC:
+                told.append((event.pid, _command_line(event.pid)))
+    _end(told=told)
+
+
+def _command_line(pid: int) -> str | None:
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return os.fsdecode(arguments.rstrip(b"\0").replace(b"\0", b" ")) or None
+
+
+def _become_nobody(wanted: bool) -> None:
+    """Give up all privilege, after all imports."""
+    if wanted:
+        user = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+
+
+@contextmanager
+def _until_told() -> Iterator[None]:
+    """Begin, and leave what is within when stdin has another line."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def leave() -> None:
+        sys.stdin.readline()
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    _begin()
+    threading.Thread(target=leave).start()
+    with suppress(KeyboardInterrupt):
+        yield
 
 
 def imports() -> None:
@@ -142,9 +225,26 @@ def pyroute2(count: int) -> None:
         source.close()
 
 
-if __name__ == "__main__":
-    _readers = (iterate, columns, storm, masked, latency, imports, pyroute2)
-    _reader = {reader.__name__: reader for reader in _readers}[sys.argv[1]]
+def _argument(text: str) -> tuple[str, Any]:
+    name, _, value = text.rpartition("=")
+    return name, json.loads(value)
+
+
+def main() -> None:
+    """Run the reader that the arguments name."""
+    readers = (
+        *(iterate, naive, columns, storm, masked, latency, naive_latency, imports),
+        *(pyroute2, programs, naive_programs),
+    )
+    reader = {reader.__name__: reader for reader in readers}[sys.argv[1]]
+    arguments = list(map(_argument, sys.argv[2:]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        _reader(*(json.loads(argument) for argument in sys.argv[2:]))
+        reader(
+            *(value for name, value in arguments if not name),
+            **{name: value for name, value in arguments if name},
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Self
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.processes import ROOT, listeners
+
 JSON_FILE = ROOT / "build" / "bench.json"
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 
 _HEADINGS = ("figure", "procconn", "against", "ratio", "bar", "moonshot")
+_UNLIMITED = 4  # the first of them
 
 
 @dataclass
@@ -24,14 +27,16 @@ class Row:
     """A figure of ours and its counterpart, one pair for each round.
 
     `ratio` is the median of the rounds' ratios, as a machine's speed drifts between
-    rounds more than within one. The bar and the moonshot are limits for it, or for
-    our own figure if that has no counterpart but nothing.
+    rounds more than within one. The bar and the moonshot, which `must` adds, are limits
+    for it, or for our own figure if that has no counterpart.
 
     Attributes:
         ours: our figure in each round.
         theirs: what it was measured against; empty if there is nothing to divide by.
-        faster: whether the ratio says how many times ours goes into theirs.
+        faster: whether more is better: the ratio says how many times ours goes into
+            theirs, and the limits are the least it may be.
         bar: what must be reached; `moonshot` what we would like to reach.
+        decides: whether the figure is one of the few that the README shows.
     """
 
     figure: str
@@ -42,6 +47,14 @@ class Row:
     faster: bool = False
     bar: float | None = None
     moonshot: float | None = None
+    decides: bool = False
+
+    def must(
+        self, bar: float, moonshot: float | None = None, *, decides: bool = False
+    ) -> Self:
+        """Set the limits, and whether the README shows the figure."""
+        self.bar, self.moonshot, self.decides = bar, moonshot, decides
+        return self
 
     @property
     def ratio(self) -> float | None:
@@ -98,8 +111,14 @@ def table(rows: Iterable[Row]) -> str:
     return aligned([_HEADINGS, *(row.cells() for row in rows)])
 
 
+def short_table(rows: Iterable[Row]) -> str:
+    """Write the rows that decide, without the limits."""
+    lines = [_HEADINGS, *(row.cells() for row in rows if row.decides)]
+    return aligned([line[:_UNLIMITED] for line in lines])
+
+
 def machine() -> dict[str, object]:
-    """Describe the machine and the versions."""
+    """Describe the machine, who else listens, and the versions."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     versions = {
@@ -116,6 +135,7 @@ def machine() -> dict[str, object]:
         "processor": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
+        "listeners": listeners(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": versions,
     }
@@ -130,6 +150,7 @@ def described(facts: dict[str, object]) -> str:
         f"Linux {facts['kernel']}, {facts['cores']} cores of {facts['processor']},"
         f" {facts['python']}; {names}. Others kept"
         f" {facts['load']:.1f} cores busy in the minute before."
+        f" Other listeners: {facts['listeners'] or 'none'}."
     )
 
 

@@ -1,0 +1,73 @@
+"""A million events at full speed: what the kernel drops."""
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.contestants import NAIVE, ROUNDS, WOKEN
+from benchmarks.processes import Command, Reader, in_c, in_python, run_storm
+from benchmarks.report import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STORM = 1_000_000
+_UNREACHED = 1_000_000_000
+_QUEUE = 67_108_864
+
+
+def storms() -> list[Row]:
+    """Make a million events for us, for the command, and for others."""
+    lost: dict[str, int] = {}
+    for _ in range(ROUNDS):
+        for name, lose in _LOSERS.items():
+            lost[name] = lost.get(name, 0) + lose()
+    others = f"{WOKEN}: {lost[WOKEN]:,} lost, {NAIVE}: {lost[NAIVE]:,}"
+    rows = [
+        Row(
+            f"{ROUNDS} times {_STORM:,} events at full speed, {name}",
+            others,
+            "lost",
+            [lost[name]],
+        ).must(0)
+        for name in _LOSERS
+        if name not in (WOKEN, NAIVE)
+    ]
+    rows[0].decides = True
+    return rows
+
+
+def _counted(start: "Callable[[], Reader]") -> int:
+    """Let a reader count, which ends by itself."""
+    with closing(start()) as reader:
+        reader.begin()
+        run_storm(_STORM)
+        lost: int = reader.result()["lost"]
+        return lost
+
+
+def _observed(start: "Callable[[], Reader]") -> int:
+    """Look at the socket of a reader that does not count."""
+    with closing(start()) as reader:
+        reader.begin()
+        run_storm(_STORM)
+        reader.rest()
+        return reader.dropped()
+
+
+def _told() -> int:
+    """Hear from the command."""
+    command = Command("watch", "--json", "--events", "comm")
+    run_storm(_STORM)
+    return command.lost()
+
+
+_LOSERS: "dict[str, Callable[[], int]]" = {
+    "defaults": lambda: _counted(partial(in_python, "storm", _STORM)),
+    "`watch --json`": _told,
+    "64 MiB queue, the program asleep for a second": lambda: _counted(
+        partial(in_python, "storm", _STORM, sleep=1, queue=_QUEUE)
+    ),
+    WOKEN: lambda: _observed(partial(in_c, "recv", _UNREACHED)),
+    NAIVE: lambda: _observed(partial(in_python, "naive", _UNREACHED)),
+}
