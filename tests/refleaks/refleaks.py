@@ -94,7 +94,9 @@ def parse() -> None:
 
 
 def iterate() -> None:
-    messages = NetlinkMessageIter(b"".join([EVENTS[:152], LOSSES, *FAILING[:8], *OTHERS]))
+    messages = NetlinkMessageIter(
+        b"".join([EVENTS[:152], LOSSES, *FAILING[:8], *OTHERS])
+    )
     for _ in range(20):
         attempt(partial(next, messages, None))
 
