@@ -40,7 +40,7 @@ types: $(VENV)/developing
 	$(BIN)/basedpyright
 
 c-warnings: $(VENV)/developing
-	for file in decode receive rows tuples; do \
+	for file in decode decode_tail receive rows tuples; do \
 	    $(CC) $(STRICT) -Icsrc $$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
 	        -c csrc/$$file.c -o /dev/null || exit 1; \
 	done
