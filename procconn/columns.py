@@ -65,14 +65,14 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
     import numpy as np  # noqa: PLC0415 - only who calls this needs it
 
     view = contiguous(buffer)
-    with Walk.over(view) as walk:
+    with Walk(view) as walk:
         count, in_place, failed = walk.count_rows()
     if failed:
         decode(view)  # raises, with the events before the failure
     if in_place:
         return np.ndarray(count, row, view)
     array = np.zeros(count, row)
-    with Walk.over(view) as walk:
+    with Walk(view) as walk:
         walk.copy_rows(array.data, count)
     return array
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 from procconn._core import ffi, lib
 from procconn.errors import OverrunError, TruncatedError
@@ -15,11 +14,6 @@ from procconn.usage import Usage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
-
-    from procconn._core import RawView
-
-CBuffer: TypeAlias = Any
-"""A cffi array of uint8_t."""
 
 _BITS = 32  # of `what`
 
@@ -50,38 +44,26 @@ CLASSES = ffi.cast("void *", id(_CLASSES))
 
 
 class Walk:
-    """A walk over a buffer of netlink messages.
+    """A walk over netlink messages in any object with the buffer protocol.
 
     Keeps the buffer alive and exported, so that it cannot shrink meanwhile. Leave it,
-    as a context manager, to end that.
+    as a context manager, to end that: at once, unless the object is bytes, as CPython
+    before 3.13 crashes when it collects a memoryview and a cffi array made from it
+    together.
     """
 
-    def __init__(self, buffer: CBuffer, size: int) -> None:
-        self._buffer = buffer
-        self._walk = ffi.new("struct procconn_walk *", (buffer, size))
-
-    @classmethod
-    def over(cls, buffer: ReadableBuffer) -> Walk:
-        """Begin at the start of any object with the buffer protocol.
-
-        Leave the walk at once, unless the object is bytes: CPython before 3.13
-        crashes when it collects a memoryview and a cffi array made from it together.
-        """
+    def __init__(self, buffer: ReadableBuffer) -> None:
         if not isinstance(buffer, bytes):
             buffer = contiguous(buffer)
-        exported = ffi.from_buffer("uint8_t[]", buffer)
-        return cls(exported, len(exported))
+        self._buffer = ffi.from_buffer("uint8_t[]", buffer)
+        size = len(self._buffer)
+        self._walk = ffi.new("struct procconn_walk *", (self._buffer, size))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         ffi.release(self._buffer)
-
-    @property
-    def offset(self) -> int:
-        """Where the next message begins, in bytes."""
-        return self._walk.offset
 
     @property
     def left(self) -> int:
@@ -156,24 +138,6 @@ def contiguous(buffer: ReadableBuffer) -> memoryview:
     return view if view.c_contiguous else memoryview(view.tobytes())
 
 
-def whole_messages(raw: RawView, room: int) -> tuple[int, int]:
-    """Tell how much of a well-framed buffer fits into `room` bytes.
-
-    Returns:
-        The size of the messages that fit, and of the one behind them; 0 if none.
-    """
-    if len(raw) <= room:
-        return len(raw), 0
-    at = 0
-    while at < len(raw):
-        length = int.from_bytes(raw[at : at + lib.WORD_SIZE], sys.byteorder)
-        span = min(length + -length % lib.NLMSG_ALIGNMENT, len(raw) - at)
-        if at + span > room:
-            return at, span
-        at += span
-    return at, 0
-
-
 def decode(buffer: ReadableBuffer) -> list[Event]:
     """Decode a buffer of netlink messages in one pass.
 
@@ -195,7 +159,7 @@ def decode(buffer: ReadableBuffer) -> list[Event]:
         TypeError: `buffer` does not have the buffer protocol.
     """
     events: list[Event] = []
-    with Walk.over(buffer) as walk:
+    with Walk(buffer) as walk:
         status = walk.all(events)
         if status < 0:
             raise walk.failure(status, events)
@@ -215,7 +179,7 @@ def parse_netlink_message(buffer: ReadableBuffer) -> Event | None:
         OSError: NLMSG_ERROR, with its errno.
         TypeError: `buffer` does not have the buffer protocol.
     """
-    with Walk.over(buffer) as walk:
+    with Walk(buffer) as walk:
         if walk.left == 0:
             raise walk.failure(lib.PROCCONN_BAD_HEADER, [])
         status, event = walk.one()
@@ -234,7 +198,7 @@ class NetlinkMessageIter(Iterator[Event | None]):
 
     def __init__(self, buffer: ReadableBuffer) -> None:
         # A copy, as nobody leaves this walk. It also lets the buffer be changed.
-        self._walk: Walk | None = Walk.over(contiguous(buffer).tobytes())
+        self._walk: Walk | None = Walk(contiguous(buffer).tobytes())
 
     def __next__(self) -> Event | None:
         if self._walk is None:

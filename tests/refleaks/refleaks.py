@@ -134,7 +134,7 @@ def decode_mutated() -> None:
 def walk_without_memory(at: int) -> bool:
     """Let one allocation fail, if there are so many; the events still come, once."""
     events: list[Event] = []
-    walk = Walk.over(FEW_EVENTS)
+    walk = Walk(FEW_EVENTS)
     gc.collect()  # ends the interpreter's own stores of free tuples
     testcapi.set_nomemory(at, at + 1)
     try:
