@@ -43,6 +43,10 @@ static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t s
     enum procconn_status status;
 
     while ((status = procconn_next(&walk, &event)) == PROCCONN_EVENT) {
+        if (event.tail != NULL) {
+            stream->damaged++;
+            return false;
+        }
         if (stream->screening && !procconn_is_wanted(&stream->settings.wanted, &event))
             return false;
     }
