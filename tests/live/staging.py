@@ -21,6 +21,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DROPS_COLUMN, INODE_COLUMN = 8, 9  # of /proc/net/netlink
 
+CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
+
 PR_SET_NAME = 15
 PR_GET_NAME = 16
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -111,9 +113,28 @@ def wait_until_blocked(thread: threading.Thread | int) -> None:
     wait_for(lambda: path.read_text().split()[0] == number)
 
 
+def event_socket(connector: ProcConnector) -> int:
+    """Find the descriptor that events come to, among all of this process.
+
+    Told by its receive buffer, so it takes one that no other connector here has.
+    """
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            with socket.socket(fileno=os.dup(fd)) as same:
+                size = same.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+                is_ours = same.proto == CONNECTOR and same.family == socket.AF_NETLINK
+        except OSError:
+            continue
+        if is_ours and size == 2 * connector.receive_buffer:
+            found.append(fd)
+    (fd,) = found
+    return fd
+
+
 def drops_column(connector: ProcConnector) -> int:
     """Tell what the kernel shows to everybody as dropped for this connector."""
-    inode = str(os.fstat(connector.fileno()).st_ino)
+    inode = str(os.fstat(event_socket(connector)).st_ino)
     for line in Path("/proc/net/netlink").read_text().splitlines():
         columns = line.split()
         if columns[INODE_COLUMN] == inode:
@@ -129,7 +150,7 @@ def request(operation: int, ack: int = 7) -> bytes:
 
 def plain_socket(groups: int = 0) -> socket.socket:
     """Open a connector socket without this library."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 11)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
     sock.bind((0, groups))
     sock.settimeout(DEADLINE)
     return sock
@@ -168,3 +189,18 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, "-W", "error", "-c", code)
+
+
+# Refusals for a sandbox, as it takes them
+NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
+NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
+NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
+NO_ANSWERS = ("recvfrom", "EAGAIN")
+
+
+def run_refused(
+    refusal: tuple[str, ...], *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with such arguments, in a sandbox that refuses a system call."""
+    sandbox = [sys.executable, "-I", PROGRAMS / "sandbox.py", *refusal, "--"]
+    return run(*sandbox, sys.executable, *arguments)
