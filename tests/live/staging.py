@@ -119,15 +119,13 @@ def event_socket(connector: ProcConnector) -> int:
     Told by its receive buffer, so it takes one that no other connector here has.
     """
     found = []
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        try:
-            with socket.socket(fileno=os.dup(fd)) as same:
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink() and os.readlink(path).startswith("socket:"):
+            with socket.socket(fileno=os.dup(int(path.name))) as same:
                 size = same.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-                is_ours = same.proto == CONNECTOR and same.family == socket.AF_NETLINK
-        except OSError:
-            continue
-        if is_ours and size == 2 * connector.receive_buffer:
-            found.append(fd)
+            kind = (same.family, same.proto, size)
+            if kind == (socket.AF_NETLINK, CONNECTOR, 2 * connector.receive_buffer):
+                found.append(int(path.name))
     (fd,) = found
     return fd
 
@@ -146,6 +144,32 @@ def request(operation: int, ack: int = 7) -> bytes:
     """Make a request as programs send it: 1 is LISTEN, 2 IGNORE."""
     body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
     return struct.pack("=IHHII", 16 + len(body), 3, 0, 0, 0) + body
+
+
+RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
+
+
+@contextmanager
+def rtnetlink_in_place_of(connector: ProcConnector) -> Iterator[socket.socket]:
+    """Let datagrams of the kernel that are no events come where events come."""
+    fd = event_socket(connector)
+    own = os.dup(fd)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.bind((0, 0))
+        os.dup2(sock.fileno(), fd)
+        try:
+            yield sock
+        finally:
+            os.dup2(own, fd)
+            os.close(own)
+
+
+def rtnetlink_request(kind: int) -> bytes:
+    return struct.pack("=IHHIIBxHiII", 32, kind, REQUEST, 1, 0, 0, 0, 1, 0, 0)
+
+
+TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # about a network interface
+NO_EVENT = rtnetlink_request(0x7FF0)  # the answer is an error
 
 
 def plain_socket(groups: int = 0) -> socket.socket:

@@ -21,13 +21,14 @@ with warnings.catch_warnings(record=True) as caught:
 command = [sys.executable, "-I", str(rename), str(count), "0"]
 with connector, subprocess.Popen(command) as storm:
     last: set[int] = set()
-    told = received = 0
+    told = occasions = received = 0
     ended = False
     while not ended:
         events = connector.recv_many(timeout=60)
         assert events
         for event in events:
             told += event.count if isinstance(event, Lost) else 0
+            occasions += isinstance(event, Lost)
             received += isinstance(event, Comm) and event.pid == storm.pid
             ended = ended or (isinstance(event, Exit) and event.pid in last)
         if not ended and storm.poll() is not None:
@@ -42,6 +43,7 @@ print(
             "warnings": [str(warning.message) for warning in caught],
             "received": received,
             "told": told,
+            "occasions": occasions,
             "lost": total,
         }
     )
