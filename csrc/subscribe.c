@@ -73,7 +73,10 @@ static int await_answer(struct procconn_stream *stream, uint32_t ack, int64_t de
     ssize_t size;
     int status;
 
-    while ((status = procconn_sleep(stream->requests, stream->wake, deadline_ns)) > 0) {
+    do { /* others' answers do not end, so the deadline is looked at each time */
+        status = procconn_sleep(stream->requests, stream->wake, deadline_ns);
+        if (status <= 0)
+            break;
         length = sizeof sender;
         size = recvfrom(stream->requests, answer, sizeof answer, MSG_DONTWAIT,
                         (struct sockaddr *)&sender, &length);
@@ -84,7 +87,7 @@ static int await_answer(struct procconn_stream *stream, uint32_t ack, int64_t de
         error = procconn_find_answer(answer, (size_t)size, ack);
         if (error >= 0)
             return (int)error;
-    }
+    } while (procconn_now_ns() < deadline_ns);
     return status < 0 ? status : -ETIME;
 }
 

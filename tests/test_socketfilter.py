@@ -1,81 +1,34 @@
-"""The program for the kernel decides as `Wanted.admits` does: here it is run."""
+"""The program for the kernel decides as `admits` does: here it is run."""
 
-import struct
 import sys
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filter_machine import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import ANSWER, SAMPLES
 from wiring import event_message, words
 
-from procconn import (
-    Comm,
-    Event,
-    EventMask,
-    EventType,
-    Fork,
-    Lost,
-    Unknown,
-    decode,
-)
+from procconn import Event, EventMask, EventType, Fork, Lost, Unknown, decode
+from procconn._core import ffi
 from procconn.events import KINDS
-from procconn.socketfilter import NOTHING, Wanted
+from procconn.socketfilter import ANSWERS, NOTHING, admits, wanted
 
-# linux/bpf_common.h: class | size | mode, or class | operation | source
-BPF_LD_W_ABS = 0x00 | 0x00 | 0x20
-BPF_MISC_TAX = 0x07 | 0x00
-BPF_JMP_JEQ_K = 0x05 | 0x10 | 0x00
-BPF_JMP_JEQ_X = 0x05 | 0x10 | 0x08
-BPF_RET_K = 0x06 | 0x00
+if TYPE_CHECKING:
+    from procconn._core import Filter, Wanted
 
 MAX_INSTRUCTIONS = 4096
-WHOLE = 0xFFFFFFFF
 
 
-class Instruction(NamedTuple):
-    """A `struct sock_filter`."""
-
-    code: int
-    jump_true: int
-    jump_false: int
-    k: int
+def program_of(filter_: "Filter") -> bytes:
+    return bytes(ffi.buffer(filter_.program, filter_.size))
 
 
-def disassembled(program: bytes) -> list[Instruction]:
-    return [Instruction(*fields) for fields in struct.iter_unpack("=HBBI", program)]
-
-
-def run(program: bytes, datagram: bytes) -> int:
-    """Interpret a program as the kernel does; return how many bytes it lets pass."""
-    instructions = disassembled(program)
-    accumulator = index = at = 0
-    while True:
-        code, jump_true, jump_false, k = instructions[at]
-        at += 1
-        if code == BPF_LD_W_ABS:
-            if k + 4 > len(datagram):
-                return 0
-            (accumulator,) = struct.unpack_from(">I", datagram, k)
-        elif code == BPF_MISC_TAX:
-            index = accumulator
-        elif code == BPF_JMP_JEQ_K:
-            at += jump_true if accumulator == k else jump_false
-        elif code == BPF_JMP_JEQ_X:
-            at += jump_true if accumulator == index else jump_false
-        elif code == BPF_RET_K:
-            return k
-        else:
-            pytest.fail(f"no such instruction: {code:#x}")
-
-
-def passes(program: bytes, datagram: bytes) -> bool:
-    verdict = run(program, datagram)
-    assert verdict in (0, WHOLE)
-    return verdict == WHOLE
+def program(mask: EventMask, threads: bool) -> bytes:
+    return program_of(wanted(mask, threads).filter)
 
 
 def datagram(what: int, *fields: int) -> bytes:
@@ -92,7 +45,7 @@ def event(what: int, *fields: int) -> tuple[bytes, Event]:
 all_masks = st.sets(st.sampled_from([*EventMask.ALL])).map(
     lambda bits: reduce(or_, bits, EventMask.NONE)
 )
-wanted = st.builds(Wanted, all_masks, st.booleans())
+some_wanted = st.builds(wanted, all_masks, st.booleans())
 # Few values, so that equal ones meet; some are not alike in each byte order.
 task_ids = st.sampled_from([0, 1, 42, 0x01020304, 0x04030201, 0x100, 0xFFFFFFFF])
 exit_codes = st.sampled_from([0, 1, 9, 0x100, 0x8B, 0xFF00, 0x01000000, 0x80000000])
@@ -111,42 +64,27 @@ def events(draw: st.DrawFn) -> tuple[bytes, Event]:
 unhurried = settings(deadline=None, max_examples=1000)
 
 
-@given(wanted, events())
+@given(some_wanted, events())
 @unhurried
 def test_program_lets_pass_what_is_admitted(
-    wanted: Wanted, event: tuple[bytes, Event]
+    only: "Wanted", event: tuple[bytes, Event]
 ) -> None:
     message, decoded = event
 
-    assert wanted.admits(decoded) == passes(wanted.program(), message)
+    assert admits(only, decoded) == passes(program_of(only.filter), message)
 
 
-@given(wanted, events(), task_ids)
+@given(some_wanted)
 @unhurried
-def test_probe_lets_pass_also_a_tasks_own_names(
-    wanted: Wanted, event: tuple[bytes, Event], probe: int
-) -> None:
-    message, decoded = event
-    own = isinstance(decoded, Comm) and decoded.pid == probe
-
-    assert (own or wanted.admits(decoded)) == passes(wanted.program(probe), message)
+def test_no_answer_passes_whatever_is_wanted(only: "Wanted") -> None:
+    assert not passes(program_of(only.filter), ANSWER)
 
 
-@given(wanted, st.none() | task_ids, st.booleans())
+@given(some_wanted)
 @unhurried
-def test_answers_pass_where_asked_for_whatever_is_wanted(
-    wanted: Wanted, probe: int | None, answers: bool
-) -> None:
-    assert answers == passes(wanted.program(probe, answers=answers), ANSWER)
-
-
-@given(wanted, st.none() | task_ids)
-@unhurried
-def test_program_is_one_that_the_kernel_takes(
-    wanted: Wanted, probe: int | None
-) -> None:
+def test_program_is_one_that_the_kernel_takes(only: "Wanted") -> None:
     """Jumps lead forward to an instruction of it, and its last one returns."""
-    instructions = disassembled(wanted.program(probe))
+    instructions = disassembled(program_of(only.filter))
 
     assert len(instructions) <= MAX_INSTRUCTIONS
     assert BPF_RET_K == instructions[-1].code
@@ -164,7 +102,7 @@ def test_longest_jump_fits_its_byte() -> None:
         max(instruction.jump_true, instruction.jump_false)
         for mask in (EventMask.ALL, EventMask.NONE, EventMask.NONZERO_EXIT)
         for threads in (True, False)
-        for instruction in disassembled(Wanted(mask, threads).program(1))
+        for instruction in disassembled(program(mask, threads))
     )
 
     assert 0 < longest < 256
@@ -179,10 +117,10 @@ def test_each_kind_has_a_mask_of_its_own(name: str) -> None:
     message, decoded = SAMPLES[name].message, SAMPLES[name].event
     without = EventMask.ALL & ~own & ~EventMask.NONZERO_EXIT
 
-    assert passes(Wanted(own, threads=True).program(), message)
-    assert not passes(Wanted(without, threads=True).program(), message)
-    assert Wanted(own, threads=True).admits(decoded)
-    assert not Wanted(without, threads=True).admits(decoded)
+    assert passes(program(own, threads=True), message)
+    assert not passes(program(without, threads=True), message)
+    assert admits(wanted(own, threads=True), decoded)
+    assert not admits(wanted(without, threads=True), decoded)
 
 
 @pytest.mark.parametrize(
@@ -203,11 +141,11 @@ def test_failing_exits_can_be_had_alone(
     mask: EventMask, exit_code: int, expected: bool
 ) -> None:
     message, decoded = event(EventType.EXIT, 42, 42, exit_code, 17)
-    only = Wanted(mask, threads=True)
+    only = wanted(mask, threads=True)
 
     assert (expected, expected) == (
-        passes(only.program(), message),
-        only.admits(decoded),
+        passes(program_of(only.filter), message),
+        admits(only, decoded),
     )
 
 
@@ -219,17 +157,17 @@ def test_threads_can_be_left_out(kind: Any) -> None:
     leader, _ = event(kind.what, *(*fields, 42, 42, *rest)[:6])
 
     for threads in (True, False):
-        program = Wanted(EventMask.ALL, threads).program()
-        assert passes(program, leader)
-        assert threads == passes(program, thread)
+        every_kind = program(EventMask.ALL, threads)
+        assert passes(every_kind, leader)
+        assert threads == passes(every_kind, thread)
 
 
 def test_forks_of_processes_by_threads_are_no_thread_events() -> None:
     message, decoded = event(EventType.FORK, 43, 42, 50, 50)
-    leaders = Wanted(EventMask.FORK, threads=False)
+    leaders = wanted(EventMask.FORK, threads=False)
 
-    assert passes(leaders.program(), message)
-    assert leaders.admits(decoded)
+    assert passes(program_of(leaders.filter), message)
+    assert admits(leaders, decoded)
 
 
 @pytest.mark.parametrize(
@@ -245,58 +183,48 @@ def test_unknown_kinds_pass_if_all_known_ones_do(
     mask: EventMask, expected: bool
 ) -> None:
     message, decoded = event(0x400, 43, 42)
-    only = Wanted(mask, threads=False)
+    only = wanted(mask, threads=False)
 
     assert isinstance(decoded, Unknown)
     assert (expected, expected) == (
-        passes(only.program(), message),
-        only.admits(decoded),
+        passes(program_of(only.filter), message),
+        admits(only, decoded),
     )
 
 
-def test_probe_is_one_tasks_name_and_nothing_else() -> None:
-    program = NOTHING.program(probe=42)
-
-    assert passes(program, datagram(EventType.COMM, 42, 42))
-    assert passes(program, datagram(EventType.COMM, 42, 7))
-    assert not passes(program, datagram(EventType.COMM, 43, 42))
-    for kind in KINDS:
-        if kind is not Comm:
-            assert not passes(program, datagram(kind.what, 42, 42, 42, 42))
-
-
-def test_probe_leaves_other_tasks_names_to_the_mask() -> None:
-    program = Wanted(EventMask.COMM, threads=False).program(probe=42)
-
-    assert passes(program, datagram(EventType.COMM, 42, 7))
-    assert passes(program, datagram(EventType.COMM, 43, 43))
-    assert not passes(program, datagram(EventType.COMM, 43, 7))
-
-
 def test_nothing_lets_no_event_pass() -> None:
-    program = NOTHING.program(answers=True)
+    rejecting = program_of(NOTHING)
 
-    assert passes(program, ANSWER)
+    assert not passes(rejecting, ANSWER)
     for sample in SAMPLES.values():
-        assert not passes(program, sample.message)
-        assert not NOTHING.admits(sample.event)
+        assert not passes(rejecting, sample.message)
+
+
+def test_answers_pass_alone_where_they_are_asked_for() -> None:
+    answers = program_of(ANSWERS)
+
+    assert passes(answers, ANSWER)
+    for sample in SAMPLES.values():
+        assert not passes(answers, sample.message)
 
 
 def test_loss_is_always_admitted() -> None:
-    assert NOTHING.admits(Lost(1, 0))
+    assert admits(wanted(EventMask.NONE, threads=False), Lost(1, 0))
 
 
 def test_everything_is_all_kinds_of_all_tasks() -> None:
-    assert Wanted(EventMask.ALL, threads=True).everything
-    assert not Wanted(EventMask.ALL, threads=False).everything
-    assert not Wanted(EventMask.ALL & ~EventMask.UID, threads=True).everything
+    """Then only answers are looked at, which costs the kernel least."""
+    everything = len(program(EventMask.ALL, threads=True))
+
+    assert everything < len(program(EventMask.ALL, threads=False))
+    assert everything < len(program(EventMask.ALL & ~EventMask.UID, threads=True))
 
 
 @pytest.mark.skipif(sys.byteorder == "big", reason="nothing is swapped there")
 def test_constants_are_in_the_order_that_the_kernel_loads() -> None:
     constants = {
         instruction.k
-        for instruction in disassembled(Wanted(EventMask.ALL, False).program())
+        for instruction in disassembled(program(EventMask.ALL, threads=False))
         if instruction.code == BPF_JMP_JEQ_K
     }
 

@@ -18,6 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription
 
 from procconn import (
     Event,
@@ -30,7 +31,6 @@ from procconn import (
 )
 from procconn._core import lib
 from procconn.events import KINDS
-from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription
 
 KERNEL = tuple(int(part) for part in os.uname().release.split(".")[:2])
 HAS_MASKS = KERNEL >= (6, 6)  # and with them a subscription per socket, for everyone

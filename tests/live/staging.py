@@ -21,6 +21,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DROPS_COLUMN, INODE_COLUMN = 8, 9  # of /proc/net/netlink
 
+CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
+
 PR_SET_NAME = 15
 PR_GET_NAME = 16
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -111,9 +113,26 @@ def wait_until_blocked(thread: threading.Thread | int) -> None:
     wait_for(lambda: path.read_text().split()[0] == number)
 
 
+def event_socket(connector: ProcConnector) -> int:
+    """Find the descriptor that events come to, among all of this process.
+
+    Told by its receive buffer, so it takes one that no other connector here has.
+    """
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink() and os.readlink(path).startswith("socket:"):
+            with socket.socket(fileno=os.dup(int(path.name))) as same:
+                size = same.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            kind = (same.family, same.proto, size)
+            if kind == (socket.AF_NETLINK, CONNECTOR, 2 * connector.receive_buffer):
+                found.append(int(path.name))
+    (fd,) = found
+    return fd
+
+
 def drops_column(connector: ProcConnector) -> int:
     """Tell what the kernel shows to everybody as dropped for this connector."""
-    inode = str(os.fstat(connector.fileno()).st_ino)
+    inode = str(os.fstat(event_socket(connector)).st_ino)
     for line in Path("/proc/net/netlink").read_text().splitlines():
         columns = line.split()
         if columns[INODE_COLUMN] == inode:
@@ -127,9 +146,35 @@ def request(operation: int, ack: int = 7) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), 3, 0, 0, 0) + body
 
 
+RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
+
+
+@contextmanager
+def rtnetlink_in_place_of(connector: ProcConnector) -> Iterator[socket.socket]:
+    """Let datagrams of the kernel that are no events come where events come."""
+    fd = event_socket(connector)
+    own = os.dup(fd)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.bind((0, 0))
+        os.dup2(sock.fileno(), fd)
+        try:
+            yield sock
+        finally:
+            os.dup2(own, fd)
+            os.close(own)
+
+
+def rtnetlink_request(kind: int) -> bytes:
+    return struct.pack("=IHHIIBxHiII", 32, kind, REQUEST, 1, 0, 0, 0, 1, 0, 0)
+
+
+TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # about a network interface
+NO_EVENT = rtnetlink_request(0x7FF0)  # the answer is an error
+
+
 def plain_socket(groups: int = 0) -> socket.socket:
     """Open a connector socket without this library."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 11)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
     sock.bind((0, groups))
     sock.settimeout(DEADLINE)
     return sock
@@ -168,3 +213,18 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, "-W", "error", "-c", code)
+
+
+# Refusals for a sandbox, as it takes them
+NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
+NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
+NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
+NO_ANSWERS = ("recvfrom", "EAGAIN")
+
+
+def run_refused(
+    refusal: tuple[str, ...], *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with such arguments, in a sandbox that refuses a system call."""
+    sandbox = [sys.executable, "-I", PROGRAMS / "sandbox.py", *refusal, "--"]
+    return run(*sandbox, sys.executable, *arguments)

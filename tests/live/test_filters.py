@@ -17,7 +17,7 @@ from live.staging import (
     set_serials,
 )
 from procconn import Comm, Event, EventMask, Exit, Fork, Lost, ProcConnector, Sid
-from procconn.socketfilter import Wanted
+from procconn.socketfilter import admits, wanted
 
 KINDS = [kind for kind in EventMask if kind is not EventMask.NONZERO_EXIT]
 
@@ -83,13 +83,13 @@ def test_the_kernel_lets_through_what_the_mask_asks_for(
         )
         events = rest_of(filtered)
 
-    wanted = Wanted(mask, threads)
-    assert [] == [event for event in events if not wanted.admits(event)]
+    only = wanted(mask, threads)
+    assert [] == [event for event in events if not admits(only, event)]
     # What happened before both had subscribed, or after the last, only one may know.
     first = max(all_events[0].timestamp_ns, events[0].timestamp_ns if events else 0)
     end = max(e.timestamp_ns for e in all_events if getattr(e, "pid", 0) == last)
     between = {e for e in all_events if first <= e.timestamp_ns <= end}
-    expected = {event for event in between if wanted.admits(event)}
+    expected = {event for event in between if admits(only, event)}
     assert {event for event in events if first <= event.timestamp_ns <= end} == expected
 
 
@@ -169,13 +169,14 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
     ):
         found: list[int] = []
         for round_ in range(count):
-            wanted = Wanted(masks[round_ % 2], True)
-            connector.subscribe(wanted.mask)
+            mask = masks[round_ % 2]
+            connector.subscribe(mask)
+            only = wanted(mask, threads=True)
             events = next_events(connector)
             if producer.poll() is not None:
                 events += rest_of(connector)
 
-            assert [] == [event for event in events if not wanted.admits(event)]
+            assert [] == [event for event in events if not admits(only, event)]
             found += serials_of(events, producer.pid)
             if producer.poll() is not None:
                 break
@@ -210,8 +211,8 @@ def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
             assert (count + 1 if mask & EventMask.COMM else 1) == seen
             return time.process_time() - before
 
-    wanted = cost(EventMask.COMM | EventMask.EXIT)
+    all_names = cost(EventMask.COMM | EventMask.EXIT)
     # Exits of other programs may come in between; the cheapest of three is ours.
-    unwanted = min(cost(EventMask.EXIT) for _ in range(3))
+    no_names = min(cost(EventMask.EXIT) for _ in range(3))
 
-    assert unwanted < wanted / 100
+    assert no_names < all_names / 100

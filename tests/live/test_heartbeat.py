@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 
 import pytest
+from procconn.subscription import Subscription
 
 from live.staging import (
     DEADLINE,
@@ -31,7 +32,6 @@ from procconn import (
     decode,
     source,
 )
-from procconn.subscription import Subscription
 
 SOL_NETLINK, DROP_MEMBERSHIP, ADD_MEMBERSHIP = 270, 2, 1
 PROC_EVENTS = 1

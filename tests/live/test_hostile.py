@@ -14,10 +14,14 @@ import pytest
 
 from live.staging import (
     DEADLINE,
+    NO_EVENT,
+    TOO_LARGE,
+    event_socket,
     events_until,
     name_kept,
     plain_socket,
     rest_of,
+    rtnetlink_in_place_of,
     serials_of,
     set_name,
     set_serials,
@@ -27,12 +31,10 @@ from procconn import (
     Comm,
     Event,
     EventMask,
+    Lost,
     ProcConnector,
     decode,
 )
-from procconn._core import ffi, lib
-
-RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -65,7 +67,7 @@ def forged(pid: int) -> bytes:
 
 
 def port_of(connector: ProcConnector) -> int:
-    with socket.socket(fileno=os.dup(connector.fileno())) as same:
+    with socket.socket(fileno=os.dup(event_socket(connector))) as same:
         port: int = same.getsockname()[0]
         return port
 
@@ -215,28 +217,63 @@ def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
     assert 20000 == len(texts)
 
 
-def test_a_datagram_of_the_kernel_that_is_too_large_counts_as_damaged() -> None:
-    """No event is, so this asks about a network interface, which takes more."""
-    request = struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, REQUEST, 1, 0, 0, 0, 1, 0, 0)
-    buffer = ffi.new("uint8_t[]", 4096)
-    received = ffi.new("struct procconn_received *")
-    wake = os.eventfd(0)
+def answer_size(request: bytes) -> int:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
         sock.bind((0, 0))
         sock.send(request)
-        assert len(sock.recv(4096, socket.MSG_PEEK)) > 256
-        status = lib.procconn_receive(sock.fileno(), wake, 0, 0, buffer, 4096, received)
-    os.close(wake)
-
-    assert (0, 0, 1) == (status, received.size, received.damaged)
+        return len(sock.recv(65536))
 
 
-def test_a_drain_says_whether_it_emptied_the_socket() -> None:
+damage = pytest.mark.parametrize(
+    "request_", [TOO_LARGE, NO_EVENT], ids=["too large", "no event"]
+)
+
+
+def test_what_stands_for_damage_is_what_it_says() -> None:
+    assert answer_size(TOO_LARGE) > 256 >= answer_size(NO_EVENT)
+
+
+@damage
+@pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "recv_into", "for"])
+def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
+    way: str, request_: bytes
+) -> None:
+    """No datagram of the Proc Connector is, so these are of another family."""
     with ProcConnector(EventMask.COMM) as connector:
-        set_serials(range(200))
-        connector._source.drain(0, 4096)
-        assert 0 == connector._source.received.emptied_ns
-        connector.recv_raw(0)
-        rest_of(connector)
+        set_serials(range(3))
+        events = rest_of(connector)
+        with rtnetlink_in_place_of(connector) as sock:
+            for _ in range(3):
+                sock.send(request_)
+            if way == "recv":
+                events += [event for event in [connector.recv(DEADLINE)] if event]
+            elif way == "recv_many":
+                events += connector.recv_many(DEADLINE)
+            elif way == "recv_raw":
+                events += decode(connector.recv_raw(DEADLINE))
+            elif way == "recv_into":
+                buffer = bytearray(1000)
+                events += decode(buffer[: connector.recv_into(buffer, DEADLINE)])
+            else:
+                events.append(next(iter(connector)))
+        set_serials(range(3, 6))
+        events += rest_of(connector)
+        lost = connector.lost
 
-        assert 0 < connector._source.received.emptied_ns
+    (at,) = (i for i, event in enumerate(events) if isinstance(event, Lost))
+    assert [0, 1, 2] == serials_of(events[:at])
+    assert [3, 4, 5] == serials_of(events[at:])
+    assert (3, 3) == (events[at].count, lost)  # type: ignore[union-attr]
+
+
+def test_what_is_left_in_the_socket_does_not_gather_again() -> None:
+    """Who takes little at a time leaves the rest to the kernel, and waits for none."""
+    with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
+        rest_of(connector)
+        set_serials(range(200))
+        began = time.monotonic()
+        events = []
+        while serials_of(events) != list(range(200)):
+            buffer = bytearray(76)
+            events += decode(buffer[: connector.recv_into(buffer, DEADLINE / 2)])
+            assert time.monotonic() - began < DEADLINE / 4
