@@ -22,6 +22,7 @@ from live.staging import (
     set_name,
     set_serials,
     started,
+    unexpected,
 )
 from procconn import (
     Comm,
@@ -172,7 +173,7 @@ def printed(*options: str) -> list[str]:
             thread.join(0.01)
         stdout, stderr = output
 
-    assert (0, "") == (process.returncode, stderr)
+    assert (0, b"") == (process.returncode, unexpected(stderr.encode()))
     lines = stdout.split("\n")
     assert lines.pop() == ""
     assert 300 == len(lines)
