@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from procconn import Comm, Event, Lost, ProcConnector
 
 DEADLINE = 60.0  # seconds; generous, as other programs may keep the machine busy
@@ -29,6 +31,8 @@ PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AS_ORDINARY_USER = NOBODY if IS_ROOT else ()
+
+EVENT_CHARGE = 832  # bytes of a receive buffer
 
 PR_SET_NAME = 15
 PR_GET_NAME = 16
@@ -167,6 +171,19 @@ def program(name: str, *arguments: str | int) -> Iterator[subprocess.Popen[str]]
     """Start one of the programs beside this file."""
     with started(sys.executable, "-I", PROGRAMS / f"{name}.py", *arguments) as process:
         yield process
+
+
+def rmem_max() -> int:
+    path = Path("/proc/sys/net/core/rmem_max")
+    return int(path.read_text()) if path.exists() else 0  # in network namespaces
+
+
+def room_for(events: int) -> pytest.MarkDecorator:
+    """Skip a test where so many events of its own, and as many others, do not fit."""
+    return pytest.mark.skipif(
+        not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
+        reason=f"room for {events} events takes root or a larger net.core.rmem_max",
+    )
 
 
 def unexpected(errors: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from live.staging import unexpected
+from live.staging import room_for, unexpected
 
 PATIENCE = 60.0  # seconds
 
@@ -191,6 +191,7 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
         assert b"procconn: No space left on device\n" == errors
 
 
+@room_for(5000)
 def test_an_output_that_does_not_block_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -248,6 +249,7 @@ def test_errors_do_not_go_to_the_output_instead() -> None:
 
 
 @pytest.mark.heavy
+@room_for(5000)
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
     storm = "for ((i = 0; i < 20000; i++)); do (:); done"

@@ -18,6 +18,7 @@ from live.staging import (
     name_kept,
     plain_socket,
     rest_of,
+    room_for,
     serials_of,
     set_name,
     set_serials,
@@ -198,6 +199,7 @@ def test_the_command_prints_each_name_as_json() -> None:
         assert record["comm"] == os.fsencode(record["name"]).hex()
 
 
+@room_for(20_000)
 def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
     code = (
         "import ctypes, os\n"

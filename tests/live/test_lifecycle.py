@@ -17,6 +17,7 @@ from live.staging import (
     DEADLINE,
     name_kept,
     rest_of,
+    room_for,
     run_python,
     serials_of,
     set_serials,
@@ -353,6 +354,7 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(way: str) -> None:
     assert list(range(10)) == serials_of([event for event in events if event])
 
 
+@room_for(30_000)
 def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
     count = 30_000
     with ProcConnector(EventMask.COMM) as connector:

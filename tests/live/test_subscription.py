@@ -21,6 +21,8 @@ from live.staging import (
     program,
     request,
     rest_of,
+    rmem_max,
+    room_for,
     run,
     serials_of,
     set_serials,
@@ -109,11 +111,6 @@ with warnings.catch_warnings(record=True) as caught:
         seen = any(event.pid == child for event in connector)
 print(json.dumps([granted, seen, [str(warning.message) for warning in caught]]))
 """
-
-
-def rmem_max() -> int:
-    with open("/proc/sys/net/core/rmem_max") as file:
-        return int(file.read())
 
 
 def ordinary_users_can_run_this_python() -> bool:
@@ -245,6 +242,7 @@ def test_subscribing_while_another_thread_reads_is_refused(method: str) -> None:
     assert {Sid} == {type(event) for event in found}
 
 
+@room_for(20_000)
 def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing() -> (
     None
 ):
