@@ -61,6 +61,13 @@ bench-commands: $(VENV)/developing
 	$(BIN)/pytest --quiet benchmarks/test_judge.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
 
+# For a C library older than this machine's, whose own headers are only for what zig has
+# none for: Debian keeps Python's pyconfig.h there.
+ZIG := $(abspath $(BIN))/python -m ziglang cc -target $(shell uname -m)-linux-gnu.2.17 \
+    -idirafter /usr/include
+
+wheel: export CC := $(ZIG)
+wheel: export LDSHARED := $(ZIG) -shared
 wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 wheel: export PATH := $(abspath $(BIN)):$(PATH)
 wheel: $(VENV)/packaging
