@@ -453,6 +453,7 @@ assert os.waitpid(child, 0)[1] == 0
     assert (0, "") == (result.returncode, result.stderr)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
     with ProcConnector(EventMask.NONE) as connector:
         thread, _ = result_of(connector.recv)
