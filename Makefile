@@ -6,6 +6,8 @@
 #   make bench-commands            compare who tells command lines right
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
+#   make test-nobody               test the wheel as an ordinary user (as root)
+#   make test-pythons              test it on the Pythons of Debian's unstable (as root)
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
@@ -24,7 +26,8 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit bench bench-readme bench-commands wheel \
-    test-wheel test-sdist test-kernels workflows fuzz sanitize refleaks clean
+    test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
+    sanitize refleaks clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -84,6 +87,16 @@ wheel: $(VENV)/packaging
 
 test-wheel: wheel
 	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(ARGS)
+
+EVERYONES_PYTHON ?= /usr/bin/python3
+
+test-nobody: wheel
+	command -v $(EVERYONES_PYTHON) || \
+	    { apt-get update -qq && apt-get install -qq --no-install-recommends python3; }
+	$(BIN)/python tests/packages/try_wheel.py --user nobody wheelhouse/*.whl $(EVERYONES_PYTHON) -- $(ARGS)
+
+test-pythons: wheel
+	tests/pythons/run.sh $(BIN)/python wheelhouse/*.whl $(ARGS)
 
 test-sdist: wheel
 	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
