@@ -12,7 +12,7 @@
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
-#   make sanitize                  test the C module under ASan and UBSan
+#   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
 #
 # What is built goes into .venv; `make clean` removes it.
@@ -116,6 +116,7 @@ fuzz: $(VENV)/installed
 	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS) $(FUZZ_JOBS)
 
 sanitize:
+	tests/sanitize/threads.sh 60 $(ARGS)
 	tests/sanitize/run.sh $(PYTHON) 600 $(ARGS)
 
 DEBUG_PYTHON ?= python3-dbg
