@@ -6,11 +6,13 @@
 #   make bench-commands            compare who tells command lines right
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
+#   make test-nobody               test the wheel as an ordinary user (as root)
+#   make test-pythons              test it on the Pythons of Debian's unstable (as root)
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
-#   make sanitize                  test the C module under ASan and UBSan
+#   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
 #
 # What is built goes into .venv; `make clean` removes it.
@@ -24,7 +26,8 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit bench bench-readme bench-commands wheel \
-    test-wheel test-sdist test-kernels workflows fuzz sanitize refleaks clean
+    test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
+    sanitize refleaks clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -61,6 +64,13 @@ bench-commands: $(VENV)/developing
 	$(BIN)/pytest --quiet benchmarks/test_judge.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
 
+# For a C library older than this machine's, whose own headers are only for what zig has
+# none for: Debian keeps Python's pyconfig.h there.
+ZIG := $(abspath $(BIN))/python -m ziglang cc -target $(shell uname -m)-linux-gnu.2.17 \
+    -idirafter /usr/include
+
+wheel: export CC := $(ZIG)
+wheel: export LDSHARED := $(ZIG) -shared
 wheel: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 wheel: export PATH := $(abspath $(BIN)):$(PATH)
 wheel: $(VENV)/packaging
@@ -77,6 +87,16 @@ wheel: $(VENV)/packaging
 
 test-wheel: wheel
 	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(ARGS)
+
+EVERYONES_PYTHON ?= /usr/bin/python3
+
+test-nobody: wheel
+	command -v $(EVERYONES_PYTHON) || \
+	    { apt-get update -qq && apt-get install -qq --no-install-recommends python3; }
+	$(BIN)/python tests/packages/try_wheel.py --user nobody wheelhouse/*.whl $(EVERYONES_PYTHON) -- $(ARGS)
+
+test-pythons: wheel
+	tests/pythons/run.sh $(BIN)/python wheelhouse/*.whl $(ARGS)
 
 test-sdist: wheel
 	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
@@ -96,6 +116,7 @@ fuzz: $(VENV)/installed
 	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS) $(FUZZ_JOBS)
 
 sanitize:
+	tests/sanitize/threads.sh 60 $(ARGS)
 	tests/sanitize/run.sh $(PYTHON) 600 $(ARGS)
 
 DEBUG_PYTHON ?= python3-dbg

@@ -67,6 +67,7 @@ def guarded() -> GuardedMemory:
     return GuardedMemory()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_reading_the_guard_page_kills(guarded: GuardedMemory) -> None:
     child = os.fork()
     if child == 0:

@@ -5,8 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from live.staging import DEADLINE
+from live.staging import DEADLINE, EXPECTED_WARNINGS
 from procconn import ProcConnector
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for expected in EXPECTED_WARNINGS:
+        config.addinivalue_line("filterwarnings", expected)
 
 
 def _obstacle() -> str | None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from live.staging import room_for, unexpected
+
 PATIENCE = 60.0  # seconds
 
 # Makes one fork, exec and exit, and as many COMM events as it is told.
@@ -49,12 +51,12 @@ def watching(
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Return the rest of both outputs, and wait for the end."""
+    """Return the rest of the output and unexpected errors, and wait for the end."""
     assert process.stdout is not None
     assert process.stderr is not None
     rest, errors = process.stdout.read(), process.stderr.read()
     process.wait()
-    return rest, errors
+    return rest, unexpected(errors)
 
 
 def started(process: subprocess.Popen[bytes]) -> bytes:
@@ -175,7 +177,7 @@ def test_head_ends_it_quietly() -> None:
         while watch.poll() is None:
             subprocess.run(["true"], check=True)
 
-        assert (0, b"") == (watch.returncode, watch.stderr.read())
+        assert (0, b"") == (watch.returncode, unexpected(watch.stderr.read()))
 
 
 def test_failing_to_write_is_one_line_and_status_2() -> None:
@@ -185,9 +187,11 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
             subprocess.run(["true"], check=True)
 
         assert 2 == watch.returncode
-        assert b"procconn: No space left on device\n" == watch.stderr.read()
+        errors = unexpected(watch.stderr.read())
+        assert b"procconn: No space left on device\n" == errors
 
 
+@room_for(5000)
 def test_an_output_that_does_not_block_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -204,7 +208,7 @@ def test_an_output_that_does_not_block_is_waited_for() -> None:
         watch.wait()
         assert watch.stderr is not None
 
-        assert (0, b"") == (watch.returncode, watch.stderr.read())
+        assert (0, b"") == (watch.returncode, unexpected(watch.stderr.read()))
 
 
 @pytest.mark.parametrize("command", ["watch --duration 0.1", "doctor"])
@@ -245,6 +249,7 @@ def test_errors_do_not_go_to_the_output_instead() -> None:
 
 
 @pytest.mark.heavy
+@room_for(5000)
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
     storm = "for ((i = 0; i < 20000; i++)); do (:); done"

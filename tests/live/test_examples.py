@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from live.staging import PYTHON
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # Its first thread ends at once, its last by _exit(7) when its input ends.
@@ -40,7 +42,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def example(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    return [*PYTHON, str(EXAMPLES / name), *arguments]
 
 
 def output(name: str, *arguments: str) -> str:

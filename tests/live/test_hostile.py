@@ -21,11 +21,13 @@ from live.staging import (
     name_kept,
     plain_socket,
     rest_of,
+    room_for,
     rtnetlink_in_place_of,
     serials_of,
     set_name,
     set_serials,
     started,
+    unexpected,
 )
 from procconn import (
     Comm,
@@ -174,7 +176,7 @@ def printed(*options: str) -> list[str]:
             thread.join(0.01)
         stdout, stderr = output
 
-    assert (0, "") == (process.returncode, stderr)
+    assert (0, b"") == (process.returncode, unexpected(stderr.encode()))
     lines = stdout.split("\n")
     assert lines.pop() == ""
     assert 300 == len(lines)
@@ -199,6 +201,7 @@ def test_the_command_prints_each_name_as_json() -> None:
         assert record["comm"] == os.fsencode(record["name"]).hex()
 
 
+@room_for(20_000)
 def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
     code = (
         "import ctypes, os\n"

@@ -17,6 +17,7 @@ from live.staging import (
     DEADLINE,
     name_kept,
     rest_of,
+    room_for,
     run_python,
     serials_of,
     set_serials,
@@ -353,6 +354,7 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(way: str) -> None:
     assert list(range(10)) == serials_of([event for event in events if event])
 
 
+@room_for(30_000)
 def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
     count = 30_000
     with ProcConnector(EventMask.COMM) as connector:
@@ -451,6 +453,7 @@ assert os.waitpid(child, 0)[1] == 0
     assert (0, "") == (result.returncode, result.stderr)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
     with ProcConnector(EventMask.NONE) as connector:
         thread, _ = result_of(connector.recv)

@@ -19,6 +19,7 @@ from live.staging import (
     name_kept,
     program,
     rest_of,
+    room_for,
     rtnetlink_in_place_of,
     run_refused,
     serials_of,
@@ -43,6 +44,7 @@ def waited_for_cpu() -> float:
 
 
 @pytest.mark.heavy
+@room_for(40_000)
 def test_a_million_events_at_full_speed_all_arrive() -> None:
     """The default buffer holds 80,000 events; only a starved reader may lose some."""
     count = 1_000_000
@@ -67,6 +69,7 @@ def test_a_million_events_at_full_speed_all_arrive() -> None:
 
 
 @pytest.mark.heavy
+@room_for(5000)
 def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
     count = 500_000
     with ProcConnector() as connector:
@@ -105,6 +108,7 @@ def settled(
 
 
 @pytest.mark.heavy
+@room_for(100_000)
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:

@@ -21,6 +21,7 @@ from live.staging import (
     name_kept,
     program,
     rest_of,
+    room_for,
     serials_of,
     set_name,
     set_serials,
@@ -500,6 +501,7 @@ def test_a_full_socket_ends_the_gathering_on_asyncio() -> None:
     asyncio.run(asyncio.wait_for(last_seen(), DEADLINE / 2))
 
 
+@room_for(10_000)
 def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
     async def all_seen() -> None:
         with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
@@ -511,6 +513,7 @@ def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
     asyncio.run(asyncio.wait_for(all_seen(), DEADLINE / 2))
 
 
+@room_for(2000)
 def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
     """Where it is bounded, and counted if it is too much."""
     count = 2000

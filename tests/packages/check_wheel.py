@@ -11,7 +11,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 MOST_BYTES = 200_000
-OLDEST_GLIBC = (2, 28)
+OLDEST_GLIBC = (2, 17)
 
 NAME = re.compile(
     r"procconn-(?P<version>[\w.]+)-cp311-abi3-(?P<platforms>manylinux[\w.]+)\.whl"

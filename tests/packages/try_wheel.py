@@ -1,12 +1,16 @@
-"""Run the suite on an installed wheel: `try_wheel.py WHEEL [PYTHON ...] [-- ARGS]`.
+"""Run the suite on an installed wheel.
+
+    try_wheel.py [--user USER] WHEEL [PYTHON ...] [-- ARGS]
 
 Without PYTHON, on every CPython of this machine that the wheel is for. No compiler is
-in reach of the installation, and the source tree is out of the way. ARGS go to pytest.
+in reach of the installation, and the source tree is out of the way. ARGS go to pytest,
+which root can have run as another USER; that one needs a PYTHON that everyone may run.
 """
 
 import argparse
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -15,6 +19,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 OLDEST = [3, 11]
 ABOUT = """if 1:
@@ -85,7 +90,9 @@ def copy_tests(place: Path) -> None:
             shutil.copy(source, place / name)
 
 
-def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
+def suite_passes(
+    python: str, wheel: Path, arguments: list[str], user: str | None
+) -> bool:
     with TemporaryDirectory(prefix="procconn-") as folder:
         place = Path(folder)
         place.chmod(0o755)  # tests run programs of it as nobody
@@ -94,6 +101,12 @@ def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "CC": "false", "CXX": "false"}
         environment.pop("PYTHONPATH", None)
+        identity: dict[str, Any] = {}
+        if user:
+            shutil.chown(place, user)  # pytest has caches there
+            group = pwd.getpwnam(user).pw_gid
+            identity = {"user": user, "group": group, "extra_groups": []}
+            environment["HOME"] = folder
         home = subprocess.run(  # a GIL switched on to load it is a warning
             [programs / "python", "-W", "error", "-c", HOME],
             stdout=subprocess.PIPE,
@@ -101,18 +114,24 @@ def suite_passes(python: str, wheel: Path, arguments: list[str]) -> bool:
             cwd=place,
             env=environment,
             check=False,
+            **identity,
         )
         print(f"== {python}: {home.stdout.strip()}", flush=True)
         if str(programs.parent) not in home.stdout:
             return False
         suite = subprocess.run(
-            [programs / "pytest", *arguments], cwd=place, env=environment, check=False
+            [programs / "pytest", *arguments],
+            cwd=place,
+            env=environment,
+            check=False,
+            **identity,
         )
         return suite.returncode == 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--user")
     parser.add_argument("wheel", type=Path)
     parser.add_argument("python", nargs="*")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
@@ -122,7 +141,9 @@ def main() -> None:
     failed = [
         python
         for python in tried
-        if not suite_passes(python, options.wheel.resolve(), sys.argv[split + 1 :])
+        if not suite_passes(
+            python, options.wheel.resolve(), sys.argv[split + 1 :], options.user
+        )
     ]
     sys.exit(f"failed on {', '.join(failed)}" if failed else 0)
 

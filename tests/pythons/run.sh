@@ -1,0 +1,39 @@
+#!/bin/bash
+# Test the wheel on the Pythons that only Debian's unstable distribution has, as root.
+#
+#   run.sh PYTHON WHEEL [PYTEST ARGUMENTS]
+#
+# PYTHON downloads what the tests need, and WHEEL is named relative to the project.
+# Debian's files are kept in build/pythons.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=$1
+wheel=$2
+shift 2
+versions=(3.14 3.15)
+place=$PWD/build/pythons
+root=$place/root
+
+if [ ! -e "$place/made" ]; then
+    if ! command -v debootstrap >/dev/null; then
+        apt-get update -qq
+        apt-get install -qq --no-install-recommends debootstrap debian-archive-keyring
+    fi
+    rm -rf "$root"
+    mkdir -p "$place"
+    packages=$(printf 'python%s-venv,' "${versions[@]}")
+    debootstrap --variant=minbase --include="${packages%,}" sid "$root"
+    touch "$place/made"
+fi
+
+rm -rf "$place/wheels"
+for version in "${versions[@]}"; do
+    "$python" -m pip --quiet --disable-pip-version-check download --dest "$place/wheels" \
+        --only-binary :all: --implementation cp --python-version "$version" \
+        --abi "cp${version/./}" --abi abi3 --abi none \
+        --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_17_$(uname -m)" \
+        --platform "manylinux2014_$(uname -m)" "$wheel" --group pyproject.toml:test
+done
+
+exec unshare --mount bash tests/pythons/within.sh "$root" "${versions[-1]}" "$wheel" "$@"

@@ -1,0 +1,30 @@
+#!/bin/bash
+# Test the wheel with Debian's files in ROOT, in a mount namespace made for this.
+#
+#   within.sh ROOT VERSION WHEEL [PYTEST ARGUMENTS]
+#
+# The root is changed by pivot_root, as below a chroot the kernel makes no user
+# namespaces, and tests do.
+set -euo pipefail
+
+root=$1
+version=$2
+wheel=$3
+shift 3
+
+mount --bind "$root" "$root"
+mount --bind . "$root/mnt"
+mount -o remount,bind,ro "$root/mnt"
+for folder in proc sys dev; do
+    mount --rbind "/$folder" "$root/$folder"
+done
+cd "$root"
+pivot_root . tmp
+umount --lazy /tmp
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt/build/pythons/wheels
+cd /mnt
+"python$version" -m venv /tmp/tools
+exec /tmp/tools/bin/python -B tests/packages/try_wheel.py "$wheel" -- "$@"

@@ -1,0 +1,206 @@
+/*
+ * The streams' threads, for ThreadSanitizer: a producer whose names must come in order
+ * and, but for what was lost, complete; a consumer, with and without a receiving
+ * thread; one who asks how many are lost and polls; and a close in the middle.
+ *
+ *   threads SECONDS
+ *
+ * The exit status is 77 where there are no process events.
+ */
+#define _GNU_SOURCE /* gettid */
+#include <errno.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+enum {
+    NAMES = 2000, /* that one round gives its producer */
+    BUFFER = 4000000,
+    QUEUE = 32768, /* often full */
+    CHUNK = 8192,
+    PATIENCE_S = 20,
+    CHANGE_EVERY = 16, /* batches */
+    NO_EVENTS = 77,
+};
+
+struct round {
+    struct procconn_stream *stream;
+    struct procconn_wanted wanted;
+    unsigned number;
+    _Atomic uint32_t producer; /* its thread id */
+    _Atomic bool done;
+    uint32_t seen; /* the next name that may come */
+    uint64_t missing, lost;
+};
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static struct procconn_filter passing_all(void)
+{
+    const struct sock_filter program = {.code = BPF_RET | BPF_K, .k = UINT32_MAX};
+    struct procconn_filter filter = {.size = sizeof program};
+
+    memcpy(filter.program, &program, sizeof program);
+    return filter;
+}
+
+static void *produce(void *argument)
+{
+    struct round *round = argument;
+    char name[COMM_NAME_SIZE];
+
+    atomic_store(&round->producer, (uint32_t)syscall(SYS_gettid));
+    for (unsigned i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "%u", i);
+        prctl(PR_SET_NAME, name);
+    }
+    while (!atomic_load(&round->done)) { /* the last one may have been lost */
+        usleep(1000);
+        prctl(PR_SET_NAME, name);
+    }
+    return NULL;
+}
+
+static void look_at(struct round *round, const struct procconn_event *event)
+{
+    char name[COMM_NAME_SIZE + 1] = {0};
+    uint32_t number;
+    char *end;
+
+    if (event->what != PROCCONN_COMM || procconn_event_word(event, 0) != round->producer)
+        return;
+    memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
+    number = (uint32_t)strtoul(name, &end, 10);
+    if (end == name || *end != '\0')
+        return; /* its name before the first */
+    if (number == NAMES - 1 && round->seen == NAMES)
+        return;
+    CHECK(number >= round->seen);
+    round->missing += number - round->seen;
+    round->seen = number + 1;
+}
+
+static void look(struct round *round, const struct procconn_window *window)
+{
+    struct procconn_walk walk = {.buffer = window->bytes, .size = window->size};
+    struct procconn_event event;
+    enum procconn_status status;
+
+    while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
+        if (status == PROCCONN_EVENT)
+            look_at(round, &event);
+        else if (status == PROCCONN_LOST)
+            round->lost += event.lost;
+    }
+}
+
+static void *consume(void *argument)
+{
+    struct round *round = argument;
+    struct procconn_window *window = procconn_window(round->stream);
+    int64_t until_ns = procconn_now_ns() + (int64_t)PATIENCE_S * NS_PER_S;
+    int status = 0;
+
+    for (unsigned batches = 1; status != -ECANCELED && round->seen < NAMES; batches++) {
+        CHECK(procconn_now_ns() < until_ns);
+        status = procconn_wait(round->stream, procconn_now_ns() + NS_PER_S / 100, CHUNK);
+        CHECK(status == 0 || status == -ECANCELED);
+        if (status < 0)
+            break;
+        look(round, window);
+        window->taken = window->size;
+        if (batches % CHANGE_EVERY == 0)
+            status = procconn_change(round->stream, &round->wanted);
+    }
+    atomic_store(&round->done, true);
+    return NULL;
+}
+
+static void *ask(void *argument)
+{
+    struct round *round = argument;
+    struct pollfd watched = {.events = POLLIN};
+
+    while (!atomic_load(&round->done)) {
+        procconn_lost(round->stream);
+        watched.fd = procconn_hold_pollable(round->stream, 0);
+        if (watched.fd < 0)
+            continue;
+        poll(&watched, 1, 1);
+        procconn_release_pollable(round->stream);
+    }
+    return NULL;
+}
+
+/* Opens a stream; false if the kernel has no events for us. */
+static bool begin(struct round *round)
+{
+    const struct procconn_filter all = passing_all();
+    struct procconn_settings settings = {.receive_buffer = BUFFER, .heartbeat_ns = -1};
+    int status;
+
+    round->wanted = (struct procconn_wanted){.mask = PROCCONN_COMM, .threads = 1, .filter = all};
+    settings.wanted = round->wanted;
+    settings.gather_ns = round->number % 3 == 0 ? 0 : NS_PER_S / 1000;
+    status = procconn_open(&round->stream, &settings);
+    if (status == 0)
+        status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
+    if (status < 0) {
+        fprintf(stderr, "no process events here: %s\n", strerror(-status));
+        procconn_free(&round->stream);
+        return false;
+    }
+    if (round->number % 2 == 0)
+        CHECK(procconn_start_thread(round->stream, QUEUE) == 0);
+    return true;
+}
+
+static void play(struct round *round)
+{
+    void *(*const parts[])(void *) = {consume, ask, produce};
+    pthread_t threads[sizeof parts / sizeof *parts];
+    bool interrupted = round->number % 5 == 0;
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        CHECK(pthread_create(&threads[i], NULL, parts[i], round) == 0);
+    if (interrupted) {
+        usleep((useconds_t)(rand() % 10000));
+        procconn_close(round->stream);
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(interrupted || round->missing <= procconn_lost(round->stream));
+    procconn_close(round->stream);
+    procconn_free(&round->stream);
+}
+
+int main(int argc, char **argv)
+{
+    int64_t until_ns = procconn_now_ns() + (argc > 1 ? atoi(argv[1]) : 1) * (int64_t)NS_PER_S;
+    uint64_t lost = 0;
+    unsigned number = 0;
+
+    do {
+        struct round round = {.number = ++number};
+
+        if (!begin(&round))
+            return NO_EVENTS;
+        play(&round);
+        lost += round.lost;
+    } while (procconn_now_ns() < until_ns);
+    printf("%u rounds, %llu events told as lost\n", number, (unsigned long long)lost);
+    return 0;
+}
