@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from live.commanding import (
     started,
     watching,
 )
-from live.staging import wait_for
 
 
 def test_prints_a_process_from_fork_to_exit() -> None:
@@ -206,30 +204,23 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     assert 20_000 == born.total() == (born & died).total()
 
 
-def about(path: str, pid: int) -> list[bytes]:
-    """Return the lines about a process among the last ones."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 1_000_000))
-        return [line for line in file if b'"pid":%d,' % pid in line]
-
-
 @pytest.mark.heavy
-def test_nothing_is_lost_of_a_million_events_at_full_speed(tmp_path: Path) -> None:
-    with (
-        open(tmp_path / "lines", "wb") as file,
-        watching("--json", "--events", "comm,exit", stdout=file) as watch,
-    ):
-        while not os.fstat(file.fileno()).st_size:
-            subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
+def test_nothing_is_lost_of_a_million_events_at_full_speed() -> None:
+    with watching("--json", "--events", "comm,exit") as watch:
+        started(watch)
         storm = subprocess.Popen([sys.executable, "-c", RENAME, "1000000"])
+        own = b'"pid":%d,' % storm.pid
+        assert watch.stdout is not None
+        count = 0
+        for line in watch.stdout:
+            count += own in line and b'"name":"storm"' in line
+            if own in line and b'"exit"' in line:
+                break
         storm.wait()
-        wait_for(lambda: b'"exit"' in b"".join(about(file.name, storm.pid)))
         watch.send_signal(signal.SIGINT)
-        assert watch.stderr is not None
-        assert b"" == watch.stderr.read()
+        _, errors = finish(watch)
 
-    with open(file.name, "rb") as lines:
-        assert 1_000_000 == sum(b'"name":"storm"' in line for line in lines)
+    assert (1_000_000, b"") == (count, errors)
 
 
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
