@@ -9,6 +9,7 @@
 enum {
     PEAK_KEPT = 1 << 20,   /* bytes that keep their pages after a burst */
     SMALLEST_DRAIN = 4096, /* bytes, also into a smaller buffer of the caller's */
+    WORTH_MOVING = 8,      /* part of a full queue that is free: moving what waits pays */
 };
 
 void *procconn_map(size_t size)
@@ -72,14 +73,18 @@ void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
     pthread_mutex_unlock(&stream->lock);
 }
 
-/* Moves what waits to the front once half of the buffer is behind it, and takes away
- * what the consumer has seen through the window. Nobody looks at it meanwhile. */
+/* Moves what waits to the front once half of the buffer is behind it, or less where
+ * the thread waits for room, and takes away what the consumer has seen through the
+ * window. Nobody looks at it meanwhile. */
 void procconn_tidy(struct procconn_stream *stream)
 {
+    size_t worth;
+
     pthread_mutex_lock(&stream->lock);
     consume(stream, stream->window.taken);
     stream->window.taken = stream->window.size = 0;
-    if (stream->start >= stream->capacity / 2 && stream->start > 0) {
+    worth = stream->capacity / (stream->wants_room ? WORTH_MOVING : 2);
+    if (stream->start >= worth && stream->start > 0) {
         memmove(stream->bytes, stream->bytes + stream->start, stream->end - stream->start);
         stream->end -= stream->start;
         stream->start = 0;

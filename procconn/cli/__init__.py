@@ -1,20 +1,22 @@
 """The `procconn` command."""
 
 import argparse
-import os
-import signal
+import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
+from signal import SIGINT, SIGTERM
 
 from procconn import EventMask, ProcConnError, __version__
 from procconn.cli import doctor, watch
+from procconn.cli.ending import Ended, Ending
 
 _FAILED = 2  # also what argparse exits with
+_OF_SIGNALS = 128  # and the number: what a shell shows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status.
+    """Run the command; return its exit status. For a process of its own.
 
     Args:
         arguments: those behind the program's name; None takes the process's own.
@@ -23,15 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # its descriptor is the next one to be opened
         _tell("standard output is closed; redirect it to /dev/null if it is not wanted")
         return _FAILED
+    ending = Ending()
+    try:
+        ending.prepare()
+        status = _run(options)
+        ending.interrupts = False
+    except Ended:
+        ending.interrupts = False
+        is_expected = options.is_endless and ending.number in (SIGINT, SIGTERM)
+        status = 0 if is_expected else _OF_SIGNALS + ending.number
+    ending.be_deaf()
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     warnings.simplefilter("always", RuntimeWarning)  # each renewal of a subscription
     warnings.showwarning = lambda message, *_, **__: _tell(str(message))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status: int = options.run(options)
-    except KeyboardInterrupt:
-        status = 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the exit
+    except BrokenPipeError:  # whoever read has seen enough
         status = 0
     except OSError as error:
         _tell(error.strerror or str(error))
@@ -44,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(message: str) -> None:
     if sys.stderr is not None:  # else print() writes to standard output
-        print(f"procconn: {message}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # such as a terminal that is gone
+            print(f"procconn: {message}", file=sys.stderr)
 
 
 def _watch(options: argparse.Namespace) -> int:
-    lost = watch.run(
+    watch.run(
+        tell=_tell,
         mask=options.events,
         threads=options.threads,
         count=options.count,
@@ -56,12 +70,6 @@ def _watch(options: argparse.Namespace) -> int:
         latency=options.latency,
         json=options.json,
     )
-    if lost:
-        _tell(
-            f"{lost} events were lost: the kernel's buffer was full. What helps: fewer"
-            " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
-            " reader of the output"
-        )
     return 0
 
 
@@ -85,9 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Print one line for each event as it happens, until Ctrl-C.",
         epilog="A command is shown as /proc has it when the line is printed. While the"
         " output is blocked, about 1,000,000 events wait in memory and the kernel's"
-        " buffer takes the next; what is lost after that is counted and told.",
+        " buffer takes the next; what is lost after that is counted and told. Ended by"
+        " Ctrl-C or SIGTERM, the exit status is 0; by another signal, 128 and its"
+        " number.",
     )
-    command.set_defaults(run=_watch)
+    command.set_defaults(run=_watch, is_endless=True)
     command.add_argument(
         "--events",
         type=_mask,
@@ -124,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Check everything that process events depend on. The exit status"
         " is 1 if there is a problem.",
     )
-    command.set_defaults(run=_doctor)
+    command.set_defaults(run=_doctor, is_endless=False)
     command.add_argument("--json", action="store_true", help="print a JSON object")
     return parser
 

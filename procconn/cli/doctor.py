@@ -3,7 +3,6 @@
 import json
 import platform
 import re
-import sys
 import threading
 import time
 import warnings
@@ -12,11 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from procconn._core import lib
+from procconn.cli.output import write
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
 from procconn.environment import conditions, is_kernel
 from procconn.events import Comm, EventMask, Exit
 
 _CAP_NET_ADMIN = 12  # linux/capability.h
+_UNKNOWN = "unknown"
+_UNKNOWN_WITHOUT_PROC = "unknown without /proc"
 _PATIENCE = 2.0  # seconds for what should come at once
 
 
@@ -42,9 +44,9 @@ def run(*, as_json: bool) -> bool:
                 for finding in findings
             ],
         }
-        print(json.dumps(report, indent=2))
+        write(json.dumps(report, indent=2) + "\n")
     else:
-        sys.stdout.writelines(map(_line, findings))
+        write("".join(map(_line, findings)))
     return well
 
 
@@ -52,9 +54,10 @@ def examine() -> Iterator[Finding]:
     """Look at everything that process events depend on."""
     yield Finding("kernel", f"{platform.system()} {platform.release()}")
     broken = set()
+    shows = Path("/proc/self/ns").exists()
     for it in conditions():
         if it.holds:
-            yield Finding(it.subject, "as needed")
+            yield Finding(it.subject, "as needed" if shows else _UNKNOWN_WITHOUT_PROC)
         else:
             broken.add(it.subject)
             yield Finding(it.subject, it.cause, it.remedy)
@@ -69,20 +72,21 @@ def examine() -> Iterator[Finding]:
         else:
             remedy = "solve the problems above"
         yield Finding("subscription", text, remedy or "report this to the project")
-    yield _other_listeners()
+    yield _other_listeners(show="network namespace" not in broken)
 
 
 def _privilege(*, counts: bool) -> Finding:
     """Look at the capability; one of another user namespace does not count."""
-    if counts and _has_net_admin():
+    has = _has_net_admin() if counts else False
+    if has:
         return Finding("privilege", "CAP_NET_ADMIN")
+    held = _UNKNOWN_WITHOUT_PROC if has is None else "none"
     if is_kernel(6, 6):
-        return Finding("privilege", "none, and none is needed from Linux 6.6 on")
-    return Finding(
-        "privilege",
-        "none, and before Linux 6.6 CAP_NET_ADMIN is needed",
-        "run as root, or grant the capability",
-    )
+        return Finding("privilege", f"{held}, and none is needed from Linux 6.6 on")
+    text = f"{held}, and before Linux 6.6 CAP_NET_ADMIN is needed"
+    if has is None:
+        return Finding("privilege", text)
+    return Finding("privilege", text, "run as root, or grant the capability")
 
 
 def _trial() -> Iterator[Finding]:
@@ -107,7 +111,7 @@ def _trial() -> Iterator[Finding]:
 
 
 def _receive_buffer(connector: ProcConnector) -> Finding:
-    limit = _read("/proc/sys/net/core/rmem_max").strip() or "unknown"
+    limit = _read("/proc/sys/net/core/rmem_max").strip() or _UNKNOWN
     got = connector.receive_buffer
     text = f"{got} bytes, for about {got // 416} events; net.core.rmem_max is {limit}"
     if got >= USUAL_RECEIVE_BUFFER:
@@ -152,10 +156,14 @@ def _filter() -> Finding:
     )
 
 
-def _other_listeners() -> Finding:
+def _other_listeners(*, show: bool) -> Finding:
     """Count the sockets in the group; this process has none open by now."""
+    # Not /proc/net, which a /proc mounted with subset=pid does not have.
+    table = _read("/proc/self/net/netlink") if show else ""
+    if not table:
+        return Finding("other listeners", f"{_UNKNOWN}: /proc does not show them here")
     count = 0
-    for row in _read("/proc/net/netlink").splitlines()[1:]:
+    for row in table.splitlines()[1:]:
         _, protocol, _, groups, *_ = row.split()
         count += int(protocol) == lib.CONNECTOR_PROTOCOL and bool(
             int(groups, 16) & lib.CONNECTOR_GROUP
@@ -173,10 +181,10 @@ def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
     return False
 
 
-def _has_net_admin() -> bool:
-    """Tell from the set of effective capabilities."""
+def _has_net_admin() -> bool | None:
+    """Tell from the set of effective capabilities; None without /proc."""
     match = re.search(r"^CapEff:\s*(\w+)", _read("/proc/self/status"), re.MULTILINE)
-    return bool(match and int(match[1], 16) & 1 << _CAP_NET_ADMIN)
+    return bool(int(match[1], 16) & 1 << _CAP_NET_ADMIN) if match else None
 
 
 def _read(path: str) -> str:

@@ -1,135 +1,94 @@
 """`procconn watch`: print events as they happen.
 
-A thread of its own reads them, so that a slow terminal or pipe does not keep anyone
-from emptying the kernel's buffer. It goes before the printer: in a storm, events wait
-here, where there is more room.
+A thread of C receives them, so that a slow terminal or pipe does not keep anyone from
+emptying the kernel's buffer.
 """
 
-import contextlib
-import os
-import select
-import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from procconn.cli.ending import Ended
 from procconn.cli.lines import json_lines, text_lines
+from procconn.cli.output import write
 from procconn.clock import LONGEST, NS_PER_S
 from procconn.connector import ProcConnector
-from procconn.errors import ConnectionClosedError
+from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
 
-_MOST_QUEUED = 1_000_000  # events; about 250 bytes each
-_BOOST = 19  # how much less nice(2) the reader is than the printer
-_MOST_PRINTING = 0.0005  # seconds, while the reader has events to bring
+_QUEUE = 76_000_000  # bytes: 1,000,000 events
+_BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
-_STDOUT = 1
-
-
-class _Queue:
-    """Batches of events between the reader and the printer, bounded."""
-
-    def __init__(self) -> None:
-        self._batches: deque[list[Event]] = deque()
-        self._count = 0
-        self._finished = False
-        self._failure: BaseException | None = None
-        self._changed = threading.Condition()
-
-    def put(self, batch: list[Event]) -> None:
-        """Add a batch; wait while the queue is full. The kernel counts what follows."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._count < _MOST_QUEUED or self._finished)
-            self._batches.append(batch)
-            self._count += len(batch)
-            self._changed.notify_all()
-
-    def finish(self, failure: BaseException | None = None) -> None:
-        """End the queue: `get` returns what is in it, then raises the failure."""
-        with self._changed:
-            self._finished = True
-            self._failure = self._failure or failure
-            self._changed.notify_all()
-
-    def get(self) -> list[Event] | None:
-        """Return the next batch; None at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._batches or self._finished)
-            if self._batches:
-                batch = self._batches.popleft()
-                self._count -= len(batch)
-                self._changed.notify_all()
-                return batch
-            if self._failure is not None:
-                raise self._failure
-            return None
 
 
 def run(
     *,
+    tell: Callable[[str], None],
     mask: EventMask,
     threads: bool,
     count: int | None,
     duration: float | None,
     latency: float,
     json: bool,
-) -> int:
+) -> None:
     """Print events until there were `count`, `duration` seconds passed, or Ctrl-C.
 
-    Returns:
-        How many events were lost.
+    `tell` gets the message of how many were lost, if any were.
     """
-    queue = _Queue()
-    connector = ProcConnector(
-        mask, threads=threads, max_latency=latency, heartbeat=_HEARTBEAT
-    )
+    lost = 0
+    with ProcConnector(
+        mask,
+        threads=threads,
+        queue=_QUEUE,
+        max_latency=latency,
+        heartbeat=_HEARTBEAT,
+    ) as connector:
+        batches = _batches(connector, duration)
+        try:
+            for batch in batches if count is None else _first(count, batches):
+                lost += sum(event.count for event in batch if isinstance(event, Lost))
+                write("".join(json_lines(batch) if json else text_lines(batch)))
+        except (Ended, BrokenPipeError):
+            lost = connector.lost  # also what had not been reached
+            raise
+        finally:
+            connector.close()
+            if lost:
+                tell(
+                    f"{lost} events were lost: the kernel's buffer was full. What"
+                    " helps: fewer --events, a larger net.core.rmem_max or"
+                    " CAP_NET_ADMIN, and a faster reader of the output"
+                )
+
+
+def _batches(connector: ProcConnector, duration: float | None) -> Iterator[list[Event]]:
+    """Bring what happens within so many seconds, however long it takes to print."""
+    buffer = memoryview(bytearray(_BATCH))
     end_ns = None
     if duration is not None:
         end_ns = time.monotonic_ns() + int(min(duration, LONGEST) * NS_PER_S)
-    arguments = (connector, queue, end_ns)
-    sys.setswitchinterval(_MOST_PRINTING)
-    reader = threading.Thread(target=_read, args=arguments, daemon=True)
-    reader.start()
-    batches = iter(queue.get, None)
-    try:
-        for batch in batches if count is None else _first(count, batches):
-            _write("".join(json_lines(batch) if json else text_lines(batch)))
-    except (KeyboardInterrupt, BrokenPipeError):
-        pass  # whoever read has seen enough
-    finally:
-        lost = connector.lost
-        connector.close()
-        queue.finish()
-        reader.join()
-    return lost
+    while True:
+        timeout = _seconds_until(end_ns)
+        batch = decode(buffer[: connector.recv_into(buffer, timeout)])
+        if end_ns is not None and batch and batch[-1].timestamp_ns > end_ns:
+            yield list(_within(batch, end_ns))
+            return
+        if batch:
+            yield batch
+        elif timeout == 0:  # not even what the kernel has queued
+            return
 
 
-def _read(connector: ProcConnector, queue: _Queue, end_ns: int | None) -> None:
-    """Bring the events up to the end from the connector to the queue."""
-    with contextlib.suppress(OSError):  # it may not
-        niceness = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
-        if niceness <= 0:  # else it is asked to be nice
-            os.setpriority(os.PRIO_PROCESS, 0, niceness - _BOOST)
-    try:
-        while not connector.closed:
-            batch = connector.recv_many(_seconds_until(end_ns))
-            if end_ns is not None and (not batch or batch[-1].timestamp_ns > end_ns):
-                connector.close()  # what is dropped from now on is none of it
-                queue.put([event for event in batch if _is_within(event, end_ns)])
-                break
-            queue.put(batch)
-    except ConnectionClosedError:
-        queue.finish()
-    except BaseException as failure:  # the printer raises it
-        queue.finish(None if connector.closed else failure)
-    else:
-        queue.finish()
-
-
-def _is_within(event: Event, end_ns: int) -> bool:
-    """Tell if it happened until then; a gap may have begun long before it is told."""
-    return isinstance(event, Lost) or event.timestamp_ns <= end_ns
+def _within(batch: list[Event], end_ns: int) -> Iterator[Event]:
+    """Take the events up to then, and the gaps before the first one after it."""
+    is_over = False
+    for event in batch:
+        if isinstance(event, Lost):
+            if not is_over:
+                yield event
+        elif event.timestamp_ns <= end_ns:
+            yield event
+        else:
+            is_over = True
 
 
 def _seconds_until(end_ns: int | None) -> float | None:
@@ -147,13 +106,3 @@ def _first(count: int, batches: Iterable[list[Event]]) -> Iterator[list[Event]]:
                 yield kept
                 return
         yield kept
-
-
-def _write(text: str) -> None:
-    """Write to standard output, unbuffered: nothing is left for the exit to flush."""
-    left = memoryview(text.encode(errors="backslashreplace"))
-    while left:
-        try:
-            left = left[os.write(_STDOUT, left) :]
-        except BlockingIOError:  # whoever shares it made it so
-            select.select([], [_STDOUT], [])

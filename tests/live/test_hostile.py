@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import signal
 import socket
 import struct
 import subprocess
@@ -52,6 +54,7 @@ HOSTILE_NAMES = [
     b"\xe2\x80\xae",
     b"",
 ]
+LAST_NAME = "last"
 
 
 @pytest.fixture(autouse=True)
@@ -164,28 +167,29 @@ def test_any_name_is_an_event_like_others(name: bytes) -> None:
 
 def printed(*options: str) -> list[str]:
     """Tell what `procconn watch` prints while this thread takes hostile names."""
-    command = (sys.executable, "-m", "procconn", "watch", "--events", "comm", "--count")
-    with started(*command, 300, *options, stderr=subprocess.PIPE) as process:
-        output: list[str] = []
-        thread = threading.Thread(target=lambda: output.extend(process.communicate()))
-        thread.start()
-        deadline = time.monotonic() + DEADLINE
-        while thread.is_alive() and time.monotonic() < deadline:
-            for name in HOSTILE_NAMES:
-                set_name(name)
-            thread.join(0.01)
-        stdout, stderr = output
+    command = (sys.executable, "-m", "procconn", "watch", "--events", "comm")
+    with started(*command, *options, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while not select.select([process.stdout], [], [], 0.05)[0]:
+            set_name(b"ready?")
+        for name in [*HOSTILE_NAMES, LAST_NAME.encode()]:
+            set_name(name)
+        lines = []
+        while not lines or f'"{LAST_NAME}"' not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1].endswith("\n")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
 
-    assert (0, b"") == (process.returncode, unexpected(stderr.encode()))
-    lines = stdout.split("\n")
-    assert lines.pop() == ""
-    assert 300 == len(lines)
-    return lines
+    assert (0, b"") == (process.returncode, unexpected(errors.encode()))
+    return [line.removesuffix("\n") for line in lines]
 
 
 def test_the_command_prints_one_printable_line_for_each_name() -> None:
+    own = str(threading.get_native_id())
     lines = printed()
 
+    assert len(HOSTILE_NAMES) < sum(line.split()[2] == own for line in lines)
     assert [] == [line for line in lines if not line.isprintable()]
 
 
@@ -193,10 +197,10 @@ def test_the_command_prints_each_name_as_json() -> None:
     own = threading.get_native_id()
     records = [json.loads(line) for line in printed("--json")]
 
-    names = {
+    names = [
         bytes.fromhex(record["comm"]) for record in records if record["pid"] == own
-    }
-    assert {name[:15] for name in HOSTILE_NAMES} == names
+    ]
+    assert [name[:15] for name in HOSTILE_NAMES] == names[-len(HOSTILE_NAMES) - 1 : -1]
     for record in records:
         assert record["comm"] == os.fsencode(record["name"]).hex()
 

@@ -1,0 +1,71 @@
+"""The command, started and read by tests."""
+
+import json
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from live.staging import unexpected
+
+PATIENCE = 60.0  # seconds
+
+# Makes one fork, exec and exit, and as many COMM events as it is told.
+RENAME = """
+import ctypes, sys
+prctl = ctypes.CDLL(None).prctl
+for _ in range(int(sys.argv[1])):
+    prctl(15, b"storm")
+"""
+
+WATCH = [sys.executable, "-m", "procconn", "watch"]
+
+
+@contextmanager
+def watching(
+    *options: str, command: list[str] = WATCH, **settings: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command until the block ends, or patience does."""
+    process = subprocess.Popen(
+        [*command, *options],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+    )
+    patience = threading.Timer(PATIENCE, process.kill)
+    patience.start()
+    with process:
+        try:
+            yield process
+        finally:
+            patience.cancel()
+            process.kill()
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Return the rest of the output and unexpected errors, and wait for the end."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    rest, errors = process.stdout.read(), process.stderr.read()
+    process.wait()
+    return rest, unexpected(errors)
+
+
+def started(process: subprocess.Popen[bytes]) -> bytes:
+    """Wait until the command prints something caused here; return that line."""
+    assert process.stdout is not None
+    while not select.select([process.stdout], [], [], 0.05)[0]:
+        subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
+    return process.stdout.readline()
+
+
+def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:
+    """Read JSON lines up to the one about the pid."""
+    assert process.stdout is not None
+    records = []
+    for line in process.stdout:
+        records.append(json.loads(line))
+        if (records[-1]["event"], records[-1].get("pid")) == (event, pid):
+            return records
+    raise AssertionError("the command ended")

@@ -1,0 +1,152 @@
+"""Signals end the command, and leave nothing behind."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live.commanding import (
+    PATIENCE,
+    WATCH,
+    finish,
+    started,
+    watching,
+)
+from live.staging import wait_for
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
+    with watching() as watch:
+        started(watch)
+        watch.send_signal(number)
+        _, errors = finish(watch)
+
+    assert (0, b"") == (watch.returncode, errors)
+
+
+OTHERS = [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=lambda number: number.name)
+def test_other_signals_end_it_too_with_the_status_that_shells_show(
+    number: signal.Signals,
+) -> None:
+    with watching() as watch:
+        started(watch)
+        watch.send_signal(number)
+        _, errors = finish(watch)
+
+    assert (128 + number, b"") == (watch.returncode, errors)
+
+
+def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
+    with watching(command=["nohup", *WATCH]) as watch:
+        started(watch)
+        watch.send_signal(signal.SIGHUP)
+        subprocess.run(["true"], check=True)
+        started(watch)
+        watch.send_signal(signal.SIGTERM)
+        finish(watch)
+
+    assert 0 == watch.returncode
+
+
+@contextmanager
+def traced(trace: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command under strace, which has written all when the block ends."""
+    strace = ["strace", "-D", "-f", "-xx", "-e", "trace=sendto", "-o", str(trace)]
+    if shutil.which("strace") is None:
+        pytest.skip("no strace here")
+    with watching(*options, command=[*strace, *WATCH]) as watch:
+        yield watch
+        finish(watch)
+    ends = (f"{watch.pid} +++ exited", f"{watch.pid} +++ killed")
+    wait_for(lambda: any(f"\n{end}" in f"\n{trace.read_text()}" for end in ends))
+
+
+def balance_of(trace: Path) -> int:
+    """Tell how many LISTENs were not taken back."""
+    balance = 0
+    for line in trace.read_text().splitlines():
+        if operation := re.search(r"\\x0([12])\\x00\\x00\\x00\"\], 40, ", line):
+            assert line.endswith(" = 40")
+            balance += {"1": 1, "2": -1}[operation[1]]
+    return balance
+
+
+ENDING = [signal.SIGINT, signal.SIGTERM, *OTHERS]
+
+
+@pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
+def test_no_subscription_is_left_behind(number: signal.Signals, tmp_path: Path) -> None:
+    with traced(tmp_path / "trace") as watch:
+        started(watch)
+        assert 1 == balance_of(tmp_path / "trace")
+        watch.send_signal(number)
+
+    assert 0 == balance_of(tmp_path / "trace")
+
+
+@pytest.mark.parametrize("delay", [0, 1, 5, 10, 15, 20, 30, 60], ids=str)
+def test_the_same_signal_again_changes_nothing(delay: int, tmp_path: Path) -> None:
+    with traced(tmp_path / "trace") as watch:
+        started(watch)
+        for _ in range(3):
+            watch.send_signal(signal.SIGTERM)
+            time.sleep(delay / 1000)
+
+    assert (0, 0) == (watch.returncode, balance_of(tmp_path / "trace"))
+
+
+@pytest.mark.parametrize("progress", [0.3, 0.6, 0.8, 0.9, 0.95, 1.0, 1.1], ids=str)
+def test_signals_while_it_opens_or_closes_harm_nothing(
+    progress: float, tmp_path: Path
+) -> None:
+    """At moments told by how long another one took."""
+    begun = time.monotonic()
+    with traced(tmp_path / "whole", "--duration", "0"):
+        pass
+    took = time.monotonic() - begun
+    with traced(tmp_path / "trace", "--duration", "0") as watch:
+        time.sleep(progress * took)
+        for _ in range(2):
+            watch.send_signal(signal.SIGTERM)
+            time.sleep(0.02)
+        assert watch.stderr is not None
+        assert b"" == watch.stderr.read()
+
+    assert 0 == balance_of(tmp_path / "trace")
+    assert watch.returncode in (0, -signal.SIGTERM)  # that before it ran at all
+
+
+def test_a_later_signal_ends_also_what_blocks_at_the_end() -> None:
+    """Here a message for a pipe that nobody reads."""
+    code = (
+        "import os, signal, sys\n"
+        "from procconn.cli import main, watch\n"
+        "def run(**_):\n"
+        "    try:\n"
+        "        os.write(1, b'ready\\n')\n"
+        "        signal.pause()\n"
+        "    finally:\n"
+        "        os.write(2, bytes(1 << 20))\n"
+        "watch.run = run\n"
+        "sys.exit(main(['watch']))"
+    )
+    with watching(command=[sys.executable, "-c", code]) as watch:
+        assert watch.stdout is not None
+        assert b"ready\n" == watch.stdout.readline()
+        deadline = time.monotonic() + PATIENCE / 2
+        while watch.poll() is None and time.monotonic() < deadline:
+            watch.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+
+        assert 0 == watch.returncode
