@@ -13,6 +13,7 @@
 ASSERT_AT(STATS_VERSION_AT, version);
 ASSERT_AT(STATS_EXIT_CODE_AT, ac_exitcode);
 ASSERT_AT(STATS_CPU_COUNT_AT, cpu_count);
+ASSERT_AT(STATS_CPU_DELAY_AT, cpu_delay_total);
 ASSERT_AT(STATS_CPU_RUN_VIRTUAL_AT, cpu_run_virtual_total);
 ASSERT_AT(STATS_ELAPSED_US_AT, ac_etime);
 ASSERT_AT(STATS_USER_US_AT, ac_utime);
@@ -67,6 +68,26 @@ static uint64_t load_u64(const uint8_t *bytes)
     return value;
 }
 
+/*
+ * The scheduler's count ends with the last tick or switch, up to 10 ms ago: most of a
+ * short command. But a task that never gave up the processor either ran or waited for
+ * it all the time.
+ */
+static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
+                         const struct procconn_task_record *record)
+{
+    uint64_t counted_ns = load_u64(moved + STATS_CPU_RUN_VIRTUAL_AT);
+    uint64_t waited_ns = load_u64(stats + STATS_CPU_DELAY_AT);
+
+    /* A task that never ran has not ended: CONFIG_TASK_DELAY_ACCT is not built in. */
+    if (load_u64(stats + STATS_CPU_COUNT_AT) == 0)
+        return PROCCONN_ABSENT;
+    if (record->switches == 0 && record->elapsed_ns > waited_ns &&
+        record->elapsed_ns - waited_ns > counted_ns)
+        return record->elapsed_ns - waited_ns;
+    return counted_ns;
+}
+
 /* Fills the record from a struct taskstats, if its size and version are understood. */
 static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_record *record)
 {
@@ -89,7 +110,6 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
     record->tgid = version >= STATS_VERSION_WITH_TGID && size >= tgid_at + STATS_TGID_SIZE
                        ? procconn_load_u32(stats + tgid_at)
                        : 0;
-    record->cpu_ns = load_u64(moved + STATS_CPU_RUN_VIRTUAL_AT);
     record->user_ns = load_u64(moved + STATS_USER_US_AT) * NS_PER_US;
     record->system_ns = load_u64(moved + STATS_SYSTEM_US_AT) * NS_PER_US;
     record->peak_rss = load_u64(moved + STATS_PEAK_RSS_KIB_AT) * BYTES_PER_KIB;
@@ -102,11 +122,8 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
     record->switches = load_u64(moved + STATS_SWITCHES_AT);
     record->involuntary_switches = load_u64(moved + STATS_INVOLUNTARY_AT);
     record->elapsed_ns = load_u64(moved + STATS_ELAPSED_US_AT) * NS_PER_US;
+    record->cpu_ns = cpu_time(stats, moved, record);
 
-    /* A task that never ran has not ended: its CPU time is not accounted
-     * (CONFIG_TASK_DELAY_ACCT). */
-    if (load_u64(stats + STATS_CPU_COUNT_AT) == 0)
-        record->cpu_ns = PROCCONN_ABSENT;
     /* No memory was mapped: a kernel thread, or extended accounting is not built in
      * (CONFIG_TASK_XACCT). */
     if (load_u64(moved + STATS_PEAK_VM_KIB_AT) == 0)

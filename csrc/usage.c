@@ -100,7 +100,7 @@ static void prepare(struct procconn_usage *usage)
 }
 
 /* Puts the record of one datagram into the table. Returns how many records are lost. */
-static unsigned store(struct procconn_usage *usage, unsigned i, uint64_t read_ns)
+static unsigned store(struct procconn_usage *usage, unsigned i)
 {
     const struct mmsghdr *header = &usage->headers[i];
     size_t size = header->msg_len < PLACE_SIZE ? header->msg_len : PLACE_SIZE;
@@ -114,7 +114,7 @@ static unsigned store(struct procconn_usage *usage, unsigned i, uint64_t read_ns
         return status == PROCCONN_TASK_BAD;
     if (!usage->has_storage)
         record.read_bytes = record.write_bytes = PROCCONN_ABSENT;
-    return !usage_table_add(usage->table, &record, read_ns);
+    return !usage_table_add(usage->table, &record);
 }
 
 /* Tells how many records the kernel has dropped since it was last asked. */
@@ -131,23 +131,23 @@ static uint32_t count_drops(struct procconn_usage *usage)
     return drops;
 }
 
-void procconn_usage_drain(struct procconn_usage *usage)
+void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
 {
     uint64_t lost = 0;
     unsigned batches = 0;
-    uint64_t read_ns;
     int count;
 
     usage_table_tidy(usage->table);
     do {
         prepare(usage);
         count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
-        read_ns = now_ns();
         for (int i = 0; i < count; i++)
-            lost += store(usage, (unsigned)i, read_ns);
+            lost += store(usage, (unsigned)i);
     } while (count == BATCH && ++batches < MOST_BATCHES);
     lost += count == BATCH; /* not all were read */
     lost += count_drops(usage);
+    if (exits_are_missing)
+        usage_table_doubt(usage->table);
     if (lost > 0)
         usage->lost += lost + usage_table_forget(usage->table, now_ns());
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum {
-    /* More than the socket holds, at 1,280 bytes a record and 64 MiB. What was never
+    /* More than 64 MiB of receive buffer hold, at 1,280 bytes a record. What was never
      * used takes no memory. */
     CAPACITY = 1 << 16,
 
@@ -15,20 +15,16 @@ enum {
     BUCKETS = 1 << 12,
 };
 
-/* An EXIT is sent so soon after the record, but for what other tasks are given the
- * processor in between, and for giving back the task's memory and files. */
-static const uint64_t AFTERMATH_NS = 100000000;
-
 struct entry {
     struct procconn_task_record record; /* its pid is 0 once it was taken */
-    uint64_t read_ns;
-    uint32_t next; /* the one before in its bucket, counted from 1 */
+    uint32_t next;                      /* the one before in its bucket, counted from 1 */
 };
 
 struct usage_table {
     uint64_t missing_until_ns;
-    uint32_t used;  /* entries from the first on */
-    uint32_t taken; /* of those */
+    uint32_t used;    /* entries from the first on, the oldest */
+    uint32_t taken;   /* of those */
+    uint32_t doubted; /* entries from the first on */
     uint32_t buckets[BUCKETS];
     struct entry entries[CAPACITY];
 };
@@ -50,40 +46,46 @@ static void clear(struct usage_table *table)
     memset(table->buckets, 0, sizeof table->buckets);
     table->used = 0;
     table->taken = 0;
+    table->doubted = 0;
+}
+
+/* Keeps so many of the newest. */
+static void compact(struct usage_table *table, uint32_t most)
+{
+    uint32_t used = table->used, left = used - table->taken, doubted = table->doubted;
+
+    clear(table);
+    for (uint32_t i = 0; i < used; i++) {
+        if (table->entries[i].record.pid == 0 || left-- > most)
+            continue;
+        usage_table_add(table, &table->entries[i].record); /* where it was, or before */
+        if (i < doubted)
+            table->doubted = table->used;
+    }
 }
 
 void usage_table_tidy(struct usage_table *table)
 {
-    uint32_t used = table->used, skip;
-
-    if (table->taken == used) {
+    if (table->taken == table->used)
         clear(table);
-    } else if (used > MOST_LEFT) {
-        skip = used - table->taken > FEWEST_LEFT ? used - table->taken - FEWEST_LEFT : 0;
-        clear(table);
-        for (uint32_t i = 0; i < used; i++) { /* each goes to where it was, or before */
-            if (table->entries[i].record.pid == 0)
-                continue;
-            if (skip > 0)
-                skip--;
-            else
-                usage_table_add(table, &table->entries[i].record, table->entries[i].read_ns);
-        }
-    }
+    else if (table->used > MOST_LEFT)
+        compact(table, FEWEST_LEFT);
 }
 
-bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record,
-                     uint64_t read_ns)
+bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record)
 {
     uint32_t *bucket = &table->buckets[record->pid % BUCKETS];
-    struct entry *entry;
 
     if (table->used == CAPACITY)
         return false;
-    entry = &table->entries[table->used++];
-    *entry = (struct entry){*record, read_ns, *bucket};
+    table->entries[table->used++] = (struct entry){*record, *bucket};
     *bucket = table->used;
     return true;
+}
+
+void usage_table_doubt(struct usage_table *table)
+{
+    table->doubted = table->used;
 }
 
 static bool fits(const struct procconn_task_record *record, const struct procconn_task_exit *exit)
@@ -92,30 +94,39 @@ static bool fits(const struct procconn_task_record *record, const struct proccon
            (record->tgid == exit->tgid || record->tgid == 0);
 }
 
-/* Whether the record may be of a later task than the EXIT, whose own is missing. */
-static bool is_doubtful(const struct usage_table *table, const struct entry *entry,
-                        const struct procconn_task_exit *exit)
-{
-    return exit->timestamp_ns <= table->missing_until_ns + AFTERMATH_NS &&
-           entry->read_ns > exit->timestamp_ns + entry->record.elapsed_ns;
-}
-
 bool usage_table_take(struct usage_table *table, const struct procconn_task_exit *exit,
                       struct procconn_task_record *record)
 {
-    uint32_t index = table->buckets[exit->pid % BUCKETS], found = 0;
-    struct entry *entry;
+    struct entry *entry, *oldest = NULL;
+    bool one_is_doubted = false;
+    uint32_t index, count = 0;
 
-    for (; index != 0; index = entry->next) {
+    if (exit->pid == 0 || exit->timestamp_ns <= table->missing_until_ns)
+        return false;
+    for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
         entry = &table->entries[index - 1];
         if (!fits(&entry->record, exit))
             continue;
-        *record = entry->record;
-        found += is_doubtful(table, entry, exit) ? 2 : 1;
-        entry->record.pid = 0;
-        table->taken++;
+        oldest = entry;
+        count++;
+        one_is_doubted = one_is_doubted || index <= table->doubted;
     }
-    return found == 1;
+    if (count == 0)
+        return false;
+    *record = oldest->record;
+    if (count == 1 || !one_is_doubted) {
+        oldest->record.pid = 0;
+        table->taken++;
+        return true;
+    }
+    for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
+        entry = &table->entries[index - 1];
+        if (fits(&entry->record, exit)) {
+            entry->record.pid = 0;
+            table->taken++;
+        }
+    }
+    return false;
 }
 
 size_t usage_table_forget(struct usage_table *table, uint64_t missing_until_ns)
