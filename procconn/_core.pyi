@@ -7,6 +7,7 @@ from _typeshed import ReadableBuffer
 
 _Buffer: TypeAlias = Any
 _Object: TypeAlias = Any
+_Usage: TypeAlias = Any
 
 class _Walk(Protocol):
     buffer: _Buffer
@@ -59,6 +60,30 @@ class _Kind(Protocol):
     older_size: int
     has_name: int
     has_tail: int
+
+class TaskRecord(Protocol):
+    pid: int
+    tgid: int
+    exit_code: int
+    cpu_ns: int
+    user_ns: int
+    system_ns: int
+    peak_rss: int
+    read_bytes: int
+    write_bytes: int
+    read_chars: int
+    write_chars: int
+    minor_faults: int
+    major_faults: int
+    switches: int
+    involuntary_switches: int
+    elapsed_ns: int
+
+class TaskExit(Protocol):
+    pid: int
+    tgid: int
+    exit_code: int
+    timestamp_ns: int
 
 @final
 class _Lib:
@@ -166,6 +191,24 @@ class _Lib:
         self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
     ) -> int: ...
 
+    PROCCONN_ABSENT: Final[int]
+    PROCCONN_TASK_NONE: Final[int]
+    PROCCONN_TASK_RECORD: Final[int]
+    PROCCONN_TASK_BAD: Final[int]
+
+    def procconn_parse_taskstats(
+        self, message: _Buffer, size: int, family: int, record: TaskRecord, /
+    ) -> int: ...
+    def procconn_usage_open(self, receive_buffer: int, error: _Buffer, /) -> _Usage: ...
+    def procconn_usage_close(self, usage: _Usage, /) -> None: ...
+    def procconn_usage_drain(
+        self, usage: _Usage, exits_are_missing: int, /
+    ) -> None: ...
+    def procconn_usage_take(
+        self, usage: _Usage, task_exit: TaskExit, record: TaskRecord, /
+    ) -> int: ...
+    def procconn_usage_lost(self, usage: _Usage, /) -> int: ...
+
 class RawView(Protocol):
     """A view of C memory; slices are copies."""
 
@@ -191,6 +234,16 @@ class _FFI:
     @overload
     def new(self, cdecl: Literal["struct procconn_rows *"]) -> _Rows: ...
     @overload
+    def new(self, cdecl: Literal["struct procconn_task_record *"]) -> TaskRecord: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal["struct procconn_task_exit *"],
+        init: tuple[int, int, int, int],
+    ) -> TaskExit: ...
+    @overload
+    def new(self, cdecl: Literal["int *"]) -> _Buffer: ...
+    @overload
     def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
     def from_buffer(
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
@@ -202,6 +255,8 @@ class _FFI:
     def memmove(self, dest: _Buffer, src: bytes, n: int) -> None: ...
     def buffer(self, cdata: _Buffer, size: int) -> RawView: ...
     def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
+
+    NULL: Final[_Object]
 
 lib: Final[_Lib]
 ffi: Final[_FFI]
