@@ -33,6 +33,10 @@ ASSERT_AT(STATS_TGID_AT, ac_tgid);
 #endif
 #endif
 
+_Static_assert(offsetof(struct procconn_task_record, elapsed_ns) ==
+                   offsetof(struct procconn_task_record, cpu_ns) + 12 * sizeof(uint64_t),
+               "the values are as a tail has them, one behind the other");
+
 enum {
     NS_PER_US = 1000,
     BYTES_PER_KIB = 1024,

@@ -4,8 +4,9 @@
  * The EXIT does not say when its task began, and the record not when it was made. But
  * the kernel queues a task's record before it frees the task's number and before it
  * sends the EXIT. So as long as no record is missing, that of an EXIT is among those of
- * the same number; the oldest, if each one before it has met its own EXIT. What could
- * break this is taken care of:
+ * the same number; the oldest, if each one before it has met its own EXIT. (Numbers go
+ * round, so none is given out again while the EXIT of the task before is on its way.)
+ * What could break this is taken care of:
  *
  * - An EXIT that nobody gets, as it is masked out, leaves its record behind. A mask
  *   hides all EXITs of threads, or all of one exit code: a record also has to be of the
