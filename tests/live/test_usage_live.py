@@ -262,6 +262,28 @@ def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
     assert [False, True] == [it.peak_rss > 64 << 20 for it in records]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pid": 2**22 + 1},
+        {"tgid": 1},  # a thread's, masked out, whose number is a process's now
+        {"exit_code": 256},  # one that did not fail, masked out
+        {"timestamp_ns": 1},  # one from before the registration, or before a loss
+    ],
+)
+def test_a_record_is_not_given_to_the_exit_of_another(
+    meter: Meter, other: dict[str, int]
+) -> None:
+    pid = spawn("/bin/true")
+    os.waitpid(pid, 0)
+    (event,) = meter.exits(lambda it: it.pid == pid, 1)
+    meter.drain()
+
+    assert meter.take(event._replace(**other)) is None
+    assert meter.take(event) is not None
+    assert meter.take(event) is None
+
+
 def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
     """Of two with one number, either may be the one whose EXIT was lost."""
     pid = spawn(sys.executable, "-c", _THREAD_EXECS)
