@@ -163,6 +163,7 @@ def meter() -> Iterator[Meter]:
     meter.close()
 
 
+@pytest.mark.heavy
 def test_every_short_command_has_its_record(meter: Meter) -> None:
     """Two at a time; the one in a hundred that has large memory keeps it."""
     large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
@@ -185,7 +186,7 @@ def test_every_short_command_has_its_record(meter: Meter) -> None:
     peaks: dict[int, int | None] = {}
     while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
         for event, record in meter.measure(lambda _: True, 1):
-            peaks[event.pid] = record and record.peak_rss
+            peaks[event.pid] = None if record is None else record.peak_rss
     for it in starters:
         it.join()
 
@@ -316,6 +317,7 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
     assert [again] == [it.pid for it in after]
 
 
+@pytest.mark.heavy
 def test_records_without_an_exit_are_forgotten(meter: Meter) -> None:
     """They fill the table no further than to a bound, whatever ends."""
     threads = [threading.Thread(target=int) for _ in range(10_000)]
