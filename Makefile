@@ -11,13 +11,8 @@
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
-<<<<<<< HEAD
-#   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
-#   make sanitize                  test the C module under ASan, UBSan and TSan
-=======
 #   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
-#   make sanitize                  test the C module under ASan and UBSan
->>>>>>> 54930df (Say in the documents how records find their exits, and what they cost)
+#   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
 #
 # What is built goes into .venv; `make clean` removes it.

@@ -34,7 +34,8 @@ ASSERT_AT(STATS_TGID_AT, ac_tgid);
 #endif
 
 _Static_assert(offsetof(struct procconn_task_record, elapsed_ns) ==
-                   offsetof(struct procconn_task_record, cpu_ns) + 12 * sizeof(uint64_t),
+                   offsetof(struct procconn_task_record, cpu_ns) +
+                       (USAGE_COUNT - 1) * USAGE_VALUE_SIZE,
                "the values are as a tail has them, one behind the other");
 
 enum {
@@ -47,6 +48,7 @@ const uint8_t *procconn_find_attribute(const uint8_t *bytes, size_t size, unsign
 {
     size_t length, span;
 
+    *found = 0;
     while (size >= ATTRIBUTE_HEADER_SIZE) {
         length = procconn_load_u16(bytes);
         if (length < ATTRIBUTE_HEADER_SIZE || length > size)
@@ -85,7 +87,7 @@ static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
 
     /* A task that never ran has not ended: CONFIG_TASK_DELAY_ACCT is not built in. */
     if (load_u64(stats + STATS_CPU_COUNT_AT) == 0)
-        return PROCCONN_ABSENT;
+        return USAGE_UNKNOWN;
     if (record->switches == 0 && record->elapsed_ns > waited_ns &&
         record->elapsed_ns - waited_ns > counted_ns)
         return record->elapsed_ns - waited_ns;
@@ -131,10 +133,10 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
     /* No memory was mapped: a kernel thread, or extended accounting is not built in
      * (CONFIG_TASK_XACCT). */
     if (load_u64(moved + STATS_PEAK_VM_KIB_AT) == 0)
-        record->read_chars = record->write_chars = PROCCONN_ABSENT;
+        record->read_chars = record->write_chars = USAGE_UNKNOWN;
     /* Linux keeps what a CPU has not yet added to the sum, a few dozen pages, out of it. */
     if (record->peak_rss == 0)
-        record->peak_rss = PROCCONN_ABSENT;
+        record->peak_rss = USAGE_UNKNOWN;
     return true;
 }
 
@@ -168,4 +170,16 @@ int procconn_parse_taskstats(const uint8_t *message, size_t size, uint32_t famil
     if (record->pid == 0 || !parse_stats(stats, stats_size, record))
         return PROCCONN_TASK_BAD;
     return PROCCONN_TASK_RECORD;
+}
+
+void procconn_write_usage(const struct procconn_task_record *record, uint8_t *tail)
+{
+    static const struct {
+        uint32_t magic;
+        uint16_t version, flags;
+    } beginning = {.magic = USAGE_MAGIC, .version = USAGE_VERSION};
+
+    _Static_assert(sizeof beginning == TAIL_BEGINNING_SIZE, "a tail begins with 8 bytes");
+    memcpy(tail, &beginning, sizeof beginning);
+    memcpy(tail + sizeof beginning, &record->cpu_ns, USAGE_SIZE - sizeof beginning);
 }

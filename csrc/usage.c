@@ -113,7 +113,7 @@ static unsigned store(struct procconn_usage *usage, unsigned i)
     if (status != PROCCONN_TASK_RECORD)
         return status == PROCCONN_TASK_BAD;
     if (!usage->has_storage)
-        record.read_bytes = record.write_bytes = PROCCONN_ABSENT;
+        record.read_bytes = record.write_bytes = USAGE_UNKNOWN;
     return !usage_table_add(usage->table, &record);
 }
 

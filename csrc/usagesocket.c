@@ -10,8 +10,6 @@
 #include "taskstats.h"
 
 enum {
-    NLMSG_SEQ_AT = 8,
-    NLMSG_FLAGS_AT = 6,
     NLMSG_FLAGS_REQUEST_ACK = 1 | 4,
     SEQUENCE = 1,
 
@@ -27,9 +25,9 @@ enum {
     TASKSTATS_REGISTER_CPUS = 3,
     TASKSTATS_DEREGISTER_CPUS = 4,
 
-    REQUEST_SIZE = 4096,
+    MOST_BYTES = 4096,
     TEXT_AT = GENL_ATTRIBUTES_AT + ATTRIBUTE_HEADER_SIZE,
-    TEXT_SIZE = REQUEST_SIZE - TEXT_AT,
+    TEXT_SIZE = MOST_BYTES - TEXT_AT,
 
     /* Records may come before the answer to the request for them. */
     MOST_BEFORE_ANSWER = 1 << 16,
@@ -52,7 +50,7 @@ static void store_u32(uint8_t *bytes, size_t value)
 /* Sends a request with one attribute, a text. */
 static int request(int fd, uint16_t family, uint8_t command, unsigned attribute, const char *text)
 {
-    uint8_t message[REQUEST_SIZE] = {0};
+    uint8_t message[MOST_BYTES] = {0};
     size_t size = strlen(text) + 1;
     size_t length = TEXT_AT + size;
 
@@ -99,7 +97,7 @@ static bool is_answer(const uint8_t *message, size_t length, int *error)
 /* Waits for nothing: the kernel has answered when the request is sent. */
 static int read_answer(int fd, uint16_t *family)
 {
-    uint8_t message[REQUEST_SIZE];
+    uint8_t message[MOST_BYTES];
     struct netlink_address sender;
     socklen_t sender_size;
     ssize_t size;

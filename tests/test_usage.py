@@ -19,8 +19,9 @@ from taskstats import (
     task_message,
 )
 from test_guard_page import GuardedMemory
-from wiring import NLMSG_ERROR, netlink_message, words
+from wiring import NLMSG_ERROR, event_message, netlink_message, words
 
+from procconn import EventType, Exit, decode
 from procconn._core import ffi, lib
 
 SEED = 20260805
@@ -201,6 +202,21 @@ def test_what_the_kernel_does_not_account_is_absent() -> None:
 def test_nothing_read_or_written_is_zero() -> None:
     assert value("read_chars", hiwater_rss=1, hiwater_vm=1) == 0
     assert value("write_bytes") == 0
+
+
+def test_a_record_is_written_as_the_tail_that_is_decoded() -> None:
+    record = ffi.new("struct procconn_task_record *")
+    for number, name in enumerate(VALUES):
+        setattr(record, name, ABSENT if name == "peak_rss" else number)
+    tail = ffi.new("uint8_t[]", lib.USAGE_SIZE)
+    lib.procconn_write_usage(record, tail)
+    union = bytes(24) + bytes(ffi.buffer(tail, lib.USAGE_SIZE)[:])
+    (event,) = decode(event_message(EventType.EXIT, union))
+    expected = {name: number for number, name in enumerate(VALUES)}
+
+    assert isinstance(event, Exit)
+    assert event.usage is not None
+    assert expected | {"peak_rss": None} == event.usage._asdict()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,6 +1,8 @@
 """`procconn doctor`: can process events be had here, and if not, why not?"""
 
+import errno
 import json
+import os
 import platform
 import re
 import threading
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from procconn._core import lib
+from procconn._core import ffi, lib
 from procconn.cli.output import write
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
 from procconn.environment import conditions, is_kernel
@@ -72,6 +74,8 @@ def examine() -> Iterator[Finding]:
         else:
             remedy = "solve the problems above"
         yield Finding("subscription", text, remedy or "report this to the project")
+    else:
+        yield _usage()
     yield _other_listeners(show="network namespace" not in broken)
 
 
@@ -154,6 +158,34 @@ def _filter() -> Finding:
         "the kernel does not apply them" if unwanted else "nothing came through one",
         "report this kernel to the project",
     )
+
+
+def _usage() -> Finding:
+    """Register for what tasks have used; events can be had without."""
+    error = ffi.new("int *")
+    usage = lib.procconn_usage_open(0, error)
+    lib.procconn_usage_close(usage)
+    return Finding("usage", why_no_usage(-error[0]) if error[0] else "as needed")
+
+
+def why_no_usage(number: int) -> str:
+    """Say, of an errno, why `Exit.usage` cannot be had, and what to do."""
+    if number == errno.EPERM:
+        return (
+            "not without the capability CAP_NET_ADMIN in the initial user namespace:"
+            " run as root, or grant it"
+        )
+    if number == errno.EINVAL:
+        return (
+            "not in a pid or user namespace of one's own: run in the initial ones"
+            " (--pid=host --userns=host for containers)"
+        )
+    if number in (errno.ENOENT, errno.EPROTONOSUPPORT):
+        return (
+            "not with this kernel: use one that has CONFIG_TASKSTATS,"
+            " CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_IO_ACCOUNTING"
+        )
+    return f"not now: {os.strerror(number)}; try again, or report this to the project"
 
 
 def _other_listeners(*, show: bool) -> Finding:
