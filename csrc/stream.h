@@ -52,6 +52,13 @@ struct batch {
     uint8_t places[BATCH][PLACE_DISTANCE];
 };
 
+/* Whole messages: those from start to end wait. */
+struct messages {
+    uint8_t *bytes;
+    size_t capacity, start, end;
+    size_t peak; /* how far it was filled since it was last empty */
+};
+
 /* What the stream has not shown yet of what was lost. */
 struct gap {
     bool open;
@@ -85,8 +92,14 @@ struct procconn_stream {
     int failure;          /* of the thread's last receive */
     bool silent;          /* the thread's probe did not come back */
 
-    uint8_t *bytes; /* whole messages: those from start to end wait */
-    size_t capacity, start, end, peak;
+    struct messages queue; /* for the consumer */
+    struct messages stage; /* before it, where messages get tails: waiting for theirs */
+    struct procconn_programs *programs; /* NULL if they get none */
+    struct procconn_usage *usage;       /* likewise */
+    int64_t again_ns; /* when the first message of the stage may have got its tail */
+    int64_t seen_ns;  /* all events until then were drained */
+    bool met_exit;    /* in the last drain */
+    bool misses_exits; /* some may have been lost, or were not wanted */
 
     bool screening;     /* until the socket is empty, some in it may be unwanted */
     int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
@@ -142,11 +155,16 @@ void procconn_prepare(struct batch *batch);
 bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
 int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lock */
 
+/* attach.c: from the stage to the queue, with tails. Under the lock */
+struct messages *procconn_inlet(struct procconn_stream *stream);
+void procconn_finish(struct procconn_stream *stream);
+
 /* buffer.c: what waits */
 void *procconn_map(size_t size); /* NULL if there is no memory */
-int procconn_resize(struct procconn_stream *stream, size_t capacity); /* under the lock */
-bool procconn_has_room(const struct procconn_stream *stream);         /* under the lock */
-void procconn_screen(struct procconn_stream *stream);                 /* under the lock */
+int procconn_resize(struct messages *messages, size_t capacity); /* under the lock */
+void procconn_begin_anew(struct messages *messages);             /* under the lock, if empty */
+bool procconn_has_room(struct procconn_stream *stream);          /* under the lock */
+void procconn_screen(struct procconn_stream *stream);            /* under the lock */
 void procconn_tidy(struct procconn_stream *stream);
 
 /* Bring whole messages, up to `most` bytes, into the window, waiting for them; then

@@ -1,0 +1,85 @@
+/*
+ * Tails: what the library knows of an event beyond what the kernel sent, put behind the
+ * event's own message. Messages go from the stage to the queue in their order, so one
+ * that waits for its program holds those behind it back.
+ */
+#include "stream.h"
+
+struct messages *procconn_inlet(struct procconn_stream *stream)
+{
+    return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
+}
+
+/* Copies a message; its tail begins where the union of today's kernels ends. */
+static void copy(struct messages *queue, const uint8_t *message, size_t size, const uint8_t *tail,
+                 size_t tail_size)
+{
+    uint8_t *place = queue->bytes + queue->end;
+    uint16_t data_size;
+
+    memcpy(place, message, size);
+    if (tail_size > 0) {
+        memset(place + size, 0, MESSAGE_SIZE - size);
+        memcpy(place + MESSAGE_SIZE, tail, tail_size);
+        size = MESSAGE_SIZE + tail_size;
+        data_size = (uint16_t)(size - EVENT_AT);
+        procconn_store_u32(place + NLMSG_LEN_AT, (uint32_t)size);
+        procconn_store_u16(place + CN_MSG_LEN_AT, data_size);
+        memset(place + size, 0, -size % NLMSG_ALIGNMENT);
+    }
+    queue->end += size + -size % NLMSG_ALIGNMENT;
+}
+
+static size_t usage_tail(struct procconn_stream *stream, const struct procconn_event *exit,
+                         uint8_t tail[USAGE_TAIL_SIZE])
+{
+    struct procconn_task_exit task = {
+        .pid = procconn_event_word(exit, 0),
+        .tgid = procconn_event_word(exit, 1),
+        .exit_code = procconn_event_word(exit, 2),
+        .timestamp_ns = exit->timestamp_ns,
+    };
+    struct procconn_task_record record;
+
+    if (!procconn_usage_take(stream->usage, &task, &record))
+        return 0;
+    return procconn_write_usage(&record, tail);
+}
+
+void procconn_finish(struct procconn_stream *stream)
+{
+    struct messages *stage = &stream->stage, *queue = &stream->queue;
+    struct procconn_walk walk = {
+        .buffer = stage->bytes, .size = stage->end, .offset = stage->start};
+    uint8_t usage[USAGE_TAIL_SIZE];
+    struct procconn_event event;
+    enum procconn_status status;
+    const uint8_t *tail;
+    size_t size;
+
+    if (stream->usage != NULL && stream->met_exit) {
+        procconn_usage_drain(stream->usage, stream->misses_exits);
+        stream->met_exit = stream->misses_exits = false;
+    }
+    stream->again_ns = 0;
+    while (procconn_has_room(stream) && (status = procconn_next(&walk, &event)) != PROCCONN_END) {
+        size = 0;
+        tail = usage;
+        if (status == PROCCONN_EVENT && event.what == PROCCONN_EXEC && stream->programs != NULL) {
+            stream->again_ns =
+                procconn_programs_take(stream->programs, stage->bytes + walk.at,
+                                       stage->end - walk.at, stream->seen_ns, &tail, &size);
+            if (stream->again_ns != 0)
+                break;
+        } else if (status == PROCCONN_EVENT && event.what == PROCCONN_EXIT &&
+                   stream->usage != NULL) {
+            size = usage_tail(stream, &event, usage);
+        }
+        copy(queue, stage->bytes + walk.at, walk.offset - walk.at, tail, size);
+        stage->start = walk.offset;
+    }
+    if (stage->start == stage->end)
+        procconn_begin_anew(stage);
+    if (queue->end > queue->peak)
+        queue->peak = queue->end;
+}
