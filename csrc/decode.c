@@ -28,14 +28,14 @@ _Static_assert(PROCCONN_EXIT == 1U << EXIT_BIT, "EXIT");
 /* EXIT and COREDUMP got their parent fields with Linux 4.18. */
 const struct procconn_kind procconn_kinds[32] = {
     [FORK_BIT] = {.words = 4},
-    [EXEC_BIT] = {.words = 2},
+    [EXEC_BIT] = {.words = 2, .has_tail = 1},
     [UID_BIT] = {.words = 4},
     [GID_BIT] = {.words = 4},
     [SID_BIT] = {.words = 2},
     [PTRACE_BIT] = {.words = 4},
     [COMM_BIT] = {.words = 2, .has_name = 1},
     [COREDUMP_BIT] = {.words = 4, .older_size = 2 * WORD_SIZE},
-    [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE},
+    [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
 };
 
 static uint64_t load_u64(const uint8_t *bytes)
@@ -125,11 +125,14 @@ static enum procconn_status parse_event(const uint8_t *message, size_t size,
     event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
     event->data = message + EVENT_DATA_AT;
     event->data_size = size - EVENT_HEADER_SIZE;
+    event->tail = NULL;
     find_kind(event);
     if (event->what == PROCCONN_NONE)
         return event->data_size < WORD_SIZE ? PROCCONN_BAD_FIELDS : PROCCONN_ANSWER;
     if (event->kind != NULL && !has_fields(event->kind, event->data_size))
         return PROCCONN_BAD_FIELDS;
+    if (event->data_size > EVENT_DATA_SIZE && event->kind != NULL && event->kind->has_tail)
+        return procconn_parse_tail(event);
     return PROCCONN_EVENT;
 }
 

@@ -18,6 +18,8 @@ struct procconn_event {
     unsigned bit;                     /* of `what`, and the row in procconn_kinds */
     const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
     uint64_t lost;                    /* of a loss: how many events, 0 = not known */
+    const uint8_t *tail;              /* a program's texts or a usage's values, or NULL */
+    struct program_header program;    /* of an EXEC with a tail; a copy */
 };
 
 /*
@@ -28,6 +30,13 @@ struct procconn_event {
  * meanwhile does no harm.
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
+
+/*
+ * Look at what an EXEC or EXIT has behind its union. Sets event->tail, and
+ * event->program, if that is the library's and whole; not if it is a newer
+ * kernel's. Returns PROCCONN_EVENT, or PROCCONN_BAD_FIELDS if it is damaged.
+ */
+enum procconn_status procconn_parse_tail(struct procconn_event *event);
 
 /* Whether whole netlink messages, and nothing else, fill the bytes. */
 bool procconn_is_framed(const uint8_t *bytes, size_t size);

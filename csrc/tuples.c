@@ -18,124 +18,114 @@
 
 #include <errno.h>
 
+#include "filler.h"
 #include "stream.h"
 
+/* Places in `types`, behind those of the 32 bits. */
 enum {
-    UNKNOWN_TYPE = 32, /* in `types`, behind those of the 32 bits */
+    UNKNOWN_TYPE = 32,
     LOST_TYPE,
+    PROGRAM_TYPE,
+    USAGE_TYPE,
+};
+
+enum {
+    UNKNOWN_FIELDS = 4,
     LOST_FIELDS = 2,
-    MAX_FIELDS = 8,
-    CACHED_INTS = 64, /* a power of two */
+    PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2,
 };
 
-/* Numbers come again within a batch: a pid is its tgid, and a fork's child
- * soon execs and exits. Sharing the object saves making one. */
-struct cached_int {
-    uint32_t value;
-    PyObject *object;
-};
-
-struct filler {
-    PyObject *types;
-    newfunc tuple_new;
-    PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
-    PyObject *fields[MAX_FIELDS + 1];    /* borrowed: the inner tuple of those */
-    struct cached_int ints[CACHED_INTS];
-    PyObject *name; /* the last one, which threads of a pool have in common */
-    uint8_t name_bytes[COMM_NAME_SIZE];
-};
-
-static void filler_begin(struct filler *filler, PyObject *types)
+/* Makes an instance of the class at that place of `types`. It holds only ints, bytes,
+ * and tuples that hold no more than text and such, so it can be in no cycle and the
+ * collector need not look at it. */
+static PyObject *make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
 {
-    void *tuple_new = PyType_GetSlot(&PyTuple_Type, Py_tp_new);
-
-    memset(filler, 0, sizeof *filler);
-    filler->types = types;
-    memcpy(&filler->tuple_new, &tuple_new, sizeof tuple_new); /* ISO C has no cast */
-}
-
-static void filler_end(struct filler *filler)
-{
-    for (size_t i = 0; i <= MAX_FIELDS; i++)
-        Py_XDECREF(filler->arguments[i]);
-    for (size_t i = 0; i < CACHED_INTS; i++)
-        Py_XDECREF(filler->ints[i].object);
-    Py_XDECREF(filler->name);
-}
-
-/* A tuple of `count` empty fields within the reused argument tuple, or NULL.
- * Both are hidden from the cyclic collector, so nobody else can reach them
- * while they change. */
-static PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
-{
-    PyObject *fields, *arguments;
-
-    if (filler->fields[count] != NULL)
-        return filler->fields[count];
-    fields = PyTuple_New(count);
-    if (fields == NULL)
-        return NULL;
-    arguments = PyTuple_New(1);
-    if (arguments == NULL) {
-        Py_DECREF(fields);
-        return NULL;
-    }
-    PyObject_GC_UnTrack(fields);
-    PyObject_GC_UnTrack(arguments);
-    PyTuple_SetItem(arguments, 0, fields);
-    filler->arguments[count] = arguments;
-    filler->fields[count] = fields;
-    return fields;
-}
-
-static PyObject *filler_int(struct filler *filler, uint32_t value)
-{
-    struct cached_int *cached = &filler->ints[value % CACHED_INTS];
+    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
     PyObject *object;
 
-    if (cached->object != NULL && cached->value == value) {
-        Py_INCREF(cached->object);
-        return cached->object;
-    }
-    object = PyLong_FromUnsignedLong(value);
-    if (object != NULL) {
-        Py_XDECREF(cached->object);
-        Py_INCREF(object);
-        cached->object = object;
-        cached->value = value;
-    }
+    if (arguments == NULL)
+        return NULL;
+    object = filler->tuple_new(class, arguments, NULL);
+    if (object != NULL)
+        PyObject_GC_UnTrack(object);
     return object;
 }
 
-static PyObject *filler_name(struct filler *filler, const uint8_t *bytes)
+/* The text with that number; `at`, where its bytes are, is moved behind them. */
+static PyObject *next_text(const struct program_header *header, size_t number, const uint8_t **at)
 {
-    const char *text = (const char *)bytes;
-    PyObject *name;
+    const uint8_t *bytes = *at;
+    size_t size = header->sizes[number];
 
-    if (filler->name == NULL || memcmp(filler->name_bytes, bytes, COMM_NAME_SIZE) != 0) {
-        name = PyBytes_FromStringAndSize(text, (Py_ssize_t)strnlen(text, COMM_NAME_SIZE));
-        if (name == NULL)
-            return NULL;
-        Py_XDECREF(filler->name);
-        filler->name = name;
-        memcpy(filler->name_bytes, bytes, COMM_NAME_SIZE);
-    }
-    Py_INCREF(filler->name);
-    return filler->name;
+    if (size == PROGRAM_ABSENT)
+        return none();
+    *at += size;
+    return number == ARGV_TEXT ? make_argv(bytes, size) : text(bytes, size);
 }
 
-/* Puts `object` (stolen) into the next field; false if there is no object. */
-static bool put(PyObject *fields, Py_ssize_t *index, PyObject *object)
+static PyObject *id(struct filler *filler, uint32_t value)
 {
-    return object != NULL && PyTuple_SetItem(fields, (*index)++, object) == 0;
+    return value == PROGRAM_UNKNOWN ? none() : filler_int(filler, value);
+}
+
+static PyObject *program_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    static const char *const missing[PROGRAM_MISSING_COUNT] = {"", "later", "gone", "denied",
+                                                               "busy"};
+    const struct program_header *header = &event->program;
+    unsigned reason = header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK;
+    PyObject *fields = filler_fields(filler, PROGRAM_FIELDS);
+    const uint8_t *at = event->tail;
+    Py_ssize_t index = 0;
+
+    if (fields == NULL)
+        return NULL;
+    for (size_t i = ARGV_TEXT; i < CGROUP_TEXT; i++)
+        if (!put(fields, &index, next_text(header, i, &at)))
+            return NULL;
+    for (size_t i = 0; i < ID_COUNT; i++)
+        if (!put(fields, &index, id(filler, header->ids[i])))
+            return NULL;
+    if (!put(fields, &index, next_text(header, CGROUP_TEXT, &at)) ||
+        !put(fields, &index, PyBool_FromLong(header->flags & PROGRAM_CUT)) ||
+        !put(fields, &index, PyUnicode_InternFromString(missing[reason])))
+        return NULL;
+    return filler->arguments[PROGRAM_FIELDS];
+}
+
+static PyObject *usage_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    PyObject *fields = filler_fields(filler, USAGE_COUNT);
+    Py_ssize_t index = 0;
+    uint64_t value;
+
+    if (fields == NULL)
+        return NULL;
+    for (size_t i = 0; i < USAGE_COUNT; i++) {
+        memcpy(&value, event->tail + i * USAGE_VALUE_SIZE, sizeof value);
+        if (!put(fields, &index,
+                 value == USAGE_UNKNOWN ? none() : PyLong_FromUnsignedLongLong(value)))
+            return NULL;
+    }
+    return filler->arguments[USAGE_COUNT];
+}
+
+static PyObject *make_tail(struct filler *filler, const struct procconn_event *event)
+{
+    if (event->tail == NULL)
+        return none();
+    if (event->what == PROCCONN_EXEC)
+        return make(filler, PROGRAM_TYPE, program_arguments(filler, event));
+    return make(filler, USAGE_TYPE, usage_arguments(filler, event));
 }
 
 /* Fills the fields in the order of the named types: the kind's own, then
- * timestamp_ns and cpu. Returns the argument tuple, borrowed. */
+ * timestamp_ns, cpu and the tail. Returns the argument tuple, borrowed. */
 static PyObject *filler_arguments(struct filler *filler, const struct procconn_event *event)
 {
     const struct procconn_kind *kind = event->kind;
-    Py_ssize_t count = kind != NULL ? kind->words + kind->has_name + 2 : 4;
+    Py_ssize_t count =
+        kind != NULL ? kind->words + kind->has_name + 2 + kind->has_tail : UNKNOWN_FIELDS;
     PyObject *fields = filler_fields(filler, count);
     Py_ssize_t index = 0;
 
@@ -158,6 +148,8 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
     if (!put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)) ||
         !put(fields, &index, filler_int(filler, event->cpu)))
         return NULL;
+    if (kind != NULL && kind->has_tail && !put(fields, &index, make_tail(filler, event)))
+        return NULL;
     return filler->arguments[count];
 }
 
@@ -170,21 +162,6 @@ static PyObject *lost_arguments(struct filler *filler, const struct procconn_eve
         !put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)))
         return NULL;
     return filler->arguments[LOST_FIELDS];
-}
-
-/* Makes an instance of the class at that place of `types`. It holds only ints and
- * bytes, so it can be in no cycle and the collector need not look at it. */
-static PyObject *make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
-{
-    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
-    PyObject *object;
-
-    if (arguments == NULL)
-        return NULL;
-    object = filler->tuple_new(class, arguments, NULL);
-    if (object != NULL)
-        PyObject_GC_UnTrack(object);
-    return object;
 }
 
 static PyObject *make_event(struct filler *filler, const struct procconn_event *event,

@@ -33,6 +33,23 @@
  *   52   | count u64, 0 if it is not known               |
  *   60   +-----------------------------------------------+
  *
+ * The library may attach a tail to the kernel's own EXEC and EXIT, right behind the
+ * union. nlmsg_len and cn_msg.len cover it. None is taken from a socket either.
+ *
+ *   76   +-----------------------------------------------+
+ *        | magic u32, version u16, flags u16             |  a program (EXEC)
+ *   84   | ppid, uid, euid, gid, egid u32                |
+ *  104   | sizes u16 of argv, name, exe, cwd, cgroup     |
+ *  114   | 0 u16                                         |
+ *  116   +-----------------------------------------------+
+ *        | their bytes, in this order                    |
+ *        +-----------------------------------------------+
+ *
+ *   76   +-----------------------------------------------+
+ *        | magic u32, version u16, flags u16 = 0         |  a usage (EXIT)
+ *   84   | 13 u64, in the order of Usage's fields        |
+ *  188   +-----------------------------------------------+
+ *
  * The constants are written out here because distributions' headers differ:
  * linux/cn_proc.h gained and moved names over the years. The layout itself is
  * kernel ABI and does not change. Python takes them from here too: csrc/build.py
@@ -103,6 +120,29 @@ enum {
     LOST_COUNT_SIZE = 8,
     LOST_SIZE = LOST_COUNT_AT + LOST_COUNT_SIZE,
 
+    /* A tail: its beginning tells it from a union that a newer kernel made longer. */
+    TAIL_AT = MESSAGE_SIZE,
+    TAIL_VERSION_AT = 4,
+    TAIL_BEGINNING_SIZE = 8,
+
+    /* of an EXEC: the program */
+    PROGRAM_MAGIC = 0x636e7067, /* "cnpg" */
+    PROGRAM_VERSION = 1,
+    PROGRAM_CUT = 1,           /* flags, bit 0: argv is not whole */
+    PROGRAM_MISSING_SHIFT = 8, /* flags, bits 8 to 11: why something is absent */
+    PROGRAM_MISSING_MASK = 15,
+    PROGRAM_MISSING_COUNT = 5, /* nothing, later, gone, denied, busy */
+    PROGRAM_ABSENT = 0xFFFF,   /* as a size: that text is not known */
+    PROGRAM_MOST_ARGV = 49152,
+    PROGRAM_MOST_TEXT = 4096,
+
+    /* of an EXIT: what the task has used */
+    USAGE_MAGIC = 0x636e7573, /* "cnus" */
+    USAGE_VERSION = 1,
+    USAGE_COUNT = 13,
+    USAGE_VALUE_SIZE = 8,
+    USAGE_SIZE = TAIL_BEGINNING_SIZE + USAGE_COUNT * USAGE_VALUE_SIZE,
+
     /* A request: both headers and one of these words. It goes to the kernel, port 0,
      * over a socket of this protocol; events come to members of the group. */
     REQUEST_LISTEN = 1,
@@ -116,8 +156,26 @@ _Static_assert(EVENT_AT == 36, "cn_msg has 20 bytes");
 _Static_assert(EVENT_TIMESTAMP_AT == 44, "the timestamp is not 8-aligned");
 _Static_assert(EVENT_DATA_AT == 52, "proc_event's header has 16 bytes");
 _Static_assert(MESSAGE_SIZE == 76, "a datagram has 76 bytes");
+_Static_assert(USAGE_SIZE == 112, "a usage has 112 bytes");
 _Static_assert(LOST_SIZE == 60, "a Lost has 60 bytes");
 _Static_assert(2 * WORD_SIZE + COMM_NAME_SIZE == EVENT_DATA_SIZE, "COMM fills the union");
+
+/* A program's tail up to its texts. argv is as /proc/PID/cmdline has it: each argument
+ * ends with a NUL; only if the last one was cut, it has none. */
+enum { PPID_ID, UID_ID, EUID_ID, GID_ID, EGID_ID, ID_COUNT };
+enum { ARGV_TEXT, NAME_TEXT, EXE_TEXT, CWD_TEXT, CGROUP_TEXT, TEXT_COUNT };
+
+struct program_header {
+    uint32_t magic;
+    uint16_t version, flags;
+    uint32_t ids[ID_COUNT];
+    uint16_t sizes[TEXT_COUNT];
+    uint16_t padding;
+};
+_Static_assert(sizeof(struct program_header) == 40, "a program's header has 40 bytes");
+
+#define PROGRAM_UNKNOWN UINT32_MAX /* as an id */
+#define USAGE_UNKNOWN UINT64_MAX   /* as a value: the kernel does not account it */
 
 /* struct sockaddr_nl, so that no kernel header is needed to build */
 struct netlink_address {

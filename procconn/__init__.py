@@ -31,6 +31,8 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.programs import Program
+from procconn.usage import Usage
 
 __version__ = "0.1.0"
 
@@ -51,12 +53,14 @@ __all__ = [
     "OverrunError",
     "ProcConnError",
     "ProcConnector",
+    "Program",
     "Ptrace",
     "Sid",
     "TruncatedError",
     "Uid",
     "Unknown",
     "UnsupportedError",
+    "Usage",
     "as_array",
     "decode",
     "event_time",

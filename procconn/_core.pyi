@@ -58,6 +58,7 @@ class _Kind(Protocol):
     words: int
     older_size: int
     has_name: int
+    has_tail: int
 
 @final
 class _Lib:

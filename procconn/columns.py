@@ -45,10 +45,10 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
         exits = array[array["what"] == EventType.EXIT].view(row_dtype(Exit))
         exits["exit_code"]
 
-    `Lost` has no row. The array shares the memory of a buffer that begins with all its
-    events, 76 bytes each, as one of `recv_raw` does unless there is a `Lost`, or an
-    answer to a request, in between. Otherwise it is a copy, with zeros where a message
-    is shorter.
+    `Lost` has no row, and what the library attaches to an event no column. The array
+    shares the memory of a buffer that begins with all its events, 76 bytes each, as one
+    of `recv_raw` does unless something of the library's, or an answer to a request, is
+    in between. Otherwise it is a copy, with zeros where a message is shorter.
 
     Args:
         buffer: any object with the buffer protocol, in native byte order.
@@ -117,7 +117,8 @@ def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
 
 def _own_fields(kind: type[Event]) -> dict[str, tuple[str, int]]:
     """Place what the kind has in the union: words, of which a name may be the last."""
-    own = [name for name in kind._fields if name not in _COMMON]
+    tails = kind._field_defaults  # what the library attaches may be absent
+    own = [name for name in kind._fields if name not in _COMMON and name not in tails]
     return {
         name: (
             f"S{lib.COMM_NAME_SIZE}" if name == "comm" else "u4",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from procconn._core import ffi, lib
 from procconn.errors import OverrunError, TruncatedError
 from procconn.events import KINDS, Event, Lost, Unknown
+from procconn.programs import Program
+from procconn.usage import Usage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -28,18 +30,18 @@ _DAMAGE = {
     lib.PROCCONN_BAD_CONNECTOR: "the message has no room for a cn_msg",
     lib.PROCCONN_BAD_DATA: "cn_msg.len passes the end of the message",
     lib.PROCCONN_BAD_EVENT: "the message has no room for a proc_event",
-    lib.PROCCONN_BAD_FIELDS: "the fields of this kind of event are incomplete",
+    lib.PROCCONN_BAD_FIELDS: "the event's fields are incomplete or do not add up",
     lib.PROCCONN_FOREIGN: "cn_msg.id is not the Proc Connector's",
 }
 _BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
 
 
-def _classes() -> tuple[type[Event], ...]:
+def _classes() -> tuple[type[Event | Program | Usage], ...]:
     """Put the classes where the C module looks: by bit number, then the others."""
     classes: list[type[Event]] = [Unknown] * _BITS
     for kind in KINDS:
         classes[kind.what.bit_length() - 1] = kind
-    return (*classes, Unknown, Lost)
+    return (*classes, Unknown, Lost, Program, Usage)
 
 
 _CLASSES = _classes()

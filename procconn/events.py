@@ -12,14 +12,14 @@ Ids are those of the initial pid and user namespaces. An event equals only event
 its own class, and no plain tuple.
 """
 
-from __future__ import annotations
-
 import os
 from enum import STRICT, IntEnum, IntFlag
 from signal import Signals
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from procconn._core import lib
+from procconn.programs import Program
+from procconn.usage import Usage
 
 _SIGNAL_BITS = 0x7F
 _CORE_BIT = 0x80
@@ -102,13 +102,15 @@ class _Exec(NamedTuple):
     tgid: int
     timestamp_ns: int
     cpu: int
+    program: Program | None = None
 
 
 class Exec(_OfTask, _Exec):
     """A process replaced its program: execve(2) succeeded.
 
     When a thread other than the first calls execve, it takes over the pid of the
-    process: an `Exit` of that pid comes before this event.
+    process: an `Exit` of that pid comes before this event. `program` is what it runs
+    now, if the stream has programs, else None.
     """
 
     __slots__ = ()
@@ -158,6 +160,7 @@ class _Exit(NamedTuple):
     parent_tgid: int
     timestamp_ns: int
     cpu: int
+    usage: Usage | None = None
 
 
 class Exit(_OfTask, _Exit):
@@ -171,7 +174,7 @@ class Exit(_OfTask, _Exit):
     threads always are, and before Linux 4.18.
 
     An exit with pid equal to tgid ends the process's first thread; the process goes
-    on if other threads do.
+    on if other threads do. `usage` is what the task used, if the stream has that.
     """
 
     __slots__ = ()

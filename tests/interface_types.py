@@ -25,16 +25,19 @@ from procconn import (
     OverrunError,
     ProcConnector,
     ProcConnError,
+    Program,
     Ptrace,
     Sid,
     TruncatedError,
     Uid,
     Unknown,
     UnsupportedError,
+    Usage,
     decode,
     event_time,
     parse_netlink_message,
 )
+from procconn.errors import HasEvents
 
 
 def every_event_is_matched(event: Event) -> None:
@@ -77,6 +80,24 @@ def events_have_what_they_need(exit_: Exit, comm: Comm, event: Event) -> None:
     assert_type(comm.name, str)
     assert_type(str(event), str)
     assert_type(exit_._asdict(), dict[str, Any])
+
+
+def events_carry_what_was_asked_for(exec_: Exec, exit_: Exit) -> None:
+    assert_type(exec_.program, Program | None)
+    assert_type(exit_.usage, Usage | None)
+    match exec_:
+        case Exec(pid=pid, program=Program(argv=argv, exe=exe, cut=cut)):
+            assert_type((pid, exe, cut), tuple[int, str | None, bool])
+            assert_type(argv, tuple[str, ...] | None)
+        case _:
+            pass
+    if exec_.program is not None:
+        assert_type(exec_.program.command, str)
+        assert_type(exec_.program.container, str | None)
+    if exit_.usage is not None:
+        assert_type(exit_.usage.cpu_ns, int | None)
+    Exec(1, 2, 3, 4)
+    Exec(1, 2, 3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 def events_do_not_change(event: Exec) -> None:
@@ -155,6 +176,10 @@ def errors(buffer: bytes) -> None:
         assert_type(error.needed, int)
     except UnsupportedError as error:
         assert_type(error.errno, int | None)
+    except OSError as error:
+        if isinstance(error, HasEvents):
+            assert_type(error.offset, int)
+            assert_type(error.events, list[Event])
     except ProcConnError as error:
         assert_type(error, ProcConnError)
 

@@ -24,6 +24,8 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.programs import Program
+from procconn.usage import Usage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -41,10 +43,19 @@ _FOUR = Struct("=4I")
 _SIX = Struct("=6I")
 _NAMED = Struct("=2I16s")
 _COUNT = Struct("=Q")
+_TAIL = Struct("=IH")
+_PROGRAM = Struct("=6xH5I5H2x")
+_USAGE = Struct("=8x13Q")
 
 _EVENT_AT = _NLMSGHDR.size + _CN_MSG.size
 _UNION_AT = _EVENT_AT + _PROC_EVENT.size
+_UNION_SIZE = 24
+_USUAL_SIZE = _PROC_EVENT.size + _UNION_SIZE
 _LOST_SIZE = _PROC_EVENT.size + _COUNT.size
+
+
+_LIMITS = (49152, 4096, 4096, 4096, 4096)
+_REASONS = ("", "later", "gone", "denied", "busy")
 
 
 def _comm(pid: int, tgid: int, name: bytes, timestamp_ns: int, cpu: int) -> Comm:
@@ -88,7 +99,7 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
                     raise TruncatedError(at, events)
                 what, cpu, timestamp_ns = _PROC_EVENT.unpack_from(raw, at + _EVENT_AT)
                 kind = _KINDS.get(what)
-                if kind is not None and size >= kind[0].size + _PROC_EVENT.size:
+                if kind and kind[0].size + _PROC_EVENT.size <= size <= _USUAL_SIZE:
                     fields, make = kind
                     values = fields.unpack_from(raw, at + _UNION_AT)
                     events.append(make(*values, timestamp_ns, cpu))
@@ -132,9 +143,70 @@ def _parse_rare(
             return [Exit(pid, tgid, code, signal, 0, 0, timestamp_ns, cpu)]
         case (0, size):  # an answer, with its errno
             return [] if size >= _ERRNO.size else None
-    if what in _KINDS:
+    if what not in _KINDS:
+        return [Unknown(what, union, timestamp_ns, cpu)]
+    return _parse_longer(what, union, timestamp_ns, cpu)
+
+
+def _parse_longer(
+    what: int, union: bytes, timestamp_ns: int, cpu: int
+) -> list[Event] | None:
+    """Parse a known kind with whatever is behind its union; None if it is damaged."""
+    fields, make = _KINDS[what]
+    if len(union) < fields.size:
         return None
-    return [Unknown(what, union, timestamp_ns, cpu)]
+    event = make(*fields.unpack_from(union), timestamp_ns, cpu)
+    tail = union[_UNION_SIZE:]
+    if len(tail) < _TAIL.size:
+        return [event]
+    match event, _TAIL.unpack_from(tail):
+        case Exec(), (0x636E7067, 1):
+            program = _parse_program(tail)
+            return program and [event._replace(program=program)]
+        case Exit(), (0x636E7573, 1):
+            usage = _parse_usage(tail)
+            return usage and [event._replace(usage=usage)]
+    return [event]
+
+
+def _parse_usage(tail: bytes) -> Usage | None:
+    """Parse what is attached to an EXIT; None if it is damaged."""
+    if len(tail) != _USAGE.size:
+        return None
+    return Usage._make(None if n == 2**64 - 1 else n for n in _USAGE.unpack(tail))
+
+
+def _parse_program(tail: bytes) -> Program | None:
+    """Parse what is attached to an EXEC; None if it is damaged."""
+    if len(tail) < _PROGRAM.size:
+        return None
+    flags, *numbers = _PROGRAM.unpack_from(tail)
+    ids = [None if number == 0xFFFFFFFF else number for number in numbers[:5]]
+    texts: list[bytes | None] = []
+    at = _PROGRAM.size
+    for size, most in zip(numbers[5:], _LIMITS, strict=True):
+        if size == 0xFFFF:
+            texts.append(None)
+        elif size > most:
+            return None
+        else:
+            texts.append(tail[at : at + size])
+            at += size
+    reason = flags >> 8 & 15
+    if at != len(tail) or reason >= len(_REASONS):
+        return None
+    argv, *others = texts
+    name, exe, cwd, cgroup = (
+        None if text is None else os.fsdecode(text) for text in others
+    )
+    first = [None if argv is None else _split(argv), name, exe, cwd]
+    return Program._make([*first, *ids, cgroup, bool(flags & 1), _REASONS[reason]])
+
+
+def _split(argv: bytes) -> tuple[str, ...]:
+    """Cut behind each NUL; the last argument may lack it."""
+    arguments = argv.removesuffix(b"\0").split(b"\0") if argv else []
+    return tuple(map(os.fsdecode, arguments))
 
 
 def _check_control(

@@ -12,6 +12,9 @@ from wiring import (
     event_message,
     lost_message,
     netlink_message,
+    program_tail,
+    usage_tail,
+    with_tail,
     words,
 )
 
@@ -25,10 +28,12 @@ from procconn import (
     Gid,
     Lost,
     OverrunError,
+    Program,
     Ptrace,
     Sid,
     TruncatedError,
     Uid,
+    Usage,
 )
 from procconn.errors import HasEvents
 
@@ -115,6 +120,37 @@ SAMPLES = {
 OLDER_EXIT = event_message(0x80000000, words(7, 7, 256, 17), cpu=1, timestamp_ns=5)
 OLDER_COREDUMP = event_message(0x40000000, words(8, 8), cpu=1, timestamp_ns=6)
 NEWER_KIND = event_message(0x00000400, b"\x01\x02\x03", cpu=2, timestamp_ns=7)
+PROGRAM = Program(
+    ("sh", "", "-c", "exit 3\udcff"),
+    "sh",
+    "/usr/bin/d\u00e4sh",
+    None,
+    0xB1223301,
+    0,
+    None,
+    0xB1223304,
+    0xB1223305,
+    "/a.slice/docker-" + "0123456789abcdef" * 4 + ".scope",
+    True,
+    "denied",
+)
+EXEC_WITH_PROGRAM = with_tail(
+    SAMPLES["exec"].message,
+    program_tail(
+        b"sh\0\0-c\0exit 3\xff\0",
+        b"sh",
+        b"/usr/bin/d\xc3\xa4sh",
+        None,
+        b"/a.slice/docker-" + b"0123456789abcdef" * 4 + b".scope",
+        ids=(0xB1223301, 0, 0xFFFFFFFF, 0xB1223304, 0xB1223305),
+        flags=0x301,
+    ),
+)
+USAGE = Usage._make([*range(2**40, 2**40 + 4), None, None, *range(2**63, 2**63 + 7)])
+EXIT_WITH_USAGE = with_tail(
+    SAMPLES["exit"].message,
+    usage_tail(*(2**64 - 1 if value is None else value for value in USAGE)),
+)
 LOSS = lost_message(0xA1223301_A1223302, TIMESTAMP_NS)
 LOST = Lost(0xA1223301_A1223302, TIMESTAMP_NS)
 NOOP = netlink_message(NLMSG_NOOP)
@@ -140,6 +176,8 @@ MESSAGES = [
     OLDER_COREDUMP,
     NEWER_KIND,
     LOSS,
+    EXEC_WITH_PROGRAM,
+    EXIT_WITH_USAGE,
     OVERRUN,
     REFUSAL,
     DONE,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samples import before
+from samples import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, before
 from wiring import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -26,6 +26,7 @@ from procconn import (
     Comm,
     Event,
     EventType,
+    Exec,
     Exit,
     Lost,
     OverrunError,
@@ -62,7 +63,8 @@ def event_of(rows: NDArray[np.void]) -> Event:
         return Unknown(what, rows["event_data"].tobytes(), timestamp_ns, cpu)
     kind = KIND_OF[what]
     own = rows.view(row_dtype(kind))
-    values = {name: own[name].item() for name in kind._fields}
+    names = own.dtype.names or ()
+    values = {name: own[name].item() for name in kind._fields if name in names}
     if kind is Comm:
         values["comm"] = values["comm"].partition(b"\0")[0]
     return kind(**values)
@@ -75,6 +77,10 @@ def rows_of(events: list[Event]) -> list[Event]:
 def as_wide_as_a_row(event: Event) -> Event:
     if isinstance(event, Unknown):
         return event._replace(raw_data=event.raw_data[:24].ljust(24, b"\0"))
+    if isinstance(event, Exec):
+        return event._replace(program=None)
+    if isinstance(event, Exit):
+        return event._replace(usage=None)
     return event
 
 
@@ -100,6 +106,7 @@ events = st.builds(
 others = st.one_of(
     st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
     st.sampled_from([ANSWER, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_OF_16_BYTES]),
+    st.sampled_from([EXEC_WITH_PROGRAM, EXIT_WITH_USAGE]),
     st.builds(
         netlink_message,
         st.sampled_from([NLMSG_ERROR, NLMSG_OVERRUN]),
@@ -199,6 +206,15 @@ def test_shorter_messages_are_padded_with_zeros() -> None:
 
     assert [76, 68, 76] == array["nlmsg_len"].tolist()
     assert words(8, 9, 0, 0, 0, 0) == array["event_data"][1].tobytes()
+
+
+def test_what_is_attached_to_an_event_is_left_out() -> None:
+    buffer = padded([EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, FORK])
+    array = as_array(buffer)
+
+    assert (3, 76) == (len(array), array.itemsize)
+    assert rows_of(decode(buffer)) == events_of(array)
+    assert ("pid", "tgid") == row_dtype(Exec).names[-2:]  # type: ignore[index]
 
 
 def test_bytes_behind_the_data_are_not_taken_for_it() -> None:

@@ -44,7 +44,6 @@ from procconn import (
     Comm,
     Coredump,
     Event,
-    Exec,
     Exit,
     Lost,
     NetlinkMessageIter,
@@ -257,7 +256,7 @@ def test_cn_msg_len_one_too_short_cuts_a_kind_that_fills_the_union(
     message = with_cn_len(sample.message, 39)
     if sample.used == 24:
         text = note(message)
-        assert text == "At byte 0: the fields of this kind of event are incomplete."
+        assert text == "At byte 0: the event's fields are incomplete or do not add up."
     else:
         assert [sample.event] == decode(message)
 
@@ -296,8 +295,8 @@ def test_nlmsg_len_that_is_wrong(length: int, text: str) -> None:
     [
         (0, "the message has no room for a proc_event"),
         (15, "the message has no room for a proc_event"),
-        (16, "the fields of this kind of event are incomplete"),
-        (23, "the fields of this kind of event are incomplete"),
+        (16, "the event's fields are incomplete or do not add up"),
+        (23, "the event's fields are incomplete or do not add up"),
         (41, "cn_msg.len passes the end of the message"),
         (0xFFFF, "cn_msg.len passes the end of the message"),
     ],
@@ -316,7 +315,7 @@ def test_each_damage_has_a_note_that_says_where_and_what() -> None:
         "At byte 76: the message has no room for a cn_msg.",
         "At byte 76: cn_msg.len passes the end of the message.",
         "At byte 76: the message has no room for a proc_event.",
-        "At byte 76: the fields of this kind of event are incomplete.",
+        "At byte 76: the event's fields are incomplete or do not add up.",
     ] == [
         note(EXEC.message + damaged)
         for damaged in (
@@ -448,9 +447,9 @@ def test_loss_needs_its_count() -> None:
 
         text = note(message)
 
-        assert text == "At byte 0: the fields of this kind of event are incomplete.", (
-            size
-        )
+        assert (
+            text == "At byte 0: the event's fields are incomplete or do not add up."
+        ), size
 
 
 def test_loss_with_more_behind_its_count_is_understood() -> None:
@@ -798,7 +797,7 @@ def test_error_of_an_iteration_tells_its_offset_in_the_buffer() -> None:
         next(messages)
 
     assert (92, []) == (caught.value.offset, caught.value.events)
-    assert ["At byte 92: the fields of this kind of event are incomplete."] == (
+    assert ["At byte 92: the event's fields are incomplete or do not add up."] == (
         caught.value.__notes__
     )
 
@@ -812,9 +811,9 @@ def test_every_sort_of_message_can_be_iterated_over() -> None:
 
 
 def test_the_c_table_and_the_classes_agree() -> None:
-    """Fields in C are the kind's words and its name, then timestamp_ns and cpu."""
+    """Fields in C are its words and name, timestamp_ns, cpu, and what is attached."""
     rows = {
-        1 << bit: row.words + row.has_name + 2
+        1 << bit: row.words + row.has_name + 2 + row.has_tail
         for bit, row in enumerate(lib.procconn_kinds)
         if row.words
     }
@@ -829,6 +828,14 @@ def test_a_name_in_the_c_table_is_a_bytes_field_in_its_place() -> None:
             assert "comm" == kind._fields[row.words]
 
 
-def test_every_class_ends_with_timestamp_and_cpu() -> None:
-    for kind in (*KINDS, Unknown, Exec):
-        assert ("timestamp_ns", "cpu") == kind._fields[-2:]
+def test_what_is_attached_in_the_c_table_has_a_default() -> None:
+    for bit, row in enumerate(lib.procconn_kinds):
+        if row.words:
+            (kind,) = (kind for kind in KINDS if kind.what == 1 << bit)
+            assert row.has_tail == len(kind._field_defaults)
+
+
+def test_every_class_has_timestamp_and_cpu_before_what_is_attached() -> None:
+    for kind in (*KINDS, Unknown):
+        last = len(kind._fields) - len(kind._field_defaults)
+        assert ("timestamp_ns", "cpu") == kind._fields[last - 2 : last]

@@ -9,10 +9,19 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import MESSAGES, before, outcome
-from wiring import cn_message, event_message, lost_message, netlink_message
+from wiring import (
+    cn_message,
+    event_message,
+    lost_message,
+    netlink_message,
+    program_tail,
+    usage_tail,
+    with_tail,
+)
 
 from procconn import (
     Event,
+    EventType,
     NetlinkMessageIter,
     OverrunError,
     TruncatedError,
@@ -45,6 +54,34 @@ any_events = st.builds(
     message_type=st.sampled_from([3, 3, 3, 0, 5, 15, 16, 0xFFFF]),
 )
 losses = st.builds(lost_message, uint64, uint64)
+texts = st.none() | st.binary(max_size=20)
+any_tails = st.one_of(
+    st.builds(
+        program_tail,
+        *[texts] * 5,
+        ids=st.tuples(*[uint32] * 5),
+        flags=uint16,
+        version=st.sampled_from([1, 1, 1, 2]),
+    ),
+    st.builds(
+        lambda values: usage_tail(*values),
+        st.lists(uint64, min_size=12, max_size=14)
+        | st.lists(uint64 | st.just(2**64 - 1), min_size=13, max_size=13),
+    ),
+    st.binary(max_size=50),
+)
+
+
+@st.composite
+def with_any_tail(draw: st.DrawFn) -> bytes:
+    """Attach something to an event, and perhaps change a byte of it."""
+    what = draw(st.sampled_from([EventType.EXEC, EventType.EXIT]))
+    tail = bytearray(draw(any_tails))
+    if tail and draw(st.booleans()):
+        tail[draw(st.integers(0, len(tail) - 1))] = draw(st.integers(0, 255))
+    return with_tail(event_message(what, bytes(24)), bytes(tail))
+
+
 any_connectors = st.builds(
     lambda data, idx, val: netlink_message(3, cn_message(data, idx=idx, val=val)),
     st.binary(max_size=60),
@@ -78,6 +115,7 @@ mixed_buffers = st.lists(
         st.sampled_from(MESSAGES),
         valid_events,
         losses,
+        with_any_tail(),
         any_events,
         any_connectors,
         any_messages,

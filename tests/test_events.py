@@ -56,11 +56,12 @@ def exit_with(exit_code: int) -> Exit:
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
-        (Exec, "pid tgid timestamp_ns cpu"),
+        (Exec, "pid tgid timestamp_ns cpu program"),
         (Fork, "parent_pid parent_tgid child_pid child_tgid timestamp_ns cpu"),
         (
             Exit,
-            "pid tgid exit_code exit_signal parent_pid parent_tgid timestamp_ns cpu",
+            "pid tgid exit_code exit_signal parent_pid parent_tgid timestamp_ns cpu"
+            " usage",
         ),
         (Uid, "pid tgid ruid euid timestamp_ns cpu"),
         (Gid, "pid tgid rgid egid timestamp_ns cpu"),
@@ -176,7 +177,10 @@ def test_event_survives_copying(event: Event) -> None:
 
 
 def test_event_is_represented_as_it_is_made() -> None:
-    assert "Exec(pid=1, tgid=2, timestamp_ns=3, cpu=4)" == repr(Exec(1, 2, 3, 4))
+    assert "Sid(pid=1, tgid=2, timestamp_ns=3, cpu=4)" == repr(Sid(1, 2, 3, 4))
+    assert "Exec(pid=1, tgid=2, timestamp_ns=3, cpu=4, program=None)" == repr(
+        Exec(1, 2, 3, 4)
+    )
 
 
 # Events made in C are like those made in Python
@@ -222,7 +226,7 @@ def test_decoded_event_survives_pickling_and_copying(sample: Sample) -> None:
 
 @every_kind
 def test_decoded_event_holds_plain_ints_and_bytes(sample: Sample) -> None:
-    assert {type(value) for value in decoded(sample)} <= {int, bytes}
+    assert {type(value) for value in decoded(sample)} <= {int, bytes, type(None)}
 
 
 @every_kind

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import reference
-from samples import MESSAGES, SAMPLES, outcome
+from samples import (
+    EXEC_WITH_PROGRAM,
+    EXIT_WITH_USAGE,
+    MESSAGES,
+    SAMPLES,
+    outcome,
+)
 
 from procconn import (
     NetlinkMessageIter,
@@ -85,9 +91,10 @@ def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
 def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
     guarded: GuardedMemory,
 ) -> None:
-    for sample in SAMPLES.values():
-        for size in range(16, len(sample.message) + 1):
-            prefix = bytearray(sample.message[:size])
+    tails = (EXEC_WITH_PROGRAM, EXIT_WITH_USAGE)
+    for message in (*(sample.message for sample in SAMPLES.values()), *tails):
+        for size in range(16, len(message) + 1):
+            prefix = bytearray(message[:size])
             prefix[0:4] = struct.pack("=I", size)
             if size >= 36:
                 prefix[32:34] = struct.pack("=H", size - 36)
@@ -173,7 +180,7 @@ def set_what(rng: random.Random, data: bytearray) -> None:
 
 def resize(rng: random.Random, data: bytearray) -> None:
     """Make the message another length, and its fields agree with that."""
-    size = rng.randint(16, 92)
+    size = max(16, rng.choice((rng.randint(16, 92), len(data) + rng.randint(-4, 4))))
     data.extend(rng.randbytes(max(0, size - len(data))))
     del data[size:]
     data[0:4] = struct.pack("=I", size)
@@ -204,6 +211,15 @@ def repeat_part(rng: random.Random, data: bytearray) -> None:
     data.extend(data[at : at + rng.randint(1, 152)])
 
 
+def set_in_tail(rng: random.Random, data: bytearray) -> None:
+    """Change a 16-bit number where a tail has its version, flags and sizes."""
+    if len(data) >= 116:
+        at = 76 + 2 * rng.choice((*range(4), *range(14, 20)))
+        (value,) = struct.unpack_from("=H", data, at)
+        value += rng.choice((-1, 1, 0x100, 0x8000, -value, 0xFFFF - value))
+        data[at : at + 2] = struct.pack("=H", value & 0xFFFF)
+
+
 Mutation = Callable[[random.Random, bytearray], None]
 MESSAGE_MUTATIONS: tuple[Mutation, ...] = (
     flip_bits,
@@ -214,6 +230,8 @@ MESSAGE_MUTATIONS: tuple[Mutation, ...] = (
     set_what,
     resize,
     resize,
+    set_in_tail,
+    set_in_tail,
 )
 BUFFER_MUTATIONS: tuple[Mutation, ...] = (
     flip_bits,

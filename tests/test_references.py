@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 from samples import (
+    EXEC_WITH_PROGRAM,
+    EXIT_WITH_USAGE,
     FOREIGN,
     LOSS,
     MESSAGES,
@@ -27,6 +29,8 @@ EVENTS = [
     OLDER_EXIT,
     NEWER_KIND + b"\0",
     LOSS,
+    EXEC_WITH_PROGRAM + bytes(-len(EXEC_WITH_PROGRAM) % 4),
+    EXIT_WITH_USAGE,
 ]
 
 SMALL_INTS = [0, 1, 2, 17, 255, 256]

@@ -40,6 +40,30 @@ def lost_message(count: int, timestamp_ns: int) -> bytes:
     return netlink_message(NLMSG_DONE, cn_message(data, idx=0x636F6E6E, val=1))
 
 
+def with_tail(message: bytes, tail: bytes) -> bytes:
+    """Attach bytes behind an event, and make its lengths cover them."""
+    data = message[36:] + tail
+    return netlink_message(NLMSG_DONE, cn_message(data))
+
+
+def program_tail(
+    *texts: bytes | None,
+    ids: tuple[int, ...] = (1, 2, 3, 4, 5),
+    flags: int = 0,
+    magic: int = 0x636E7067,
+    version: int = 1,
+) -> bytes:
+    """Make what the library attaches to an EXEC: argv, name, exe, cwd, cgroup."""
+    sizes = [0xFFFF if text is None else len(text) for text in texts]
+    header = struct.pack("=IHH5I5HH", magic, version, flags, *ids, *sizes, 0)
+    return header + b"".join(text for text in texts if text is not None)
+
+
+def usage_tail(*values: int, magic: int = 0x636E7573, version: int = 1) -> bytes:
+    """Make what the library attaches to an EXIT."""
+    return struct.pack(f"=IHH{len(values)}Q", magic, version, 0, *values)
+
+
 def words(*values: int) -> bytes:
     """Pack u32 fields."""
     return struct.pack(f"={len(values)}I", *values)

@@ -118,6 +118,32 @@ static void check_event(const struct procconn_walk *walk, const struct procconn_
         touch(event->data + kind->words * (size_t)WORD_SIZE, COMM_NAME_SIZE);
 }
 
+/* A program's texts, or a usage's values, fill the rest of their message. */
+static void check_tail(const struct procconn_walk *walk, const struct procconn_event *event)
+{
+    const struct program_header *header = &event->program;
+    const uint8_t *end = event->data + event->data_size;
+    size_t sum = 0, most;
+
+    PROMISE(event->tail >= walk->buffer + walk->at + TAIL_AT && event->tail <= end);
+    if (event->what == PROCCONN_EXIT) {
+        PROMISE(end - event->tail == USAGE_COUNT * USAGE_VALUE_SIZE);
+        touch(event->tail, USAGE_COUNT * USAGE_VALUE_SIZE);
+        return;
+    }
+    PROMISE(event->what == PROCCONN_EXEC);
+    PROMISE(header->magic == PROGRAM_MAGIC && header->version == PROGRAM_VERSION);
+    PROMISE((header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK) <
+            PROGRAM_MISSING_COUNT);
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        most = i == ARGV_TEXT ? PROGRAM_MOST_ARGV : PROGRAM_MOST_TEXT;
+        PROMISE(header->sizes[i] == PROGRAM_ABSENT || header->sizes[i] <= most);
+        sum += header->sizes[i] == PROGRAM_ABSENT ? 0 : header->sizes[i];
+    }
+    PROMISE(sum == (size_t)(end - event->tail));
+    touch(event->tail, sum);
+}
+
 /* The loss is one of the library's own messages, and is read from within it. */
 static void check_lost(const struct procconn_walk *walk, const struct procconn_event *event)
 {
@@ -152,6 +178,8 @@ static enum procconn_status step(struct procconn_walk *walk, struct answer *answ
     check_step(&before, walk, status);
     if (status == PROCCONN_EVENT || status == PROCCONN_ANSWER)
         check_event(walk, &event, status);
+    if (status == PROCCONN_EVENT && event.tail != NULL)
+        check_tail(walk, &event);
     if (status == PROCCONN_LOST)
         check_lost(walk, &event);
     if (status == PROCCONN_END && walk->offset != walk->at)

@@ -31,7 +31,7 @@ fi
 mkdir -p "$place/corpus" "$place/findings"
 clang -std=c11 -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
     -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    -Icsrc tests/fuzz/fuzz_decode.c csrc/decode.c -o "$place/fuzz_decode"
+    -Icsrc tests/fuzz/fuzz_decode.c csrc/decode.c csrc/decode_tail.c -o "$place/fuzz_decode"
 PYTHONPATH=tests "$python" tests/fuzz/seeds.py "$place/seeds"
 
 echo "fuzzing for $seconds s with $jobs processes"

@@ -21,10 +21,13 @@ from wiring import (
     event_message,
     lost_message,
     netlink_message,
+    program_tail,
+    usage_tail,
+    with_tail,
     words,
 )
 
-from procconn import ProcConnector
+from procconn import EventType, ProcConnector
 from procconn.events import KINDS
 
 NONE = 0
@@ -65,6 +68,24 @@ def losses() -> Iterator[bytes]:
     yield netlink_message(NLMSG_DONE, cn_message(whole[36:] + b"more", idx=0x636F6E6E))
     yield netlink_message(NLMSG_DONE, cn_message(whole[36:-1], idx=0x636F6E6E))
     yield netlink_message(NLMSG_DONE, cn_message(whole[36:], idx=0x636F6E6E, val=2))
+
+
+def tails() -> Iterator[bytes]:
+    """What the library attaches to events, whole and not."""
+    event = event_message(EventType.EXEC, UNION)
+    texts = (b"a\0\0b", b"name", b"/exe", None, b"/group")
+    for tail in (
+        program_tail(*texts),
+        program_tail(*[None] * 5, flags=0x401),
+        program_tail(*texts, ids=(0xFFFFFFFF,) * 5, flags=0x500),
+        program_tail(*texts, version=2),
+        program_tail(*texts)[:-1],
+        program_tail(*texts)[:39],
+    ):
+        yield with_tail(event, tail)
+    event = event_message(EventType.EXIT, UNION)
+    for count in (13, 12):
+        yield with_tail(event, usage_tail(*[2**64 - 1] * count))
 
 
 def damaged() -> Iterator[bytes]:
@@ -131,7 +152,7 @@ def captured() -> Iterator[bytes]:
 def main(directory: Path) -> None:
     """Write one file for each input."""
     directory.mkdir(parents=True, exist_ok=True)
-    made = [*kinds(), *controls(), *losses(), *damaged()]
+    made = [*kinds(), *controls(), *losses(), *tails(), *damaged()]
     live = list(captured())
     seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
     for number, seed in enumerate(sorted(seeds)):

@@ -22,11 +22,15 @@ from wiring import (
     event_message,
     lost_message,
     netlink_message,
+    program_tail,
+    usage_tail,
+    with_tail,
     words,
 )
 
 from procconn import (
     EventMask,
+    EventType,
     NetlinkMessageIter,
     ProcConnector,
     ProcConnError,
@@ -50,8 +54,26 @@ EVENTS = b"".join(
     for cpu, timestamp_ns in ((1, 2), (1_000, 2**40))
 )
 LOSSES = lost_message(1, 2) + lost_message(2**63, 2**40)
-FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES
-ALLOCATIONS = 64  # more than decoding those takes
+PROGRAM = program_tail(
+    b"sh\0-c\0\0\xff\0",
+    b"sh",
+    b"/bin/sh",
+    None,
+    b"/a/b",
+    ids=(2**31, 0, 1, 2, 2**32 - 1),
+)
+TAILS = b"".join(
+    message + bytes(-len(message) % 4)
+    for message in (
+        with_tail(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM),
+        with_tail(
+            event_message(EventType.EXIT, bytes(UNION_SIZE)),
+            usage_tail(*range(2**40, 2**40 + 12), 2**64 - 1),
+        ),
+    )
+)
+FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES + TAILS
+ALLOCATIONS = 200  # more than decoding those takes
 OTHERS = [
     netlink_message(NLMSG_NOOP),
     netlink_message(NLMSG_ERROR, words(0)),
@@ -66,6 +88,7 @@ FAILING = [
     netlink_message(NLMSG_DONE, cn_message(b"")),
     netlink_message(NLMSG_DONE, cn_message(bytes(UNION_SIZE))[:-1]),
     event_message(KINDS[0].what, b""),
+    with_tail(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM + b"x"),
     bytes(1),
     bytes(16),
 ]
@@ -78,29 +101,31 @@ def attempt(function: Callable[[], object]) -> None:
 
 
 def decode_whole() -> None:
-    decode(EVENTS + LOSSES + b"".join(OTHERS))
+    decode(EVENTS + LOSSES + TAILS + b"".join(OTHERS))
 
 
 def decode_damaged() -> None:
     for failing in FAILING:
-        attempt(partial(decode, EVENTS[:152] + LOSSES + failing))
+        attempt(partial(decode, EVENTS[:152] + LOSSES + TAILS + failing))
 
 
 def parse() -> None:
     for at in range(0, len(EVENTS), 76):
         parse_netlink_message(EVENTS[at : at + 76])
-    for message in [LOSSES, *OTHERS, *FAILING]:
+    for message in [LOSSES, TAILS, *OTHERS, *FAILING]:
         attempt(partial(parse_netlink_message, message))
 
 
 def iterate() -> None:
-    messages = NetlinkMessageIter(b"".join([EVENTS[:152], LOSSES, *FAILING[:8], *OTHERS]))
+    messages = NetlinkMessageIter(
+        b"".join([EVENTS[:152], LOSSES, TAILS, *FAILING[:8], *OTHERS])
+    )
     for _ in range(20):
         attempt(partial(next, messages, None))
 
 
 def decode_mutated() -> None:
-    buffer = bytearray(EVENTS + LOSSES)
+    buffer = bytearray(EVENTS + LOSSES + TAILS)
     for _ in range(4):
         buffer[random.randrange(len(buffer))] = random.randrange(256)
     attempt(partial(decode, buffer))

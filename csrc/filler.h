@@ -1,0 +1,156 @@
+/*
+ * What one call of tuples.c, which has included Python.h, makes objects of and with:
+ * ints and names that come again, and the argument tuples that are filled anew.
+ */
+#ifndef PROCCONN_FILLER_H
+#define PROCCONN_FILLER_H
+
+#include "decode.h"
+
+enum {
+    MAX_FIELDS = 13,
+    CACHED_INTS = 64, /* a power of two */
+};
+
+/* Numbers come again within a batch: a pid is its tgid, and a fork's child
+ * soon execs and exits. Sharing the object saves making one. */
+struct cached_int {
+    uint32_t value;
+    PyObject *object;
+};
+
+struct filler {
+    PyObject *types;
+    newfunc tuple_new;
+    PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
+    PyObject *fields[MAX_FIELDS + 1];    /* borrowed: the inner tuple of those */
+    struct cached_int ints[CACHED_INTS];
+    PyObject *name; /* the last one, which threads of a pool have in common */
+    uint8_t name_bytes[COMM_NAME_SIZE];
+};
+
+static inline void filler_begin(struct filler *filler, PyObject *types)
+{
+    void *tuple_new = PyType_GetSlot(&PyTuple_Type, Py_tp_new);
+
+    memset(filler, 0, sizeof *filler);
+    filler->types = types;
+    memcpy(&filler->tuple_new, &tuple_new, sizeof tuple_new); /* ISO C has no cast */
+}
+
+static inline void filler_end(struct filler *filler)
+{
+    for (size_t i = 0; i <= MAX_FIELDS; i++)
+        Py_XDECREF(filler->arguments[i]);
+    for (size_t i = 0; i < CACHED_INTS; i++)
+        Py_XDECREF(filler->ints[i].object);
+    Py_XDECREF(filler->name);
+}
+
+/* A tuple of `count` empty fields within the reused argument tuple, or NULL.
+ * Both are hidden from the cyclic collector, so nobody else can reach them
+ * while they change. */
+static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
+{
+    PyObject *fields, *arguments;
+
+    if (filler->fields[count] != NULL)
+        return filler->fields[count];
+    fields = PyTuple_New(count);
+    if (fields == NULL)
+        return NULL;
+    arguments = PyTuple_New(1);
+    if (arguments == NULL) {
+        Py_DECREF(fields);
+        return NULL;
+    }
+    PyObject_GC_UnTrack(fields);
+    PyObject_GC_UnTrack(arguments);
+    PyTuple_SetItem(arguments, 0, fields);
+    filler->arguments[count] = arguments;
+    filler->fields[count] = fields;
+    return fields;
+}
+
+static inline PyObject *filler_int(struct filler *filler, uint32_t value)
+{
+    struct cached_int *cached = &filler->ints[value % CACHED_INTS];
+    PyObject *object;
+
+    if (cached->object != NULL && cached->value == value) {
+        Py_INCREF(cached->object);
+        return cached->object;
+    }
+    object = PyLong_FromUnsignedLong(value);
+    if (object != NULL) {
+        Py_XDECREF(cached->object);
+        Py_INCREF(object);
+        cached->object = object;
+        cached->value = value;
+    }
+    return object;
+}
+
+static inline PyObject *filler_name(struct filler *filler, const uint8_t *bytes)
+{
+    const char *text = (const char *)bytes;
+    PyObject *name;
+
+    if (filler->name == NULL || memcmp(filler->name_bytes, bytes, COMM_NAME_SIZE) != 0) {
+        name = PyBytes_FromStringAndSize(text, (Py_ssize_t)strnlen(text, COMM_NAME_SIZE));
+        if (name == NULL)
+            return NULL;
+        Py_XDECREF(filler->name);
+        filler->name = name;
+        memcpy(filler->name_bytes, bytes, COMM_NAME_SIZE);
+    }
+    Py_INCREF(filler->name);
+    return filler->name;
+}
+
+/* Puts `object` (stolen) into the next field; false if there is no object. */
+static inline bool put(PyObject *fields, Py_ssize_t *index, PyObject *object)
+{
+    return object != NULL && PyTuple_SetItem(fields, (*index)++, object) == 0;
+}
+
+/* Decodes as os.fsdecode does. */
+static inline PyObject *text(const uint8_t *bytes, size_t size)
+{
+    return PyUnicode_DecodeFSDefaultAndSize((const char *)bytes, (Py_ssize_t)size);
+}
+
+/* Cuts the bytes at their NULs. Should they change meanwhile, the arguments are wrong,
+ * but none lies outside of them. */
+static inline PyObject *make_argv(const uint8_t *bytes, size_t size)
+{
+    const uint8_t *end = bytes + size, *nul;
+    PyObject *argv, *argument;
+    Py_ssize_t count = size > 0 && end[-1] != 0;
+
+    for (nul = bytes; (nul = memchr(nul, 0, (size_t)(end - nul))) != NULL; nul++)
+        count++;
+    argv = PyTuple_New(count);
+    if (argv == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        nul = memchr(bytes, 0, (size_t)(end - bytes));
+        argument = text(bytes, (size_t)((nul != NULL ? nul : end) - bytes));
+        if (argument == NULL) {
+            Py_DECREF(argv);
+            return NULL;
+        }
+        PyTuple_SetItem(argv, i, argument);
+        bytes = nul != NULL ? nul + 1 : end;
+    }
+    PyObject_GC_UnTrack(argv);
+    return argv;
+}
+
+static inline PyObject *none(void)
+{
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
+#endif
