@@ -17,7 +17,10 @@ ffibuilder.set_source(
     "procconn._core",
     '#include "procconn.h"\n#include "wire.h"',
     sources=SOURCES,
-    depends=["csrc/procconn.cdef", *sorted(f"csrc/{path.name}" for path in HERE.glob("*.h"))],
+    depends=[
+        "csrc/procconn.cdef",
+        *sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
+    ],
     include_dirs=["csrc"],
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],
     extra_link_args=["-pthread"],

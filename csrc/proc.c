@@ -216,6 +216,7 @@ void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading 
     if (error != 0) {
         reading->missing = why_unreadable(pid, error);
     } else {
+        reading->is_there = 1;
         read_stat(&draft);
         read_link(&draft, "exe", EXE_TEXT);
         read_link(&draft, "cwd", CWD_TEXT);

@@ -7,10 +7,10 @@
  * it. If that one was read too and read differently, ours was of neither it nor, as it
  * was read later than ours, of one behind it, provided that it was right itself.
  */
+#include <poll.h>
 #include <string.h>
 
 #include "proc.h"
-#include "procfile.h"
 
 enum { TRIES = 4 };
 
@@ -37,15 +37,30 @@ static bool is_between_programs(const struct procconn_reading *reading)
     return reading->is_empty && !reading->is_ending && !reading->is_kernels && reading->place == 0;
 }
 
+/* A zombie has no arguments any more, but the rest of it is right. */
+static void leave_out_arguments(uint8_t *tail, struct procconn_reading *reading)
+{
+    struct program_header header;
+
+    memcpy(&header, tail, sizeof header);
+    header.sizes[ARGV_TEXT] = PROGRAM_ABSENT;
+    header.flags = PROCCONN_GONE << PROGRAM_MISSING_SHIFT;
+    memcpy(tail, &header, sizeof header);
+    reading->missing = PROCCONN_GONE;
+}
+
 void procconn_read_program(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
 {
-    int tries = 0;
-
-    do
+    for (int tries = 0; tries < TRIES; tries++) {
         procconn_read_process(pid, tail, reading);
-    while ((reading->is_torn || is_between_programs(reading)) && ++tries < TRIES);
+        if (!reading->is_torn && !is_between_programs(reading))
+            break;
+        poll(NULL, 0, 1); /* a millisecond: an exec is over by then */
+    }
     if (is_between_programs(reading))
         blank(tail, reading, PROCCONN_LATER);
+    else if (reading->is_empty && reading->is_ending)
+        leave_out_arguments(tail, reading);
 }
 
 static bool is_same(const struct procconn_exec *exec, const struct procconn_exec *other)

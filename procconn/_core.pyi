@@ -50,6 +50,30 @@ class Stream(Protocol):
 class StreamPlace(Protocol):
     def __getitem__(self, index: Literal[0], /) -> Stream: ...
 
+class Reading(Protocol):
+    size: int
+    read_ns: int
+    started_ns: int
+    print: int
+    place: int
+    missing: int
+    is_there: int
+    is_empty: int
+    is_ending: int
+    is_kernels: int
+    is_traced: int
+    is_held: int
+    is_torn: int
+
+class Programs(Protocol):
+    """What reads programs; only its C functions look inside."""
+
+class ProgramsPlace(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Programs: ...
+
+class _Pointer(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Any: ...
+
 class _Rows(Protocol):
     count: int
     in_place: int
@@ -166,6 +190,45 @@ class _Lib:
         self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
     ) -> int: ...
 
+    PROCCONN_COMPLETE: Final[int]
+    PROCCONN_LATER: Final[int]
+    PROCCONN_GONE: Final[int]
+    PROCCONN_DENIED: Final[int]
+    PROCCONN_BUSY: Final[int]
+    PROCCONN_PENDING: Final[int]
+    PROCCONN_TAIL_ROOM: Final[int]
+    PROCCONN_REALTIME: Final[int]
+    PROCCONN_NEEDS_CAPABILITY: Final[int]
+    PROCCONN_NEEDS_RUNTIME: Final[int]
+    PROCCONN_IN_SANDBOX: Final[int]
+
+    def procconn_read_process(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_program(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_executed(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_judge(
+        self, execs: _Buffer, count: int, ended_ns: int, known_ns: int, /
+    ) -> int: ...
+    def procconn_programs_start(
+        self, receive_buffer: int, latency_ns: int, programs: ProgramsPlace, /
+    ) -> int: ...
+    def procconn_programs_stop(self, programs: Programs, /) -> None: ...
+    def procconn_programs_take(
+        self,
+        programs: Programs,
+        messages: _Buffer,
+        size: int,
+        drained_ns: int,
+        tail: _Pointer,
+        tail_size: _Pointer,
+        /,
+    ) -> int: ...
+
 class RawView(Protocol):
     """A view of C memory; slices are copies."""
 
@@ -190,6 +253,16 @@ class _FFI:
     def new(self, cdecl: Literal["struct procconn_stream *[1]"]) -> StreamPlace: ...
     @overload
     def new(self, cdecl: Literal["struct procconn_rows *"]) -> _Rows: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_reading *"]) -> Reading: ...
+    @overload
+    def new(self, cdecl: Literal["struct procconn_programs *[1]"]) -> ProgramsPlace: ...
+    @overload
+    def new(self, cdecl: Literal["uint8_t **", "size_t *"]) -> _Pointer: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct procconn_exec[]"], init: list[dict[str, int]]
+    ) -> _Buffer: ...
     @overload
     def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
     def from_buffer(
