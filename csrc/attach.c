@@ -3,11 +3,59 @@
  * event's own message. Messages go from the stage to the queue in their order, so one
  * that waits for its program holds those behind it back.
  */
+#define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"
+
+enum { TAILS_SHARE = 4 }; /* how much more room messages with tails have */
 
 struct messages *procconn_inlet(struct procconn_stream *stream)
 {
     return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
+}
+
+int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size)
+{
+    const struct procconn_settings *settings = &stream->settings;
+    uint32_t receive_buffer = stream->window.receive_buffer;
+    int error = 0;
+
+    if (settings->programs)
+        error = procconn_programs_start(receive_buffer, settings->gather_ns, &stream->programs);
+    if (error < 0)
+        return error;
+    stream->window.realtime = error;
+    if (!settings->programs && !settings->usage)
+        return procconn_resize(&stream->queue, drain_size);
+    error = procconn_resize(&stream->stage, drain_size);
+    return error < 0 ? error : procconn_resize(&stream->queue, TAILS_SHARE * drain_size);
+}
+
+void procconn_open_usage(struct procconn_stream *stream)
+{
+    if (stream->settings.usage && stream->usage == NULL)
+        stream->usage = procconn_usage_open((int)stream->window.receive_buffer,
+                                            &stream->window.usage_error);
+}
+
+void procconn_close_attachments(struct procconn_stream *stream)
+{
+    if (stream->programs != NULL)
+        procconn_programs_stop(stream->programs);
+    if (stream->usage != NULL)
+        stream->lost_usage = procconn_usage_lost(stream->usage);
+    procconn_usage_close(stream->usage);
+    stream->programs = NULL;
+    stream->usage = NULL;
+}
+
+uint64_t procconn_lost_usage(struct procconn_stream *stream)
+{
+    uint64_t lost;
+
+    pthread_mutex_lock(&stream->lock);
+    lost = stream->usage != NULL ? procconn_usage_lost(stream->usage) : stream->lost_usage;
+    pthread_mutex_unlock(&stream->lock);
+    return lost;
 }
 
 /* Copies a message; its tail begins where the union of today's kernels ends. */
@@ -31,7 +79,7 @@ static void copy(struct messages *queue, const uint8_t *message, size_t size, co
 }
 
 static size_t usage_tail(struct procconn_stream *stream, const struct procconn_event *exit,
-                         uint8_t tail[USAGE_TAIL_SIZE])
+                         uint8_t tail[USAGE_SIZE])
 {
     struct procconn_task_exit task = {
         .pid = procconn_event_word(exit, 0),
@@ -43,7 +91,8 @@ static size_t usage_tail(struct procconn_stream *stream, const struct procconn_e
 
     if (!procconn_usage_take(stream->usage, &task, &record))
         return 0;
-    return procconn_write_usage(&record, tail);
+    procconn_write_usage(&record, tail);
+    return USAGE_SIZE;
 }
 
 void procconn_finish(struct procconn_stream *stream)
@@ -51,7 +100,7 @@ void procconn_finish(struct procconn_stream *stream)
     struct messages *stage = &stream->stage, *queue = &stream->queue;
     struct procconn_walk walk = {
         .buffer = stage->bytes, .size = stage->end, .offset = stage->start};
-    uint8_t usage[USAGE_TAIL_SIZE];
+    uint8_t usage[USAGE_SIZE];
     struct procconn_event event;
     enum procconn_status status;
     const uint8_t *tail;

@@ -115,7 +115,7 @@ int procconn_open_socket(struct procconn_stream *stream)
     if (status == 0)
         status = procconn_join_group(stream->socket);
     if (status == 0)
-        status = procconn_resize(&stream->queue, whole_queue(stream));
+        status = procconn_open_attachments(stream, whole_queue(stream));
     stream->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     stream->heard_ns = procconn_now_ns();
     return status == 0 && stream->wake < 0 ? -errno : status;
@@ -171,6 +171,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
     status = procconn_attach_filter(stream->socket, &wanted->filter);
     if (status == 0) {
         stream->settings.wanted = *wanted;
+        stream->misses_exits = true;
         procconn_screen(stream);
         stream->screening = true;
     }

@@ -28,6 +28,7 @@ static void close_descriptor(int *fd)
 
 static void close_descriptors(struct procconn_stream *stream)
 {
+    procconn_close_attachments(stream);
     close_descriptor(&stream->socket);
     close_descriptor(&stream->requests);
     close_descriptor(&stream->wake);
@@ -143,6 +144,12 @@ void procconn_close(struct procconn_stream *stream)
     pthread_mutex_unlock(&stream->lock);
     if ((before & CLOSED) == 0)
         procconn_drop_user(stream);
+}
+
+static void unmap(struct messages *messages)
+{
+    if (messages->bytes != NULL)
+        munmap(messages->bytes, messages->capacity);
 }
 
 void procconn_drop_reference(struct procconn_stream *stream)

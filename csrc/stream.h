@@ -32,6 +32,8 @@ enum {
     PLACE_SIZE = 256,
     PLACE_DISTANCE = PLACE_SIZE + 64,
 
+    LARGEST_MESSAGE = 65536 + EVENT_AT, /* with a tail: cn_msg.len is a u16 */
+
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
     POLLABLES = 2, /* one for fileno(), one for asyncio */
@@ -98,6 +100,7 @@ struct procconn_stream {
     struct procconn_usage *usage;       /* likewise */
     int64_t again_ns; /* when the first message of the stage may have got its tail */
     int64_t seen_ns;  /* all events until then were drained */
+    uint64_t lost_usage; /* records, before the close */
     bool met_exit;    /* in the last drain */
     bool misses_exits; /* some may have been lost, or were not wanted */
 
@@ -157,6 +160,10 @@ int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lo
 
 /* attach.c: from the stage to the queue, with tails. Under the lock */
 struct messages *procconn_inlet(struct procconn_stream *stream);
+int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size);
+/* Where there are no events, this would work all the same and nothing come of it. */
+void procconn_open_usage(struct procconn_stream *stream);
+void procconn_close_attachments(struct procconn_stream *stream);
 void procconn_finish(struct procconn_stream *stream);
 
 /* buffer.c: what waits */

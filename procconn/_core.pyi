@@ -1,7 +1,7 @@
 """The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
@@ -9,7 +9,7 @@ _Buffer: TypeAlias = Any
 _Object: TypeAlias = Any
 _Usage: TypeAlias = Any
 
-class _Walk(Protocol):
+class CWalk(Protocol):
     buffer: _Buffer
     size: int
     offset: int
@@ -33,6 +33,8 @@ class _Settings(Protocol):
     receive_buffer: int
     gather_ns: int
     heartbeat_ns: int
+    programs: bool
+    usage: bool
     events: _Object
     types: _Object
 
@@ -44,12 +46,38 @@ class Window(Protocol):
     closed: int
     receive_buffer: int
     counts_drops: int
+    realtime: int
+    usage_error: int
 
 class Stream(Protocol):
     """Opaque; alive as long as its place is."""
 
 class StreamPlace(Protocol):
     def __getitem__(self, index: Literal[0], /) -> Stream: ...
+
+class Reading(Protocol):
+    size: int
+    read_ns: int
+    started_ns: int
+    print: int
+    place: int
+    missing: int
+    is_there: int
+    is_empty: int
+    is_ending: int
+    is_kernels: int
+    is_traced: int
+    is_held: int
+    is_torn: int
+
+class Programs(Protocol):
+    """What reads programs; only its C functions look inside."""
+
+class ProgramsPlace(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Programs: ...
+
+class _Pointer(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Any: ...
 
 class _Rows(Protocol):
     count: int
@@ -155,13 +183,13 @@ class _Lib:
     procconn_kinds: Final[list[_Kind]]
 
     def procconn_decode_one(
-        self, walk: _Walk, events: _Object, types: _Object, /
+        self, walk: CWalk, events: _Object, types: _Object, /
     ) -> int: ...
     def procconn_decode_all(
-        self, walk: _Walk, events: _Object, types: _Object, /
+        self, walk: CWalk, events: _Object, types: _Object, /
     ) -> int: ...
-    def procconn_count_rows(self, walk: _Walk, rows: _Rows, /) -> int: ...
-    def procconn_copy_rows(self, walk: _Walk, rows: _Buffer, room: int, /) -> int: ...
+    def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
+    def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
     def procconn_open(self, place: StreamPlace, settings: _Settings, /) -> int: ...
@@ -183,6 +211,7 @@ class _Lib:
     def procconn_read(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
     def procconn_wait(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
     def procconn_lost(self, stream: Stream, /) -> int: ...
+    def procconn_lost_usage(self, stream: Stream, /) -> int: ...
     def procconn_pollable(self, stream: Stream, index: int, waiting: int, /) -> int: ...
     def procconn_set_waiting(self, stream: Stream, waiting: int, /) -> None: ...
     def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
@@ -208,6 +237,44 @@ class _Lib:
         self, usage: _Usage, task_exit: TaskExit, record: TaskRecord, /
     ) -> int: ...
     def procconn_usage_lost(self, usage: _Usage, /) -> int: ...
+    PROCCONN_COMPLETE: Final[int]
+    PROCCONN_LATER: Final[int]
+    PROCCONN_GONE: Final[int]
+    PROCCONN_DENIED: Final[int]
+    PROCCONN_BUSY: Final[int]
+    PROCCONN_PENDING: Final[int]
+    PROCCONN_TAIL_ROOM: Final[int]
+    PROCCONN_REALTIME: Final[int]
+    PROCCONN_NEEDS_CAPABILITY: Final[int]
+    PROCCONN_NEEDS_RUNTIME: Final[int]
+    PROCCONN_IN_SANDBOX: Final[int]
+
+    def procconn_read_process(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_program(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_executed(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_judge(
+        self, execs: _Buffer, count: int, ended_ns: int, known_ns: int, /
+    ) -> int: ...
+    def procconn_programs_start(
+        self, receive_buffer: int, latency_ns: int, programs: ProgramsPlace, /
+    ) -> int: ...
+    def procconn_programs_stop(self, programs: Programs, /) -> None: ...
+    def procconn_programs_take(
+        self,
+        programs: Programs,
+        messages: _Buffer,
+        size: int,
+        drained_ns: int,
+        tail: _Pointer,
+        tail_size: _Pointer,
+        /,
+    ) -> int: ...
 
 class RawView(Protocol):
     """A view of C memory; slices are copies."""
@@ -219,32 +286,7 @@ class RawView(Protocol):
 
 @final
 class _FFI:
-    @overload
-    def new(
-        self, cdecl: Literal["struct procconn_walk *"], init: tuple[_Buffer, int]
-    ) -> _Walk: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_filter *"]) -> Filter: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_wanted *"]) -> Wanted: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_settings *"]) -> _Settings: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_stream *[1]"]) -> StreamPlace: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_rows *"]) -> _Rows: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_task_record *"]) -> TaskRecord: ...
-    @overload
-    def new(
-        self,
-        cdecl: Literal["struct procconn_task_exit *"],
-        init: tuple[int, int, int, int],
-    ) -> TaskExit: ...
-    @overload
-    def new(self, cdecl: Literal["int *"]) -> _Buffer: ...
-    @overload
-    def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
+    def new(self, cdecl: str, init: object = ...) -> Any: ...
     def from_buffer(
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
     ) -> _Buffer: ...

@@ -1,8 +1,6 @@
 """`procconn doctor`: can process events be had here, and if not, why not?"""
 
-import errno
 import json
-import os
 import platform
 import re
 import threading
@@ -15,7 +13,7 @@ from typing import NamedTuple
 from procconn._core import ffi, lib
 from procconn.cli.output import write
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
-from procconn.environment import conditions, is_kernel
+from procconn.environment import conditions, is_kernel, why_no_usage
 from procconn.events import Comm, EventMask, Exit
 
 _CAP_NET_ADMIN = 12  # linux/capability.h
@@ -166,26 +164,6 @@ def _usage() -> Finding:
     usage = lib.procconn_usage_open(0, error)
     lib.procconn_usage_close(usage)
     return Finding("usage", why_no_usage(-error[0]) if error[0] else "as needed")
-
-
-def why_no_usage(number: int) -> str:
-    """Say, of an errno, why `Exit.usage` cannot be had, and what to do."""
-    if number == errno.EPERM:
-        return (
-            "not without the capability CAP_NET_ADMIN in the initial user namespace:"
-            " run as root, or grant it"
-        )
-    if number == errno.EINVAL:
-        return (
-            "not in a pid or user namespace of one's own: run in the initial ones"
-            " (--pid=host --userns=host for containers)"
-        )
-    if number in (errno.ENOENT, errno.EPROTONOSUPPORT):
-        return (
-            "not with this kernel: use one that has CONFIG_TASKSTATS,"
-            " CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_IO_ACCOUNTING"
-        )
-    return f"not now: {os.strerror(number)}; try again, or report this to the project"
 
 
 def _other_listeners(*, show: bool) -> Finding:
