@@ -220,6 +220,7 @@ class _Lib:
         self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
     ) -> int: ...
 
+    USAGE_SIZE: Final[int]
     PROCCONN_TASK_NONE: Final[int]
     PROCCONN_TASK_RECORD: Final[int]
     PROCCONN_TASK_BAD: Final[int]
