@@ -78,13 +78,16 @@ class History:
         begin, end = self.moments[min(last, first)], self.moments[-1]
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
-    def truth_of(self, pid: int, timestamp_ns: int) -> Truth:
+    def truth_of(self, pid: int, timestamp_ns: int) -> Truth | None:
         """Tell which process had a pid at a time, or was the last to have it."""
-        return [
-            it
-            for it in self.all
-            if it.pid == pid and it.started_ns <= timestamp_ns + 2 * TICK_NS
-        ][-1]
+        return next(
+            (
+                it
+                for it in reversed(self.all)
+                if it.pid == pid and it.started_ns <= timestamp_ns + 2 * TICK_NS
+            ),
+            None,
+        )
 
     def _moment(self) -> Moment:
         running = {pid: (it, frozenset(it.threads)) for pid, it in self.running.items()}
