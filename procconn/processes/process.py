@@ -46,6 +46,7 @@ class Process:
         "_exit",
         "_known_ns",
         "_read_ns",
+        "_seems_ended_ns",
         "_threads",
         "_told",
         "_usage",
@@ -83,6 +84,7 @@ class Process:
         self._usage: Usage | Literal[False] | None = False  # False: no thread's yet
         self._known_ns = started_ns or 0  # the earliest time it is known of
         self._read_ns = 0  # events before this are in what was read of /proc
+        self._seems_ended_ns = 0  # when the last thread ended that is known of
         self._epoch = 0  # how often the table had lost events before
         self._told = False  # whether its start was told
 

@@ -225,6 +225,7 @@ class ProcessTable:
             process._thread_ended(event)
         if self._is_doubtful(process):
             process._threads = set()
+            process._seems_ended_ns = timestamp_ns
             return []
         return [self._end(process, timestamp_ns)]
 
@@ -266,8 +267,8 @@ class ProcessTable:
 
     def _gone(self, process: Process, timestamp_ns: int) -> Ended:
         """End a process that runs no more, seen or not."""
-        if process._exit is not None and process._threads == set():
-            return self._end(process, process._exit.timestamp_ns)
+        if process._threads is not None and not process._threads:
+            return self._end(process, process._seems_ended_ns)
         process._exit = None
         process._usage = None
         return self._end(process, timestamp_ns)
