@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
 from procconn.events import Exit, Lost
+from procconn.usage import Usage
 
 if TYPE_CHECKING:
     from signal import Signals
 
     from procconn.programs import Program
-    from procconn.usage import Usage
 
 _CORE_BIT = 0x80
 _SAME_END_NS = 50_000_000
@@ -190,7 +190,9 @@ def _telling(earlier: Exit | None, event: Exit) -> Exit:
 
 def _sum(one: Usage, other: Usage) -> Usage:
     largest = {"peak_rss", "elapsed_ns"}
-    return one._make(
-        None if a is None or b is None else max(a, b) if field in largest else a + b
-        for field, a, b in zip(one._fields, one, other, strict=True)
+    return Usage(
+        *(
+            None if a is None or b is None else max(a, b) if field in largest else a + b
+            for field, a, b in zip(one._fields, one, other, strict=True)
+        )
     )
