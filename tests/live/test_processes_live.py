@@ -94,7 +94,10 @@ def kinds(changes: Sequence[Change]) -> list[type]:
 @pytest.mark.parametrize("how", LIFETIMES)
 def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
     """What is told at its end is what wait(2) tells its parent."""
-    with ProcessMonitor() as monitor, running(lifetimes, how) as (program, pid):
+    with (
+        ProcessMonitor(programs=False) as monitor,
+        running(lifetimes, how) as (program, pid),
+    ):
         end_input(program)
         changes = told_of(monitor, pid)
         status = program.wait(DEADLINE)
@@ -113,7 +116,10 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
 def test_a_process_from_before_is_followed_to_its_end(
     lifetimes: Path, how: str
 ) -> None:
-    with running(lifetimes, how) as (program, pid), ProcessMonitor() as monitor:
+    with (
+        running(lifetimes, how) as (program, pid),
+        ProcessMonitor(programs=False) as monitor,
+    ):
         process = monitor.processes[pid]
         end_input(program)
         changes = told_of(monitor, pid)
@@ -134,7 +140,10 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
     resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
     command = ["sh", "-c", f"cd '{tmp_path}' && exec '{lifetimes}' core"]
     try:
-        with ProcessMonitor() as monitor, running(*command) as (program, pid):
+        with (
+            ProcessMonitor(programs=False) as monitor,
+            running(*command) as (program, pid),
+        ):
             end_input(program)
             ended = told_of(monitor, pid)[-1]
             program.wait(DEADLINE)
@@ -149,7 +158,7 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
 
 def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
     """A daemon belongs to the one that forked its parent, and its parent is known."""
-    with ProcessMonitor(tree=os.getpid()) as monitor:
+    with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         with running(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
             end_input(program)
@@ -164,7 +173,7 @@ def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
 def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
     with (
         running(lifetimes, "leader-first") as (program, root),
-        ProcessMonitor(tree=root) as monitor,
+        ProcessMonitor(tree=root, programs=False) as monitor,
     ):
         subprocess.run(["true"], check=True)
         end_input(program)
@@ -179,13 +188,13 @@ def test_a_tree_has_a_root() -> None:
     gone.wait()
 
     with pytest.raises(ProcessLookupError, match=f"no process {gone.pid}"):
-        ProcessMonitor(tree=gone.pid)
+        ProcessMonitor(tree=gone.pid, programs=False)
 
 
 def test_a_pid_that_is_used_again_is_another_process(
     build: Callable[[str], Path],
 ) -> None:
-    with ProcessMonitor(tree=os.getpid()) as monitor:
+    with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         done = subprocess.run([build("same_pid")], stdout=-1, text=True, check=False)
         if done.returncode:
             pytest.skip("this kernel or user cannot choose a pid")
@@ -201,7 +210,7 @@ def test_what_is_lost_is_made_up_for() -> None:
     """Of a process that began in the gap and one that ended in it, both are known."""
     with (
         pytest.warns(RuntimeWarning) if os.geteuid() else _no_warning(),
-        ProcessMonitor(receive_buffer=8192) as monitor,
+        ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
         subprocess.Popen(["cat"], stdin=-1) as old,
     ):
         known = _until(monitor, lambda: old.pid in monitor.processes)
@@ -254,7 +263,10 @@ def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
                         break
         return found
 
-    with ProcessMonitor() as monitor, running(lifetimes, "leader-first") as it:
+    with (
+        ProcessMonitor(programs=False) as monitor,
+        running(lifetimes, "leader-first") as it,
+    ):
         end_input(it[0])
 
         assert [Started, Executed, Ended] == asyncio.run(follow(monitor, it[1]))
@@ -262,7 +274,10 @@ def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
 
 
 def test_closing_from_another_thread_ends_an_iteration() -> None:
-    with ProcessMonitor(tree=os.getpid()) as monitor, ThreadPoolExecutor() as pool:
+    with (
+        ProcessMonitor(tree=os.getpid(), programs=False) as monitor,
+        ThreadPoolExecutor() as pool,
+    ):
         changes = pool.submit(list, monitor)
         wait_until_blocked(next(iter(pool._threads)))
         monitor.close()
