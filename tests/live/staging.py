@@ -25,6 +25,18 @@ PR_SET_NAME = 15
 PR_GET_NAME = 16
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
+# How programs/lifetimes.c can live, and the status that wait(2) tells.
+LIFETIMES = {
+    "leader-first": 7,
+    "leader-first-alone": 5,
+    "leader-first-killed": -9,
+    "leader-first-exec": 6,
+    "exec-by-thread": 6,
+    "exit-by-thread": 7,
+    "joined": 7,
+    "core": -6,
+}
+
 _PPOLL = {"x86_64": "271", "aarch64": "73"}  # asm/unistd.h
 
 
@@ -168,3 +180,19 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, "-W", "error", "-c", code)
+
+
+@contextmanager
+def speaking(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a program; give it and the pid it prints. It ends when its input does."""
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def end_input(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
