@@ -46,6 +46,7 @@ class Taker:
         self._drained_ns = 0
 
     def close(self) -> None:
+        """End the reading and the subscription."""
         lib.procconn_programs_stop(self._programs)
         self._connector.close()
 

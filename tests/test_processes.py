@@ -1,0 +1,261 @@
+"""The table of processes: made events in, changes out."""
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from lives import (
+    MS,
+    PROGRAM,
+    S,
+    execute,
+    exit_of,
+    feed,
+    fork,
+    seen,
+    snapshot,
+    started,
+    thread,
+    usage,
+)
+
+from procconn import Comm, Fork, Lost
+from procconn.processes import Ended, Executed, Process, ProcessTable, Started
+from procconn.usage import Usage
+
+
+def test_a_process_starts_executes_and_ends() -> None:
+    table = ProcessTable()
+    changes = feed(
+        table, fork(10, S), execute(10, 2 * S, PROGRAM), exit_of(10, 10, 3 * S, 3 << 8)
+    )
+    process = changes[0][0]
+
+    assert isinstance(process, Process)
+    assert changes == [
+        Started(process, S),
+        Executed(process, PROGRAM, 2 * S),
+        Ended(process, 3 * S),
+    ]
+    assert (process.pid, process.ppid, process.name) == (10, 1, "sh")
+    assert process.program is PROGRAM
+    assert (process.started_ns, process.ended_ns) == (S, 3 * S)
+    assert (process.returncode, process.signal, process.duration) == (3, None, 2.0)
+    assert not process.is_running
+    assert not table.processes
+
+
+def test_what_is_not_known_of_a_running_process_is_none() -> None:
+    table, process = started()
+
+    assert table.processes == {10: process}
+    assert process.is_running
+    assert (process.ended_ns, process.returncode, process.signal) == (None,) * 3
+    assert (process.duration, process.usage, process.program) == (None,) * 3
+    assert not process.dumped_core
+    assert repr(process) == "<Process pid=10 name=None running>"
+
+
+def test_a_signal_that_ended_a_process_is_named() -> None:
+    table, process = started()
+    table.feed(exit_of(10, 10, 2 * S, 11 | 128))
+
+    assert process.signal is not None
+    assert process.signal.name == "SIGSEGV"
+    assert (process.returncode, process.dumped_core) == (-11, True)
+    assert repr(process) == "<Process pid=10 name=None returncode=-11>"
+
+
+def test_a_process_goes_on_without_its_first_thread() -> None:
+    table, process = started(thread(11, 10, S + 1))
+
+    assert [] == table.feed(exit_of(10, 10, 2 * S, 3 << 8))
+    assert process.is_running
+    assert [Ended(process, 3 * S)] == table.feed(exit_of(11, 10, 3 * S, 7 << 8))
+    assert process.returncode == 7
+
+
+def test_an_exec_by_another_thread_leaves_the_process_one_thread() -> None:
+    """The exits of others come before it and after, one under the caller's id."""
+    table, process = started(*(thread(tid, 10, S + tid) for tid in (11, 12, 13)))
+    changes = feed(
+        table,
+        exit_of(13, 10, 2 * S),
+        exit_of(10, 10, 2 * S + 1),
+        execute(10, 2 * S + 2),
+        exit_of(12, 10, 2 * S + 3),
+        exit_of(11, 10, 2 * S + 4),
+    )
+
+    assert changes == [Executed(process, None, 2 * S + 2)]
+    assert [Ended(process, 3 * S)] == table.feed(exit_of(10, 10, 3 * S, 1 << 8))
+    assert process.returncode == 1
+
+
+def test_the_status_is_not_that_of_a_thread_that_was_ending_anyway() -> None:
+    """Its exit may be reported behind that of the thread that ended the process."""
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(10, 10, 2 * S, 7 << 8), exit_of(11, 10, 2 * S + 50_000))
+
+    assert (process.returncode, process.ended_ns) == (7, 2 * S + 50_000)
+
+
+def test_a_core_is_told_of_whichever_thread_has_the_bit() -> None:
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(10, 10, 2 * S, 6 | 128), exit_of(11, 10, 2 * S + 50_000, 6))
+
+    assert (process.returncode, process.dumped_core) == (-6, True)
+
+
+def test_a_pid_that_comes_again_is_another_process() -> None:
+    table, first = started(exit_of(10, 10, 2 * S))
+    (change,) = table.feed(fork(10, 3 * S))
+
+    assert isinstance(change, Started)
+    assert change.process is not first
+    assert change.process != first
+
+
+def test_a_process_whose_end_nobody_told_ends_when_its_pid_comes_again() -> None:
+    table, first = started()
+    ended, begun = table.feed(fork(10, 3 * S))
+
+    assert ended == Ended(first, 3 * S)
+    assert isinstance(begun, Started)
+    assert first.returncode is None
+
+
+def test_a_parent_is_let_go_once_its_end_was_told() -> None:
+    table, parent = started(fork(20, S + 1, parent=10), fork(30, S + 2, parent=20))
+    child, grandchild = table.processes[20], table.processes[30]
+    (ended,) = table.feed(exit_of(20, 20, 2 * S))
+
+    assert ended == Ended(child, 2 * S)
+    assert child.parent is parent
+    table.feed(exit_of(99, 99, 3 * S))
+    assert child.parent is None
+    assert (child.ppid, grandchild.ppid, grandchild.parent) == (10, 20, child)
+
+
+def test_a_name_is_inherited_set_and_replaced() -> None:
+    table, parent = started(Comm(10, 10, b"own", S + 1, 0), thread(11, 10, S + 2))
+    table.feed(Comm(11, 10, b"thread", S + 3, 0))
+    table.feed(fork(20, S + 4, parent=10))
+    table.feed(Fork(11, 10, 30, 30, S + 5, 0))
+
+    assert [parent.name, table.processes[20].name] == ["own", "own"]
+    assert table.processes[30].name is None  # nobody asks for the names of threads
+    table.feed(execute(10, 2 * S, PROGRAM))
+    assert parent.name == "sh"
+    table.feed(execute(10, 3 * S))
+    assert parent.name is None
+
+
+def test_usage_is_that_of_all_threads() -> None:
+    table, process = started(thread(11, 10, S + 1), thread(12, 10, S + 2))
+    feed(table, exit_of(11, 10, S + 3, 0, usage(1)), execute(10, S + 4))
+    feed(table, exit_of(12, 10, S + 5, 0, usage(100)))
+    assert process.usage is None
+    table.feed(exit_of(10, 10, 2 * S, 0, usage(1000)))
+
+    assert process.usage is not None
+    assert process.usage.cpu_ns == 1 + 100 + 1000
+    assert process.usage.peak_rss == 1003
+    assert process.usage.elapsed_ns == 1012
+
+
+@pytest.mark.parametrize("other", [None, usage(1)._replace(cpu_ns=None)])
+def test_usage_is_none_where_a_part_is_not_known(other: Usage | None) -> None:
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(11, 10, S + 2, 0, other), exit_of(10, 10, 2 * S, 0, usage(1)))
+
+    assert (process.usage and process.usage.cpu_ns) is None
+
+
+def test_usage_is_not_known_after_a_loss() -> None:
+    table, process = started(Lost(1, S + 1))
+    table.resync(snapshot(seen(10, S, 2 * S), at=2 * S))
+    table.feed(exit_of(10, 10, 3 * S, 0, usage(1)))
+
+    assert not process.is_running
+    assert process.usage is None
+
+
+def processes_alive() -> int:
+    gc.collect()
+    return sum(isinstance(it, Process) for it in gc.get_objects())
+
+
+def lineage(generations: int) -> int:
+    """Let each process fork once and end; count the processes that are kept."""
+    table = started()[0]
+    before = processes_alive()
+    for number in range(generations):
+        at, pid = 2 * S + number * MS, 10 + number % 30_000
+        child = 10 + (number + 1) % 30_000
+        feed(table, fork(child, at, parent=pid), exit_of(pid, pid, at + 1))
+
+    assert len(table.processes) == 1
+    table.feed(Lost(0, at))
+    return processes_alive() - before
+
+
+def test_a_lineage_keeps_one_process() -> None:
+    assert lineage(10_007) == 1  # more than one: its parent, which it names
+
+
+def memory_of(act: Callable[[], None]) -> int:
+    """Return by how many bytes memory grows."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        act()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_running_process_takes_at_most_a_kilobyte() -> None:
+    table, _ = started()
+    count = 5003
+
+    def begin() -> None:
+        for pid in range(1000, 1000 + count):
+            table.feed(fork(pid, pid * S, parent=10))
+            table.feed(Comm(pid, pid, b"%d" % pid, pid * S + 1, 0))
+            table.feed(thread(pid + 100_000, pid, pid * S + 2))
+
+    assert memory_of(begin) / count <= 1024
+
+
+@pytest.mark.heavy
+def test_memory_is_that_of_what_runs_not_of_its_history(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ten million events, and a million generations; it prints what a change costs."""
+    table, _ = started()
+
+    def history(lives: int) -> None:
+        for number in range(lives):
+            at, pid = 2 * S + number * MS, 20 + number % 30_000
+            for event in (
+                fork(pid, at, parent=10),
+                execute(pid, at + 1, PROGRAM),
+                exit_of(pid, pid, at + 2),
+            ):
+                table.feed(event)
+
+    history(10_007)
+    begun = time.perf_counter()
+    history(3_333_333)
+    seconds = time.perf_counter() - begun
+    grown = memory_of(lambda: history(100_003))
+    kept = lineage(1_000_003)
+    with capsys.disabled():
+        print(f"\n{seconds / 10:.2f} µs a change with its event; {grown} bytes grown")
+
+    assert grown < 100_000
+    assert kept == 1
