@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from live.staging import run_python, started, wait_for
+from live.staging import program, run_python, started, wait_for
 from live.taking import Taker, compiled, read_executed, taker
 from procconn import Program, read_program
 from procconn._core import lib
@@ -38,9 +38,9 @@ def programs_of(taking: Taker, pid: int, count: int) -> list[Program]:
 
 def no_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
     """Each is right or absent; absent ones say why."""
-    for program, expected in zip(programs, arguments, strict=True):
-        assert program.argv in (expected, None)
-        assert program.argv is not None or program.missing
+    for told, expected in zip(programs, arguments, strict=True):
+        assert told.argv in (expected, None)
+        assert told.argv is not None or told.missing
 
 
 def test_a_program_is_read_with_all_that_belongs_to_it(taking: Taker) -> None:
@@ -218,7 +218,7 @@ def test_what_is_no_pid_is_named(pid: object) -> None:
 def test_a_program_in_other_namespaces_is_seen_from_here(taking: Taker) -> None:
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
     with started(*command, "cat", "inside") as process:
-        execs = taking.execs(lambda _, program: program.argv == ("cat", "inside"))
+        execs = taking.execs(lambda _, it: it.argv == ("cat", "inside"))
         pid, program = execs[-1]
 
         assert process.pid == program.ppid
@@ -336,13 +336,13 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
         for chain in chains:
             chain.wait()
         last = subprocess.run(["true", "the last"], check=True)
-        execs = taking.execs(lambda _, program: program.argv == tuple(last.args))
+        execs = taking.execs(lambda _, it: it.argv == tuple(last.args))
 
     pids = {chain.pid: i for i, chain in enumerate(chains)}
-    for pid, program in execs:
-        if pid in pids and program.argv is not None:
+    for pid, told in execs:
+        if pid in pids and told.argv is not None:
             serial = pids[pid]
-            assert program.argv in (
+            assert told.argv in (
                 ("sh", "-c", f"true; exec true {serial}"),
                 ("true", str(serial)),
             )
@@ -357,3 +357,40 @@ def test_signals_stay_with_the_threads_of_the_program() -> None:
     blocked = int(status.split("SigBlk:")[1].split()[0], 16)
     assert blocked >> (signal.SIGTERM - 1) & 1
     assert blocked >> (signal.SIGUSR1 - 1) & 1
+
+
+@pytest.fixture
+def group_without_runtime() -> Iterator[Path]:
+    """Make a control group that may run nothing at real-time priority."""
+    folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no version 1 control groups here: {error}")
+    try:
+        if not (folder / "cpu.rt_runtime_us").exists():
+            pytest.skip("this kernel does not give real-time to control groups")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+def what_lacks(*arguments: str | Path) -> str:
+    with program("priority", *map(str, arguments)) as process:
+        said, _ = process.communicate()
+    assert isinstance(said, str)
+    return said.strip()
+
+
+@root
+@pytest.mark.parametrize("what", ["capability", "sandbox"])
+def test_the_thread_says_what_keeps_it_from_its_priority(what: str) -> None:
+    if what_lacks("nothing") != "nothing":
+        pytest.skip("no real-time priority here")
+
+    assert what == what_lacks(what)
+
+
+@root
+def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
+    assert "runtime" == what_lacks("runtime", group_without_runtime)
