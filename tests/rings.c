@@ -72,8 +72,8 @@ int main(void)
         if (index == atomic_load(&programs->stored))
             continue;
         serial = procconn_program_at(programs, index)->pid;
-        entry = procconn_find_program(
-            programs, &(struct program_key){serial % 2, serial, serial}, &index);
+        entry = procconn_find_program(programs, &(struct program_key){serial % 2, serial, serial},
+                                      &index);
         damaged += entry == NULL || serial <= last;
         if (entry == NULL)
             break;
