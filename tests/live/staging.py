@@ -252,6 +252,22 @@ TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # about a network interface
 NO_EVENT = rtnetlink_request(0x7FF0)  # the answer is an error
 
 
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Take the calling thread to a network namespace where no kernel answers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as home:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            yield
+        finally:
+            assert libc.setns(home.fileno(), CLONE_NEWNET) == 0
+
+
 def plain_socket(groups: int = 0) -> socket.socket:
     """Open a connector socket without this library."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
@@ -326,13 +342,16 @@ class Requests:
         sent: the operations of each process, by pid, in their order.
     """
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, refusal: tuple[str, ...] = ()) -> None:
         if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
             pytest.skip("takes strace, and no sanitizer")
         with tempfile.NamedTemporaryFile() as log:
             strace = ["strace", "-f", "-qq", "-xx", "-s", "64", "-o", log.name]
             filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
             python = [sys.executable, "-W", "error", "-c", code]
+            if refusal:
+                sandbox = [sys.executable, "-I", str(PROGRAMS / "sandbox.py")]
+                python = [*sandbox, *refusal, "--", *python]
             self.result = run(*strace, *filters, *python)
             lines = Path(log.name).read_text().splitlines()
         self.sent: dict[int, list[int]] = {}
@@ -359,8 +378,10 @@ def run_refused(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with such arguments, in a sandbox that refuses a system call."""
-    sandbox = [sys.executable, "-I", PROGRAMS / "sandbox.py", *refusal, "--"]
-    return run(*sandbox, sys.executable, *arguments)
+    sandbox = PROGRAMS / "sandbox.py"
+    return run(
+        sys.executable, "-I", sandbox, *refusal, "--", sys.executable, *arguments
+    )
 
 
 @contextmanager
