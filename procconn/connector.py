@@ -403,8 +403,10 @@ class ProcConnector:
 
     def _try_read(self, deadline_ns: int, most: int) -> int:
         if not length_hint(self._events):
-            del self._batch[:]
-            self._events = iter(self._batch)
+            # Another reader may have come in between; what it left here stays.
+            fresh = iter(self._batch)
+            self._batch[:] = [*self._events]
+            self._events = fresh
         return lib.procconn_read(self._stream, deadline_ns, most)
 
     async def _read_async(self, deadline_ns: int) -> None:

@@ -171,7 +171,7 @@ def _warn(message: str) -> None:
     frame, distance = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
         frame, distance = frame.f_back, distance + 1
-    warnings.warn(message, RuntimeWarning, stacklevel=distance - 1)
+    warnings.warn(message, RuntimeWarning, stacklevel=distance)
 
 
 def is_kernel(major: int, minor: int) -> bool:
