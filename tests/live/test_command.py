@@ -232,7 +232,7 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     code = (
         "import functools, sys\n"
         "from procconn.cli import main, watch\n"
-        "watch._QUEUE = 65_536\n"
+        "watch._QUEUE = 262_144\n"
         "watch.ProcConnector = functools.partial("
         "watch.ProcConnector, receive_buffer=20_000)\n"
         "sys.exit(main(['watch', '--json', '--events', 'comm']))"
@@ -261,7 +261,7 @@ def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
     code = (
         "import functools, sys\n"
         "from procconn.cli import main, watch\n"
-        "watch._QUEUE = 65_536\n"
+        "watch._QUEUE = 262_144\n"
         "watch.ProcConnector = functools.partial("
         "watch.ProcConnector, receive_buffer=1_000_000)\n"
         "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
