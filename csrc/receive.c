@@ -110,17 +110,19 @@ void procconn_ask_drops(struct procconn_stream *stream)
 static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
 {
     int64_t emptied_ns, next_ns, again_ns;
+    bool staged;
     int status;
 
     pthread_mutex_lock(&stream->lock);
     emptied_ns = stream->emptied_ns;
     next_ns = stream->woken_ns + stream->settings.gather_ns;
+    staged = stream->stage.end > stream->stage.start;
     again_ns = stream->again_ns;
     pthread_mutex_unlock(&stream->lock);
 
-    if (again_ns != 0)
+    if (staged && again_ns != 0) /* a program is awaited, and the queue had room */
         status = procconn_sleep(-1, stream->wake, procconn_earlier(deadline_ns, again_ns));
-    else if (emptied_ns == 0)
+    else if (staged || emptied_ns == 0)
         return 1;
     else if (procconn_now_ns() < next_ns)
         status = gather(stream, emptied_ns, procconn_earlier(deadline_ns, next_ns));

@@ -14,7 +14,7 @@ bool procconn_is_closed(struct procconn_stream *stream)
     return (atomic_load(&stream->state) & CLOSED) != 0;
 }
 
-static bool is_owner(const struct procconn_stream *stream)
+bool procconn_is_owner(const struct procconn_stream *stream)
 {
     return stream->mark != NULL ? *stream->mark != 0 : getpid() == stream->owner;
 }
@@ -54,7 +54,7 @@ int procconn_enter(struct procconn_stream *stream, uint32_t activity)
 {
     uint32_t state = IDLE;
 
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return -ECHILD;
     atomic_fetch_add(&stream->users, 1); /* before the state, which a close looks at */
     if (atomic_compare_exchange_strong(&stream->state, &state, activity))
@@ -126,7 +126,7 @@ void procconn_close(struct procconn_stream *stream)
 {
     uint32_t before;
 
-    if (!is_owner(stream)) {
+    if (!procconn_is_owner(stream)) {
         atomic_fetch_or(&stream->state, (uint32_t)CLOSED);
         stream->window.closed = 1;
         close_descriptors(stream);
@@ -154,7 +154,7 @@ static void unmap(struct messages *messages)
 
 void procconn_drop_reference(struct procconn_stream *stream)
 {
-    if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner(stream))
+    if (atomic_fetch_sub(&stream->references, 1) != 1 && procconn_is_owner(stream))
         return; /* a forked child has not the thread */
     unmap(&stream->queue);
     unmap(&stream->stage);
@@ -182,7 +182,7 @@ uint64_t procconn_lost(struct procconn_stream *stream)
 {
     uint64_t lost;
 
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return stream->drops + stream->damaged;
     pthread_mutex_lock(&stream->lock);
     if (stream->socket >= 0)
@@ -220,7 +220,7 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
     int *pollable = &stream->pollables[index];
     int status = 0;
 
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return *pollable >= 0 ? *pollable : -ECHILD;
     pthread_mutex_lock(&stream->lock);
     if (procconn_is_closed(stream))
@@ -250,13 +250,13 @@ int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
 
 void procconn_release_pollable(struct procconn_stream *stream)
 {
-    if (is_owner(stream) && atomic_exchange(&stream->held, false))
+    if (procconn_is_owner(stream) && atomic_exchange(&stream->held, false))
         procconn_drop_user(stream);
 }
 
 void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)
 {
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return;
     pthread_mutex_lock(&stream->lock);
     procconn_set_ready(stream, waiting || stream->queue.end - stream->queue.start > stream->window.size ||

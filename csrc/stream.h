@@ -126,6 +126,7 @@ enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 /* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
 int procconn_enter(struct procconn_stream *stream, uint32_t activity);
 void procconn_leave(struct procconn_stream *stream);
+bool procconn_is_owner(const struct procconn_stream *stream); /* not a forked child */
 bool procconn_is_closed(struct procconn_stream *stream);
 void procconn_drop_user(struct procconn_stream *stream);
 void procconn_drop_reference(struct procconn_stream *stream);
