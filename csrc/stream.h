@@ -130,7 +130,9 @@ bool procconn_is_owner(const struct procconn_stream *stream); /* not a forked ch
 bool procconn_is_closed(struct procconn_stream *stream);
 void procconn_drop_user(struct procconn_stream *stream);
 void procconn_drop_reference(struct procconn_stream *stream);
-void procconn_set_ready(struct procconn_stream *stream, bool ready); /* under the lock */
+
+/* pollable.c: whether something waits. Under the lock */
+void procconn_set_ready(struct procconn_stream *stream, bool ready);
 
 /* socket.c: the event socket */
 int procconn_open_socket(struct procconn_stream *stream);
