@@ -19,8 +19,6 @@ from types import FrameType
 
 import pytest
 
-import pytest
-
 from procconn import Comm, Event, Lost, ProcConnector
 
 DEADLINE = 60.0  # seconds; generous, as other programs may keep the machine busy
