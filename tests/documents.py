@@ -22,6 +22,7 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 )
 
+_OPENS_ONE = re.compile(r"\b(ProcConnector|ProcessMonitor)\(")
 _FENCE = "```"
 _PATIENCE = 60  # seconds for each block
 
@@ -55,7 +56,7 @@ def code(document: str) -> list[Block]:
 def needs_events(document: str) -> bool:
     """Tell whether the code of a document wants live events."""
     return any(
-        block.language == "sh" or "ProcConnector(" in block.text
+        block.language == "sh" or _OPENS_ONE.search(block.text)
         for block in code(document)
     )
 

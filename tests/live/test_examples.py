@@ -7,12 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from live.staging import PYTHON
+from live.staging import PYTHON, wait_until_blocked
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -91,29 +90,23 @@ def test_count_forks_counts_by_command() -> None:
 def test_wait_for_exit_tells_the_status_of_a_stranger(
     program: str, status: str
 ) -> None:
-    def is_watched() -> bool:
-        with suppress(FileNotFoundError):  # a descriptor closed meanwhile
-            descriptors = Path(f"/proc/{waiting.pid}/fd").iterdir()
-            return any("pidfd" in os.readlink(it) for it in descriptors)
-        return False
-
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as stranger:
         command = example("wait_for_exit.py", str(stranger.pid))
         with subprocess.Popen(command, stdout=-1, text=True) as waiting:
             assert stranger.stdin is not None
             try:
-                until(is_watched)
+                wait_until_blocked(waiting.pid)
             finally:
                 stranger.stdin.close()
 
             assert waiting.communicate(timeout=30)[0] == f"{status}\n"
 
 
-def test_wait_for_exit_does_not_wait_for_what_has_ended() -> None:
+def test_wait_for_exit_tells_at_once_of_what_has_ended() -> None:
     with subprocess.Popen(["true"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
 
-        assert output("wait_for_exit.py", str(zombie.pid)) == "unknown\n"
+        assert output("wait_for_exit.py", str(zombie.pid)) == "0\n"
 
 
 @pytest.mark.parametrize(
@@ -171,3 +164,11 @@ def test_aggregate_counts_by_kind_and_by_status() -> None:
     assert sum(n for what, n in counts.items() if what.startswith("FORK ")) > 1
     assert counts["exits with status 0"] > 1
     assert "events lost" in counts
+
+
+@pytest.mark.usefixtures("forker")
+def test_accounting_counts_by_name() -> None:
+    lines = [line.split() for line in output("accounting.py", "1").splitlines()]
+
+    assert sum(int(count) for count, *_ in lines) > 1
+    assert all(int(failed) <= int(count) for count, failed, *_ in lines)

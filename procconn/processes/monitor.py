@@ -1,0 +1,179 @@
+"""`ProcessMonitor`: a connector, snapshots of /proc, and the table they go into."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from procconn.connector import ProcConnector
+from procconn.errors import ConnectionClosedError
+from procconn.events import EventMask
+from procconn.processes.follower import Follower
+from procconn.processes.snapshot import take_snapshot
+from procconn.processes.table import ProcessTable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from procconn.processes.process import Change, Process
+
+_MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.COMM
+
+
+class ProcessMonitor:
+    """The processes of this machine, from beginning to end, as they change.
+
+    Opening one subscribes, then reads from /proc which processes run: those are in
+    `processes` at once. Iterate over it, call `recv_many`, or use `async for`; each
+    change is told once. As of a connector, one thread at a time may read.
+
+    Args:
+        tree: follow only the process with this pid and all that come of it.
+        queue, programs, usage, receive_buffer, max_latency, timeout, heartbeat: as of
+            `ProcConnector`; opening blocks likewise.
+
+    Raises:
+        ProcessLookupError: there is no process `tree`.
+        UnsupportedError, PermissionError, ValueError: as of `ProcConnector`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tree: int | None = None,
+        queue: int = 0,
+        programs: bool = True,
+        usage: bool = False,
+        receive_buffer: int = 33_554_432,
+        max_latency: float = 0.001,
+        timeout: float = 1.0,
+        heartbeat: float | None = None,
+    ) -> None:
+        del programs, usage  # for now: the connector does not take them yet
+        self._connector = ProcConnector(
+            _MASK,
+            queue=queue,
+            receive_buffer=receive_buffer,
+            max_latency=max_latency,
+            timeout=timeout,
+            heartbeat=heartbeat,
+        )
+        try:
+            first = take_snapshot()
+            if tree is not None and tree not in {it.pid for it in first.processes}:
+                raise ProcessLookupError(
+                    f"there is no process {tree}; give the pid of one that runs"
+                )
+            self._follower = Follower(ProcessTable(tree=tree), first)
+        except BaseException:
+            self._connector.close()
+            raise
+
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """The running processes by pid, as of what was read: a view that follows."""
+        return self._follower.table.processes
+
+    def recv_many(self, timeout: float | None = None) -> list[Change]:
+        """Receive all changes that wait; block until there is one.
+
+        A process is shown as it is after all of them, not as it was at each.
+
+        Args:
+            timeout: how long to wait, in seconds; None waits for ever, 0 not at all.
+
+        Returns:
+            The changes; none if none came in time.
+
+        Raises:
+            ConnectionClosedError: another thread closed the monitor.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (changes := self._follower.all_changes()):
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            self._receive(left)
+            if left == 0:
+                return self._follower.all_changes()
+        return changes
+
+    def __iter__(self) -> Iterator[Change]:
+        """Iterate over the changes, until the monitor is closed.
+
+        One event at a time is taken in: a change shows the process as it was then.
+        """
+        self._check_open()
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[Change]:
+        while not self.closed:
+            yield from self._follower.each_change()
+            with suppress(ConnectionClosedError):
+                self._receive(None)
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        """Iterate on asyncio, until the monitor is closed."""
+        self._check_open()
+        return self._iterate_async()
+
+    async def _iterate_async(self) -> AsyncIterator[Change]:
+        while not self.closed:
+            for change in self._follower.each_change():
+                yield change
+            with suppress(ConnectionClosedError):
+                await self._receive_async()
+
+    def close(self) -> None:
+        """End the subscription; an iteration ends, also in another thread."""
+        self._connector.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the monitor is closed."""
+        return self._connector.closed
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _receive(self, timeout: float | None) -> None:
+        """Take the snapshot if one is due; receive events."""
+        follower = self._follower
+        if follower.is_due:
+            follower.put_snapshot(take_snapshot(known=list(self.processes)))
+        follower.put_events(self._connector.recv_many(follower.patience(timeout)))
+
+    async def _receive_async(self) -> None:
+        follower = self._follower
+        if follower.is_due:
+            known = list(self.processes)
+            snapshot = await asyncio.to_thread(take_snapshot, known=known)
+            follower.put_snapshot(snapshot)
+        events = await self._connector.arecv_many(follower.patience(None))
+        follower.put_events(events)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("the monitor is closed; open another one")

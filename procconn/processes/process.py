@@ -1,0 +1,198 @@
+"""`Process`, and what can be told of one: `Started`, `Executed`, `Ended`."""
+
+from __future__ import annotations
+
+from signal import SIGCHLD
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from procconn.clock import NS_PER_S
+from procconn.events import Exit, Lost
+from procconn.usage import Usage
+
+if TYPE_CHECKING:
+    from signal import Signals
+
+    from procconn.programs import Program
+
+_CORE_BIT = 0x80
+_SAME_END_NS = 50_000_000
+
+
+class Process:
+    """A process, from its first thread's fork to its last thread's end.
+
+    Compared by identity: a pid that is used again is another Process.
+
+    Attributes:
+        pid: the process's id, tgid in events.
+        ppid: the pid of the parent it was forked by, or had when the snapshot was
+            taken; None if not known. The kernel tells of no later change.
+        parent: the parent, if the table knows it. None once the process has ended and
+            what happened next is told, so that what runs keeps no history alive.
+        name: the name of its first thread; None if not known, as after an exec that was
+            read no program of, or a fork by another thread than the first.
+        program: the program it executed last, as far as that was seen.
+        started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; of a
+            process from a snapshot to 10 ms, and later by what the machine has slept
+            since; None if not known.
+        ended_ns: when its last thread ended, in nanoseconds; None while it runs. If
+            that was not seen, when it was found to be gone.
+        known_since: "start" if its fork was seen, else "snapshot".
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_epoch",
+        "_exit",
+        "_known_ns",
+        "_read_ns",
+        "_seems_ended_ns",
+        "_threads",
+        "_told",
+        "_usage",
+        "ended_ns",
+        "known_since",
+        "name",
+        "parent",
+        "pid",
+        "ppid",
+        "program",
+        "started_ns",
+    )
+
+    def __init__(
+        self,
+        pid: int,
+        ppid: int | None,
+        parent: Process | None,
+        *,
+        name: str | None,
+        started_ns: int | None,
+        known_since: Literal["start", "snapshot"],
+    ) -> None:
+        self.pid = pid
+        self.ppid = ppid
+        self.parent = parent
+        self.name = name
+        self.program: Program | None = None
+        self.started_ns = started_ns
+        self.ended_ns: int | None = None
+        self.known_since = known_since
+        # Kept by the table:
+        self._threads: set[int] | None = None  # None: the first one only
+        self._exit: Exit | None = None  # the one that tells the status
+        self._usage: Usage | Literal[False] | None = False  # False: no thread's yet
+        self._known_ns = started_ns or 0  # the earliest time it is known of
+        self._read_ns = 0  # events before this are in what was read of /proc
+        self._seems_ended_ns = 0  # when the last thread ended that is known of
+        self._epoch = 0  # how often the table had lost events before
+        self._told = False  # whether its start was told
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its end has not been seen yet."""
+        return self.ended_ns is None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or the negated number of the signal, as in `subprocess`.
+
+        None while it runs, and if its end was not seen.
+        """
+        return self._exit.returncode if self._exit and not self.is_running else None
+
+    @property
+    def signal(self) -> Signals | None:
+        """The signal that ended it, or None."""
+        return self._exit.signal if self._exit and not self.is_running else None
+
+    @property
+    def dumped_core(self) -> bool:
+        """Whether the signal that ended it made it dump core."""
+        return not self.is_running and self._exit is not None and self._exit.dumped_core
+
+    @property
+    def duration(self) -> float | None:
+        """How long it ran, in seconds; None while it runs or if that is not known."""
+        if self.started_ns is None or self.ended_ns is None:
+            return None
+        return (self.ended_ns - self.started_ns) / NS_PER_S
+
+    @property
+    def usage(self) -> Usage | None:
+        """What all its threads used, once it has ended.
+
+        Sums; of `peak_rss` and `elapsed_ns` the largest. None if that of a thread is
+        not known. Threads that ended before a snapshot are not in it.
+        """
+        return None if self.is_running else self._usage or None
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else f"returncode={self.returncode}"
+        return f"<Process pid={self.pid} name={self.name!r} {state}>"
+
+    def _ended_with(self, exit_code: int) -> None:
+        """Take in a wait status that no event has told."""
+        ppid, ended_ns = self.ppid or 0, self.ended_ns or 0
+        self._exit = Exit(
+            self.pid, self.pid, exit_code, SIGCHLD, ppid, ppid, ended_ns, 0
+        )
+
+    def _thread_ended(self, event: Exit) -> None:
+        """Take in how one of its threads ended."""
+        self._exit = _telling(self._exit, event)
+        if event.usage is None or self._usage is None:
+            self._usage = None
+        elif self._usage is False:
+            self._usage = event.usage
+        else:
+            self._usage = _sum(self._usage, event.usage)
+
+
+class Started(NamedTuple):
+    """A process began: a fork, or its discovery after a loss."""
+
+    process: Process
+    timestamp_ns: int
+
+
+class Executed(NamedTuple):
+    """A process replaced its program; `program` is None if it was not read."""
+
+    process: Process
+    program: Program | None
+    timestamp_ns: int
+
+
+class Ended(NamedTuple):
+    """The last thread of a process ended, or it was found to be gone after a loss."""
+
+    process: Process
+    timestamp_ns: int
+
+
+Change: TypeAlias = Started | Executed | Ended | Lost
+
+
+def _telling(earlier: Exit | None, event: Exit) -> Exit:
+    """Choose between exits of one process the one whose code wait(2) would tell.
+
+    From Linux 6.0 on the first thread to call exit_group(2) or to get a fatal signal
+    decides, else the last to end. Its exit is usually reported last, but not where a
+    thread that was just ending by itself, with 0, comes in behind it. Of threads that
+    dump core together only one has the bit that says so.
+    """
+    if earlier is None or event.timestamp_ns - earlier.timestamp_ns > _SAME_END_NS:
+        return event
+    same = event.exit_code | _CORE_BIT == earlier.exit_code
+    return earlier if event.exit_code == 0 or same else event
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    largest = {"peak_rss", "elapsed_ns"}
+    return Usage(
+        *(
+            None if a is None or b is None else max(a, b) if field in largest else a + b
+            for field, a, b in zip(one._fields, one, other, strict=True)
+        )
+    )

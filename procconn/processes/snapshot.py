@@ -1,0 +1,155 @@
+"""What /proc says of the processes that run: `take_snapshot`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from procconn.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+_TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
+_STATE, _PPID, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 17, 19, 49
+"""Fields of /proc/PID/stat behind the name; proc_pid_stat(5) counts from 1 and pid."""
+_ENDED = (b"Z", b"X")
+
+
+class SnapshotEntry(NamedTuple):
+    """A process as /proc showed it.
+
+    Attributes:
+        ppid, name: None if they could not be read.
+        started_ns: on CLOCK_MONOTONIC, in nanoseconds, rounded down to 10 ms; None if
+            /proc hides the process: then all that is known is that it exists.
+        threads: the ids of its threads that run; empty if it has ended and its parent
+            has not yet asked how (a zombie).
+        before_ns, after_ns: CLOCK_MONOTONIC around the reading, in nanoseconds.
+    """
+
+    pid: int
+    ppid: int | None
+    name: str | None
+    started_ns: int | None
+    threads: tuple[int, ...]
+    before_ns: int
+    after_ns: int
+
+
+class Snapshot(NamedTuple):
+    """The processes of a machine, read one after the other.
+
+    `before_ns` and `after_ns` are CLOCK_MONOTONIC around all of it, in nanoseconds.
+    """
+
+    processes: tuple[SnapshotEntry, ...]
+    before_ns: int
+    after_ns: int
+
+
+def take_snapshot(
+    pids: Iterable[int] | None = None, *, known: Collection[int] = ()
+) -> Snapshot:
+    """Read from /proc which processes run.
+
+    Args:
+        pids: read these only; None reads all.
+        known: pids of which to tell that they exist even where /proc is mounted with
+            hidepid= and does not show them.
+
+    Returns:
+        An entry for each process that is there, zombies too.
+    """
+    before_ns = time.monotonic_ns()
+    asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
+    if pids is None:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    entries = [entry for pid in pids if (entry := _read(pid, asleep_ns))]
+    listed = {entry.pid for entry in entries}
+    entries += [_hidden(pid) for pid in known if pid not in listed and is_hidden(pid)]
+    return Snapshot(tuple(entries), before_ns, time.monotonic_ns())
+
+
+def is_hidden(pid: int) -> bool:
+    """Tell whether a process exists though /proc does not show it."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}")
+    except OSError:
+        return False
+    return False  # our own are never hidden from us
+
+
+def is_thread(pid: int) -> bool:
+    """Tell whether an id is that of a thread other than its process's first."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return f"\nTgid:\t{pid}\n".encode() not in status.read()
+    except OSError:
+        return False
+
+
+def zombie_exit_code(pid: int) -> int | None:
+    """Return the wait status of a zombie; None if it may not be read."""
+    if (fields := _stat(f"/proc/{pid}/stat")) is None:
+        return None
+    if code := int(fields[1][_EXIT_CODE]):
+        return code
+    try:  # the kernel shows 0 to those who may not know, and hides this from them too
+        os.readlink(f"/proc/{pid}/exe")
+    except PermissionError:
+        return None
+    except OSError:
+        pass
+    return 0
+
+
+def _read(pid: int, asleep_ns: int) -> SnapshotEntry | None:
+    before_ns = time.monotonic_ns()
+    if (stat := _stat(f"/proc/{pid}/stat")) is None:
+        return None
+    name, fields = stat
+    threads: tuple[int, ...] = (pid,)
+    if int(fields[_NUM_THREADS]) > 1:
+        threads = _threads(pid)
+    elif fields[_STATE] in _ENDED:
+        threads = ()
+    return SnapshotEntry(
+        pid,
+        int(fields[_PPID]),
+        name,
+        int(fields[_STARTTIME]) * _TICK_NS - asleep_ns,
+        threads,
+        before_ns,
+        time.monotonic_ns(),
+    )
+
+
+def _hidden(pid: int) -> SnapshotEntry:
+    now = time.monotonic_ns()
+    return SnapshotEntry(pid, None, None, None, (pid,), now, now)
+
+
+def _threads(pid: int) -> tuple[int, ...]:
+    """List the running threads of a process: not a first one that has ended."""
+    folder = f"/proc/{pid}/task"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ()
+    stats = ((int(name), _stat(f"{folder}/{name}/stat")) for name in names)
+    return tuple(tid for tid, stat in stats if stat and stat[1][_STATE] not in _ENDED)
+
+
+def _stat(path: str) -> tuple[str, list[bytes]] | None:
+    """Read a stat file: the name, which may have any bytes, and the fields behind."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            text = file.read(4096)
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(b") ")
+    return os.fsdecode(head.partition(b" (")[2]), tail.split()

@@ -1,0 +1,371 @@
+"""`ProcessTable`: events in, changes out.
+
+A process runs as long as one of its threads does, whichever that is, and so the table
+keeps the ids of the threads of each. What makes them change:
+
+- `Fork` of a thread adds one; `Exit` takes one away, and the last ends the process.
+- `Exec` leaves exactly one, which has the process's pid from then on. Where another
+  thread than the first calls it, an `Exit` of that pid comes before, while the caller
+  still runs under its own id; exits of the others may come after it.
+
+A snapshot says what ran at a time, and the stream of events passes that time sooner or
+later. Either order is taken:
+
+- Events are fed first: those since the beginning or the last `Lost` are noted, and
+  what the snapshot says of a process is brought up to date with what came after.
+- The snapshot comes first: of a process that it tells of, events before the reading
+  change nothing that was read.
+
+Between a `Lost` and the snapshot, the threads of a process that is older than the loss
+are not known well: what looks like its end is told when the snapshot confirms it. A
+table that never saw a snapshot expects none, and tells at once.
+
+A pid comes again only when all others were given out; the table takes it that this
+takes longer than `_SLACK_NS`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from procconn.events import Comm, Event, Exec, Exit, Fork, Lost
+from procconn.processes.process import Change, Ended, Executed, Process, Started
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from procconn.processes.snapshot import Snapshot, SnapshotEntry
+
+_SLACK_NS = 100_000_000  # /proc rounds times to 10 ms; a fork is reported later still
+_NOTES = 20_000  # what comes while a snapshot is taken; more is only older
+
+
+class _Note(NamedTuple):
+    """What an event did to the threads of a process, or to its name."""
+
+    tgid: int
+    pid: int
+    kind: type
+    timestamp_ns: int
+
+
+class ProcessTable:
+    """The processes that run, as far as events and snapshots tell.
+
+    Args:
+        tree: keep only the process with this pid and all that come of it: the children
+            of those kept, whatever becomes of their parents. One that was made with
+            CLONE_PARENT counts as a child of its parent, not of its maker.
+    """
+
+    def __init__(self, *, tree: int | None = None) -> None:
+        self._processes: dict[int, Process] = {}
+        self._everything = tree is None
+        self._root = tree  # until it is found
+        self._notes: deque[_Note] | None = deque(maxlen=_NOTES)  # None: all is known
+        self._has_snapshot = False
+        self._epoch = 0
+        self._ended: list[Process] = []
+
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """The running processes by pid: a view that follows the table."""
+        return MappingProxyType(self._processes)
+
+    def feed(self, event: Event) -> list[Change]:
+        """Take in the next event of the stream.
+
+        Returns:
+            What it changed; a `Lost` is passed on.
+        """
+        if self._ended:
+            self._let_go()
+        match event:
+            case Fork():
+                return self._fork(event)
+            case Exec():
+                return self._exec(event)
+            case Exit():
+                return self._exit(event)
+            case Comm():
+                self._comm(event)
+            case Lost():
+                self._epoch += 1
+                if self._notes is None:
+                    self._notes = deque(maxlen=_NOTES)
+                return [event]
+        return []
+
+    def resync(self, snapshot: Snapshot) -> list[Change]:
+        """Take in a snapshot: at the beginning, and after each `Lost`.
+
+        Of the first one only the ends are told: what ran before is in `processes`.
+
+        Returns:
+            What has ended and what has started unseen.
+        """
+        self._let_go()
+        notes: dict[int, list[_Note]] = {}
+        for note in self._notes or ():
+            notes.setdefault(note.tgid, []).append(note)
+        changes: list[Change] = []
+        strangers: dict[int, tuple[SnapshotEntry, set[int], bool]] = {}
+        running = set()
+        for entry in snapshot.processes:
+            process = self._processes.get(entry.pid)
+            if entry.started_ns is None or (
+                process is not None and process._known_ns > entry.after_ns
+            ):
+                running.add(entry.pid)  # and nothing newer is said of it
+                continue
+            if process is not None and entry.started_ns > process._known_ns + _SLACK_NS:
+                changes.append(self._gone(process, entry.before_ns))
+                process = None
+            threads, is_named = _brought_up_to_date(entry, notes.get(entry.pid, []))
+            if threads and process is None:
+                strangers[entry.pid] = entry, threads, is_named
+            elif threads and process is not None:
+                running.add(entry.pid)
+                _fill(process, entry, threads, is_named)
+        for process in list(self._processes.values()):
+            if process.pid not in running and process._known_ns < snapshot.before_ns:
+                changes.append(self._gone(process, snapshot.before_ns))
+        changes += self._admit(strangers)
+        self._notes = None
+        self._has_snapshot = True
+        return changes
+
+    def _fork(self, event: Fork) -> list[Change]:
+        _, parent_tgid, pid, tgid, timestamp_ns, _ = event
+        if self._notes is not None:
+            self._notes.append(_Note(tgid, pid, Fork, timestamp_ns))
+        known = self._processes.get(tgid)
+        if pid != tgid:
+            if known is not None and timestamp_ns >= known._read_ns:
+                if known._threads is None:
+                    known._threads = {tgid}
+                known._threads.add(pid)
+            return []
+        changes: list[Change] = []
+        parent = self._processes.get(parent_tgid)
+        if parent is not None and parent._known_ns > timestamp_ns + _SLACK_NS:
+            parent = None  # that pid was another's then
+        if known is not None:
+            if timestamp_ns < known._known_ns - _SLACK_NS:
+                return []  # that of an earlier process with this pid
+            if timestamp_ns <= known._known_ns + _SLACK_NS:
+                return self._begin(known, event, parent)
+            changes.append(self._gone(known, timestamp_ns))
+        if parent is None and not self._is_wanted(tgid):
+            return changes
+        named_alike = parent is not None and event.parent_pid == parent_tgid
+        name = parent.name if parent is not None and named_alike else None
+        process = Process(
+            pid,
+            parent_tgid,
+            parent,
+            name=name,
+            started_ns=timestamp_ns,
+            known_since="start",
+        )
+        process._epoch = self._epoch
+        process._told = True
+        self._processes[pid] = process
+        changes.append(Started(process, timestamp_ns))
+        return changes
+
+    def _exec(self, event: Exec) -> list[Change]:
+        pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
+        if self._notes is not None:
+            self._notes.append(_Note(tgid, pid, Exec, timestamp_ns))
+        program = event.program
+        changes: list[Change] = []
+        process = self._processes.get(tgid)
+        if process is None:
+            if not self._is_wanted(tgid):
+                return []
+            ppid = None if program is None else program.ppid
+            process = Process(
+                tgid, ppid, None, name=None, started_ns=None, known_since="snapshot"
+            )
+            process._known_ns = timestamp_ns
+            process._epoch = self._epoch
+            self._processes[tgid] = process
+            if self._has_snapshot and self._notes is not None:  # its fork was lost
+                process._told = True
+                changes.append(Started(process, timestamp_ns))
+        elif timestamp_ns < process._known_ns - _SLACK_NS:
+            return []  # that of an earlier process with this pid
+        if timestamp_ns >= process._read_ns:
+            process._threads = process._exit = None
+            process.name = None if program is None else program.name
+        process.program = program
+        changes.append(Executed(process, program, timestamp_ns))
+        return changes
+
+    def _exit(self, event: Exit) -> list[Change]:
+        pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
+        if self._notes is not None:
+            self._notes.append(_Note(tgid, pid, Exit, timestamp_ns))
+        process = self._processes.get(tgid)
+        if process is None or timestamp_ns < process._read_ns:
+            return []
+        if process._threads is not None:
+            process._threads.discard(pid)
+            process._thread_ended(event)
+            if process._threads:
+                return []
+        elif pid != tgid:  # another thread, which an exec has ended
+            process._thread_ended(event)
+            process._exit = None
+            return []
+        else:
+            process._thread_ended(event)
+        if self._is_doubtful(process):
+            process._threads = set()
+            process._seems_ended_ns = timestamp_ns
+            return []
+        return [self._end(process, timestamp_ns)]
+
+    def _comm(self, event: Comm) -> None:
+        if event.pid != event.tgid:
+            return
+        if self._notes is not None:
+            note = _Note(event.tgid, event.pid, Comm, event.timestamp_ns)
+            self._notes.append(note)
+        process = self._processes.get(event.tgid)
+        if process is not None and event.timestamp_ns >= process._read_ns:
+            process.name = event.name
+
+    def _begin(
+        self, process: Process, event: Fork, parent: Process | None
+    ) -> list[Change]:
+        """Take in the fork of a process that is known already."""
+        process.started_ns = process._known_ns = event.timestamp_ns
+        process.ppid, process.parent = event.parent_tgid, parent
+        process.known_since = "start"
+        if process._told:
+            return []
+        process._told = True
+        return [Started(process, event.timestamp_ns)]
+
+    def _is_doubtful(self, process: Process) -> bool:
+        """Tell whether it may have other threads, which a snapshot will show."""
+        is_older_than_a_loss = process._epoch != self._epoch
+        return is_older_than_a_loss and self._has_snapshot and self._notes is not None
+
+    def _end(self, process: Process, timestamp_ns: int) -> Ended:
+        if process._epoch != self._epoch:
+            process._usage = None  # some of its threads' may be lost
+        process.ended_ns = timestamp_ns
+        process._threads = None
+        del self._processes[process.pid]
+        self._ended.append(process)
+        return Ended(process, timestamp_ns)
+
+    def _gone(self, process: Process, timestamp_ns: int) -> Ended:
+        """End a process that runs no more, seen or not."""
+        if process._threads is not None and not process._threads:
+            return self._end(process, process._seems_ended_ns)
+        process._exit = None
+        process._usage = None
+        return self._end(process, timestamp_ns)
+
+    def _let_go(self) -> None:
+        for process in self._ended:
+            process.parent = None
+        self._ended.clear()
+
+    def _is_wanted(self, pid: int) -> bool:
+        """Tell whether to keep a process whose parent is not kept."""
+        if self._everything:
+            return True
+        if pid == self._root:
+            self._root = None
+            return True
+        return False
+
+    def _admit(
+        self, strangers: dict[int, tuple[SnapshotEntry, set[int], bool]]
+    ) -> list[Change]:
+        """Take in the processes of a snapshot that the table does not know."""
+        wanted = [
+            pid for pid in strangers if self._everything or self._is_kin(pid, strangers)
+        ]
+        changes: list[Change] = []
+        for pid in wanted:
+            entry, threads, is_named = strangers[pid]
+            process = Process(
+                pid,
+                entry.ppid,
+                None,
+                name=None,
+                started_ns=entry.started_ns,
+                known_since="snapshot",
+            )
+            process._epoch = self._epoch
+            _fill(process, entry, threads, is_named)
+            self._processes[pid] = process
+            if self._has_snapshot:
+                process._told = True
+                changes.append(Started(process, process._known_ns))
+        for pid in wanted:
+            process = self._processes[pid]
+            if process.ppid is not None:
+                process.parent = self._processes.get(process.ppid)
+        if self._root in wanted:
+            self._root = None
+        return changes
+
+    def _is_kin(
+        self, pid: int, strangers: dict[int, tuple[SnapshotEntry, set[int], bool]]
+    ) -> bool:
+        """Tell whether an unknown process has a kept one among its forebears."""
+        seen = set()
+        forebear: int | None = pid
+        while forebear in strangers and forebear not in seen:
+            if forebear == self._root:
+                return True
+            seen.add(forebear)
+            forebear = strangers[forebear][0].ppid
+        return forebear in self._processes
+
+
+def _brought_up_to_date(
+    entry: SnapshotEntry, notes: list[_Note]
+) -> tuple[set[int], bool]:
+    """Apply to an entry what came after its reading.
+
+    Returns:
+        The threads that run, and whether its name is still the one that was read.
+    """
+    threads, is_named = set(entry.threads), True
+    for _, pid, kind, timestamp_ns in notes:
+        if timestamp_ns < entry.before_ns:
+            continue
+        if kind is Exec:
+            threads, is_named = {entry.pid}, False
+        elif kind is Comm:
+            is_named = False
+        elif kind is Exit:
+            threads.discard(pid)
+        elif pid != entry.pid:
+            threads.add(pid)
+        elif timestamp_ns > max(entry.after_ns, (entry.started_ns or 0) + _SLACK_NS):
+            return set(), False  # the pid is another's since
+    return threads, is_named
+
+
+def _fill(
+    process: Process, entry: SnapshotEntry, threads: set[int], is_named: bool
+) -> None:
+    """Put into a process what was read of it."""
+    process._threads = None if threads == {entry.pid} else threads
+    process._read_ns = entry.before_ns
+    if is_named:
+        process.name = entry.name
+    if process.started_ns is None and entry.started_ns is not None:
+        process.started_ns = process._known_ns = entry.started_ns
+        process.ppid = entry.ppid

@@ -1,0 +1,154 @@
+"""`wait` and `wait_async`: how any processes end, children or not.
+
+The processes are looked at before subscribing, so that what is not there is told at
+once, and again after it: to the table, what happened in between is like a loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from procconn.connector import ProcConnector
+from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
+from procconn.processes.follower import Follower
+from procconn.processes.process import Ended, Process
+from procconn.processes.snapshot import (
+    Snapshot,
+    is_hidden,
+    is_thread,
+    take_snapshot,
+    zombie_exit_code,
+)
+from procconn.processes.table import ProcessTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+
+
+def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process]:
+    """Wait until processes have ended, and tell how.
+
+    They need not be children, nor this user's. A zombie, which has ended and whose
+    parent has not asked how, is told of at once; its status is None where this user may
+    not read it in /proc.
+
+    Args:
+        pids: the processes; an id of another thread than the first is none.
+        timeout: how long to wait, in seconds; None waits for ever. Opening takes its
+            own time.
+
+    Returns:
+        The processes that have ended, by pid: all of them, unless the time was up.
+
+    Raises:
+        ProcessLookupError: one of them is not there.
+        PermissionError: /proc does not show one of them to this user.
+        UnsupportedError: no events can come here; the text says why.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    awaited = _Awaited(pids)
+    if not awaited.pids:
+        return awaited.ended
+    with ProcConnector(_MASK) as connector:
+        awaited.look_again()
+        while awaited.pids and (left := _left(deadline)) != 0:
+            if awaited.is_due:
+                awaited.look_again()
+            awaited.take(connector.recv_many(awaited.patience(left)))
+    return awaited.ended
+
+
+async def wait_async(
+    pids: Iterable[int], timeout: float | None = None
+) -> dict[int, Process]:
+    """Do as `wait`, on asyncio."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    awaited = await asyncio.to_thread(_Awaited, pids)
+    if not awaited.pids:
+        return awaited.ended
+    async with await asyncio.to_thread(ProcConnector, _MASK) as connector:
+        await asyncio.to_thread(awaited.look_again)
+        while awaited.pids and (left := _left(deadline)) != 0:
+            if awaited.is_due:
+                await asyncio.to_thread(awaited.look_again)
+            awaited.take(await connector.arecv_many(awaited.patience(left)))
+    return awaited.ended
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0, deadline - time.monotonic())
+
+
+class _Awaited(Follower):
+    """The processes that are waited for, and those of them that have ended."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.pids = set(pids)
+        self.ended: dict[int, Process] = {}
+        if not all(isinstance(pid, int) for pid in self.pids):
+            raise TypeError("pids must be ints, the ids of processes")
+        first = take_snapshot(self.pids)
+        self._check(first)
+        super().__init__(ProcessTable(), first)
+        for entry in first.processes:
+            if not entry.threads:
+                process = Process(
+                    entry.pid,
+                    entry.ppid,
+                    None,
+                    name=entry.name,
+                    started_ns=entry.started_ns,
+                    known_since="snapshot",
+                )
+                process.ended_ns = entry.before_ns
+                self._end(process)
+        self.table.feed(Lost(0, first.after_ns))
+
+    def look_again(self) -> None:
+        """Read the processes from /proc: what came before may be incomplete."""
+        self.put_snapshot(take_snapshot(self.pids))
+
+    def take(self, events: list[Event]) -> None:
+        """Take in what was received, and the last of it for its time."""
+        self.put_events([it for it in events if it is events[-1] or self._concerns(it)])
+        for change in self.all_changes():
+            if isinstance(change, Ended) and change.process.pid in self.pids:
+                self._end(change.process)
+
+    def _check(self, first: Snapshot) -> None:
+        found = {entry.pid for entry in first.processes}
+        for pid in self.pids:
+            if pid not in found and is_hidden(pid):
+                raise PermissionError(
+                    f"/proc does not show process {pid} to this user (hidepid=);"
+                    " wait for it as its user or as root"
+                )
+            if pid not in found or is_thread(pid):
+                raise ProcessLookupError(
+                    f"there is no process {pid}; it may have ended already, or be a"
+                    " thread of another"
+                )
+
+    def _concerns(self, event: Event) -> bool:
+        match event:
+            case Fork(child_tgid=tgid) | Exec(tgid=tgid) | Exit(tgid=tgid):
+                return tgid in self.pids
+        return isinstance(event, Lost)
+
+    def _end(self, process: Process) -> None:
+        if process.returncode is None:
+            _ask_proc(process)
+        self.pids.discard(process.pid)
+        self.ended[process.pid] = process
+
+
+def _ask_proc(process: Process) -> None:
+    """Take the status of a process that ended unseen from /proc, if it is a zombie."""
+    for entry in take_snapshot([process.pid]).processes:
+        code = None if entry.threads else zombie_exit_code(process.pid)
+        if code is not None:
+            process._ended_with(code)

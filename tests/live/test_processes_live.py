@@ -1,0 +1,424 @@
+"""Processes on the running kernel, from beginning to end."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live.staging import DEADLINE, PROGRAMS, set_serials, wait_until_blocked
+from procconn import Lost
+from procconn.processes import (
+    Change,
+    Ended,
+    Executed,
+    Process,
+    ProcessMonitor,
+    Started,
+    take_snapshot,
+    wait,
+    wait_async,
+)
+
+LIFETIMES = {
+    "leader-first": 7,
+    "leader-first-alone": 5,
+    "leader-first-killed": -9,
+    "leader-first-exec": 6,
+    "exec-by-thread": 6,
+    "exit-by-thread": 7,
+    "joined": 7,
+    "core": -6,
+}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compile one of the programs beside this file."""
+    folder = tmp_path_factory.mktemp("programs")
+
+    def compile_one(name: str) -> Path:
+        source = str(PROGRAMS / f"{name}.c")
+        command = ["cc", "-O1", "-Wall", "-Werror", "-pthread", source, "-o"]
+        subprocess.run([*command, str(folder / name)], check=True)
+        return folder / name
+
+    return compile_one
+
+
+@pytest.fixture(scope="module")
+def lifetimes(build: Callable[[str], Path]) -> Path:
+    return build("lifetimes")
+
+
+@contextmanager
+def running(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a program; give it and the pid it prints. It ends when its input does."""
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def end_input(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def told_of(monitor: ProcessMonitor, pid: int) -> list[Change]:
+    """Receive what is told of a pid, up to its first end."""
+    told: list[Change] = []
+    for change in monitor:
+        if not isinstance(change, Lost) and change.process.pid == pid:
+            told.append(change)
+            if isinstance(change, Ended):
+                return told
+    raise AssertionError("the monitor was closed")
+
+
+def kinds(changes: Sequence[Change]) -> list[type]:
+    return [type(change) for change in changes]
+
+
+@pytest.mark.parametrize("how", LIFETIMES)
+def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
+    """What is told at its end is what wait(2) tells its parent."""
+    with (
+        ProcessMonitor(programs=False) as monitor,
+        running(lifetimes, how) as (program, pid),
+    ):
+        end_input(program)
+        changes = told_of(monitor, pid)
+        status = program.wait(DEADLINE)
+
+    process = changes[-1].process if isinstance(changes[-1], Ended) else None
+    assert process is not None
+    execs = [Executed] * (2 if "exec" in how else 1)
+    assert kinds(changes) == [Started, *execs, Ended]
+    assert (process.returncode, status) == (LIFETIMES[how], LIFETIMES[how])
+    assert (process.ppid, process.known_since) == (os.getpid(), "start")
+    assert process.duration is not None
+    assert process.duration > 0
+
+
+@pytest.mark.parametrize("how", LIFETIMES)
+def test_a_process_from_before_is_followed_to_its_end(
+    lifetimes: Path, how: str
+) -> None:
+    with (
+        running(lifetimes, how) as (program, pid),
+        ProcessMonitor(programs=False) as monitor,
+    ):
+        process = monitor.processes[pid]
+        end_input(program)
+        changes = told_of(monitor, pid)
+        program.wait(DEADLINE)
+
+    assert kinds(changes) == [Executed] * ("exec" in how) + [Ended]
+    assert all(not isinstance(it, Lost) and it.process is process for it in changes)
+    assert process.known_since == "snapshot"
+    assert process.returncode == LIFETIMES[how]
+
+
+def test_a_core_dump_is_told_whichever_thread_ends_last(
+    lifetimes: Path, tmp_path: Path
+) -> None:
+    if Path("/proc/sys/kernel/core_pattern").read_text().startswith("|"):
+        pytest.skip("core dumps go to a program, not to a file")
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
+    command = ["sh", "-c", f"cd '{tmp_path}' && exec '{lifetimes}' core"]
+    try:
+        with (
+            ProcessMonitor(programs=False) as monitor,
+            running(*command) as (program, pid),
+        ):
+            end_input(program)
+            ended = told_of(monitor, pid)[-1]
+            program.wait(DEADLINE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
+    if not any(tmp_path.iterdir()):
+        pytest.skip("no core is dumped here")
+
+    assert isinstance(ended, Ended)
+    assert (ended.process.signal, ended.process.dumped_core) == (signal.SIGABRT, True)
+
+
+def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
+    """A daemon belongs to the one that forked its parent, and its parent is known."""
+    with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
+        with running(lifetimes, "double-fork") as (program, daemon):
+            program.wait(DEADLINE)
+            end_input(program)
+        changes = told_of(monitor, daemon)
+
+    assert isinstance(changes[0], Started)
+    process = changes[0].process
+    assert process.returncode == 4
+    assert process.ppid not in {os.getpid(), program.pid}
+
+
+def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
+    with (
+        running(lifetimes, "leader-first") as (program, root),
+        ProcessMonitor(tree=root, programs=False) as monitor,
+    ):
+        subprocess.run(["true"], check=True)
+        end_input(program)
+        changes = monitor.recv_many(DEADLINE)
+
+    assert [Ended] == kinds(changes)
+    assert not monitor.processes
+
+
+def test_a_tree_has_a_root() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+
+    with pytest.raises(ProcessLookupError, match=f"no process {gone.pid}"):
+        ProcessMonitor(tree=gone.pid, programs=False)
+
+
+def test_a_pid_that_is_used_again_is_another_process(
+    build: Callable[[str], Path],
+) -> None:
+    with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
+        done = subprocess.run([build("same_pid")], stdout=-1, text=True, check=False)
+        if done.returncode:
+            pytest.skip("this kernel or user cannot choose a pid")
+        first, second = (told_of(monitor, int(done.stdout)) for _ in range(2))
+
+    assert kinds(first) == kinds(second) == [Started, Ended]
+    ends = [it.process for it in (first[-1], second[-1]) if isinstance(it, Ended)]
+    assert [1, 2] == [process.returncode for process in ends]
+    assert ends[0] is not ends[1]
+
+
+def test_what_is_lost_is_made_up_for() -> None:
+    """Of a process that began in the gap and one that ended in it, both are known."""
+    with (
+        pytest.warns(RuntimeWarning) if os.geteuid() else _no_warning(),
+        ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
+        subprocess.Popen(["cat"], stdin=-1) as old,
+    ):
+        known = _until(monitor, lambda: old.pid in monitor.processes)
+        process = monitor.processes[old.pid]
+        set_serials(range(1000))  # the buffer is full now
+        new = subprocess.Popen(["cat"], stdin=-1)
+        old.kill()
+        old.wait()
+        known += _until(
+            monitor,
+            lambda: old.pid not in monitor.processes and new.pid in monitor.processes,
+        )
+        new.communicate(timeout=DEADLINE)
+        known += _until(monitor, lambda: new.pid not in monitor.processes)
+
+    assert any(isinstance(change, Lost) for change in known)
+    assert (process.returncode, process.is_running) == (None, False)
+    told = [it for it in known if not isinstance(it, Lost) and it.process is process]
+    assert kinds(told) in ([Started, Executed, Ended], [Started, Ended])
+    started = [
+        it for it in known if isinstance(it, Started) and it.process.pid == new.pid
+    ]
+    ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
+    assert [it.process for it in started] == [it.process for it in ended]
+    assert [0] == [it.process.returncode for it in ended]
+
+
+@contextmanager
+def _no_warning() -> Iterator[None]:
+    yield
+
+
+def _until(monitor: ProcessMonitor, is_so: Callable[[], bool]) -> list[Change]:
+    changes: list[Change] = []
+    deadline = time.monotonic() + DEADLINE
+    while not is_so():
+        assert time.monotonic() < deadline, changes
+        changes += monitor.recv_many(deadline - time.monotonic())
+    return changes
+
+
+def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
+    async def follow(monitor: ProcessMonitor, pid: int) -> list[type]:
+        found = []
+        async with monitor:
+            async for change in monitor:
+                if not isinstance(change, Lost) and change.process.pid == pid:
+                    found.append(type(change))
+                    if isinstance(change, Ended):
+                        break
+        return found
+
+    with (
+        ProcessMonitor(programs=False) as monitor,
+        running(lifetimes, "leader-first") as it,
+    ):
+        end_input(it[0])
+
+        assert [Started, Executed, Ended] == asyncio.run(follow(monitor, it[1]))
+        assert monitor.closed
+
+
+def test_closing_from_another_thread_ends_an_iteration() -> None:
+    with (
+        ProcessMonitor(tree=os.getpid(), programs=False) as monitor,
+        ThreadPoolExecutor() as pool,
+    ):
+        changes = pool.submit(list, monitor)
+        wait_until_blocked(next(iter(pool._threads)))
+        monitor.close()
+
+        assert changes.result(DEADLINE)[1:] == []
+        with pytest.raises(ValueError, match="closed"):
+            iter(monitor)
+
+
+def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
+    with running(lifetimes, "leader-first") as (_, pid):
+        task = Path(f"/proc/{pid}/stat")
+        while task.read_text().split()[2] != "Z":  # the first thread still runs
+            time.sleep(0.001)
+        before = time.monotonic_ns()
+        entries = {entry.pid: entry for entry in take_snapshot().processes}
+    mine, other = entries[os.getpid()], entries[pid]
+
+    assert threading.get_native_id() in mine.threads
+    assert (mine.ppid, other.ppid) == (os.getppid(), os.getpid())
+    assert len(other.threads) == 1
+    assert pid not in other.threads
+    assert before < mine.before_ns < mine.after_ns
+    assert mine.started_ns is not None
+    assert other.started_ns is not None
+    assert mine.started_ns <= other.started_ns < before
+
+
+@contextmanager
+def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
+    """Wait for a process in another thread; go on when that is blocked."""
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(wait, [pid], DEADLINE)
+        wait_until_blocked(next(iter(pool._threads)))
+        yield future
+
+
+@pytest.mark.parametrize("how", [*LIFETIMES, "double-fork"])
+def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
+    expected = LIFETIMES.get(how, 4)
+    with running(lifetimes, how) as (program, pid), waiting(pid) as future:
+        end_input(program)
+
+        assert expected == future.result()[pid].returncode
+
+
+def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
+    with running(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
+        os.kill(pid, signal.SIGTERM)
+
+        process = future.result()[pid]
+        assert (process.returncode, process.signal) == (-15, signal.SIGTERM)
+
+
+def test_wait_does_not_wait_for_what_is_gone() -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+
+    with pytest.raises(ProcessLookupError, match=f"no process {gone.pid}"):
+        wait([gone.pid])
+
+
+def test_wait_does_not_take_a_thread_for_a_process() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        with pytest.raises(ProcessLookupError, match="thread"):
+            wait([thread.native_id])
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9)]
+)
+def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
+    with subprocess.Popen(["sh", "-c", script]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+
+        assert expected == wait([zombie.pid])[zombie.pid].returncode
+
+
+_AS_NOBODY = """
+import os, sys
+from procconn.processes import wait
+os.setgid(65534), os.setuid(65534)
+print({pid: it.returncode for pid, it in wait([int(sys.argv[1])]).items()})
+"""
+
+
+def test_wait_makes_no_status_up_for_who_may_not_read_it() -> None:
+    if os.geteuid():
+        pytest.skip("only root can become nobody")
+    with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        command = [sys.executable, "-c", _AS_NOBODY, str(zombie.pid)]
+        done = subprocess.run(command, stdout=-1, text=True, check=True)
+
+    assert f"{{{zombie.pid}: None}}\n" == done.stdout
+
+
+def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
+    with (
+        subprocess.Popen(["true"]) as ended,
+        running(lifetimes, "leader-first") as (_, pid),
+    ):
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+
+        assert [ended.pid] == list(wait([pid, ended.pid], timeout=0.05))
+        assert {} == wait([pid], timeout=0)
+        assert {} == wait([])
+
+
+def test_waiting_on_asyncio_tells_the_same(lifetimes: Path) -> None:
+    async def both(program: subprocess.Popen[str], pid: int) -> dict[int, Process]:
+        task = asyncio.create_task(wait_async([pid], DEADLINE))
+        await asyncio.sleep(0)
+        end_input(program)
+        return await task
+
+    for how in ("leader-first", "double-fork"):
+        with running(lifetimes, how) as (program, pid):
+            ended = asyncio.run(both(program, pid))
+
+            assert LIFETIMES.get(how, 4) == ended[pid].returncode
+
+
+def test_no_end_is_missed_while_waiting_begins() -> None:
+    """A process that ends about then is gone or told of with its status."""
+    for delay in range(100):
+        child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
+        reaper = threading.Thread(target=child.wait)
+        reaper.start()
+        try:
+            codes = [it.returncode for it in wait([child.pid], DEADLINE).values()]
+        except ProcessLookupError:
+            codes = [3]
+        reaper.join()
+
+        assert codes[0] in {3, None}
+        assert len(codes) == 1

@@ -1,0 +1,197 @@
+"""Random histories of processes, against a slow model of them."""
+
+from collections import Counter
+
+from histories import History, Truth
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procconn import Event, Lost
+from procconn.processes import Change, Executed, Process, ProcessTable, Started
+
+_KINDS = ["fork", "fork", "thread", "thread", "leave", "leave"]
+_KINDS += ["plant", "exec", "exit", "pause"]
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(_KINDS),
+        st.integers(0, 20),
+        st.integers(0, 20),
+    ),
+    max_size=60,
+)
+_POSITION = st.integers(0, 100)
+
+
+def threads_of(table: ProcessTable) -> dict[int, frozenset[int]]:
+    return {
+        pid: frozenset(process._threads or {pid})
+        for pid, process in table.processes.items()
+    }
+
+
+def code_of(process: Process) -> int:
+    assert process.returncode is not None
+    return process.returncode << 8 if process.returncode >= 0 else -process.returncode
+
+
+class Told:
+    """What a table has told, and that it is possible."""
+
+    def __init__(self, history: History, *, has_loss: bool = False) -> None:
+        self._history, self._has_loss = history, has_loss
+        self.started: Counter[Truth] = Counter()
+        self.ended: dict[Truth, Process] = {}
+        self.executed: list[int] = []
+
+    def take(self, changes: list[Change]) -> None:
+        """Take in changes; see that each can be true."""
+        for change in changes:
+            if isinstance(change, Lost):
+                continue
+            truth = self._truth(change.process)
+            if isinstance(change, Started):
+                assert truth not in self.ended
+                self.started[truth] += 1
+            elif isinstance(change, Executed):
+                self.executed.append(change.timestamp_ns)
+            else:
+                assert truth not in self.ended
+                self.ended[truth] = change.process
+                assert truth.ended_ns is not None
+
+    def check(self, table: ProcessTable) -> None:
+        """See that what the table told and keeps is true in the end."""
+        running = self._history.moments[-1].running
+
+        assert {pid: threads for pid, (_, threads) in running.items()} == (
+            threads_of(table)
+        )
+        assert not set(table.processes.values()) & set(self.ended.values())
+        assert set(self.started.values()) <= {1}
+        for truth in self.started:
+            assert truth in self.ended or truth.pid in running
+        for truth, process in self.ended.items():
+            if process.returncode is not None:
+                assert (code_of(process), process.ended_ns) in self._ends(truth)
+
+    def _ends(self, truth: Truth) -> set[tuple[int | None, int | None]]:
+        """Tell how the holders of a pid ended: after a loss an exit may be the next's.
+
+        Nothing in an exit says of which holder it is.
+        """
+        return {
+            (it.exit_code, it.ended_ns)
+            for it in self._history.all
+            if it is truth or (it.pid == truth.pid and self._has_loss)
+        }
+
+    def _truth(self, process: Process) -> Truth:
+        truth = self._history.truth_of(process.pid, process._known_ns)
+        assert truth is not None
+        return truth
+
+
+@given(_STEPS)
+def test_a_table_that_sees_everything_knows_everything(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    history = History(steps)
+    table, told = ProcessTable(), Told(history)
+    table.resync(history.snapshot(0, 0))
+    fed = 0
+    for moment in history.moments:
+        while fed < moment.events:
+            told.take(table.feed(history.events[fed]))
+            fed += 1
+
+        assert {pid: threads for pid, (_, threads) in moment.running.items()} == (
+            threads_of(table)
+        )
+
+    told.check(table)
+    assert set(history.all[1:]) == set(told.started)
+    ended = {it for it in history.all if it.ended_ns is not None}
+    assert ended == set(told.ended)
+    assert all(process.returncode is not None for process in told.ended.values())
+    assert sorted(ns for it in history.all for ns in it.execs) == told.executed
+
+
+@given(_STEPS)
+def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> None:
+    history = History(steps)
+    root = next((it for it in history.all if it.is_of_tree), None)
+    table = ProcessTable(tree=root.pid if root else 0)
+    fed = 0
+    for moment in history.moments:
+        for event in history.events[fed : moment.events]:
+            if root and event.timestamp_ns >= root.started_ns:
+                table.feed(event)
+        fed = moment.events
+
+        assert {
+            pid: threads
+            for pid, (truth, threads) in moment.running.items()
+            if truth.is_of_tree
+        } == threads_of(table)
+
+
+@given(_STEPS, _POSITION, _POSITION, st.integers(0, 3), _POSITION)
+def test_a_snapshot_makes_up_for_what_was_before(
+    steps: list[tuple[str, int, int]], begin: int, taken: int, stride: int, put: int
+) -> None:
+    """The snapshot may go into the table before the events it has seen, or behind."""
+    history = History(steps)
+    moments = history.moments
+    opened = moments[begin % len(moments)]
+    first = begin % len(moments) + taken % (len(moments) - begin % len(moments))
+    events = history.events[opened.events :]
+    table, told = ProcessTable(), Told(history)
+    position = put % (len(events) + 1)
+    for event in events[:position]:
+        told.take(table.feed(event))
+    told.take(table.resync(history.snapshot(first, stride)))
+    for event in events[position:]:
+        told.take(table.feed(event))
+
+    told.check(table)
+    for truth in history.all:
+        begins = truth.started_ns > opened.now_ns
+        assert truth not in told.started or begins
+        # One that ended before its pid was another's in the snapshot may go untold.
+        last = history.truth_of(truth.pid, moments[first].now_ns)
+        assert truth in told.started or not begins or truth is not last
+
+
+@given(_STEPS, st.tuples(*[_POSITION] * 4), st.integers(0, 3))
+def test_a_snapshot_makes_up_for_a_loss(
+    steps: list[tuple[str, int, int]], where: tuple[int, int, int, int], stride: int
+) -> None:
+    """It is taken after the loss, and put behind the events that it has seen."""
+    history = History(steps)
+    begin, length, taken, late = where
+    moments, events = history.moments, history.events
+    lost_from = begin % (len(events) + 1)
+    lost_to = min(len(events), lost_from + length % 20)
+    after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]
+    first = after[taken % len(after)]
+    snapshot = history.snapshot(first, stride)
+    seen = max(
+        [lost_to]
+        + [
+            i + 1
+            for i, event in enumerate(events)
+            if event.timestamp_ns <= max(it.after_ns for it in snapshot.processes)
+        ]
+    )
+    position = min(len(events), seen + late % 10)
+    lost_ns = events[lost_from - 1].timestamp_ns if lost_from else 0
+    gap: list[Event] = [Lost(lost_to - lost_from, lost_ns)]
+    table, told = ProcessTable(), Told(history, has_loss=True)
+    table.resync(history.snapshot(0, 0))
+    for event in events[:lost_from] + gap + events[lost_to:position]:
+        told.take(table.feed(event))
+    told.take(table.resync(snapshot))
+    for event in events[position:]:
+        told.take(table.feed(event))
+
+    told.check(table)
