@@ -11,7 +11,7 @@
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
 #   make workflows                 check the workflows of .github
-#   make fuzz FUZZ_SECONDS=120     feed the decoder bytes nobody should trust
+#   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
 #   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
 #

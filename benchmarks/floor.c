@@ -102,9 +102,12 @@ static int subscribe(void)
     return fd;
 }
 
-static void interrupt(int number)
+static volatile sig_atomic_t told_to_end;
+
+static void end(int number)
 {
     (void)number;
+    told_to_end = 1; /* at the next event, if none is waited for now */
 }
 
 /* Waits for an event and lets others gather; false if interrupted. */
@@ -134,14 +137,14 @@ static void read_events(const char *mode, long count)
     int fd = subscribe(), flags = gathers || drains ? MSG_DONTWAIT : 0;
     int64_t *ages = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
     uint8_t message[1024];
-    struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
+    struct sigaction action = {.sa_handler = end}; /* no SA_RESTART */
     long received;
 
     sigaction(SIGTERM, &action, NULL);
     puts("ready");
     fflush(stdout);
     getchar();
-    for (received = 0; received < count || drains; received++) {
+    for (received = 0; (received < count || drains) && !told_to_end; received++) {
         if (!receive(fd, message, sizeof message, flags, gathers))
             break;
         if (ages != NULL) {

@@ -127,7 +127,11 @@ class Process:
             self._popen.wait(0.5)
         except TimeoutExpired:
             self._popen.terminate()
-            self._popen.wait(_PATIENCE)
+            try:
+                self._popen.wait(_PATIENCE)
+            except TimeoutExpired:
+                self._popen.kill()
+                raise
         if self._popen.stdout is not None:
             self._popen.stdout.close()
         if self._popen.returncode in (-signal.SIGSEGV, -signal.SIGABRT):

@@ -20,27 +20,38 @@ void *procconn_map(size_t size)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* Gives the buffer another size; what is in it must fit. Under the lock. */
-int procconn_resize(struct procconn_stream *stream, size_t capacity)
+/* Gives the buffer another size; what is in it must fit. */
+int procconn_resize(struct messages *messages, size_t capacity)
 {
     uint8_t *bytes = procconn_map(capacity);
 
     if (bytes == NULL)
         return -ENOMEM;
-    if (stream->bytes != NULL) {
-        memcpy(bytes, stream->bytes + stream->start, stream->end - stream->start);
-        munmap(stream->bytes, stream->capacity);
+    if (messages->bytes != NULL) {
+        memcpy(bytes, messages->bytes + messages->start, messages->end - messages->start);
+        munmap(messages->bytes, messages->capacity);
     }
-    stream->end -= stream->start;
-    stream->start = 0;
-    stream->bytes = bytes;
-    stream->capacity = capacity;
+    messages->end -= messages->start;
+    messages->start = 0;
+    messages->bytes = bytes;
+    messages->capacity = capacity;
     return 0;
 }
 
-bool procconn_has_room(const struct procconn_stream *stream)
+/* Gives pages back after a burst. */
+void procconn_begin_anew(struct messages *messages)
 {
-    return stream->capacity - stream->end >= PLACE_SIZE + LOST_SIZE;
+    messages->start = messages->end = 0;
+    if (messages->peak > PEAK_KEPT)
+        madvise(messages->bytes + PEAK_KEPT, messages->peak - PEAK_KEPT, MADV_DONTNEED);
+    messages->peak = 0;
+}
+
+bool procconn_has_room(struct procconn_stream *stream)
+{
+    size_t largest = procconn_inlet(stream) == &stream->queue ? PLACE_SIZE : LARGEST_MESSAGE;
+
+    return stream->queue.capacity - stream->queue.end >= largest + LOST_SIZE;
 }
 
 static void tell_room(struct procconn_stream *stream)
@@ -51,16 +62,13 @@ static void tell_room(struct procconn_stream *stream)
     }
 }
 
-/* Begins anew when it is empty, and gives pages back after a burst. */
 static void consume(struct procconn_stream *stream, size_t size)
 {
-    stream->start += size;
-    if (stream->start == stream->end) {
-        stream->start = stream->end = 0;
-        if (stream->peak > PEAK_KEPT)
-            madvise(stream->bytes + PEAK_KEPT, stream->peak - PEAK_KEPT, MADV_DONTNEED);
-        stream->peak = 0;
-    }
+    struct messages *queue = &stream->queue;
+
+    queue->start += size;
+    if (queue->start == queue->end)
+        procconn_begin_anew(queue);
     tell_room(stream);
 }
 
@@ -69,7 +77,7 @@ void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
     pthread_mutex_lock(&stream->lock);
     consume(stream, size);
     stream->window.size = 0;
-    procconn_set_ready(stream, waiting || stream->end > stream->start);
+    procconn_set_ready(stream, waiting || stream->queue.end > stream->queue.start);
     pthread_mutex_unlock(&stream->lock);
 }
 
@@ -78,38 +86,46 @@ void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
  * window. Nobody looks at it meanwhile. */
 void procconn_tidy(struct procconn_stream *stream)
 {
+    struct messages *queue = &stream->queue;
     size_t worth;
 
     pthread_mutex_lock(&stream->lock);
     consume(stream, stream->window.taken);
     stream->window.taken = stream->window.size = 0;
-    worth = stream->capacity / (stream->wants_room ? WORTH_MOVING : 2);
-    if (stream->start >= worth && stream->start > 0) {
-        memmove(stream->bytes, stream->bytes + stream->start, stream->end - stream->start);
-        stream->end -= stream->start;
-        stream->start = 0;
+    worth = queue->capacity / (stream->wants_room ? WORTH_MOVING : 2);
+    if (queue->start >= worth && queue->start > 0) {
+        memmove(queue->bytes, queue->bytes + queue->start, queue->end - queue->start);
+        queue->end -= queue->start;
+        queue->start = 0;
         tell_room(stream);
     }
     pthread_mutex_unlock(&stream->lock);
 }
 
-void procconn_screen(struct procconn_stream *stream)
+static void screen(struct messages *messages, const struct procconn_wanted *wanted)
 {
-    struct procconn_walk walk = {.buffer = stream->bytes, .size = stream->end};
+    struct procconn_walk walk = {
+        .buffer = messages->bytes, .size = messages->end, .offset = messages->start};
     struct procconn_event event;
     enum procconn_status status;
-    size_t kept = stream->start, span;
+    size_t kept = messages->start, span;
 
-    walk.offset = stream->start + stream->window.taken;
-    stream->window.taken = stream->window.size = 0;
     while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
-        if (status == PROCCONN_EVENT && !procconn_is_wanted(&stream->settings.wanted, &event))
+        if (status == PROCCONN_EVENT && !procconn_is_wanted(wanted, &event))
             continue;
         span = walk.offset - walk.at;
-        memmove(stream->bytes + kept, stream->bytes + walk.at, span);
+        memmove(messages->bytes + kept, messages->bytes + walk.at, span);
         kept += span;
     }
-    stream->end = kept;
+    messages->end = kept;
+}
+
+void procconn_screen(struct procconn_stream *stream)
+{
+    consume(stream, stream->window.taken);
+    stream->window.taken = stream->window.size = 0;
+    screen(&stream->queue, &stream->settings.wanted);
+    screen(&stream->stage, &stream->settings.wanted);
 }
 
 /* Waits for the thread. What it says was set before it made the counter readable. */
@@ -118,7 +134,7 @@ static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
     int status = 0;
 
     pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, stream->end > stream->start);
+    procconn_set_ready(stream, stream->queue.end > stream->queue.start);
     if (stream->silent) {
         stream->silent = false;
         status = -ENOTCONN;
@@ -149,7 +165,7 @@ static size_t waiting(struct procconn_stream *stream)
     size_t size;
 
     pthread_mutex_lock(&stream->lock);
-    size = stream->end - stream->start;
+    size = stream->queue.end - stream->queue.start;
     pthread_mutex_unlock(&stream->lock);
     return size;
 }
@@ -186,7 +202,7 @@ static size_t span_of(const uint8_t *message, size_t left)
 /* Puts as many whole messages as fit into the window. */
 static int look(struct procconn_stream *stream, size_t most)
 {
-    const uint8_t *bytes = stream->bytes + stream->start;
+    const uint8_t *bytes = stream->queue.bytes + stream->queue.start;
     size_t left = waiting(stream), size = 0, span = 0;
 
     if (left <= most) {

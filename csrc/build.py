@@ -8,6 +8,7 @@ from cffi import FFI
 HERE = Path(__file__).parent
 
 SOURCES = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c"))
+HEADERS = sorted(f"csrc/{path.name}" for path in HERE.glob("*.h"))
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "procconn.cdef").read_text())
@@ -17,7 +18,7 @@ ffibuilder.set_source(
     "procconn._core",
     '#include "procconn.h"\n#include "wire.h"',
     sources=SOURCES,
-    depends=["csrc/procconn.cdef", *sorted(f"csrc/{path.name}" for path in HERE.glob("*.h"))],
+    depends=["csrc/procconn.cdef", *HEADERS],
     include_dirs=["csrc"],
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],
     extra_link_args=["-pthread"],

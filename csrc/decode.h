@@ -57,6 +57,16 @@ static inline uint32_t procconn_load_u32(const uint8_t *bytes)
     return value;
 }
 
+static inline void procconn_store_u16(uint8_t *bytes, uint16_t value)
+{
+    memcpy(bytes, &value, sizeof value);
+}
+
+static inline void procconn_store_u32(uint8_t *bytes, uint32_t value)
+{
+    memcpy(bytes, &value, sizeof value);
+}
+
 /* The u32 field number `index` of the union; 0 where an older kernel had none. */
 static inline uint32_t procconn_event_word(const struct procconn_event *event, size_t index)
 {

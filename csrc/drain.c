@@ -47,6 +47,7 @@ static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t s
             stream->damaged++;
             return false;
         }
+        stream->met_exit = stream->met_exit || event.what == PROCCONN_EXIT;
         if (stream->screening && !procconn_is_wanted(&stream->settings.wanted, &event))
             return false;
     }
@@ -55,7 +56,8 @@ static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t s
 }
 
 /* Appends a datagram to the buffer if it is the kernel's and wanted. */
-static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i)
+static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i,
+                   struct messages *into)
 {
     const uint8_t *place = stream->batch.places[i];
     size_t size = header->msg_len;
@@ -69,30 +71,20 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
     }
     if (!vouch(stream, place, size))
         return false;
-    memcpy(stream->bytes + stream->end, place, size);
-    stream->end += size;
+    memcpy(into->bytes + into->end, place, size);
+    into->end += size;
     return true;
-}
-
-static void store_u16(uint8_t *bytes, uint16_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static void store_u32(uint8_t *bytes, uint32_t value)
-{
-    memcpy(bytes, &value, sizeof value);
 }
 
 /* The library's own message for a gap; drawn in wire.h. */
 static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
 {
     memset(message, 0, LOST_SIZE);
-    store_u32(message + NLMSG_LEN_AT, LOST_SIZE);
-    store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
-    store_u32(message + CN_MSG_IDX_AT, CN_IDX_OWN);
-    store_u32(message + CN_MSG_VAL_AT, CN_VAL_LOST);
-    store_u16(message + CN_MSG_LEN_AT, LOST_SIZE - EVENT_AT);
+    procconn_store_u32(message + NLMSG_LEN_AT, LOST_SIZE);
+    procconn_store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
+    procconn_store_u32(message + CN_MSG_IDX_AT, CN_IDX_OWN);
+    procconn_store_u32(message + CN_MSG_VAL_AT, CN_VAL_LOST);
+    procconn_store_u16(message + CN_MSG_LEN_AT, LOST_SIZE - EVENT_AT);
     memcpy(message + EVENT_TIMESTAMP_AT, &gap->since_ns, sizeof gap->since_ns);
     memcpy(message + LOST_COUNT_AT, &gap->count, sizeof gap->count);
 }
@@ -100,22 +92,23 @@ static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
 /* Puts the gap where it is: a full queue only shrinks by reading, so all events that
  * were queued when the drain began come before it, those with older timestamps. If
  * the drain, whose messages begin at `begin`, did not get that far, it must wait. */
-static void place_gap(struct procconn_stream *stream, size_t begin)
+static void place_gap(struct procconn_stream *stream, struct messages *into, size_t begin)
 {
-    struct procconn_walk walk = {.buffer = stream->bytes, .size = stream->end, .offset = begin};
+    struct procconn_walk walk = {.buffer = into->bytes, .size = into->end, .offset = begin};
     struct procconn_event event;
     size_t behind;
 
     while (procconn_next(&walk, &event) != PROCCONN_END)
         if ((int64_t)event.timestamp_ns > stream->gap.since_ns)
             break;
-    if (walk.at == stream->end && stream->emptied_ns == 0)
+    if (walk.at == into->end && stream->emptied_ns == 0)
         return;
-    behind = stream->end - walk.at;
-    memmove(stream->bytes + walk.at + LOST_SIZE, stream->bytes + walk.at, behind);
-    write_lost(stream->bytes + walk.at, &stream->gap);
-    stream->end += LOST_SIZE;
+    behind = into->end - walk.at;
+    memmove(into->bytes + walk.at + LOST_SIZE, into->bytes + walk.at, behind);
+    write_lost(into->bytes + walk.at, &stream->gap);
+    into->end += LOST_SIZE;
     stream->gap = (struct gap){0};
+    stream->misses_exits = true;
 }
 
 /* There can be new drops only if the queue was full, so not if what was taken since
@@ -157,7 +150,8 @@ void procconn_prepare(struct batch *batch)
  * failure after that comes back with the next call. */
 int procconn_drain(struct procconn_stream *stream, size_t most)
 {
-    size_t left = stream->capacity - stream->end, begin = stream->end, room;
+    struct messages *into = procconn_inlet(stream);
+    size_t left = into->capacity - into->end, begin = into->end, room;
     size_t limit = begin + (most < left ? most : left);
     int64_t began_ns = procconn_now_ns();
     unsigned refused = 0;
@@ -166,13 +160,13 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
 
     stream->emptied_ns = 0;
     while (error == 0 && refused < MAX_REFUSED &&
-           stream->end + PLACE_SIZE + LOST_SIZE <= limit) {
-        room = (limit - stream->end - LOST_SIZE) / PLACE_SIZE;
+           into->end + PLACE_SIZE + LOST_SIZE <= limit) {
+        room = (limit - into->end - LOST_SIZE) / PLACE_SIZE;
         room = room < BATCH ? room : BATCH;
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
                          MSG_DONTWAIT | MSG_TRUNC, NULL);
         for (int i = 0; i < count; i++)
-            refused += !append(stream, &stream->batch.headers[i], (size_t)i);
+            refused += !append(stream, &stream->batch.headers[i], (size_t)i, into);
         if (count >= 0) {
             stream->heard_ns = began_ns;
             stream->unchecked += (uint64_t)count;
@@ -185,17 +179,20 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
         }
     }
     if (error == -EAGAIN)
-        stream->emptied_ns = began_ns;
+        stream->emptied_ns = stream->seen_ns = began_ns;
     tell_loss(stream, overflowed, began_ns);
     if (error == -EAGAIN) {
         stream->unchecked = 0;
         stream->screening = false;
     }
     if (stream->gap.open)
-        place_gap(stream, begin);
-    if (stream->end > begin) {
+        place_gap(stream, into, begin);
+    if (into->end > begin)
         stream->woken_ns = began_ns;
-        stream->peak = stream->end > stream->peak ? stream->end : stream->peak;
-    }
-    return stream->end > begin || error == -EAGAIN ? 0 : error;
+    if (into->end > into->peak)
+        into->peak = into->end;
+    count = into->end > begin;
+    if (into != &stream->queue)
+        procconn_finish(stream);
+    return count || error == -EAGAIN ? 0 : error;
 }

@@ -53,7 +53,7 @@ static void *run(void *argument)
         pthread_mutex_lock(&stream->lock);
         if (status < 0 && status != -EINTR)
             note(stream, status);
-        else if (stream->end > stream->start)
+        else if (stream->queue.end > stream->queue.start)
             procconn_set_ready(stream, true);
         pthread_mutex_unlock(&stream->lock);
         if (status < 0 && status != -EINTR && status != -ENOTCONN)
@@ -94,7 +94,7 @@ static int start(struct procconn_stream *stream, size_t queue)
     if (stream->room < 0 || stream->ready < 0)
         status = -errno;
     if (status == 0)
-        status = procconn_resize(stream, stream->end - stream->start + queue);
+        status = procconn_resize(&stream->queue, stream->queue.end - stream->queue.start + queue);
     if (status < 0)
         return status;
     atomic_fetch_add(&stream->users, 1);

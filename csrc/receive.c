@@ -104,31 +104,40 @@ void procconn_ask_drops(struct procconn_stream *stream)
         stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
 }
 
-/*
- * Waits for datagrams, then drains. The first after a silence is taken at once, what
- * follows it at most once in gather_ns, or sooner if the socket fills. Returns 0,
- * also when the deadline has passed or only unwanted datagrams came, -EINTR,
- * -ECANCELED when closed, or another negative errno. A deadline of 0 polls.
- */
-int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+/* Waits until there may be something to drain or to finish: 1, 0 if the deadline came
+ * first, or a negative errno. The first event after a silence is taken at once, what
+ * follows it at most once in gather_ns, or sooner if the socket fills. */
+static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
 {
-    int64_t emptied_ns, next_ns;
+    int64_t emptied_ns, next_ns, again_ns;
     int status;
 
     pthread_mutex_lock(&stream->lock);
     emptied_ns = stream->emptied_ns;
     next_ns = stream->woken_ns + stream->settings.gather_ns;
+    again_ns = stream->again_ns;
     pthread_mutex_unlock(&stream->lock);
 
-    if (emptied_ns != 0 && deadline_ns != 0 && procconn_now_ns() < next_ns) {
+    if (again_ns != 0)
+        status = procconn_sleep(-1, stream->wake, procconn_earlier(deadline_ns, again_ns));
+    else if (emptied_ns == 0)
+        return 1;
+    else if (procconn_now_ns() < next_ns)
         status = gather(stream, emptied_ns, procconn_earlier(deadline_ns, next_ns));
-        if (status < 0)
-            return status;
-    } else if (emptied_ns != 0 && deadline_ns != 0) {
-        status = procconn_sleep(stream->socket, stream->wake, deadline_ns);
-        if (status <= 0)
-            return status;
-    }
+    else
+        return procconn_sleep(stream->socket, stream->wake, deadline_ns);
+    return status < 0 ? status : 1;
+}
+
+/* Waits for datagrams, then drains. Returns 0, also when the deadline has passed or only
+ * unwanted datagrams came, -EINTR, -ECANCELED when closed, or another negative errno. A
+ * deadline of 0 polls. */
+int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int status = deadline_ns != 0 ? await_events(stream, deadline_ns) : 1;
+
+    if (status <= 0)
+        return status;
     pthread_mutex_lock(&stream->lock);
     status = procconn_drain(stream, most);
     pthread_mutex_unlock(&stream->lock);

@@ -115,7 +115,7 @@ int procconn_open_socket(struct procconn_stream *stream)
     if (status == 0)
         status = procconn_join_group(stream->socket);
     if (status == 0)
-        status = procconn_resize(stream, whole_queue(stream));
+        status = procconn_open_attachments(stream, whole_queue(stream));
     stream->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     stream->heard_ns = procconn_now_ns();
     return status == 0 && stream->wake < 0 ? -errno : status;
@@ -144,7 +144,7 @@ static int probe(struct procconn_stream *stream)
     status = procconn_attach_filter(stream->socket, filter);
     stream->screening = true;
     if (status == 0)
-        status = procconn_drain(stream, stream->capacity);
+        status = procconn_drain(stream, SIZE_MAX);
     if (status < 0 || stream->heard_ns != heard_ns)
         return status;
     stream->heard_ns = procconn_now_ns(); /* to be probed again after that long */
@@ -171,6 +171,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
     status = procconn_attach_filter(stream->socket, &wanted->filter);
     if (status == 0) {
         stream->settings.wanted = *wanted;
+        stream->misses_exits = true;
         procconn_screen(stream);
         stream->screening = true;
     }
@@ -184,5 +185,5 @@ void procconn_note_unknown(struct procconn_stream *stream)
     if (!stream->gap.open)
         stream->gap.since_ns = procconn_now_ns();
     stream->gap.open = true;
-    procconn_drain(stream, stream->capacity);
+    procconn_drain(stream, SIZE_MAX);
 }

@@ -28,6 +28,7 @@ static void close_descriptor(int *fd)
 
 static void close_descriptors(struct procconn_stream *stream)
 {
+    procconn_close_attachments(stream);
     close_descriptor(&stream->socket);
     close_descriptor(&stream->requests);
     close_descriptor(&stream->wake);
@@ -145,12 +146,18 @@ void procconn_close(struct procconn_stream *stream)
         procconn_drop_user(stream);
 }
 
+static void unmap(struct messages *messages)
+{
+    if (messages->bytes != NULL)
+        munmap(messages->bytes, messages->capacity);
+}
+
 void procconn_drop_reference(struct procconn_stream *stream)
 {
     if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner(stream))
         return; /* a forked child has not the thread */
-    if (stream->bytes != NULL)
-        munmap(stream->bytes, stream->capacity);
+    unmap(&stream->queue);
+    unmap(&stream->stage);
     if (stream->mark != NULL)
         munmap((void *)(uintptr_t)stream->mark, (size_t)sysconf(_SC_PAGESIZE));
     free(stream);
@@ -221,7 +228,7 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
     else if (*pollable < 0)
         status = make_pollable(stream, pollable);
     if (status == 0) {
-        procconn_set_ready(stream, stream->is_ready || waiting || stream->end > stream->start);
+        procconn_set_ready(stream, stream->is_ready || waiting || stream->queue.end > stream->queue.start);
         status = *pollable;
     }
     pthread_mutex_unlock(&stream->lock);
@@ -252,7 +259,7 @@ void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)
     if (!is_owner(stream))
         return;
     pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, waiting || stream->end - stream->start > stream->window.size ||
+    procconn_set_ready(stream, waiting || stream->queue.end - stream->queue.start > stream->window.size ||
                                    stream->silent || stream->failure != 0);
     pthread_mutex_unlock(&stream->lock);
 }

@@ -32,6 +32,8 @@ enum {
     PLACE_SIZE = 256,
     PLACE_DISTANCE = PLACE_SIZE + 64,
 
+    LARGEST_MESSAGE = 65536 + EVENT_AT, /* with a tail: cn_msg.len is a u16 */
+
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
     POLLABLES = 2, /* one for fileno(), one for asyncio */
@@ -50,6 +52,13 @@ struct batch {
     struct iovec iovecs[BATCH];
     struct netlink_address senders[BATCH];
     uint8_t places[BATCH][PLACE_DISTANCE];
+};
+
+/* Whole messages: those from start to end wait. */
+struct messages {
+    uint8_t *bytes;
+    size_t capacity, start, end;
+    size_t peak; /* how far it was filled since it was last empty */
 };
 
 /* What the stream has not shown yet of what was lost. */
@@ -85,8 +94,15 @@ struct procconn_stream {
     int failure;          /* of the thread's last receive */
     bool silent;          /* the thread's probe did not come back */
 
-    uint8_t *bytes; /* whole messages: those from start to end wait */
-    size_t capacity, start, end, peak;
+    struct messages queue; /* for the consumer */
+    struct messages stage; /* before it, where messages get tails: waiting for theirs */
+    struct procconn_programs *programs; /* NULL if they get none */
+    struct procconn_usage *usage;       /* likewise */
+    int64_t again_ns; /* when the first message of the stage may have got its tail */
+    int64_t seen_ns;  /* all events until then were drained */
+    uint64_t lost_usage; /* records, before the close */
+    bool met_exit;    /* in the last drain */
+    bool misses_exits; /* some may have been lost, or were not wanted */
 
     bool screening;     /* until the socket is empty, some in it may be unwanted */
     int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
@@ -142,11 +158,20 @@ void procconn_prepare(struct batch *batch);
 bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
 int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lock */
 
+/* attach.c: from the stage to the queue, with tails. Under the lock */
+struct messages *procconn_inlet(struct procconn_stream *stream);
+int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size);
+/* Where there are no events, this would work all the same and nothing come of it. */
+void procconn_open_usage(struct procconn_stream *stream);
+void procconn_close_attachments(struct procconn_stream *stream);
+void procconn_finish(struct procconn_stream *stream);
+
 /* buffer.c: what waits */
 void *procconn_map(size_t size); /* NULL if there is no memory */
-int procconn_resize(struct procconn_stream *stream, size_t capacity); /* under the lock */
-bool procconn_has_room(const struct procconn_stream *stream);         /* under the lock */
-void procconn_screen(struct procconn_stream *stream);                 /* under the lock */
+int procconn_resize(struct messages *messages, size_t capacity); /* under the lock */
+void procconn_begin_anew(struct messages *messages);             /* under the lock, if empty */
+bool procconn_has_room(struct procconn_stream *stream);          /* under the lock */
+void procconn_screen(struct procconn_stream *stream);            /* under the lock */
 void procconn_tidy(struct procconn_stream *stream);
 
 /* Bring whole messages, up to `most` bytes, into the window, waiting for them; then

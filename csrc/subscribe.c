@@ -146,7 +146,9 @@ int procconn_subscribe(struct procconn_stream *stream, const struct procconn_fil
     pthread_mutex_lock(&stream->lock);
     if (status < 0)
         procconn_end_listening(stream);
-    else if (again)
+    else
+        procconn_open_usage(stream);
+    if (status == 0 && again)
         procconn_note_unknown(stream);
     pthread_mutex_unlock(&stream->lock);
     procconn_leave(stream);

@@ -32,6 +32,7 @@ from procconn.events import (
     Unknown,
 )
 from procconn.programs import Program
+from procconn.reading import read_program
 from procconn.usage import Usage
 
 __version__ = "0.1.0"
@@ -65,4 +66,5 @@ __all__ = [
     "decode",
     "event_time",
     "parse_netlink_message",
+    "read_program",
 ]

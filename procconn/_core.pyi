@@ -1,14 +1,15 @@
 """The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
 _Buffer: TypeAlias = Any
 _Object: TypeAlias = Any
+_Usage: TypeAlias = Any
 
-class _Walk(Protocol):
+class CWalk(Protocol):
     buffer: _Buffer
     size: int
     offset: int
@@ -32,6 +33,8 @@ class _Settings(Protocol):
     receive_buffer: int
     gather_ns: int
     heartbeat_ns: int
+    programs: bool
+    usage: bool
     events: _Object
     types: _Object
 
@@ -43,12 +46,38 @@ class Window(Protocol):
     closed: int
     receive_buffer: int
     counts_drops: int
+    realtime: int
+    usage_error: int
 
 class Stream(Protocol):
     """Opaque; alive as long as its place is."""
 
 class StreamPlace(Protocol):
     def __getitem__(self, index: Literal[0], /) -> Stream: ...
+
+class Reading(Protocol):
+    size: int
+    read_ns: int
+    started_ns: int
+    print: int
+    place: int
+    missing: int
+    is_there: int
+    is_empty: int
+    is_ending: int
+    is_kernels: int
+    is_traced: int
+    is_held: int
+    is_torn: int
+
+class Programs(Protocol):
+    """What reads programs; only its C functions look inside."""
+
+class ProgramsPlace(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Programs: ...
+
+class _Pointer(Protocol):
+    def __getitem__(self, index: Literal[0], /) -> Any: ...
 
 class _Rows(Protocol):
     count: int
@@ -59,6 +88,30 @@ class _Kind(Protocol):
     older_size: int
     has_name: int
     has_tail: int
+
+class TaskRecord(Protocol):
+    pid: int
+    tgid: int
+    exit_code: int
+    cpu_ns: int
+    user_ns: int
+    system_ns: int
+    peak_rss: int
+    read_bytes: int
+    write_bytes: int
+    read_chars: int
+    write_chars: int
+    minor_faults: int
+    major_faults: int
+    switches: int
+    involuntary_switches: int
+    elapsed_ns: int
+
+class TaskExit(Protocol):
+    pid: int
+    tgid: int
+    exit_code: int
+    timestamp_ns: int
 
 @final
 class _Lib:
@@ -130,13 +183,13 @@ class _Lib:
     procconn_kinds: Final[list[_Kind]]
 
     def procconn_decode_one(
-        self, walk: _Walk, events: _Object, types: _Object, /
+        self, walk: CWalk, events: _Object, types: _Object, /
     ) -> int: ...
     def procconn_decode_all(
-        self, walk: _Walk, events: _Object, types: _Object, /
+        self, walk: CWalk, events: _Object, types: _Object, /
     ) -> int: ...
-    def procconn_count_rows(self, walk: _Walk, rows: _Rows, /) -> int: ...
-    def procconn_copy_rows(self, walk: _Walk, rows: _Buffer, room: int, /) -> int: ...
+    def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
+    def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
     def procconn_open(self, place: StreamPlace, settings: _Settings, /) -> int: ...
@@ -158,12 +211,70 @@ class _Lib:
     def procconn_read(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
     def procconn_wait(self, stream: Stream, deadline_ns: int, most: int, /) -> int: ...
     def procconn_lost(self, stream: Stream, /) -> int: ...
+    def procconn_lost_usage(self, stream: Stream, /) -> int: ...
     def procconn_pollable(self, stream: Stream, index: int, waiting: int, /) -> int: ...
     def procconn_set_waiting(self, stream: Stream, waiting: int, /) -> None: ...
     def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_release_pollable(self, stream: Stream, /) -> None: ...
     def procconn_admits(
         self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
+    ) -> int: ...
+
+    USAGE_SIZE: Final[int]
+    PROCCONN_TASK_NONE: Final[int]
+    PROCCONN_TASK_RECORD: Final[int]
+    PROCCONN_TASK_BAD: Final[int]
+
+    def procconn_parse_taskstats(
+        self, message: _Buffer, size: int, family: int, record: TaskRecord, /
+    ) -> int: ...
+    def procconn_write_usage(self, record: TaskRecord, tail: _Buffer, /) -> None: ...
+    def procconn_usage_open(self, receive_buffer: int, error: _Buffer, /) -> _Usage: ...
+    def procconn_usage_close(self, usage: _Usage, /) -> None: ...
+    def procconn_usage_drain(
+        self, usage: _Usage, exits_are_missing: int, /
+    ) -> None: ...
+    def procconn_usage_take(
+        self, usage: _Usage, task_exit: TaskExit, record: TaskRecord, /
+    ) -> int: ...
+    def procconn_usage_lost(self, usage: _Usage, /) -> int: ...
+    PROCCONN_COMPLETE: Final[int]
+    PROCCONN_LATER: Final[int]
+    PROCCONN_GONE: Final[int]
+    PROCCONN_DENIED: Final[int]
+    PROCCONN_BUSY: Final[int]
+    PROCCONN_PENDING: Final[int]
+    PROCCONN_TAIL_ROOM: Final[int]
+    PROCCONN_REALTIME: Final[int]
+    PROCCONN_NEEDS_CAPABILITY: Final[int]
+    PROCCONN_NEEDS_RUNTIME: Final[int]
+    PROCCONN_IN_SANDBOX: Final[int]
+
+    def procconn_read_process(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_program(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_read_executed(
+        self, pid: int, tail: _Buffer, reading: Reading, /
+    ) -> None: ...
+    def procconn_judge(
+        self, execs: _Buffer, count: int, ended_ns: int, known_ns: int, /
+    ) -> int: ...
+    def procconn_programs_start(
+        self, receive_buffer: int, latency_ns: int, programs: ProgramsPlace, /
+    ) -> int: ...
+    def procconn_programs_stop(self, programs: Programs, /) -> None: ...
+    def procconn_programs_take(
+        self,
+        programs: Programs,
+        messages: _Buffer,
+        size: int,
+        drained_ns: int,
+        tail: _Pointer,
+        tail_size: _Pointer,
+        /,
     ) -> int: ...
 
 class RawView(Protocol):
@@ -176,22 +287,7 @@ class RawView(Protocol):
 
 @final
 class _FFI:
-    @overload
-    def new(
-        self, cdecl: Literal["struct procconn_walk *"], init: tuple[_Buffer, int]
-    ) -> _Walk: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_filter *"]) -> Filter: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_wanted *"]) -> Wanted: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_settings *"]) -> _Settings: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_stream *[1]"]) -> StreamPlace: ...
-    @overload
-    def new(self, cdecl: Literal["struct procconn_rows *"]) -> _Rows: ...
-    @overload
-    def new(self, cdecl: Literal["uint8_t[]"], init: int) -> _Buffer: ...
+    def new(self, cdecl: str, init: object = ...) -> Any: ...
     def from_buffer(
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
     ) -> _Buffer: ...
@@ -202,6 +298,8 @@ class _FFI:
     def memmove(self, dest: _Buffer, src: bytes, n: int) -> None: ...
     def buffer(self, cdata: _Buffer, size: int) -> RawView: ...
     def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
+
+    NULL: Final[_Object]
 
 lib: Final[_Lib]
 ffi: Final[_FFI]

@@ -29,7 +29,6 @@ from procconn.events import Event, EventMask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from types import TracebackType
     from typing import Self
 
     from _typeshed import WriteableBuffer
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
-_SMALLEST_QUEUE = 65_536
-_QUEUE_OF_ASYNCIO = 67_108_864
+_SMALLEST_QUEUE = 262_144
+_USUAL_QUEUE = 67_108_864
 
 _AT_ONCE = 0
 _FOR_EVER = -1
@@ -71,6 +70,12 @@ class ProcConnector:
     Args:
         mask: the kinds of events that are wanted; the kernel filters out the others.
         threads: whether events of threads other than a process's first are wanted.
+        programs: whether each `Exec` carries the `Program` that was run. A thread reads
+            /proc at once, at real-time priority if the system permits it; where not, a
+            RuntimeWarning says what is missing. An exec, and what follows it, may wait
+            up to `max_latency` for that.
+        usage: whether each `Exit` carries the `Usage` of its task, from taskstats; if
+            that cannot be had, a RuntimeWarning says what is missing.
         receive_buffer: how much room to ask the kernel for, in bytes; an event takes
             416. Without CAP_NET_ADMIN, net.core.rmem_max limits what is got, and a
             RuntimeWarning says so.
@@ -94,6 +99,8 @@ class ProcConnector:
         mask: EventMask = EventMask.ALL,
         *,
         threads: bool = True,
+        programs: bool = False,
+        usage: bool = False,
         receive_buffer: int = USUAL_RECEIVE_BUFFER,
         queue: int = 0,
         max_latency: float = 0.001,
@@ -117,6 +124,7 @@ class ProcConnector:
         self._batch: list[Event] = []
         self._events = iter(self._batch)
         self._polled = False  # somebody has asked for fileno()
+        self._needs_queue = programs  # lest a descriptor tells of what is not ready
         self._has_queue = False
         self._owner = os.getpid()
 
@@ -126,6 +134,8 @@ class ProcConnector:
         settings.receive_buffer = receive_buffer
         settings.gather_ns = gather_ns
         settings.heartbeat_ns = heartbeat_ns
+        settings.programs = arguments.boolean("programs", programs)
+        settings.usage = arguments.boolean("usage", usage)
         settings.events = ffi.cast("void *", id(self._batch))
         settings.types = CLASSES
         self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
@@ -272,6 +282,11 @@ class ProcConnector:
         return lib.procconn_lost(self._stream)
 
     @property
+    def usage_lost(self) -> int:
+        """How many records of usage were lost so far: those exits have none."""
+        return lib.procconn_lost_usage(self._stream)
+
+    @property
     def receive_buffer(self) -> int:
         """How much room the kernel granted, in bytes, as one asks for it."""
         return self._window.receive_buffer
@@ -285,12 +300,15 @@ class ProcConnector:
         """Return a descriptor to wait for readability, as `select` and loops do.
 
         Readable means that `recv(0)` or `recv_many(0)` returns something or raises.
-        Made at the first call; before that nothing is spent on it.
+        Made at the first call; before that nothing is spent on it. With programs, that
+        call starts a thread with a queue of 64 MiB unless there is one.
 
         Raises:
             ValueError: the connector is closed.
         """
         self._check_open()
+        if self._needs_queue and not self._has_queue:
+            self._start_thread(_USUAL_QUEUE)
         self._polled = True
         left = length_hint(self._events)
         return self._check(lib.procconn_pollable(self._stream, FOR_FILENO, left))
@@ -308,23 +326,13 @@ class ProcConnector:
         self._check_open()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         self.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -402,7 +410,7 @@ class ProcConnector:
     async def _read_async(self, deadline_ns: int) -> None:
         """Do what `_read` does, on asyncio."""
         if not self._has_queue:
-            self._start_thread(_QUEUE_OF_ASYNCIO)
+            self._start_thread(_USUAL_QUEUE)
         while not length_hint(self._events):
             status = self._try_read(_AT_ONCE, _BATCH)
             if status == -errno.ENOTCONN:

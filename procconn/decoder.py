@@ -15,6 +15,8 @@ from procconn.usage import Usage
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+    from procconn._core import CWalk
+
 _BITS = 32  # of `what`
 
 _DAMAGE = {
@@ -57,7 +59,7 @@ class Walk:
             buffer = contiguous(buffer)
         self._buffer = ffi.from_buffer("uint8_t[]", buffer)
         size = len(self._buffer)
-        self._walk = ffi.new("struct procconn_walk *", (self._buffer, size))
+        self._walk: CWalk = ffi.new("struct procconn_walk *", (self._buffer, size))
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from procconn._core import lib
 from procconn.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -103,6 +104,50 @@ def warn_of_limits(window: Window, asked: int) -> None:
             "this kernel does not count the events it drops (Linux 4.12 does): each"
             " occasion is told as a Lost of count 0, and `lost` does not have them"
         )
+
+    if reason := why_not_realtime(window.realtime):
+        _warn(
+            f"programs are read at normal priority, so many will be missing: {reason}"
+        )
+    if window.usage_error:
+        _warn(f"no usage will be told: {why_no_usage(-window.usage_error)}")
+
+
+def why_not_realtime(status: int) -> str:
+    """Say what keeps the thread that reads programs from real-time priority."""
+    if status == lib.PROCCONN_NEEDS_CAPABILITY:
+        return (
+            "grant the capability CAP_SYS_NICE, or raise RLIMIT_RTPRIO, as with"
+            " LimitRTPRIO=1 in a systemd unit"
+        )
+    if status == lib.PROCCONN_NEEDS_RUNTIME:
+        return (
+            "this process's control group has no real-time budget: give it one in"
+            " cpu.rt_runtime_us, or run it in the root group"
+        )
+    if status == lib.PROCCONN_IN_SANDBOX:
+        return "a sandbox refuses sched_setscheduler: allow it, as for audio servers"
+    return ""
+
+
+def why_no_usage(number: int) -> str:
+    """Say, of an errno, why `Exit.usage` cannot be had, and what to do."""
+    if number == errno.EPERM:
+        return (
+            "not without the capability CAP_NET_ADMIN in the initial user namespace:"
+            " run as root, or grant it"
+        )
+    if number == errno.EINVAL:
+        return (
+            "not in a pid or user namespace of one's own: run in the initial ones"
+            " (--pid=host --userns=host for containers)"
+        )
+    if number in (errno.ENOENT, errno.EPROTONOSUPPORT):
+        return (
+            "not with this kernel: use one that has CONFIG_TASKSTATS,"
+            " CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_IO_ACCOUNTING"
+        )
+    return f"not now: {os.strerror(number)}; try again, or report this to the project"
 
 
 def warn_of_heartbeat() -> None:

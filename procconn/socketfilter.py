@@ -38,7 +38,7 @@ _WHOLE_DATAGRAM = 0xFFFFFFFF
 def wanted(mask: EventMask, threads: bool) -> Wanted:
     """Describe to the C module which events pass."""
     all_kinds = all(mask & kind.what for kind in KINDS)
-    described = ffi.new("struct procconn_wanted *")
+    described: Wanted = ffi.new("struct procconn_wanted *")
     described.mask = mask
     described.threads = threads
     described.unknown_kinds = all_kinds
@@ -58,7 +58,7 @@ def admits(wanted: Wanted, event: Event) -> bool:
 
 
 def _filter(program: bytes) -> Filter:
-    described = ffi.new("struct procconn_filter *")
+    described: Filter = ffi.new("struct procconn_filter *")
     _fill(described, program)
     return described
 

@@ -1,92 +1,29 @@
 """The table of processes: made events in, changes out."""
 
 import gc
-import pickle
 import time
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
-
-from procconn import Comm, Event, Exec, Exit, Fork, Lost
-from procconn.processes import (
-    Change,
-    Ended,
-    Executed,
-    Process,
-    ProcessTable,
-    Snapshot,
-    SnapshotEntry,
-    Started,
+from lives import (
+    MS,
+    PROGRAM,
+    S,
+    execute,
+    exit_of,
+    feed,
+    fork,
+    seen,
+    snapshot,
+    started,
+    thread,
+    usage,
 )
-from procconn.programs import Program
+
+from procconn import Comm, Fork, Lost
+from procconn.processes import Ended, Executed, Process, ProcessTable, Started
 from procconn.usage import Usage
-
-S = 1_000_000_000
-MS = 1_000_000
-
-PROGRAM = Program(
-    ("sh", "-c", "exit 3"),
-    name="sh",
-    exe="/bin/sh",
-    cwd="/",
-    ppid=1,
-    uid=0,
-    euid=0,
-    gid=0,
-    egid=0,
-    cgroup="/",
-    cut=False,
-    missing="",
-)
-
-
-def fork(child: int, at: int, parent: int = 1) -> Fork:
-    return Fork(parent, parent, child, child, at, 0)
-
-
-def thread(tid: int, tgid: int, at: int) -> Fork:
-    return Fork(1, 1, tid, tgid, at, 0)
-
-
-def execute(pid: int, at: int, program: Program | None = None) -> Exec:
-    return Exec(pid, pid, at, 0, program)
-
-
-def exit_of(
-    tid: int, tgid: int, at: int, code: int = 0, usage: Usage | None = None
-) -> Exit:
-    return Exit(tid, tgid, code, 17, 0, 0, at, 0, usage)
-
-
-def usage(number: int) -> Usage:
-    return Usage(*range(number, number + len(Usage._fields)))
-
-
-def seen(
-    pid: int, started: int, at: int, *threads: int, ppid: int = 1
-) -> SnapshotEntry:
-    """An entry of a snapshot: of a zombie, if threads are (0,)."""
-    ids = tuple(tid for tid in threads or (pid,) if tid)
-    return SnapshotEntry(pid, ppid, "seen", started, ids, at, at + 1)
-
-
-def snapshot(*entries: SnapshotEntry, at: int) -> Snapshot:
-    return Snapshot(entries, at, at + MS)
-
-
-def feed(table: ProcessTable, *events: Event) -> list[Change]:
-    return [change for event in events for change in table.feed(event)]
-
-
-def started(*events: Event) -> tuple[ProcessTable, Process]:
-    """Make a table that has process 10, begun at 1 s, and was fed some more."""
-    table = ProcessTable()
-    table.resync(snapshot(at=S // 2))
-    (change,) = table.feed(fork(10, S))
-    assert isinstance(change, Started)
-    feed(table, *events)
-    return table, change.process
 
 
 def test_a_process_starts_executes_and_ends() -> None:
@@ -244,166 +181,6 @@ def test_usage_is_not_known_after_a_loss() -> None:
 
     assert not process.is_running
     assert process.usage is None
-
-
-def test_what_ran_before_is_known_and_not_told() -> None:
-    table = ProcessTable()
-    first = snapshot(seen(1, 0, S), seen(10, S // 2, S, 10, 11), at=S)
-
-    assert [] == table.resync(first)
-    process = table.processes[10]
-    assert (process.known_since, process.name, process.ppid) == ("snapshot", "seen", 1)
-    assert process.parent is table.processes[1]
-    assert [] == table.feed(exit_of(10, 10, 2 * S))
-    assert [Ended(process, 3 * S)] == table.feed(exit_of(11, 10, 3 * S))
-
-
-@pytest.mark.parametrize("is_late", [False, True], ids=["before", "behind"])
-def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
-    """Whichever comes first; each start is told once, and each end."""
-    table = ProcessTable()
-    taken = snapshot(
-        seen(10, 980 * MS, 1200 * MS), seen(20, 500 * MS, 1200 * MS), at=1200 * MS
-    )
-    events: list[Event] = [
-        fork(10, 985 * MS),
-        execute(10, 990 * MS),
-        execute(20, 995 * MS),
-        fork(30, 996 * MS),
-        exit_of(30, 30, 997 * MS, 3 << 8),
-        exit_of(10, 10, 1300 * MS, 4 << 8),
-    ]
-    changes = feed(table, *events) if is_late else []
-    changes += table.resync(taken)
-    changes += [] if is_late else feed(table, *events)
-
-    assert [
-        (type(it).__name__, it[0].pid) for it in changes if not isinstance(it, Lost)
-    ] == [
-        ("Started", 10),
-        ("Executed", 10),
-        ("Executed", 20),
-        ("Started", 30),
-        ("Ended", 30),
-        ("Ended", 10),
-    ]
-    assert {20: "snapshot"} == {
-        pid: process.known_since for pid, process in table.processes.items()
-    }
-    assert table.processes[20].started_ns == 500 * MS
-
-
-def test_what_ended_unseen_ends_without_a_status() -> None:
-    table, process = started()
-
-    assert [Lost(5, S + 1)] == table.feed(Lost(5, S + 1))
-    assert [Ended(process, 2 * S)] == table.resync(snapshot(at=2 * S))
-    assert (process.returncode, process.ended_ns) == (None, 2 * S)
-    assert [] == table.resync(snapshot(at=3 * S))
-
-
-def test_a_zombie_has_ended() -> None:
-    table, process = started(Lost(5, S + 1))
-
-    assert [Ended(process, 2 * S)] == table.resync(
-        snapshot(seen(10, S, 2 * S, 0), at=2 * S)
-    )
-
-
-def test_what_started_unseen_is_told_once() -> None:
-    table, _ = started(Lost(5, S + 1))
-    taken = snapshot(seen(10, S, 3 * S), seen(20, 2 * S, 3 * S, ppid=10), at=3 * S)
-    (change,) = table.resync(taken)
-
-    assert isinstance(change, Started)
-    assert change == Started(table.processes[20], 2 * S)
-    assert (change.process.known_since, change.process.parent) == (
-        "snapshot",
-        table.processes[10],
-    )
-    assert [] == table.resync(taken)
-
-
-def test_a_pid_that_was_used_again_unseen_is_another_process() -> None:
-    table, first = started(Lost(5, S + 1))
-    ended, begun = table.resync(snapshot(seen(10, 2 * S, 3 * S), at=3 * S))
-
-    assert isinstance(ended, Ended)
-    assert ended.process is first
-    assert begun == Started(table.processes[10], 2 * S)
-
-
-def test_after_a_loss_an_end_waits_for_the_snapshot_that_confirms_it() -> None:
-    """Threads may have begun in the gap, so this exit may not be the last one."""
-    table, process = started(fork(20, S, parent=1), Lost(5, S + 1))
-    other = table.processes[20]
-
-    assert [] == feed(table, exit_of(10, 10, 2 * S, 3 << 8), exit_of(20, 20, 2 * S))
-    taken = snapshot(seen(20, S, 3 * S, 21), at=3 * S)
-    assert [Ended(process, 2 * S)] == table.resync(taken)
-    assert process.returncode == 3
-    assert [Ended(other, 4 * S)] == table.feed(exit_of(21, 20, 4 * S, 5 << 8))
-    assert other.returncode == 5
-
-
-def test_without_snapshots_ends_are_told_at_once_also_after_a_loss() -> None:
-    table = ProcessTable()
-    changes = feed(table, fork(10, S), Lost(5, S + 1), exit_of(10, 10, 2 * S, 3 << 8))
-
-    assert isinstance(changes[-1], Ended)
-    assert changes[-1].process.returncode == 3
-
-
-def test_a_process_that_proc_hides_is_left_alone() -> None:
-    table, process = started(Lost(5, S + 1))
-    hidden = SnapshotEntry(10, None, None, None, (10,), 2 * S, 2 * S)
-
-    assert [] == table.resync(snapshot(hidden, at=2 * S))
-    assert process.is_running
-
-
-def test_an_exec_in_a_recording_makes_its_process_known() -> None:
-    table = ProcessTable()
-    (change,) = table.feed(execute(10, S, PROGRAM))
-
-    assert isinstance(change, Executed)
-    assert (change.process.ppid, change.process.started_ns) == (1, None)
-    assert [Ended(change.process, 2 * S)] == table.feed(exit_of(10, 10, 2 * S))
-    assert change.process.duration is None
-
-
-def test_a_tree_is_marked_at_fork() -> None:
-    """Reparenting does not take anybody out, and nobody else gets in."""
-    table = ProcessTable(tree=10)
-    table.resync(snapshot(seen(1, 0, S), seen(10, 0, S), seen(11, 0, S, ppid=10), at=S))
-    feed(table, fork(20, 2 * S, parent=10), fork(30, 2 * S, parent=20))
-    feed(table, exit_of(20, 20, 3 * S), fork(40, 3 * S, parent=1))
-    feed(table, exit_of(10, 10, 4 * S), fork(50, 5 * S, parent=30), fork(10, 9 * S))
-
-    assert [11, 30, 50] == sorted(table.processes)
-
-
-def test_a_tree_grows_unseen() -> None:
-    table = ProcessTable(tree=10)
-    table.resync(snapshot(seen(10, 0, S), at=S))
-    table.feed(Lost(5, 2 * S))
-    changes = table.resync(
-        snapshot(
-            seen(10, 0, 5 * S),
-            seen(20, 3 * S, 5 * S, ppid=10),
-            seen(30, 3 * S, 5 * S, ppid=20),
-            seen(40, 3 * S, 5 * S),
-            at=5 * S,
-        )
-    )
-
-    assert [Started(table.processes[pid], 3 * S) for pid in (20, 30)] == changes
-
-
-def test_snapshots_can_be_kept_with_a_recording() -> None:
-    taken = snapshot(seen(10, 0, S), at=S)
-
-    assert taken == pickle.loads(pickle.dumps(taken))
 
 
 def processes_alive() -> int:

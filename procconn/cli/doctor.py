@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from procconn._core import lib
+from procconn._core import ffi, lib
 from procconn.cli.output import write
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
-from procconn.environment import conditions, is_kernel
+from procconn.environment import conditions, is_kernel, why_no_usage
 from procconn.events import Comm, EventMask, Exit
 
 _CAP_NET_ADMIN = 12  # linux/capability.h
@@ -72,6 +72,8 @@ def examine() -> Iterator[Finding]:
         else:
             remedy = "solve the problems above"
         yield Finding("subscription", text, remedy or "report this to the project")
+    else:
+        yield _usage()
     yield _other_listeners(show="network namespace" not in broken)
 
 
@@ -154,6 +156,14 @@ def _filter() -> Finding:
         "the kernel does not apply them" if unwanted else "nothing came through one",
         "report this kernel to the project",
     )
+
+
+def _usage() -> Finding:
+    """Register for what tasks have used; events can be had without."""
+    error = ffi.new("int *")
+    usage = lib.procconn_usage_open(0, error)
+    lib.procconn_usage_close(usage)
+    return Finding("usage", why_no_usage(-error[0]) if error[0] else "as needed")
 
 
 def _other_listeners(*, show: bool) -> Finding:

@@ -68,6 +68,7 @@ class ProcessTable:
         self._has_snapshot = False
         self._epoch = 0
         self._ended: list[Process] = []
+        self._gone_ns: dict[int, int] = {}  # by when pids were found to be free
 
     @property
     def processes(self) -> Mapping[int, Process]:
@@ -111,6 +112,7 @@ class ProcessTable:
         for note in self._notes or ():
             notes.setdefault(note.tgid, []).append(note)
         changes: list[Change] = []
+        self._gone_ns.clear()
         strangers: dict[int, tuple[SnapshotEntry, set[int], bool]] = {}
         running = set()
         for entry in snapshot.processes:
@@ -132,6 +134,7 @@ class ProcessTable:
         for process in list(self._processes.values()):
             if process.pid not in running and process._known_ns < snapshot.before_ns:
                 changes.append(self._gone(process, snapshot.before_ns))
+                self._gone_ns[process.pid] = snapshot.after_ns
         changes += self._admit(strangers)
         self._notes = None
         self._has_snapshot = True
@@ -184,7 +187,8 @@ class ProcessTable:
         changes: list[Change] = []
         process = self._processes.get(tgid)
         if process is None:
-            if not self._is_wanted(tgid):
+            is_old = timestamp_ns < self._gone_ns.get(tgid, 0)
+            if is_old or not self._is_wanted(tgid):
                 return []
             ppid = None if program is None else program.ppid
             process = Process(

@@ -1,9 +1,10 @@
 #!/bin/bash
-# Fuzz the decoder: build it with sanitizers, write first inputs, run for a while.
+# Fuzz the decoder and the parser of taskstats: build them with sanitizers, write first
+# inputs, run for a while.
 #
 #   run.sh PYTHON SECONDS JOBS
 #
-# What was learnt stays in build/fuzz/corpus for the next run.
+# What was learnt stays in build/fuzz for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -28,23 +29,34 @@ if ! has_libfuzzer; then
         apt-cache depends clang | sed -n 's/.*Depends: clang-//p')-dev"
 fi
 
-mkdir -p "$place/corpus" "$place/findings"
-clang -std=c11 -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
-    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    -Icsrc tests/fuzz/fuzz_decode.c csrc/decode.c csrc/decode_tail.c -o "$place/fuzz_decode"
-PYTHONPATH=tests "$python" tests/fuzz/seeds.py "$place/seeds"
+# build TARGET SEEDS.py SOURCES...
+build() {
+    mkdir -p "$place/$1/corpus" "$place/$1/findings"
+    clang -std=c11 -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
+        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+        -Icsrc "tests/fuzz/$1.c" "${@:3}" -o "$place/$1/$1"
+    PYTHONPATH=tests "$python" "tests/fuzz/$2" "$place/$1/seeds"
+}
 
-echo "fuzzing for $seconds s with $jobs processes"
-cd "$place"
-rm -f fuzz-*.log
-if ! timeout $((seconds + 60)) ./fuzz_decode corpus seeds -jobs="$jobs" -workers="$jobs" \
-    -max_len=512 -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
-    -artifact_prefix="$place/findings/" >all.log 2>&1; then
-    grep -hA 12 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
-    echo "a finding, or no fuzzing at all; the whole output is in $place/all.log" >&2
-    grep -h 'Test unit written to' fuzz-*.log >&2
-    exit 1
-fi
-grep -H stat::number_of_executed_units fuzz-*.log
-awk '/stat::number_of_executed_units/ { sum += $2 } END { print sum " executions, no finding" }' \
-    fuzz-*.log
+# fuzz TARGET SECONDS LONGEST_INPUT
+fuzz() {
+    echo "$1 for $2 s with $jobs processes"
+    cd "$place/$1"
+    rm -f fuzz-*.log
+    if ! timeout $(($2 + 60)) "./$1" corpus seeds -jobs="$jobs" -workers="$jobs" \
+        -max_len="$3" -max_total_time="$2" -timeout=10 -print_final_stats=1 \
+        -artifact_prefix="$PWD/findings/" >all.log 2>&1; then
+        grep -hA 12 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
+        echo "a finding, or no fuzzing at all; the whole output is in $PWD/all.log" >&2
+        grep -h 'Test unit written to' fuzz-*.log >&2
+        exit 1
+    fi
+    grep -H stat::number_of_executed_units fuzz-*.log
+    awk '/stat::number_of_executed_units/ { sum += $2 } END { print sum " executions, no finding" }' \
+        fuzz-*.log
+}
+
+build fuzz_decode seeds.py csrc/decode.c csrc/decode_tail.c
+build fuzz_taskstats taskstats_seeds.py csrc/taskstats.c csrc/usagetable.c
+fuzz fuzz_decode $((seconds * 3 / 4)) 512
+fuzz fuzz_taskstats $((seconds / 4)) 2048

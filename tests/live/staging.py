@@ -27,7 +27,9 @@ CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
 # An ordinary user gets less of a receive buffer, and is told so each time. Of nothing
 # else may tests be warned.
 IS_ROOT = os.geteuid() == 0
-EXPECTED_WARNINGS = [] if IS_ROOT else ["ignore:the receive buffer is:RuntimeWarning"]
+EXPECTED_WARNINGS: list[str] = (
+    [] if IS_ROOT else ["ignore:the receive buffer is:RuntimeWarning"]
+)
 PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -38,6 +40,18 @@ EVENT_CHARGE = 832  # bytes of a receive buffer
 PR_SET_NAME = 15
 PR_GET_NAME = 16
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+# How programs/lifetimes.c can live, and the status that wait(2) tells.
+LIFETIMES = {
+    "leader-first": 7,
+    "leader-first-alone": 5,
+    "leader-first-killed": -9,
+    "leader-first-exec": 6,
+    "exec-by-thread": 6,
+    "exit-by-thread": 7,
+    "joined": 7,
+    "core": -6,
+}
 
 _PPOLL = {"x86_64": "271", "aarch64": "73"}  # asm/unistd.h
 
@@ -260,3 +274,19 @@ def run_refused(
     """Run Python with such arguments, in a sandbox that refuses a system call."""
     sandbox = [sys.executable, "-I", PROGRAMS / "sandbox.py", *refusal, "--"]
     return run(*sandbox, sys.executable, *arguments)
+
+
+@contextmanager
+def speaking(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a program; give it and the pid it prints. It ends when its input does."""
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def end_input(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()

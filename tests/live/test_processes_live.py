@@ -5,75 +5,32 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from live.staging import DEADLINE, PROGRAMS, set_serials, wait_until_blocked
+from live.staging import (
+    DEADLINE,
+    LIFETIMES,
+    end_input,
+    set_serials,
+    speaking,
+    wait_until_blocked,
+)
 from procconn import Lost
 from procconn.processes import (
     Change,
     Ended,
     Executed,
-    Process,
     ProcessMonitor,
     Started,
     take_snapshot,
-    wait,
-    wait_async,
 )
-
-LIFETIMES = {
-    "leader-first": 7,
-    "leader-first-alone": 5,
-    "leader-first-killed": -9,
-    "leader-first-exec": 6,
-    "exec-by-thread": 6,
-    "exit-by-thread": 7,
-    "joined": 7,
-    "core": -6,
-}
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Compile one of the programs beside this file."""
-    folder = tmp_path_factory.mktemp("programs")
-
-    def compile_one(name: str) -> Path:
-        source = str(PROGRAMS / f"{name}.c")
-        command = ["cc", "-O1", "-Wall", "-Werror", "-pthread", source, "-o"]
-        subprocess.run([*command, str(folder / name)], check=True)
-        return folder / name
-
-    return compile_one
-
-
-@pytest.fixture(scope="module")
-def lifetimes(build: Callable[[str], Path]) -> Path:
-    return build("lifetimes")
-
-
-@contextmanager
-def running(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Start a program; give it and the pid it prints. It ends when its input does."""
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, int(process.stdout.readline())
-        finally:
-            process.kill()
-
-
-def end_input(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
 
 
 def told_of(monitor: ProcessMonitor, pid: int) -> list[Change]:
@@ -96,7 +53,7 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
     """What is told at its end is what wait(2) tells its parent."""
     with (
         ProcessMonitor(programs=False) as monitor,
-        running(lifetimes, how) as (program, pid),
+        speaking(lifetimes, how) as (program, pid),
     ):
         end_input(program)
         changes = told_of(monitor, pid)
@@ -117,7 +74,7 @@ def test_a_process_from_before_is_followed_to_its_end(
     lifetimes: Path, how: str
 ) -> None:
     with (
-        running(lifetimes, how) as (program, pid),
+        speaking(lifetimes, how) as (program, pid),
         ProcessMonitor(programs=False) as monitor,
     ):
         process = monitor.processes[pid]
@@ -142,7 +99,7 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
     try:
         with (
             ProcessMonitor(programs=False) as monitor,
-            running(*command) as (program, pid),
+            speaking(*command) as (program, pid),
         ):
             end_input(program)
             ended = told_of(monitor, pid)[-1]
@@ -159,7 +116,7 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
 def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
     """A daemon belongs to the one that forked its parent, and its parent is known."""
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
-        with running(lifetimes, "double-fork") as (program, daemon):
+        with speaking(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
             end_input(program)
         changes = told_of(monitor, daemon)
@@ -172,7 +129,7 @@ def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
 
 def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
     with (
-        running(lifetimes, "leader-first") as (program, root),
+        speaking(lifetimes, "leader-first") as (program, root),
         ProcessMonitor(tree=root, programs=False) as monitor,
     ):
         subprocess.run(["true"], check=True)
@@ -235,7 +192,7 @@ def test_what_is_lost_is_made_up_for() -> None:
     ]
     ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
     assert [it.process for it in started] == [it.process for it in ended]
-    assert [0] == [it.process.returncode for it in ended]
+    assert ended[0].process.returncode in {0, None}  # so small a buffer may lose it
 
 
 @contextmanager
@@ -265,7 +222,7 @@ def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
 
     with (
         ProcessMonitor(programs=False) as monitor,
-        running(lifetimes, "leader-first") as it,
+        speaking(lifetimes, "leader-first") as it,
     ):
         end_input(it[0])
 
@@ -288,7 +245,7 @@ def test_closing_from_another_thread_ends_an_iteration() -> None:
 
 
 def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
-    with running(lifetimes, "leader-first") as (_, pid):
+    with speaking(lifetimes, "leader-first") as (_, pid):
         task = Path(f"/proc/{pid}/stat")
         while task.read_text().split()[2] != "Z":  # the first thread still runs
             time.sleep(0.001)
@@ -304,121 +261,3 @@ def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
     assert mine.started_ns is not None
     assert other.started_ns is not None
     assert mine.started_ns <= other.started_ns < before
-
-
-@contextmanager
-def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
-    """Wait for a process in another thread; go on when that is blocked."""
-    with ThreadPoolExecutor() as pool:
-        future = pool.submit(wait, [pid], DEADLINE)
-        wait_until_blocked(next(iter(pool._threads)))
-        yield future
-
-
-@pytest.mark.parametrize("how", [*LIFETIMES, "double-fork"])
-def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
-    expected = LIFETIMES.get(how, 4)
-    with running(lifetimes, how) as (program, pid), waiting(pid) as future:
-        end_input(program)
-
-        assert expected == future.result()[pid].returncode
-
-
-def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
-    with running(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
-        os.kill(pid, signal.SIGTERM)
-
-        process = future.result()[pid]
-        assert (process.returncode, process.signal) == (-15, signal.SIGTERM)
-
-
-def test_wait_does_not_wait_for_what_is_gone() -> None:
-    with subprocess.Popen(["true"]) as gone:
-        gone.wait()
-
-    with pytest.raises(ProcessLookupError, match=f"no process {gone.pid}"):
-        wait([gone.pid])
-
-
-def test_wait_does_not_take_a_thread_for_a_process() -> None:
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    try:
-        assert thread.native_id is not None
-        with pytest.raises(ProcessLookupError, match="thread"):
-            wait([thread.native_id])
-    finally:
-        stop.set()
-        thread.join()
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9)]
-)
-def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
-    with subprocess.Popen(["sh", "-c", script]) as zombie:
-        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-
-        assert expected == wait([zombie.pid])[zombie.pid].returncode
-
-
-_AS_NOBODY = """
-import os, sys
-from procconn.processes import wait
-os.setgid(65534), os.setuid(65534)
-print({pid: it.returncode for pid, it in wait([int(sys.argv[1])]).items()})
-"""
-
-
-def test_wait_makes_no_status_up_for_who_may_not_read_it() -> None:
-    if os.geteuid():
-        pytest.skip("only root can become nobody")
-    with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
-        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-        command = [sys.executable, "-c", _AS_NOBODY, str(zombie.pid)]
-        done = subprocess.run(command, stdout=-1, text=True, check=True)
-
-    assert f"{{{zombie.pid}: None}}\n" == done.stdout
-
-
-def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
-    with (
-        subprocess.Popen(["true"]) as ended,
-        running(lifetimes, "leader-first") as (_, pid),
-    ):
-        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-
-        assert [ended.pid] == list(wait([pid, ended.pid], timeout=0.05))
-        assert {} == wait([pid], timeout=0)
-        assert {} == wait([])
-
-
-def test_waiting_on_asyncio_tells_the_same(lifetimes: Path) -> None:
-    async def both(program: subprocess.Popen[str], pid: int) -> dict[int, Process]:
-        task = asyncio.create_task(wait_async([pid], DEADLINE))
-        await asyncio.sleep(0)
-        end_input(program)
-        return await task
-
-    for how in ("leader-first", "double-fork"):
-        with running(lifetimes, how) as (program, pid):
-            ended = asyncio.run(both(program, pid))
-
-            assert LIFETIMES.get(how, 4) == ended[pid].returncode
-
-
-def test_no_end_is_missed_while_waiting_begins() -> None:
-    """A process that ends about then is gone or told of with its status."""
-    for delay in range(100):
-        child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
-        reaper = threading.Thread(target=child.wait)
-        reaper.start()
-        try:
-            codes = [it.returncode for it in wait([child.pid], DEADLINE).values()]
-        except ProcessLookupError:
-            codes = [3]
-        reaper.join()
-
-        assert codes[0] in {3, None}
-        assert len(codes) == 1

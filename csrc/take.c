@@ -1,0 +1,195 @@
+/* Taking programs, in the order of the stream: each when it is known to be right. */
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "procfile.h"
+#include "programs.h"
+
+enum {
+    MOST_FOLLOWING = 32, /* execs of one pid that are looked at together */
+
+    /* An exec waits no longer than so many latencies, from its stamp on. */
+    MOST_LATENCIES = 8,
+};
+
+/* One exec that is asked for. */
+struct question {
+    struct program_key key;
+    uint32_t pid;
+    int64_t stamp_ns, now_ns;
+    int64_t known_ns; /* all events until then are known */
+    int64_t again_ns; /* when to ask again */
+};
+
+/* What the thread took from its socket it has stored if it is not reading: it says so
+ * from before it takes anything. While it reads, an entry tells that those stamped a
+ * good deal earlier are there. */
+static void learn(struct procconn_programs *programs, int64_t now_ns)
+{
+    struct pollfd watched = {.fd = programs->socket, .events = POLLIN};
+    uint64_t stored;
+    int64_t known_ns = 0;
+
+    if (poll(&watched, 1, 0) == 0 && !atomic_load(&programs->is_reading))
+        known_ns = now_ns;
+    stored = atomic_load(&programs->stored);
+    if (known_ns == 0 && stored != atomic_load(&programs->released))
+        known_ns = procconn_program_at(programs, stored - 1)->exec.stamp_ns - programs->latency_ns;
+    if (known_ns > programs->known_ns)
+        programs->known_ns = known_ns;
+}
+
+static bool is_held(uint32_t pid)
+{
+    char bytes[PROCFILE_ROOM];
+    struct procconn_stat stat;
+    int directory = procconn_open_process(pid);
+
+    if (directory < 0)
+        return false;
+    procconn_read_stat(directory, bytes, &stat);
+    close(directory);
+    return stat.state == 't';
+}
+
+/* Whether its tracer held it in the middle of an exec shows when it would have got
+ * there. If it let it go meanwhile, the EXEC comes soon. */
+static void settle(const struct procconn_programs *programs, struct program_entry *entry,
+                   int64_t now_ns)
+{
+    if (!entry->is_traced || now_ns < entry->exec.until_ns)
+        return;
+    entry->is_traced = false;
+    entry->exec.until_ns = now_ns + programs->latency_ns;
+    if (is_held(entry->pid)) {
+        entry->exec.is_read = 0;
+        entry->size = 0;
+        entry->missing = PROCCONN_LATER;
+    }
+}
+
+/* The exec and those of the same pid behind it. Stamps of two processors are not quite
+ * in order. */
+static size_t gather(struct procconn_programs *programs, uint64_t index,
+                     const struct question *question, struct procconn_exec *execs)
+{
+    uint64_t end = atomic_load(&programs->stored);
+    size_t count = 0;
+    struct program_entry *entry;
+
+    for (; index < end && count < MOST_FOLLOWING; index++) {
+        entry = procconn_program_at(programs, index);
+        if (count > 0 && entry->exec.stamp_ns > execs[count - 1].until_ns + programs->latency_ns)
+            break;
+        if (entry->pid != question->pid ||
+            (count > 0 && entry->exec.stamp_ns < execs[count - 1].stamp_ns))
+            continue;
+        settle(programs, entry, question->now_ns);
+        execs[count++] = entry->exec;
+    }
+    return count;
+}
+
+/* When the pid can have become another process's: at an exit, or where a new one has it
+ * already, which shows in /proc a little before its FORK is stamped. */
+static int64_t find_end(const struct procconn_programs *programs, const struct question *question,
+                        const uint8_t *messages, size_t size, int64_t read_ns)
+{
+    struct procconn_walk walk = {.buffer = messages, .size = size};
+    struct procconn_event event;
+    enum procconn_status status;
+    int64_t stamp_ns;
+
+    while ((status = procconn_next(&walk, &event)) > PROCCONN_END) {
+        stamp_ns = status == PROCCONN_EVENT ? (int64_t)event.timestamp_ns : 0;
+        if (stamp_ns > read_ns + 2 * programs->latency_ns)
+            break;
+        if (stamp_ns <= question->stamp_ns)
+            continue;
+        if (event.what == PROCCONN_EXIT && procconn_event_word(&event, 0) == question->pid)
+            return stamp_ns;
+        if (event.what == PROCCONN_FORK && procconn_event_word(&event, 2) == question->pid)
+            return stamp_ns - programs->latency_ns;
+    }
+    return 0;
+}
+
+static bool is_missed(const struct procconn_programs *programs, int64_t from_ns, int64_t to_ns)
+{
+    return to_ns >= atomic_load(&programs->missed_from_ns) &&
+           from_ns <= atomic_load(&programs->missed_to_ns);
+}
+
+static int judge(struct procconn_programs *programs, struct question *question, uint64_t index,
+                 const uint8_t *messages, size_t size)
+{
+    struct procconn_exec execs[MOST_FOLLOWING];
+    size_t count = gather(programs, index, question, execs);
+    int64_t ended_ns = find_end(programs, question, messages, size, execs[0].read_ns);
+    int64_t until_ns = execs[count - 1].until_ns;
+    int verdict =
+        procconn_judge(execs, count, ended_ns, count < MOST_FOLLOWING ? question->known_ns : 0);
+
+    question->again_ns = until_ns;
+    if (verdict == PROCCONN_COMPLETE && execs[0].is_read &&
+        is_missed(programs, question->stamp_ns, until_ns))
+        return PROCCONN_BUSY;
+    if (verdict == PROCCONN_PENDING &&
+        question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
+        return count > 1 ? PROCCONN_LATER : PROCCONN_BUSY;
+    return verdict;
+}
+
+/* While it is not read: as late as it can be of use, if the reading takes as long as usual. */
+static int await_reading(struct procconn_programs *programs, struct question *question)
+{
+    if (programs->known_ns >= question->stamp_ns + programs->latency_ns ||
+        question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
+        return PROCCONN_BUSY;
+    question->again_ns = question->stamp_ns + programs->latency_ns + programs->latency_ns / 8;
+    return PROCCONN_PENDING;
+}
+
+static void give(struct procconn_programs *programs, const struct program_entry *entry,
+                 enum procconn_missing verdict, const uint8_t **tail, size_t *tail_size)
+{
+    if (verdict == PROCCONN_COMPLETE && entry->size > 0) {
+        *tail = programs->bytes + entry->at % MOST_BYTES;
+        *tail_size = entry->size;
+        return;
+    }
+    *tail = programs->blank;
+    *tail_size = procconn_blank_tail(programs->blank,
+                                     verdict == PROCCONN_COMPLETE ? entry->missing : verdict);
+}
+
+int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t *messages,
+                               size_t size, int64_t drained_ns, const uint8_t **tail,
+                               size_t *tail_size)
+{
+    struct procconn_walk walk = {.buffer = messages, .size = size};
+    struct question question = {.now_ns = procconn_monotonic_ns()};
+    int64_t soon_ns = question.now_ns + programs->latency_ns / 8;
+    struct procconn_event event;
+    struct program_entry *entry;
+    uint64_t index;
+    int verdict;
+
+    procconn_next(&walk, &event);
+    question.key = procconn_key_of(messages, &event);
+    question.pid = procconn_event_word(&event, 0);
+    question.stamp_ns = (int64_t)event.timestamp_ns;
+    procconn_release_programs(programs, question.stamp_ns - MOST_LATENCIES * programs->latency_ns);
+    learn(programs, question.now_ns);
+    question.known_ns = programs->known_ns < drained_ns ? programs->known_ns : drained_ns;
+    entry = procconn_find_program(programs, &question.key, &index);
+    verdict = entry != NULL ? judge(programs, &question, index, messages, size)
+                            : await_reading(programs, &question);
+    if (verdict == PROCCONN_PENDING)
+        return question.again_ns > soon_ns ? question.again_ns : soon_ns;
+    if (entry != NULL)
+        entry->is_taken = true;
+    give(programs, entry, (enum procconn_missing)verdict, tail, tail_size);
+    return 0;
+}

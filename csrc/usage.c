@@ -1,0 +1,164 @@
+#define _GNU_SOURCE /* recvmmsg */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "decode.h"
+#include "taskstats.h"
+#include "usagesocket.h"
+#include "usagetable.h"
+
+enum {
+    /* A place holds any message whole: the largest, of a group's last task on 6.18, has
+     * 1,172 bytes. */
+    PLACE_SIZE = 2048,
+    BATCH = 16,
+
+    /* One drain ends after so many, more than the table holds. */
+    MOST_BATCHES = 1 << 13,
+
+    /* linux/sock_diag.h, for SO_MEMINFO */
+    MEMINFO_DROPS = 8,
+    MEMINFO_COUNT = 9,
+    MEMINFO_OPTION = 55,
+
+    NS_PER_S = 1000000000,
+};
+
+struct procconn_usage {
+    int fd;
+    pid_t owner;
+    uint16_t family;
+    bool has_storage; /* whether read_bytes and write_bytes are accounted */
+    uint32_t drops;   /* the kernel's count when it was last looked at */
+    uint64_t lost;
+    struct usage_table *table;
+
+    /* what one call of the kernel brings */
+    struct mmsghdr headers[BATCH];
+    struct iovec iovecs[BATCH];
+    struct netlink_address senders[BATCH];
+    uint8_t places[BATCH][PLACE_SIZE];
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
+{
+    struct procconn_usage *usage = calloc(1, sizeof *usage);
+
+    *error = -ENOMEM;
+    if (usage == NULL)
+        return NULL;
+    usage->table = usage_table_new();
+    usage->fd = usage->table != NULL ? usage_socket_open(receive_buffer, &usage->family) : -ENOMEM;
+    if (usage->fd < 0) {
+        *error = usage->fd;
+        usage_table_free(usage->table);
+        free(usage);
+        return NULL;
+    }
+    usage->owner = getpid();
+    /* It is there if the kernel has CONFIG_TASK_IO_ACCOUNTING; records do not tell. */
+    usage->has_storage = access("/proc/self/io", F_OK) == 0;
+    /* EXITs may yet come of tasks whose record was made before. */
+    usage_table_forget(usage->table, now_ns());
+    *error = 0;
+    return usage;
+}
+
+void procconn_usage_close(struct procconn_usage *usage)
+{
+    if (usage == NULL)
+        return;
+    if (getpid() == usage->owner)
+        usage_socket_deregister(usage->fd, usage->family);
+    close(usage->fd);
+    usage_table_free(usage->table);
+    free(usage);
+}
+
+static void prepare(struct procconn_usage *usage)
+{
+    for (unsigned i = 0; i < BATCH; i++) {
+        usage->iovecs[i] = (struct iovec){usage->places[i], PLACE_SIZE};
+        usage->headers[i].msg_hdr = (struct msghdr){
+            .msg_name = &usage->senders[i],
+            .msg_namelen = sizeof usage->senders[i],
+            .msg_iov = &usage->iovecs[i],
+            .msg_iovlen = 1,
+        };
+    }
+}
+
+/* Puts the record of one datagram into the table. Returns how many records are lost. */
+static unsigned store(struct procconn_usage *usage, unsigned i)
+{
+    const struct mmsghdr *header = &usage->headers[i];
+    size_t size = header->msg_len < PLACE_SIZE ? header->msg_len : PLACE_SIZE;
+    struct procconn_task_record record;
+    int status;
+
+    if (header->msg_hdr.msg_namelen < sizeof usage->senders[i] || usage->senders[i].port != 0)
+        return 0;
+    status = procconn_parse_taskstats(usage->places[i], size, usage->family, &record);
+    if (status != PROCCONN_TASK_RECORD)
+        return status == PROCCONN_TASK_BAD;
+    if (!usage->has_storage)
+        record.read_bytes = record.write_bytes = USAGE_UNKNOWN;
+    return !usage_table_add(usage->table, &record);
+}
+
+/* Tells how many records the kernel has dropped since it was last asked. */
+static uint32_t count_drops(struct procconn_usage *usage)
+{
+    uint32_t meminfo[MEMINFO_COUNT], drops;
+    socklen_t size = sizeof meminfo;
+
+    if (getsockopt(usage->fd, SOL_SOCKET, MEMINFO_OPTION, meminfo, &size) < 0 ||
+        size < sizeof meminfo)
+        return 0;
+    drops = meminfo[MEMINFO_DROPS] - usage->drops;
+    usage->drops = meminfo[MEMINFO_DROPS];
+    return drops;
+}
+
+void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
+{
+    uint64_t lost = 0;
+    unsigned batches = 0;
+    int count;
+
+    usage_table_tidy(usage->table);
+    do {
+        prepare(usage);
+        count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+        for (int i = 0; i < count; i++)
+            lost += store(usage, (unsigned)i);
+    } while (count == BATCH && ++batches < MOST_BATCHES);
+    lost += count == BATCH; /* not all were read */
+    lost += count_drops(usage);
+    if (exits_are_missing)
+        usage_table_doubt(usage->table);
+    if (lost > 0)
+        usage->lost += lost + usage_table_forget(usage->table, now_ns());
+}
+
+int procconn_usage_take(struct procconn_usage *usage, const struct procconn_task_exit *exit,
+                        struct procconn_task_record *record)
+{
+    return usage_table_take(usage->table, exit, record);
+}
+
+uint64_t procconn_usage_lost(const struct procconn_usage *usage)
+{
+    return usage->lost;
+}

@@ -1,0 +1,188 @@
+#define _GNU_SOURCE /* SOCK_CLOEXEC, O_CLOEXEC */
+#include "usagesocket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "decode.h"
+#include "taskstats.h"
+
+enum {
+    NLMSG_FLAGS_REQUEST_ACK = 1 | 4,
+    SEQUENCE = 1,
+
+    /* linux/netlink.h, linux/genetlink.h, linux/taskstats.h */
+    PROTOCOL_GENERIC = 16,
+    OPTION_LEVEL = 270,
+    OPTION_NO_ENOBUFS = 5,
+    CONTROL_FAMILY = 16,
+    CONTROL_GET_FAMILY = 3,
+    CONTROL_FAMILY_ID = 1,
+    CONTROL_FAMILY_NAME = 2,
+    TASKSTATS_GET = 1,
+    TASKSTATS_REGISTER_CPUS = 3,
+    TASKSTATS_DEREGISTER_CPUS = 4,
+
+    MOST_BYTES = 4096,
+    TEXT_AT = GENL_ATTRIBUTES_AT + ATTRIBUTE_HEADER_SIZE,
+    TEXT_SIZE = MOST_BYTES - TEXT_AT,
+
+    /* Records may come before the answer to the request for them. */
+    MOST_BEFORE_ANSWER = 1 << 16,
+};
+
+static void store_u16(uint8_t *bytes, size_t value)
+{
+    uint16_t stored = (uint16_t)value;
+
+    memcpy(bytes, &stored, sizeof stored);
+}
+
+static void store_u32(uint8_t *bytes, size_t value)
+{
+    uint32_t stored = (uint32_t)value;
+
+    memcpy(bytes, &stored, sizeof stored);
+}
+
+/* Sends a request with one attribute, a text. */
+static int request(int fd, uint16_t family, uint8_t command, unsigned attribute, const char *text)
+{
+    uint8_t message[MOST_BYTES] = {0};
+    size_t size = strlen(text) + 1;
+    size_t length = TEXT_AT + size;
+
+    store_u32(message + NLMSG_LEN_AT, length);
+    store_u16(message + NLMSG_TYPE_AT, family);
+    store_u16(message + NLMSG_FLAGS_AT, NLMSG_FLAGS_REQUEST_ACK);
+    store_u32(message + NLMSG_SEQ_AT, SEQUENCE);
+    message[GENL_CMD_AT] = command;
+    message[GENL_CMD_AT + 1] = 1; /* the version of the family's protocol */
+    store_u16(message + GENL_ATTRIBUTES_AT, ATTRIBUTE_HEADER_SIZE + size);
+    store_u16(message + GENL_ATTRIBUTES_AT + ATTRIBUTE_TYPE_AT, attribute);
+    memcpy(message + TEXT_AT, text, size);
+    return send(fd, message, length, 0) < 0 ? -errno : 0;
+}
+
+/* What a message says of a family: its number; else *family stays as it is. */
+static void find_family(const uint8_t *message, size_t length, uint16_t *family)
+{
+    const uint8_t *number;
+    size_t size;
+
+    if (length < GENL_ATTRIBUTES_AT || procconn_load_u16(message + NLMSG_TYPE_AT) != CONTROL_FAMILY)
+        return;
+    number = procconn_find_attribute(message + GENL_ATTRIBUTES_AT, length - GENL_ATTRIBUTES_AT,
+                                     CONTROL_FAMILY_ID, &size);
+    if (number != NULL && size >= sizeof *family)
+        *family = procconn_load_u16(number);
+}
+
+/* Whether the message answers the request; then *error is 0 or a negative errno. */
+static bool is_answer(const uint8_t *message, size_t length, int *error)
+{
+    int32_t value;
+
+    if (length < NLMSGERR_ERROR_AT + NLMSGERR_ERROR_SIZE ||
+        procconn_load_u16(message + NLMSG_TYPE_AT) != NLMSG_TYPE_ERROR ||
+        procconn_load_u32(message + NLMSG_SEQ_AT) != SEQUENCE)
+        return false;
+    memcpy(&value, message + NLMSGERR_ERROR_AT, sizeof value);
+    *error = value;
+    return true;
+}
+
+/* Waits for nothing: the kernel has answered when the request is sent. */
+static int read_answer(int fd, uint16_t *family)
+{
+    uint8_t message[MOST_BYTES];
+    struct netlink_address sender;
+    socklen_t sender_size;
+    ssize_t size;
+    size_t length;
+    int error;
+
+    for (unsigned i = 0; i < MOST_BEFORE_ANSWER; i++) {
+        sender_size = sizeof sender;
+        size = recvfrom(fd, message, sizeof message, MSG_DONTWAIT, (struct sockaddr *)&sender,
+                        &sender_size);
+        if (size < 0)
+            return -errno;
+        if (sender_size < sizeof sender || sender.port != 0 || size < NLMSG_HEADER_SIZE)
+            continue;
+        length = procconn_load_u32(message + NLMSG_LEN_AT);
+        if (length > (size_t)size)
+            continue;
+        if (is_answer(message, length, &error))
+            return error;
+        find_family(message, length, family);
+    }
+    return -EBUSY;
+}
+
+static int ask(int fd, uint16_t asked, uint8_t command, unsigned attribute, const char *text,
+               uint16_t *family)
+{
+    int error = request(fd, asked, command, attribute, text);
+
+    return error == 0 ? read_answer(fd, family) : error;
+}
+
+/* All processors there can ever be, as the kernel writes them: "0-7". It refuses those
+ * that cannot be, and takes those that are not there yet. */
+static void list_processors(char *text)
+{
+    int fd = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, TEXT_SIZE - 1) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    if (text[0] == '\0') /* no /sys is mounted; since Linux 5.14 there is a word for it */
+        strcpy(text, "all");
+}
+
+static int register_all(int fd, int receive_buffer, uint16_t *family)
+{
+    struct netlink_address address = {.family = AF_NETLINK};
+    char processors[TEXT_SIZE];
+    int one = 1, status;
+
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        setsockopt(fd, OPTION_LEVEL, OPTION_NO_ENOBUFS, &one, sizeof one) < 0)
+        return -errno;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer, sizeof receive_buffer) < 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    *family = 0;
+    status = ask(fd, CONTROL_FAMILY, CONTROL_GET_FAMILY, CONTROL_FAMILY_NAME, "TASKSTATS", family);
+    if (status < 0 || *family == 0)
+        return status < 0 ? status : -ENOENT;
+    list_processors(processors);
+    return ask(fd, *family, TASKSTATS_GET, TASKSTATS_REGISTER_CPUS, processors, family);
+}
+
+int usage_socket_open(int receive_buffer, uint16_t *family)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, PROTOCOL_GENERIC);
+    int status;
+
+    if (fd < 0)
+        return -errno;
+    status = register_all(fd, receive_buffer, family);
+    if (status < 0) {
+        close(fd);
+        return status;
+    }
+    return fd;
+}
+
+void usage_socket_deregister(int fd, uint16_t family)
+{
+    char processors[TEXT_SIZE];
+
+    list_processors(processors);
+    request(fd, family, TASKSTATS_GET, TASKSTATS_DEREGISTER_CPUS, processors);
+}

@@ -1,0 +1,16 @@
+/* The socket that tasks' records come from: open, register, end the registration. */
+#ifndef PROCCONN_USAGESOCKET_H
+#define PROCCONN_USAGESOCKET_H
+
+#include <stdint.h>
+
+/*
+ * Returns a socket on which the records of all tasks come that end from now on, or a
+ * negative errno. *family is what the kernel has numbered taskstats with.
+ */
+int usage_socket_open(int receive_buffer, uint16_t *family);
+
+/* Ends the registration; to be called once, by the process that opened it. */
+void usage_socket_deregister(int fd, uint16_t family);
+
+#endif

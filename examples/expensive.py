@@ -1,0 +1,27 @@
+"""Run a command and list the dearest of what it started: expensive.py COMMAND..."""
+
+import subprocess
+import sys
+
+from procconn.processes import Ended, Process, ProcessMonitor
+
+
+def main(command: list[str]) -> None:
+    """Print processor time, peak memory and command line of the ten dearest."""
+    ended: list[Process] = []
+    with ProcessMonitor(usage=True) as monitor, subprocess.Popen(command) as build:
+        for change in monitor:
+            if isinstance(change, Ended):
+                ended.append(change.process)
+                if change.process.pid == build.pid:
+                    break
+    costs = [
+        (it.usage.cpu_ns or 0, it.usage.peak_rss or 0, it) for it in ended if it.usage
+    ]
+    for cpu_ns, peak_rss, it in sorted(costs, key=lambda cost: -cost[0])[:10]:
+        command_line = it.program.command if it.program else it.name
+        print(f"{cpu_ns / 1e9:8.3f} s {peak_rss / 2**20:6.0f} MiB  {command_line}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,54 @@
+"""Reading the program of a process that runs."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from procconn._core import ffi, lib
+from procconn.decoder import decode
+from procconn.events import EventType, Exec
+
+if TYPE_CHECKING:
+    from procconn.programs import Program
+
+_MOST_PID = 0x7FFFFFFF
+
+
+def read_program(pid: int) -> Program | None:
+    """Read what program a process runs now.
+
+    A process can write what it likes over its arguments, also long before.
+
+    Args:
+        pid: a process id, as this process's /proc shows it.
+
+    Returns:
+        The program, or None if there is no such process.
+
+    Raises:
+        TypeError: `pid` is not an int.
+        ValueError: it can be no process's.
+    """
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise TypeError(f"pid must be a process id, not {pid!r}")
+    if not 1 <= pid <= _MOST_PID:
+        raise ValueError(f"pid must be from 1 to {_MOST_PID}, not {pid}")
+    tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
+    reading = ffi.new("struct procconn_reading *")
+    lib.procconn_read_program(pid, tail, reading)
+    if reading.missing == lib.PROCCONN_GONE and not reading.is_there:
+        return None
+    event = decode(_executed(pid, ffi.buffer(tail, reading.size)[:]))[0]
+    assert isinstance(event, Exec)  # noqa: S101
+    return event.program
+
+
+def _executed(pid: int, tail: bytes) -> bytes:
+    """Make the message of an EXEC with that tail."""
+    size = lib.MESSAGE_SIZE + len(tail)
+    event = struct.pack("=IIQII16x", EventType.EXEC, 0, 0, pid, pid) + tail
+    connector = struct.pack(
+        "=IIIIHH", lib.CN_IDX_PROC, lib.CN_VAL_PROC, 0, 0, len(event), 0
+    )
+    return struct.pack("=IHHII", size, lib.NLMSG_TYPE_DONE, 0, 0, 0) + connector + event

@@ -1,0 +1,71 @@
+/*
+ * A libFuzzer target: any bytes, taken for a message of taskstats, must keep what
+ * procconn.cdef promises. Of the records among them a table is filled; what is taken
+ * out of it is what was put in.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "taskstats.h"
+#include "usagetable.h"
+
+#define PROMISE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition);        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* What tests/fuzz/seeds.py numbers the family with. */
+enum { FAMILY = 0x1B };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_table(const struct procconn_task_record *record)
+{
+    struct procconn_task_exit exit = {record->pid, record->tgid, record->exit_code, 1};
+    static struct usage_table *table; /* it is large: made once */
+    struct procconn_task_record taken;
+
+    if (table == NULL)
+        table = usage_table_new();
+    PROMISE(table != NULL);
+    usage_table_tidy(table);
+    PROMISE(usage_table_add(table, record));
+    PROMISE(usage_table_take(table, &exit, &taken));
+    PROMISE(memcmp(&taken, record, sizeof taken) == 0);
+    PROMISE(!usage_table_take(table, &exit, &taken));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct procconn_task_record record, again;
+    uint8_t *exact = NULL;
+    uint32_t length;
+    int status;
+
+    memset(&record, 0xA5, sizeof record);
+    status = procconn_parse_taskstats(data, size, FAMILY, &record);
+    PROMISE(status == PROCCONN_TASK_NONE || status == PROCCONN_TASK_RECORD ||
+            status == PROCCONN_TASK_BAD);
+    if (status != PROCCONN_TASK_RECORD)
+        return 0;
+    PROMISE(record.pid != 0);
+    PROMISE(record.peak_rss != 0);
+
+    /* What is behind the message is not looked at. */
+    memcpy(&length, data, sizeof length);
+    PROMISE(length >= GENL_ATTRIBUTES_AT + STATS_SMALLEST_SIZE && length <= size);
+    exact = malloc(length);
+    PROMISE(exact != NULL);
+    memcpy(exact, data, length);
+    memset(&again, 0xA5, sizeof again);
+    PROMISE(procconn_parse_taskstats(exact, length, FAMILY, &again) == PROCCONN_TASK_RECORD);
+    PROMISE(memcmp(&record, &again, sizeof record) == 0);
+    PROMISE(procconn_parse_taskstats(data, size, FAMILY + 1, &again) == PROCCONN_TASK_NONE);
+    free(exact);
+    check_table(&record);
+    return 0;
+}

@@ -1,0 +1,57 @@
+"""Write the first inputs of fuzz_taskstats into a directory."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskstats import (
+    AGGR_PID,
+    AGGR_TGID,
+    COMMAND_GET,
+    FAMILY,
+    NULL,
+    PID,
+    STATS,
+    TGID,
+    attribute,
+    generic_message,
+    stats,
+    task_message,
+)
+from wiring import NLMSG_ERROR, netlink_message, words
+
+VERSIONS = (13, 14, 15, 16)
+
+
+def messages() -> Iterator[bytes]:
+    """Every version, whole; what is no record; what is damaged inside."""
+    for version in VERSIONS:
+        data = stats(version, hiwater_rss=1, hiwater_vm=1, ac_tgid=42, nvcsw=1)
+        group = attribute(TGID, words(42)) + attribute(STATS, data)
+        yield task_message(42, data)
+        yield task_message(42, data, behind=attribute(AGGR_TGID, group))
+        yield task_message(42, data[:288])
+        yield task_message(42, data[:-9])
+        yield task_message(0, data)
+    data = stats()
+    padded = attribute(PID, words(42)) + attribute(NULL, b"") + attribute(STATS, data)
+    yield generic_message(attribute(AGGR_PID, padded))
+    yield generic_message(attribute(AGGR_PID | 0x8000, padded))
+    yield generic_message(attribute(AGGR_PID, padded), command=COMMAND_GET)
+    yield generic_message(attribute(NULL, b"") + attribute(AGGR_PID, padded))
+    yield generic_message(attribute(AGGR_PID, attribute(STATS, data)))
+    yield generic_message(attribute(AGGR_PID, attribute(PID, words(42))))
+    yield generic_message(words(0))
+    yield netlink_message(FAMILY, b"\x02\x01")
+    yield netlink_message(NLMSG_ERROR, words(0, 0, 0, 0, 0))
+
+
+def main(directory: Path) -> None:
+    """Write one file for each input."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(messages()):
+        (directory / f"{number:04}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

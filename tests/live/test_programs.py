@@ -1,0 +1,397 @@
+"""Who ran what: programs right behind their execs, and of processes that run."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live.staging import program, run_python, started, wait_for
+from live.taking import Taker, compiled, read_executed, taker
+from procconn import Program, read_program
+from procconn._core import lib
+
+MOST_ARGUMENTS = 49_152
+root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+@pytest.fixture
+def taking() -> Iterator[Taker]:
+    with taker() as taking:
+        yield taking
+
+
+def programs_of(taking: Taker, pid: int, count: int) -> list[Program]:
+    """Take the programs of so many execs of a process."""
+    seen = 0
+
+    def is_last(of: int, program: Program) -> bool:
+        nonlocal seen
+        seen += of == pid
+        return seen == count
+
+    return [program for of, program in taking.execs(is_last) if of == pid]
+
+
+def no_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
+    """Each is right or absent; absent ones say why."""
+    for told, expected in zip(programs, arguments, strict=True):
+        assert told.argv in (expected, None)
+        assert told.argv is not None or told.missing
+
+
+def test_a_program_is_read_with_all_that_belongs_to_it(taking: Taker) -> None:
+    with started("cat", "some arguments", "", "-") as process:
+        (program,) = programs_of(taking, process.pid, 1)
+
+    if taking.realtime == lib.PROCCONN_REALTIME:
+        assert ("cat", "some arguments", "", "-") == program.argv
+    if not program.missing:
+        assert "cat" == program.name
+        assert program.exe is not None
+        assert program.exe.endswith("/cat")
+        assert str(Path.cwd()) == program.cwd
+        assert os.getpid() == program.ppid
+        assert (os.getuid(), os.geteuid()) == (program.uid, program.euid)
+        assert (os.getgid(), os.getegid()) == (program.gid, program.egid)
+        assert not program.cut
+
+
+def test_in_a_chain_each_exec_has_its_own_program_or_none(taking: Taker) -> None:
+    for serial in range(100):
+        text = f"exec true {serial}"
+        with started("sh", "-c", text) as process:
+            process.wait()
+            programs = programs_of(taking, process.pid, 2)
+
+        no_wrong(programs, ("sh", "-c", text), ("true", str(serial)))
+
+
+def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
+    taking: Taker,
+) -> None:
+    again = str(compiled("again"))
+    with started(again, "x", env={"TIMES": "3"}) as process:
+        programs = programs_of(taking, process.pid, 4)
+
+    assert (again, "x") == programs[-1].argv
+    no_wrong(programs, *[(again, "x")] * 4)
+
+
+def test_a_script_has_its_interpreters_arguments_and_its_own_name(
+    taking: Taker, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh -e\nread line\n")
+    script.chmod(0o755)
+    with started(script, "x") as process:
+        (program,) = programs_of(taking, process.pid, 1)
+
+    no_wrong([program], ("/bin/sh", "-e", str(script), "x"))
+    assert program.name in ("script", None)
+
+
+def test_arguments_can_have_any_bytes() -> None:
+    argument = os.fsdecode(bytes(range(1, 256)))
+    with started("cat", argument, "-", "") as process:
+        wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert ("cat", argument, "-", "") == program.argv
+
+
+def test_a_program_can_have_no_arguments_at_all() -> None:
+    """Since Linux 5.18 the kernel gives it one, of no length."""
+    code = (
+        "import ctypes, os; os.write(1, b'.');"
+        "ctypes.CDLL(None).execve(b'/bin/cat', None, None)"
+    )
+    with started(sys.executable, "-c", code) as process:
+        wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert program.argv in ((), ("",))
+    assert not program.cut
+
+
+@pytest.mark.parametrize("over", [0, 1, 4096, 60_000])
+def test_arguments_longer_than_48_kib_are_cut(over: int) -> None:
+    room = MOST_ARGUMENTS - len("cat\0-\0")
+    text = "x" * (room - len("\0") + over)
+    with started("cat", "-", text) as process:
+        wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert ("cat", "-", text[:room]) == program.argv
+    assert (over > 0) == program.cut
+
+
+def test_a_process_can_write_over_its_arguments() -> None:
+    arguments = compiled("arguments")
+    with started(arguments, "write", "text") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert (str(arguments), "write", "wwww") == program.argv
+
+
+@pytest.mark.parametrize("means", ["protect", "replace", "fault"])
+def test_arguments_with_a_hole_are_cut(means: str) -> None:
+    if means == "fault" and os.geteuid() != 0:
+        pytest.skip("takes root")
+    arguments = compiled("arguments")
+    with started(arguments, means, "x" * 40_000) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert program.cut
+    assert program.argv is not None
+    assert (str(arguments), means) == program.argv[:2]
+    assert len(program.argv[2]) < 40_000
+
+
+def test_a_deleted_executable_is_marked(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.write_bytes(Path("/bin/cat").read_bytes())
+    copy.chmod(0o755)
+    with started(copy) as process:
+        wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(copy))
+        copy.unlink()
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert f"{copy} (deleted)" == program.exe
+    assert "copy" == program.name
+
+
+def test_a_thread_of_the_kernel_has_a_name_and_no_arguments() -> None:
+    program = read_program(2)
+
+    if program is not None and program.name == "kthreadd":
+        assert () == program.argv
+        assert program.exe is None
+        assert 0 == program.ppid
+
+
+def test_there_is_no_program_where_there_is_no_process() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+
+    assert read_program(process.pid) is None
+
+
+def test_a_zombie_has_a_name_still() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    program = read_program(process.pid)
+    behind = read_executed(process.pid)
+    process.wait()
+
+    assert program is not None
+    assert ("true", None, "gone") == (program.name, program.argv, program.missing)
+    assert "gone" == behind.missing
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31])
+def test_what_can_be_no_process_is_refused(pid: int) -> None:
+    with pytest.raises(ValueError, match="pid must be from 1"):
+        read_program(pid)
+
+
+@pytest.mark.parametrize("pid", ["1", 1.0, True, None])
+def test_what_is_no_pid_is_named(pid: object) -> None:
+    with pytest.raises(TypeError, match="pid must be a process id"):
+        read_program(pid)  # type: ignore[arg-type]
+
+
+@root
+def test_a_program_in_other_namespaces_is_seen_from_here(taking: Taker) -> None:
+    command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
+    with started(*command, "cat", "inside") as process:
+        execs = taking.execs(lambda _, it: it.argv == ("cat", "inside"))
+        pid, program = execs[-1]
+
+        assert process.pid == program.ppid
+        assert os.getuid() == program.uid
+        assert pid != 1
+
+
+@root
+def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
+    """The new program is in /proc, and its EXEC comes when the tracer likes."""
+    with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        held = read_executed(pid)
+        running = read_program(pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        held_again = read_executed(pid)
+
+    assert ("later", None, None) == (held.missing, held.argv, held.exe)
+    assert running is not None
+    assert ("/bin/sh", "-c", "exec cat x") == running.argv
+    assert ("later", None) == (held_again.missing, held_again.argv)
+
+
+@root
+def test_traced_execs_are_right_or_absent(taking: Taker) -> None:
+    with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        programs = programs_of(taking, pid, 2)
+
+    no_wrong(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
+
+
+@root
+def test_a_pid_used_again_at_once_has_the_right_program_or_none(taking: Taker) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    take = compiled("take")
+    for serial in range(50):
+        subprocess.run([take, str(child.pid), "/bin/true", str(serial)], check=True)
+    programs = programs_of(taking, child.pid, 51)
+
+    no_wrong(programs, ("true",), *[("/bin/true", str(serial)) for serial in range(50)])
+
+
+@root
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_a_hidden_process_is_denied_not_gone(hidepid: int) -> None:
+    code = f"""
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+os.unshare(os.CLONE_NEWNS) if hasattr(os, "unshare") else libc.unshare(0x20000)
+assert libc.mount(b"none", b"/", None, 0x44000, None) == 0
+assert libc.mount(b"proc", b"/proc", b"proc", 0, b"hidepid={hidepid}") == 0
+import procconn
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+program = procconn.read_program(1)
+print(program.missing, program.argv, program.exe)
+print(procconn.read_program({2**22 - 1}))
+"""
+    done = run_python(code)
+
+    assert "denied None None\nNone\n" == done.stdout, done.stderr
+
+
+@root
+def test_without_privilege_others_executables_are_denied() -> None:
+    with started("cat", "-") as process:
+        wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
+        code = f"""
+import os, procconn
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+program = procconn.read_program({process.pid})
+print(program.argv, program.exe, program.uid, program.missing)
+"""
+        done = run_python(code)
+
+    assert f"('cat', '-') None {os.getuid()} denied\n" == done.stdout, done.stderr
+
+
+def test_the_thread_ends_and_its_descriptors_with_it() -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = threads(), descriptors()
+    for _ in range(20):
+        with taker():
+            pass
+
+    wait_for(lambda: (threads(), descriptors()) == before)
+
+
+def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
+    with taker(receive_buffer=1) as taking:
+        chains = [
+            subprocess.Popen(["sh", "-c", f"true; exec true {i}"]) for i in range(50)
+        ]
+        for chain in chains:
+            chain.wait()
+        last = subprocess.Popen(["true", "the last"])
+        last.wait()
+        execs = taking.execs(lambda pid, _: pid == last.pid)
+
+    pids = {chain.pid: i for i, chain in enumerate(chains)}
+    for pid, told in execs:
+        if pid in pids and told.argv is not None:
+            serial = pids[pid]
+            assert told.argv in (
+                ("sh", "-c", f"true; exec true {serial}"),
+                ("true", str(serial)),
+            )
+
+
+def test_signals_stay_with_the_threads_of_the_program() -> None:
+    before = set(os.listdir("/proc/self/task"))
+    with taker():
+        (thread,) = set(os.listdir("/proc/self/task")) - before
+        status = Path(f"/proc/self/task/{thread}/status").read_text()
+
+    blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+    assert blocked >> (signal.SIGTERM - 1) & 1
+    assert blocked >> (signal.SIGUSR1 - 1) & 1
+
+
+@pytest.fixture
+def group_without_runtime() -> Iterator[Path]:
+    """Make a control group that may run nothing at real-time priority."""
+    folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no version 1 control groups here: {error}")
+    try:
+        if not (folder / "cpu.rt_runtime_us").exists():
+            pytest.skip("this kernel does not give real-time to control groups")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+def what_lacks(*arguments: str | Path) -> str:
+    with program("priority", *map(str, arguments)) as process:
+        said, _ = process.communicate()
+    assert isinstance(said, str)
+    return said.strip()
+
+
+@root
+@pytest.mark.parametrize("what", ["capability", "sandbox"])
+def test_the_thread_says_what_keeps_it_from_its_priority(what: str) -> None:
+    if what_lacks("nothing") != "nothing":
+        pytest.skip("no real-time priority here")
+
+    assert what == what_lacks(what)
+
+
+@root
+def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
+    assert "runtime" == what_lacks("runtime", group_without_runtime)

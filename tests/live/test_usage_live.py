@@ -1,0 +1,395 @@
+"""What tasks cost, on the running kernel: the records of taskstats and their EXITs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from live.staging import DEADLINE, run_python
+from procconn import Event, EventMask, Exit, ProcConnector
+from procconn._core import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from procconn._core import TaskRecord
+
+RECEIVE_BUFFER = 32 << 20
+SHORT_COMMANDS = 2000
+
+_COSTLY = """
+import hashlib, os, sys, threading, time
+
+memory = bytearray(200 << 20)
+for at in range(0, len(memory), 4096):
+    memory[at] = 1
+
+def burn():
+    data = bytes(1 << 20)
+    while time.thread_time() < 0.5:
+        hashlib.sha256(data).digest()
+
+threads = [threading.Thread(target=burn) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with open(sys.argv[1], "wb") as file:
+    file.write(os.urandom(10 << 20))
+    file.flush()
+    os.fsync(file.fileno())
+"""
+
+_LEADER_ENDS_FIRST = """
+import ctypes, os, threading
+
+def live_on():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        pass
+    memory = bytearray(64 << 20)
+    for at in range(0, len(memory), 4096):
+        memory[at] = 1
+    os._exit(3)
+
+threading.Thread(target=live_on).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+_THREAD_EXECS = """
+import os, threading, time
+
+def burn_and_exec():
+    while time.thread_time() < 0.2:
+        pass
+    os.execv("/bin/true", ["true"])
+
+threading.Thread(target=burn_and_exec).start()
+while time.thread_time() < 0.1:
+    pass
+time.sleep(60)
+"""
+
+
+class Meter:
+    """Records of tasks, beside a connector that brings their EXITs."""
+
+    def __init__(self, receive_buffer: int = RECEIVE_BUFFER) -> None:
+        error = ffi.new("int *")
+        self.usage = lib.procconn_usage_open(receive_buffer, error)
+        if self.usage == ffi.NULL:
+            raise OSError(-error[0], os.strerror(-error[0]))
+        self.connector = ProcConnector(EventMask.EXIT)
+
+    def close(self) -> None:
+        """End both."""
+        self.connector.close()
+        lib.procconn_usage_close(self.usage)
+
+    @property
+    def lost(self) -> int:
+        """How many records were lost."""
+        return lib.procconn_usage_lost(self.usage)
+
+    def drain(self, *, exits_are_missing: bool = False) -> None:
+        """Take the records that wait."""
+        lib.procconn_usage_drain(self.usage, exits_are_missing)
+
+    def take(self, event: Exit) -> TaskRecord | None:
+        """Take the record of an EXIT."""
+        record = ffi.new("struct procconn_task_record *")
+        task_exit = ffi.new(
+            "struct procconn_task_exit *",
+            (event.pid, event.tgid, event.exit_code, event.timestamp_ns),
+        )
+        found = lib.procconn_usage_take(self.usage, task_exit, record)
+        return record if found else None
+
+    def measure(
+        self, wanted: Callable[[Exit], bool], count: int
+    ) -> list[tuple[Exit, TaskRecord | None]]:
+        """Wait for so many exits, and take the records of all as they come."""
+        measured: list[tuple[Exit, TaskRecord | None]] = []
+        deadline = time.monotonic() + DEADLINE
+        while len(measured) < count:
+            assert time.monotonic() < deadline, f"{len(measured)} of {count} exits"
+            exits = exits_of(self.connector.recv_many(1))
+            self.drain()
+            measured += [(it, self.take(it)) for it in exits if wanted(it)]
+        return measured
+
+    def records_of(self, tgid: int, tasks: int) -> list[TaskRecord]:
+        """Take the records of a process that so many tasks end of."""
+        records = [it for _, it in self.measure(lambda it: it.tgid == tgid, tasks)]
+        assert None not in records
+        return [it for it in records if it is not None]
+
+    def exits(self, wanted: Callable[[Exit], bool], count: int) -> list[Exit]:
+        """Wait for so many exits, and take no records."""
+        exits: list[Exit] = []
+        deadline = time.monotonic() + DEADLINE
+        while len(exits) < count:
+            assert time.monotonic() < deadline, f"{len(exits)} of {count} exits"
+            exits += filter(wanted, exits_of(self.connector.recv_many(1)))
+        return exits
+
+
+def exits_of(events: list[Event]) -> list[Exit]:
+    return [event for event in events if isinstance(event, Exit)]
+
+
+def sum_of(records: list[TaskRecord], name: str) -> int:
+    return sum(getattr(record, name) for record in records)
+
+
+def spawn(*command: str) -> int:
+    return os.posix_spawn(command[0], command, os.environ)
+
+
+@pytest.fixture
+def meter() -> Iterator[Meter]:
+    try:
+        meter = Meter()
+    except OSError as error:
+        pytest.skip(f"no taskstats here: {error}")
+    yield meter
+    meter.close()
+
+
+@pytest.mark.heavy
+def test_every_short_command_has_its_record(meter: Meter) -> None:
+    """Two at a time; the one in a hundred that has large memory keeps it."""
+    large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
+    marked: set[int] = set()
+    pids: set[int] = set()
+
+    def start(count: int) -> None:
+        for number in range(count):
+            pid = spawn(*large) if number % 100 == 0 else spawn("/bin/true")
+            pids.add(pid)
+            if number % 100 == 0:
+                marked.add(pid)
+            os.waitpid(pid, 0)
+
+    starters = [
+        threading.Thread(target=start, args=[SHORT_COMMANDS // 2]) for _ in range(2)
+    ]
+    for it in starters:
+        it.start()
+    peaks: dict[int, int | None] = {}
+    while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
+        for event, record in meter.measure(lambda _: True, 1):
+            peaks[event.pid] = None if record is None else record.peak_rss
+    for it in starters:
+        it.join()
+
+    assert len(pids) == SHORT_COMMANDS
+    assert [] == [pid for pid in pids if peaks[pid] is None]
+    assert marked == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
+
+
+def test_the_sums_over_threads_are_what_wait4_tells(
+    meter: Meter, tmp_path: Path
+) -> None:
+    pid = spawn(sys.executable, "-c", _COSTLY, str(tmp_path / "file"))
+    used = os.wait4(pid, 0)[2]
+    records = meter.records_of(pid, tasks=3)
+
+    assert sum_of(records, "cpu_ns") / 1e9 == pytest.approx(
+        used.ru_utime + used.ru_stime, rel=0.05
+    )
+    assert max(it.peak_rss for it in records) == pytest.approx(
+        used.ru_maxrss * 1024, rel=0.05
+    )
+    assert sum_of(records, "write_chars") >= 10 << 20
+    assert used.ru_minflt == sum_of(records, "minor_faults")
+    assert used.ru_majflt == sum_of(records, "major_faults")
+    assert used.ru_inblock * 512 == sum_of(records, "read_bytes")
+    assert used.ru_oublock * 512 == sum_of(records, "write_bytes")
+    if used.ru_oublock:  # it has none where the directory is in memory
+        assert sum_of(records, "write_bytes") >= 10 << 20
+
+
+def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
+    """What the others use after that is in theirs."""
+    pid = spawn(sys.executable, "-c", _LEADER_ENDS_FIRST)
+    used = os.wait4(pid, 0)[2]
+    leader, other = meter.records_of(pid, tasks=2)
+
+    assert (leader.pid, leader.exit_code) == (pid, 0)
+    assert (other.tgid, other.exit_code) == (pid, 3 << 8)
+    assert other.peak_rss - leader.peak_rss > 60 << 20
+    assert used.ru_minflt == leader.minor_faults + other.minor_faults
+
+
+def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
+    """It takes the leader's number, so the process has two records of that."""
+    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    used = os.wait4(pid, 0)[2]
+    leader, last = meter.records_of(pid, tasks=2)
+
+    assert leader.pid == last.pid == pid
+    assert last.cpu_ns > 200_000_000
+    assert last.peak_rss < leader.peak_rss
+    assert (leader.cpu_ns + last.cpu_ns) / 1e9 == pytest.approx(
+        used.ru_utime + used.ru_stime, rel=0.05
+    )
+
+
+def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
+    """A pid that is given out again at once, read late: each has its own peak."""
+    last_pid = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last_pid, os.W_OK):
+        pytest.skip("pids cannot be chosen here")
+    large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
+    first = spawn("/bin/true")
+    os.waitpid(first, 0)
+    deadline = time.monotonic() + DEADLINE
+    second = 0
+    while second != first and time.monotonic() < deadline:
+        last_pid.write_text(str(first - 1))
+        second = spawn(*large)
+        os.waitpid(second, 0)
+    records = meter.records_of(first, tasks=2)
+
+    assert first == second
+    assert [False, True] == [it.peak_rss > 64 << 20 for it in records]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda it: it._replace(pid=2**22 + 1),
+        lambda it: it._replace(tgid=1),  # of a thread that had the number
+        lambda it: it._replace(exit_code=256),
+        lambda it: it._replace(timestamp_ns=1),  # before the registration, or a loss
+    ],
+)
+def test_a_record_is_not_given_to_the_exit_of_another(
+    meter: Meter, other: Callable[[Exit], Exit]
+) -> None:
+    pid = spawn("/bin/true")
+    os.waitpid(pid, 0)
+    (event,) = meter.exits(lambda it: it.pid == pid, 1)
+    meter.drain()
+
+    assert meter.take(other(event)) is None
+    assert meter.take(event) is not None
+    assert meter.take(event) is None
+
+
+def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
+    """Of two with one number, either may be the one whose EXIT was lost."""
+    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    os.waitpid(pid, 0)
+    exits = meter.exits(lambda it: it.tgid == pid, 2)
+    meter.drain(exits_are_missing=True)
+
+    assert [None, None] == [meter.take(it) for it in exits]
+
+
+def test_a_full_socket_means_none_and_is_counted() -> None:
+    try:
+        meter = Meter(receive_buffer=4096)
+    except OSError as error:
+        pytest.skip(f"no taskstats here: {error}")
+    pids = {spawn("/bin/true") for _ in range(50)}
+    for pid in pids:
+        os.waitpid(pid, 0)
+    exits = meter.exits(lambda it: it.pid in pids, 50)
+    meter.drain()
+    lost = meter.lost
+    records = [meter.take(it) for it in exits]
+    again = spawn("/bin/true")
+    os.waitpid(again, 0)
+    after = meter.records_of(again, tasks=1)
+    meter.close()
+
+    assert lost >= 50
+    assert set(records) == {None}
+    assert [again] == [it.pid for it in after]
+
+
+@pytest.mark.heavy
+def test_records_without_an_exit_are_forgotten(meter: Meter) -> None:
+    """They fill the table no further than to a bound, whatever ends."""
+    threads = [threading.Thread(target=int) for _ in range(10_000)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+        meter.drain()
+    meter.connector.recv_many(0)
+    pid = spawn("/bin/true")
+    os.waitpid(pid, 0)
+
+    assert [pid] == [it.pid for it in meter.records_of(pid, tasks=1)]
+    assert meter.lost == 0
+
+
+def test_closing_ends_the_registration() -> None:
+    """The kernel would notice only at the next exit, and the number be another's."""
+    code = """
+from procconn._core import ffi, lib
+import os
+before = set(os.listdir("/proc/self/fd"))
+for _ in range(100):
+    error = ffi.new("int *")
+    usage = lib.procconn_usage_open(1 << 20, error)
+    assert usage != ffi.NULL, error[0]
+    lib.procconn_usage_close(usage)
+assert before == set(os.listdir("/proc/self/fd"))
+"""
+    if os.geteuid() != 0:
+        pytest.skip("it takes root")
+    done = run_python(code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_child_does_not_end_the_registration(meter: Meter) -> None:
+    if child := os.fork():
+        os.waitpid(child, 0)
+    else:
+        lib.procconn_usage_close(meter.usage)
+        os._exit(0)
+    pid = spawn("/bin/true")
+    os.waitpid(pid, 0)
+
+    assert [pid] == [it.pid for it in meter.records_of(pid, tasks=1)]
+
+
+_OPEN = """
+from procconn._core import ffi, lib
+error = ffi.new("int *")
+assert lib.procconn_usage_open(1 << 20, error) == ffi.NULL
+print(-error[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        (["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"], "EPERM"),
+        (["unshare", "--user", "--map-root-user"], "EPERM"),
+        (["unshare", "--pid", "--fork"], "EINVAL"),
+    ],
+)
+def test_the_reason_of_a_refusal_is_told(prefix: list[str], expected: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("it takes root")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", _OPEN],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+    assert expected == errno.errorcode[int(done.stdout)]

@@ -1,0 +1,135 @@
+"""Waiting for any processes, on the running kernel."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live.staging import DEADLINE, LIFETIMES, end_input, speaking, wait_until_blocked
+from procconn.processes import Process, wait, wait_async
+
+
+@contextmanager
+def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
+    """Wait for a process in another thread; go on when that is blocked."""
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(wait, [pid], DEADLINE)
+        wait_until_blocked(next(iter(pool._threads)))
+        yield future
+
+
+@pytest.mark.parametrize("how", [*LIFETIMES, "double-fork"])
+def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
+    expected = LIFETIMES.get(how, 4)
+    with speaking(lifetimes, how) as (program, pid), waiting(pid) as future:
+        end_input(program)
+
+        assert expected == future.result()[pid].returncode
+
+
+def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
+    with speaking(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
+        os.kill(pid, signal.SIGTERM)
+
+        process = future.result()[pid]
+        assert (process.returncode, process.signal) == (-15, signal.SIGTERM)
+
+
+def test_wait_does_not_wait_for_what_is_gone() -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+
+    with pytest.raises(ProcessLookupError, match=f"no process {gone.pid}"):
+        wait([gone.pid])
+
+
+def test_wait_does_not_take_a_thread_for_a_process() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        with pytest.raises(ProcessLookupError, match="thread"):
+            wait([thread.native_id])
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9)]
+)
+def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
+    with subprocess.Popen(["sh", "-c", script]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+
+        assert expected == wait([zombie.pid])[zombie.pid].returncode
+
+
+_AS_NOBODY = """
+import os, sys
+from procconn.processes import wait
+os.setgid(65534), os.setuid(65534)
+print({pid: it.returncode for pid, it in wait([int(sys.argv[1])]).items()})
+"""
+
+
+def test_wait_makes_no_status_up_for_who_may_not_read_it() -> None:
+    if os.geteuid():
+        pytest.skip("only root can become nobody")
+    with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        command = [sys.executable, "-c", _AS_NOBODY, str(zombie.pid)]
+        done = subprocess.run(command, stdout=-1, text=True, check=True)
+
+    assert f"{{{zombie.pid}: None}}\n" == done.stdout
+
+
+def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
+    with (
+        subprocess.Popen(["true"]) as ended,
+        speaking(lifetimes, "leader-first") as (_, pid),
+    ):
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+
+        assert [ended.pid] == list(wait([pid, ended.pid], timeout=0.05))
+        assert {} == wait([pid], timeout=0)
+        assert {} == wait([])
+
+
+def test_waiting_on_asyncio_tells_the_same(lifetimes: Path) -> None:
+    async def both(program: subprocess.Popen[str], pid: int) -> dict[int, Process]:
+        task = asyncio.create_task(wait_async([pid], DEADLINE))
+        await asyncio.sleep(0)
+        end_input(program)
+        return await task
+
+    for how in ("leader-first", "double-fork"):
+        with speaking(lifetimes, how) as (program, pid):
+            ended = asyncio.run(both(program, pid))
+
+            assert LIFETIMES.get(how, 4) == ended[pid].returncode
+
+
+def test_no_end_is_missed_while_waiting_begins() -> None:
+    """A process that ends about then is gone or told of with its status."""
+    for delay in range(100):
+        child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
+        reaper = threading.Thread(target=child.wait)
+        reaper.start()
+        try:
+            codes = [it.returncode for it in wait([child.pid], DEADLINE).values()]
+        except ProcessLookupError:
+            codes = [3]
+        reaper.join()
+
+        assert codes[0] in {3, None}
+        assert len(codes) == 1

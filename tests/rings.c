@@ -1,0 +1,96 @@
+/* Fill the rings of programs from one thread and empty them from another; say what is
+ * wrong with what arrives. Compiled with csrc/store.c. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "programs.h"
+
+enum { PAUSE = MOST_ENTRIES - 1, ROUNDS = 6 * PAUSE };
+
+static uint32_t size_of(uint32_t serial)
+{
+    uint32_t noise = serial * 2654435761U >> 16;
+
+    return serial % 7 == 0 ? 0 : serial % 1000 < 900 ? 40 + noise % 400 : 40 + noise % 60000;
+}
+
+static void *fill(void *argument)
+{
+    struct procconn_programs *programs = argument;
+
+    for (uint32_t serial = 1; serial <= ROUNDS; serial++) {
+        struct program_entry entry = {
+            .key = {serial % 2, serial, serial},
+            .pid = serial,
+            .size = size_of(serial),
+            .exec = {.stamp_ns = serial, .is_read = 1},
+        };
+
+        memset(programs->draft, (int)(serial % 251), entry.size);
+        procconn_store_program(programs, &entry);
+        if (serial % PAUSE == 0 && serial < ROUNDS) /* until all is taken: the rings begin anew */
+            while (atomic_load(&programs->released) != atomic_load(&programs->stored))
+                sched_yield();
+    }
+    return NULL;
+}
+
+/* How often each outcome was seen. */
+static unsigned whole, busy, damaged;
+
+static void look(struct procconn_programs *programs, struct program_entry *entry)
+{
+    const uint8_t *bytes = programs->bytes + entry->at % MOST_BYTES;
+    uint32_t serial = entry->pid;
+
+    if (entry->missing == PROCCONN_BUSY) {
+        busy += entry->size == 0 && !entry->exec.is_read;
+        return;
+    }
+    if (entry->size != size_of(serial) || entry->at % MOST_BYTES + entry->size > MOST_BYTES)
+        damaged++;
+    for (uint32_t i = 0; i < entry->size; i++)
+        damaged += bytes[i] != serial % 251;
+    whole++;
+}
+
+int main(void)
+{
+    struct procconn_programs *programs = calloc(1, sizeof *programs);
+    struct program_entry *entry;
+    uint32_t last = 0, serial;
+    pthread_t thread;
+    uint64_t index;
+
+    programs->entries = calloc(MOST_ENTRIES, sizeof *programs->entries);
+    programs->bytes = malloc(MOST_BYTES);
+    pthread_create(&thread, NULL, fill, programs);
+    while (last < ROUNDS - PAUSE) {
+        index = atomic_load(&programs->released);
+        if (index == atomic_load(&programs->stored))
+            continue;
+        serial = procconn_program_at(programs, index)->pid;
+        entry = procconn_find_program(programs, &(struct program_key){serial % 2, serial, serial},
+                                      &index);
+        damaged += entry == NULL || serial <= last;
+        if (entry == NULL)
+            break;
+        last = serial;
+        look(programs, entry);
+        entry->is_taken = serial % 3 != 0; /* others are never asked for */
+        procconn_release_programs(programs, serial % 3 != 0 ? 0 : (int64_t)serial + 1);
+    }
+    while (last < ROUNDS) { /* what is left, and what the other waits for */
+        index = atomic_load(&programs->stored);
+        last = procconn_program_at(programs, index - 1)->pid;
+        procconn_release_programs(programs, INT64_MAX);
+    }
+    pthread_join(thread, NULL);
+    printf("whole %u busy %u damaged %u\n", whole, busy, damaged);
+    free(programs->entries);
+    free(programs->bytes);
+    free(programs);
+    return 0;
+}

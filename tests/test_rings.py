@@ -1,0 +1,25 @@
+"""Programs on their way from the thread that reads them to the one that takes them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def test_programs_arrive_whole_or_are_busy(tmp_path: Path) -> None:
+    """While one thread fills the rings, faster than the other empties them."""
+    compiler = shutil.which("cc")
+    sources = HERE.parent / "csrc"
+    if compiler is None or not sources.is_dir():
+        pytest.skip("needs a C compiler and the C sources")
+    command = [compiler, "-std=gnu11", "-O1", "-pthread", f"-I{sources}"]
+    command += ["-o", str(tmp_path / "rings")]
+    subprocess.run([*command, HERE / "rings.c", sources / "store.c"], check=True)
+    said = subprocess.check_output(tmp_path / "rings", text=True, timeout=240).split()
+
+    assert ["whole", "busy", "damaged"] == said[::2]
+    assert int(said[1]) > 0
+    assert "0" == said[5]
