@@ -70,8 +70,10 @@ class Stream:
     def try_read(self, deadline_ns: int, most: int) -> int:
         """Wait until there are events, and return the status of the call."""
         if not length_hint(self.events):
-            del self.batch[:]
-            self.events = iter(self.batch)
+            # Another reader may have come in between; what it left here stays.
+            fresh = iter(self.batch)
+            self.batch[:] = [*self.events]
+            self.events = fresh
         return lib.procconn_read(self.handle, deadline_ns, most)
 
     def read(self, deadline_ns: int, most: int) -> None:
