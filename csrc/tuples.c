@@ -234,8 +234,7 @@ int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
 
     if (status < 0)
         return status;
-    /* Who overtook this reader may have left events, which need no waiting for. The size
-     * is a word that nobody else makes larger now. */
+    /* One who overtook this reader may have left events. Nobody else adds any now. */
     if (PyList_Size(stream->settings.events) > 0)
         deadline_ns = 0;
     status = procconn_bring(stream, deadline_ns, most);
