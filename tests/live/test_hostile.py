@@ -174,7 +174,7 @@ def printed(*options: str) -> list[str]:
             set_name(b"ready?")
         for name in [*HOSTILE_NAMES, LAST_NAME.encode()]:
             set_name(name)
-        lines = []
+        lines: list[str] = []
         while not lines or f'"{LAST_NAME}"' not in lines[-1]:
             lines.append(process.stdout.readline())
             assert lines[-1].endswith("\n")
