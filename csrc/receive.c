@@ -18,14 +18,6 @@ enum {
     MEMINFO_OPTION = 55,
 };
 
-int64_t procconn_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 int64_t procconn_earlier(int64_t a, int64_t b)
 {
     if (a < 0 || b < 0)

@@ -177,7 +177,7 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
                                size_t *tail_size)
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
-    struct question question = {.now_ns = procconn_monotonic_ns(), .drained_ns = drained_ns};
+    struct question question = {.now_ns = procconn_now_ns(), .drained_ns = drained_ns};
     int64_t soon_ns = question.now_ns + programs->latency_ns / 8;
     struct procconn_event event;
     struct program_entry *entry;
