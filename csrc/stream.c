@@ -139,7 +139,9 @@ static void unmap(struct messages *messages)
 
 void procconn_drop_reference(struct procconn_stream *stream)
 {
-    if (atomic_fetch_sub(&stream->references, 1) != 1 && procconn_is_owner(stream))
+    bool is_owner = procconn_is_owner(stream); /* asked while it is sure to be there */
+
+    if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner)
         return; /* a forked child has not the thread */
     unmap(&stream->queue);
     unmap(&stream->stage);
