@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from test_timeline import MS, Lived, S, build
@@ -84,11 +84,14 @@ def many() -> list[Lived]:
 
 
 def show(
-    browser: "Browser", tmp_path: Path, lived: list[Lived], scheme: str = "light"
+    browser: "Browser",
+    tmp_path: Path,
+    lived: list[Lived],
+    scheme: 'Literal["light", "dark"]' = "light",
 ) -> "Page":
     path = tmp_path / "run.svg"
     path.write_text(FORMATS[".svg"](lived, "make -j2"))
-    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(color_scheme=scheme)
     page.goto(path.as_uri())
     return page
 

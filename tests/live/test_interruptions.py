@@ -255,7 +255,7 @@ def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
     loop = asyncio.new_event_loop()
     iterator = aiter(connector)
     connector.subscribe(EventMask.PTRACE)
-    pending = loop.create_task(anext(iterator))  # type: ignore[arg-type]
+    pending: asyncio.Task[Event] = loop.create_task(anext(iterator))  # type: ignore[arg-type]
     loop.call_later(0.05, loop.stop)
     loop.run_forever()
     loop.close()
@@ -279,7 +279,7 @@ def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
     connector = ProcConnector(EventMask.NONE)
     loop = asyncio.new_event_loop()
     iterator = aiter(connector)
-    pending = loop.create_task(anext(iterator))  # type: ignore[arg-type]
+    pending: asyncio.Task[Event] = loop.create_task(anext(iterator))  # type: ignore[arg-type]
     loop.call_later(0.05, loop.stop)
     loop.run_forever()
     loop.close()
