@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_timeline import MS, Lived, S, build
@@ -87,11 +87,12 @@ def show(
     browser: "Browser",
     tmp_path: Path,
     lived: list[Lived],
-    scheme: 'Literal["light", "dark"]' = "light",
+    scheme: str = "light",
 ) -> "Page":
     path = tmp_path / "run.svg"
     path.write_text(FORMATS[".svg"](lived, "make -j2"))
-    page = browser.new_page(color_scheme=scheme)
+    scheme_option: Any = {"color_scheme": scheme}
+    page = browser.new_page(**scheme_option)
     page.goto(path.as_uri())
     return page
 
