@@ -1,12 +1,16 @@
-"""The lines of `procconn watch`."""
+"""The lines of the command: as text, and as JSON."""
 
 import json
 import os
+import pwd
 import time
 
 import pytest
 
-from procconn.cli.lines import json_lines, text_lines
+from procconn import event_time
+from procconn.cli.following import Following, Seen, seen_alone
+from procconn.cli.json_lines import JsonLines
+from procconn.cli.lines import TextLines, fit, span
 from procconn.events import (
     Comm,
     Coredump,
@@ -21,8 +25,9 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.programs import Program
 
-GONE = 2**31  # no task has this pid
+MS = 1_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +39,42 @@ def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-def text(event: Event) -> str:
-    (line,) = text_lines([event])
-    return line
+def program(*argv: str, missing: str = "", cut: bool = False) -> Program:
+    """Make a program of this user; one that was not read if there are no arguments."""
+    uid = None if missing else os.geteuid()
+    return Program(
+        argv=argv or None,
+        name="short" if missing != "busy" else None,
+        exe=None,
+        cwd=None,
+        ppid=None,
+        uid=uid,
+        euid=uid,
+        gid=None,
+        egid=None,
+        cgroup=None,
+        cut=cut,
+        missing=missing,
+    )
+
+
+def text(seen: Seen | Event, width: int | None = None, coloured: bool = False) -> str:
+    if not isinstance(seen, Seen):
+        seen = seen_alone(seen)
+    return TextLines(event_time, width=width, coloured=coloured)(seen)
+
+
+def record(seen: Seen | Event) -> dict[str, object]:
+    line = JsonLines(event_time)(seen if isinstance(seen, Seen) else seen_alone(seen))
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    parsed: dict[str, object] = json.loads(line)
+    return parsed
+
+
+def life(*events: Event) -> list[Seen]:
+    following = Following(tree=None, is_live=False)
+    return list(map(following.take, events))
 
 
 @pytest.mark.parametrize(
@@ -44,16 +82,31 @@ def text(event: Event) -> str:
     [
         (Fork(7, 7, 8, 8, 0, 0), "fork           7 child 8"),
         (Fork(7, 7, 9, 8, 0, 0), "fork           7 thread 9"),
-        (Exec(GONE, GONE, 0, 0), "exec     2147483648"),
-        (Exit(8, 8, 0, 17, 0, 0, 0, 0), "exit           8 status 0"),
-        (Exit(8, 8, 3 << 8, 17, 0, 0, 0, 0), "exit           8 status 3"),
-        (Exit(8, 8, 9, 17, 0, 0, 0, 0), "exit           8 killed by SIGKILL"),
+        (Exec(8, 8, 0, 0), "exec           8 ? (not recorded)"),
+        (Exec(8, 8, 0, 0, program("sh", "-c", "a b")), "exec           8 sh -c 'a b'"),
+        (
+            Exec(8, 8, 0, 0, program(missing="gone")),
+            "exec           8 ? [short] (it ended before it was read)",
+        ),
+        (
+            Exec(8, 8, 0, 0, program(missing="later")),
+            "exec           8 ? [short]"
+            " (it ran another program before this one was read)",
+        ),
+        (
+            Exec(8, 8, 0, 0, program(missing="busy")),
+            "exec           8 ? (too many came at once)",
+        ),
+        (Exec(8, 8, 0, 0, program("a", cut=True)), "exec           8 a…"),
+        (Exit(8, 8, 0, 17, 0, 0, 0, 0), "exit           8 ? status 0"),
+        (Exit(8, 8, 3 << 8, 17, 0, 0, 0, 0), "exit           8 ? status 3"),
+        (Exit(8, 8, 9, 17, 0, 0, 0, 0), "exit           8 ? killed by SIGKILL"),
         (
             Exit(8, 8, 134, 17, 0, 0, 0, 0),
-            "exit           8 killed by SIGABRT, core dumped",
+            "exit           8 ? killed by SIGABRT, core dumped",
         ),
-        (Exit(8, 8, 40, 17, 0, 0, 0, 0), "exit           8 killed by SIGRTMIN+6"),
-        (Exit(9, 8, 0, 17, 0, 0, 0, 0), "exit           9 (thread of 8) status 0"),
+        (Exit(8, 8, 40, 17, 0, 0, 0, 0), "exit           8 ? killed by SIGRTMIN+6"),
+        (Exit(9, 8, 0, 17, 0, 0, 0, 0), "exit           9 (thread of 8) ? status 0"),
         (Uid(8, 8, 1000, 0, 0, 0), "uid            8 ruid 1000 euid 0"),
         (Gid(8, 8, 100, 200, 0, 0), "gid            8 rgid 100 egid 200"),
         (Sid(8, 8, 0, 0), "sid            8 leads a new session"),
@@ -77,18 +130,100 @@ def test_text_has_local_time_with_milliseconds() -> None:
     assert text(Sid(1, 1, 1_234_567_890, 0)).startswith("03:04:06.234 ")
 
 
-def test_text_of_an_exec_has_the_command_line() -> None:
-    line = text(Exec(os.getpid(), os.getpid(), 0, 0))
+def test_text_of_an_exit_has_the_command_and_the_lifetime() -> None:
+    *_, end = life(
+        Fork(7, 7, 8, 8, 0, 0),
+        Exec(8, 8, 1 * MS, 0, program("sh", "-c", "kill -SEGV $$")),
+        Exit(8, 8, 11, 17, 7, 7, 53 * MS, 0),
+    )
 
-    assert "pytest" in line or "python" in line
+    line = "exit           8 sh -c 'kill -SEGV $$' killed by SIGSEGV after 53 ms\n"
+    assert f"03:04:05.053 {line}" == text(end)
 
 
-def test_an_exec_that_another_followed_is_not_given_its_command_line() -> None:
-    pid = os.getpid()
-    first, second = text_lines([Exec(pid, pid, 1, 0), Exec(pid, pid, 2, 0)])
+def test_a_child_runs_its_parents_program_until_its_own() -> None:
+    *_, first, fork, second = life(
+        Exec(7, 7, 0, 0, program("make")),
+        Fork(7, 7, 8, 8, 1 * MS, 0),
+        Exec(7, 7, 2 * MS, 0, program("other")),
+        Exit(8, 8, 0, 17, 7, 7, 3 * MS, 0),
+        Fork(7, 7, 9, 9, 4 * MS, 0),
+        Exit(9, 9, 0, 17, 7, 7, 5 * MS, 0),
+    )
 
-    assert first.endswith(f" {pid}\n")
-    assert not second.endswith(f" {pid}\n")
+    assert (first.program, second.program) == (program("make"), program("other"))
+    assert fork.program == program("other")
+
+
+def test_an_exec_that_was_not_read_leaves_nothing_of_the_program_before() -> None:
+    *_, end = life(
+        Exec(7, 7, 0, 0, program("make")),
+        Exec(7, 7, 2 * MS, 0),
+        Exit(7, 7, 0, 17, 7, 7, 3 * MS, 0),
+    )
+
+    assert end.program is None
+
+
+def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
+    *_, first, last = life(
+        Fork(1, 1, 8, 8, 0, 0),
+        Fork(8, 8, 9, 8, 1 * MS, 0),
+        Exit(8, 8, 3 << 8, 17, 0, 0, 2 * MS, 0),
+        Exit(9, 8, 3 << 8, 17, 0, 0, 3 * MS, 0),
+    )
+
+    assert (False, True) == (first.ended, last.ended)
+    assert text(last).endswith("exit           8 ? status 3 after 3.0 ms\n")
+
+
+def test_text_of_an_exec_names_a_user_who_is_not_the_readers_own() -> None:
+    other = pwd.getpwuid(1 if os.geteuid() != 1 else 0)
+    ran = program("true")._replace(uid=other.pw_uid, euid=other.pw_uid)
+
+    assert f" {other.pw_name}: true\n" in text(Exec(8, 8, 0, 0, ran))
+
+
+@pytest.mark.parametrize("width", [60, 61, 70])
+def test_on_a_terminal_commands_are_cut_and_the_end_is_not(width: int) -> None:
+    *_, start, end = life(
+        Exec(8, 8, 0, 0, program("echo", "x" * 100)),
+        Exit(8, 8, 1 << 8, 17, 7, 7, 3 * MS, 0),
+    )
+
+    assert width == len(text(start, width).rstrip("\n"))
+    assert text(start, width).endswith("x…\n")
+    assert width == len(text(end, width).rstrip("\n"))
+    assert text(end, width).endswith("x… status 1\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "fitted"), [(6, "中文字"), (5, "中文…"), (4, "中…"), (1, "…"), (0, "…")]
+)
+def test_wide_characters_take_two_columns(columns: int, fitted: str) -> None:
+    assert fitted == fit("中文字", columns)
+
+
+def test_colours_are_for_what_matters() -> None:
+    failed = Exit(8, 8, 1 << 8, 17, 0, 0, 0, 0)
+
+    assert text(failed, coloured=True).startswith("\x1b[31m")
+    assert text(failed, coloured=True).endswith("\x1b[m\n")
+    assert "\x1b" not in text(Exit(8, 8, 0, 17, 0, 0, 0, 0), coloured=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.00042, "0.4 ms"),
+        (0.0532, "53 ms"),
+        (1.5, "1.50 s"),
+        (75.2, "1 min 15 s"),
+        (3600 * 27 + 60, "27 h 1 min"),
+    ],
+)
+def test_spans_have_the_unit_that_suits(seconds: float, told: str) -> None:
+    assert told == span(seconds)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +242,18 @@ def test_a_name_cannot_command_the_terminal(name: bytes, shown: str) -> None:
     assert f'named "{shown}"' in text(Comm(8, 8, name, 0, 0))
 
 
+def test_a_command_line_cannot_command_the_terminal() -> None:
+    ran = program("echo", "\x1b[2J", "a\nb", "\udcff")
+
+    line = text(Exec(8, 8, 0, 0, ran))
+    assert line.endswith(r" echo '\x1b[2J' 'a\nb' '\xff'" + "\n")
+    assert line[:-1].isprintable()
+
+
 @pytest.mark.parametrize(
     "event",
     [
         Fork(7, 7, 8, 8, 5, 1),
-        Exec(8, 8, 5, 1),
         Uid(8, 8, 1000, 0, 5, 1),
         Gid(8, 8, 100, 200, 5, 1),
         Sid(8, 8, 5, 1),
@@ -121,15 +263,29 @@ def test_a_name_cannot_command_the_terminal(name: bytes, shown: str) -> None:
     ],
 )
 def test_json_has_every_field(event: Event) -> None:
-    (line,) = json_lines([event])
     expected = {
         "event": type(event).__name__.lower(),
         "time": "2026-01-02T03:04:05.000000+00:00",
         **event._asdict(),
     }
 
-    assert expected == json.loads(line)
-    assert line.count("\n") == 1
+    assert expected == record(event)
+
+
+def test_json_of_an_exec_has_the_program() -> None:
+    ran = program("sh", "-c", "a\udcff")
+    told = record(Exec(8, 8, 5, 1, ran))
+
+    for field, value in ran._asdict().items():
+        assert told.pop(field) == (list(value) if field == "argv" else value)
+    assert pwd.getpwuid(os.geteuid()).pw_name == told.pop("user")
+    assert ["event", "time", "pid", "tgid", "timestamp_ns", "cpu"] == list(told)
+
+
+def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
+    told = record(Exec(8, 8, 5, 1))
+
+    assert (None, None, "unread") == (told["argv"], told["user"], told["missing"])
 
 
 @pytest.mark.parametrize(
@@ -139,22 +295,30 @@ def test_json_has_every_field(event: Event) -> None:
 def test_json_of_an_exit_decodes_the_wait_status(
     exit_code: int, returncode: int, signal: str | None
 ) -> None:
-    (line,) = json_lines([Exit(8, 8, exit_code, 17, 1, 1, 5, 1)])
-    record = json.loads(line)
+    told = record(Exit(8, 8, exit_code, 17, 1, 1, 5, 1))
 
-    assert (returncode, signal) == (record["returncode"], record["signal"])
-    assert exit_code == record["exit_code"]
+    assert (returncode, signal) == (told["returncode"], told["signal"])
+    assert exit_code == told["exit_code"]
+    assert told["duration"] is None
+
+
+def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
+    *_, end = life(
+        Fork(7, 7, 8, 8, 0, 0),
+        Exec(8, 8, 1 * MS, 0, program("sleep", "1")),
+        Exit(8, 8, 0, 17, 7, 7, 1500 * MS, 0),
+    )
+    told = record(end)
+
+    assert (["sleep", "1"], 1.5) == (told["argv"], told["duration"])
 
 
 def test_json_of_a_comm_has_the_name_and_its_bytes() -> None:
-    (line,) = json_lines([Comm(8, 8, b"a\xff", 5, 1)])
-    record = json.loads(line)
+    told = record(Comm(8, 8, b"a\xff", 5, 1))
 
-    assert "61ff" == record["comm"]
-    assert b"a\xff" == os.fsencode(record["name"])
+    assert "61ff" == told["comm"]
+    assert b"a\xff" == os.fsencode(str(told["name"]))
 
 
 def test_json_of_an_unknown_kind_has_its_bytes() -> None:
-    (line,) = json_lines([Unknown(0xDEAD, b"\x01\x02", 5, 1)])
-
-    assert "0102" == json.loads(line)["raw_data"]
+    assert "0102" == record(Unknown(0xDEAD, b"\x01\x02", 5, 1))["raw_data"]

@@ -1,5 +1,6 @@
 """`procconn doctor`: can process events be had here, and if not, why not?"""
 
+import argparse
 import json
 import platform
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from procconn._core import ffi, lib
-from procconn.cli.output import write
+from procconn.cli.output import Output
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
 from procconn.environment import conditions, is_kernel, why_no_usage
 from procconn.events import Comm, EventMask, Exit
@@ -30,13 +31,13 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-def run(*, as_json: bool) -> bool:
-    """Print the report; return whether all is well."""
+def run(options: argparse.Namespace) -> int:
+    """Print the report; return 1 if there is a problem."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each has its line in the report
         findings = list(examine())
     well = all(finding.remedy is None for finding in findings)
-    if as_json:
+    if options.json:
         report = {
             "ok": well,
             "findings": [
@@ -44,10 +45,11 @@ def run(*, as_json: bool) -> bool:
                 for finding in findings
             ],
         }
-        write(json.dumps(report, indent=2) + "\n")
+        text = json.dumps(report, indent=2) + "\n"
     else:
-        write("".join(map(_line, findings)))
-    return well
+        text = "".join(map(_line, findings))
+    Output().write(text)
+    return 0 if well else 1
 
 
 def examine() -> Iterator[Finding]:

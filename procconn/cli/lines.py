@@ -1,11 +1,14 @@
-"""How `procconn watch` prints an event: as text for people, or as JSON."""
+"""How an event is told to people: one line of text."""
 
-import json
+import os
+import pwd
 import signal
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from unicodedata import east_asian_width
 
-from procconn.clock import event_time
+from procconn.cli.following import Seen
 from procconn.events import (
     Comm,
     Coredump,
@@ -20,119 +23,189 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.programs import Program
 
-_COMMAND_BYTES = 200  # of a command line, before it is cut
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def text_lines(events: Iterable[Event]) -> Iterator[str]:
-    """Make a line for each event: local time, event, pid, what changed."""
-    events = list(events)
-    latest = {event.pid: event for event in events if isinstance(event, Exec)}
-    for event in events:
-        time = event_time(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        pid = "-" if isinstance(event, Lost | Unknown) else _pid(event)
-        if isinstance(event, Exec) and latest[event.pid] is not event:
-            change = ""  # /proc shows the program of a later exec by now
-        else:
-            change = _change(event)
-        name = type(event).__name__.lower()
-        yield f"{time} {name:<8} {pid:>7} {change}".rstrip() + "\n"
+REASONS = {
+    "later": "it ran another program before this one was read",
+    "gone": "it ended before it was read",
+    "denied": "this user may not read it",
+    "busy": "too many came at once",
+}
+_GREEN, _RED, _LOUD = "32", "31", "1;31"
+_SHORT, _LONG = 1.0, 60.0  # seconds
 
 
-def json_lines(events: Iterable[Event]) -> Iterator[str]:
-    """Make a line for each event: a JSON object with all its fields.
+class TextLines:
+    """Make lines of events: local time, event, pid, what changed.
 
-    Bytes are given in hexadecimal.
+    Args:
+        time_of: tells when an event happened.
+        width: the columns of the terminal; None does not cut commands.
+        coloured: whether to colour what matters.
     """
-    for event in events:
-        yield _encode(_json_object(event)) + "\n"
+
+    def __init__(
+        self,
+        time_of: Callable[[Event], datetime],
+        *,
+        width: int | None,
+        coloured: bool,
+    ) -> None:
+        self._time_of = time_of
+        self._width = width
+        self._coloured = coloured
+        self._uid = os.geteuid()
+
+    def __call__(self, seen: Seen) -> str:
+        """Make the line, with its end."""
+        event = seen.event
+        time = self._time_of(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        name = type(event).__name__.lower()
+        if isinstance(event, Lost | Unknown):
+            pid = "-"
+        elif isinstance(event, Fork):
+            pid = str(event.parent_pid)
+        else:
+            pid = str(event.tgid if seen.ended else event.pid)
+        head = f"{time} {name:<8} {pid:>7} {_of_thread(seen)}"
+        command, tail = "", _change(seen)
+        if isinstance(event, Exec):
+            if seen.uid not in (None, self._uid):
+                head += f"{visible(user_name(seen.uid))}: "
+            command = told(seen.program)
+        elif isinstance(event, Exit):
+            command = told(seen.program, why=False)
+            tail = " " + tail
+        if self._width is not None:
+            command = fit(command, self._width - len(head) - len(tail))
+        return self._paint(seen, f"{head}{command}{tail}") + "\n"
+
+    def _paint(self, seen: Seen, line: str) -> str:
+        event, colour = seen.event, ""
+        if isinstance(event, Exec):
+            colour = _GREEN
+        elif isinstance(event, Exit) and seen.returncode_of(event):
+            colour = _RED
+        elif isinstance(event, Lost):
+            colour = _LOUD
+        return f"\x1b[{colour}m{line}\x1b[m" if colour and self._coloured else line
 
 
-def _json_object(event: Event) -> dict[str, object]:
-    record: dict[str, object] = {
-        "event": type(event).__name__.lower(),
-        "time": event_time(event).isoformat(timespec="microseconds"),
-    }
-    for field, value in event._asdict().items():
-        record[field] = value.hex() if isinstance(value, bytes) else value
-    if isinstance(event, Exit):
-        record["returncode"] = event.returncode
-        record["signal"] = _signal_name(event) if event.returncode < 0 else None
-    elif isinstance(event, Comm):
-        record["name"] = event.name
-    return record
-
-
-def _pid(
-    event: "Exec | Fork | Exit | Uid | Gid | Sid | Ptrace | Comm | Coredump",
-) -> int:
-    return event.parent_pid if isinstance(event, Fork) else event.pid
-
-
-def _change(event: Event) -> str:
-    text = _of_thread(event)
-    match event:
-        case Exec():
-            text += _command(event.pid)
-        case Fork(child_pid=child):
-            text += f"{'thread' if event.is_thread else 'child'} {child}"
-        case Exit():
-            text += _end(event)
-        case Uid():
-            text += f"ruid {event.ruid} euid {event.euid}"
-        case Gid():
-            text += f"rgid {event.rgid} egid {event.egid}"
-        case Sid():
-            text += "leads a new session"
-        case Ptrace(tracer_pid=0):
-            text += "no longer traced"
-        case Ptrace():
-            text += f"traced by {event.tracer_pid}"
-        case Comm():
-            quoted = event.comm.replace(b"\\", rb"\\").replace(b'"', rb"\"")
-            text += f'named "{_visible(quoted)}"'
-        case Coredump():
-            text += "dumps core"
-        case Unknown():
-            text += f"kind 0x{event.what:08x} with {len(event.raw_data)} bytes"
-        case Lost():
-            text += f"{event.count or 'an unknown number of'} events"
+def told(program: Program | None, *, why: bool = True) -> str:
+    """Show a command as one would type it; a question mark where it is not known."""
+    if program is not None and program.argv:
+        return visible(program.command) + ("…" if program.cut else "")
+    name = ""
+    if program is not None and program.name is not None:
+        name = f"[{visible(program.name)}]"
+    if program is not None and program.argv is not None:
+        return name or "[]"  # it was started without any argument
+    text = f"? {name}".rstrip()
+    if why:
+        missing = "" if program is None else program.missing
+        text += f" ({REASONS.get(missing, 'not recorded')})"
     return text
 
 
-def _of_thread(event: Event) -> str:
-    if isinstance(event, Lost | Unknown | Fork) or not event.is_thread:
+def ending(returncode: int | None, dumped_core: bool, duration: float | None) -> str:
+    """Say how a process ended, and after how long."""
+    if returncode is None:
+        text = "ended unseen"
+    elif returncode >= 0:
+        text = f"status {returncode}"
+    else:
+        core = ", core dumped" if dumped_core else ""
+        text = f"killed by {signal_name(-returncode)}{core}"
+    return text if duration is None else f"{text} after {span(duration)}"
+
+
+def signal_name(number: int) -> str:
+    """Name a signal, also one of the real-time ones that Python has no name for."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
+
+
+def span(seconds: float) -> str:
+    """Say how long that is, in the unit that suits."""
+    if seconds < _SHORT:
+        milliseconds = seconds * 1000
+        return f"{milliseconds:.1f} ms" if seconds < 0.01 else f"{milliseconds:.0f} ms"  # noqa: PLR2004 - where three digits are
+    if seconds < _LONG:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+@cache
+def user_name(uid: int | None) -> str:
+    """Name a user; a number that has no name stands for itself."""
+    if uid is None:
+        return "?"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def visible(text: str) -> str:
+    """Escape what is not text, and what a terminal would obey."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = os.fsencode(text).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def fit(text: str, columns: int) -> str:
+    """Cut a text so that it takes no more columns of a terminal; at least one."""
+    if len(text) <= columns and text.isascii():
+        return text
+    widths = [2 if east_asian_width(c) in "WF" else 1 for c in text]
+    if sum(widths) <= columns:
+        return text
+    kept, left = 0, columns - 1
+    while kept < len(text) and left >= widths[kept]:
+        left -= widths[kept]
+        kept += 1
+    return text[:kept] + "…"
+
+
+def _of_thread(seen: Seen) -> str:
+    event = seen.event
+    if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or seen.ended:
         return ""
     return f"(thread of {event.tgid}) "
 
 
-def _end(event: Exit) -> str:
-    if event.returncode >= 0:
-        return f"status {event.returncode}"
-    core = ", core dumped" if event.dumped_core else ""
-    return f"killed by {_signal_name(event)}{core}"
-
-
-def _signal_name(event: Exit) -> str:
-    if event.signal is not None:
-        return event.signal.name
-    return f"SIGRTMIN{-event.returncode - signal.SIGRTMIN:+d}"
-
-
-def _command(pid: int) -> str:
-    """Read a process's command line; empty if the process is gone."""
-    try:
-        with Path(f"/proc/{pid}/cmdline").open("rb") as file:
-            line = file.read(_COMMAND_BYTES + 1)
-    except OSError:
-        return ""
-    text = _visible(line[:_COMMAND_BYTES].rstrip(b"\0").replace(b"\0", b" "))
-    return text if len(line) <= _COMMAND_BYTES else text + "…"
-
-
-def _visible(name: bytes) -> str:
-    """Escape what is not text, and what a terminal would obey."""
-    text = name.decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _change(seen: Seen) -> str:
+    event = seen.event
+    match event:
+        case Fork(child_pid=child):
+            text = f"{'thread' if event.is_thread else 'child'} {child}"
+        case Exit():
+            code = seen.returncode_of(event)
+            text = ending(code, event.dumped_core and code < 0, seen.duration)
+        case Uid():
+            text = f"ruid {event.ruid} euid {event.euid}"
+        case Gid():
+            text = f"rgid {event.rgid} egid {event.egid}"
+        case Sid():
+            text = "leads a new session"
+        case Ptrace(tracer_pid=0):
+            text = "no longer traced"
+        case Ptrace():
+            text = f"traced by {event.tracer_pid}"
+        case Comm():
+            quoted = event.name.replace("\\", r"\\").replace('"', r"\"")
+            text = f'named "{visible(quoted)}"'
+        case Coredump():
+            text = "dumps core"
+        case Unknown():
+            text = f"kind 0x{event.what:08x} with {len(event.raw_data)} bytes"
+        case Lost():
+            text = f"{event.count or 'an unknown number of'} events"
+        case _:
+            text = ""
+    return text

@@ -1,16 +1,70 @@
-"""Standard output, without a buffer: nothing is left for the exit to flush."""
+"""Where lines go: standard output or a file, with no buffer to be flushed."""
 
 import os
 import select
+import sys
 
 _STDOUT = 1
 
 
-def write(text: str) -> None:
-    """Write all of it, also where it does not block."""
-    left = memoryview(text.encode(errors="backslashreplace"))
-    while left:
+class Output:
+    """A file that is written whole lines at a time, or standard output.
+
+    Args:
+        path: the file, which is emptied first; None is standard output.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._fd = _STDOUT
+        if path is not None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o666)
+
+    def write(self, text: str) -> None:
+        """Write all of it, also where it does not block."""
+        left = memoryview(text.encode(errors="backslashreplace"))
+        while left:
+            try:
+                left = left[os.write(self._fd, left) :]
+            except BlockingIOError:  # whoever shares it made it so
+                select.select([], [self._fd], [])
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether people read it as it comes."""
+        return os.isatty(self._fd)
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal; None if it is none, or does not say."""
+        if not self.is_terminal:
+            return None
+        return os.get_terminal_size(self._fd).columns or None
+
+    @property
+    def coloured(self) -> bool:
+        """Whether it is a terminal that shows colours, and they are wanted."""
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+        return self.is_terminal and not plain
+
+
+def tell(message: str) -> None:
+    """Tell a message on standard error, unless that is closed or gone."""
+    if sys.stderr is not None:  # else print() writes to standard output
         try:
-            left = left[os.write(_STDOUT, left) :]
-        except BlockingIOError:  # whoever shares it made it so
-            select.select([], [_STDOUT], [])
+            print(f"procconn: {message}", file=sys.stderr)
+        except OSError:  # such as a terminal that was closed
+            return
+
+
+def tell_lost(count: int) -> None:
+    """Tell how many events were lost, if any were, and what helps."""
+    if count:
+        tell(
+            f"{count} events were lost: the kernel's buffer was full. What helps: fewer"
+            " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
+            " reader of the output"
+        )

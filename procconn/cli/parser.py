@@ -1,0 +1,276 @@
+"""What may be typed: the subcommands and their options, in one vocabulary."""
+
+import argparse
+import pwd
+import re
+
+from procconn import __version__
+from procconn.events import EventMask
+
+EVENTS = {
+    str(member.name).lower().replace("_", "-"): member
+    for member in EventMask  # its members of one bit
+} | {"all": EventMask.ALL}
+_MOST_ID = 0xFFFFFFFE
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command. `run` names the module of the subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="procconn",
+        description="Process events from the Linux kernel's Proc Connector.",
+        epilog="procconn COMMAND --help tells more.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", dest="subcommand"
+    )
+    _add_watch(commands)
+    _add_stat(commands)
+    _add_wait(commands)
+    _add_trace(commands)
+    _add_record(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    example: str,
+    *,
+    is_endless: bool = False,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=f"{text[0].lower()}{text[1:].partition('.')[0]}",
+        description=text,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=f"procconn.cli.{name}", is_endless=is_endless)
+    return command
+
+
+def _add_watch(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "watch",
+        "Print a line for each event as it happens.",
+        "procconn watch --events exec,exit --user www-data",
+        is_endless=True,
+    )
+    _add_selection(command)
+    command.add_argument(
+        "--latency",
+        type=_seconds,
+        default=0.01,
+        metavar="SECONDS",
+        help="print at most once in so long (default: %(default)s)",
+    )
+    _add_json(command, "print a JSON object for each event")
+    _add_output(command)
+
+
+def _add_stat(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "stat",
+        "Count events each second, by kind and by program; a table at the end.",
+        "procconn stat --duration 10",
+        is_endless=True,
+    )
+    _add_selection(command)
+    _add_json(command, "print a JSON object each second")
+    _add_output(command)
+
+
+def _add_wait(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "wait",
+        "Wait for any processes, and tell how each ended. The exit status is the last\n"
+        "one's, 124 if the time was up, 127 if one is not there.",
+        "procconn wait --timeout 60 4711",
+    )
+    command.add_argument("pids", nargs="+", type=_pid, metavar="PID")
+    command.add_argument("--any", action="store_true", help="return at the first end")
+    command.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up after that long"
+    )
+    _add_json(command, "print a JSON object for each process")
+    _add_output(command)
+
+
+def _add_trace(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "trace",
+        "Run a command, and tell what it ran. The exit status is the command's.",
+        "procconn trace --show-tree -- make -j2",
+    )
+    command.add_argument(
+        "--show-tree", action="store_true", help="tell of each process, as a tree"
+    )
+    command.add_argument(
+        "--timeline",
+        metavar="FILE",
+        help="draw what ran when: .svg is a picture, .json a trace for Perfetto",
+    )
+    _add_output(command, "write the summary there, not to standard error")
+    command.add_argument("command", nargs="+", metavar="COMMAND")
+
+
+def _add_record(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "record",
+        "Record events, for --input, tshark and others: a pcap file.",
+        "procconn record --duration 60 minute.pcap",
+        is_endless=True,
+    )
+    command.add_argument("file", metavar="FILE")
+    _add_kinds(command)
+    _add_limits(command)
+
+
+def _add_doctor(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "doctor",
+        "Check whether process events can be had here, and what is in the way.\n"
+        "The exit status is 1 if there is a problem.",
+        "procconn doctor",
+    )
+    _add_json(command, "print a JSON object")
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which events."""
+    _add_kinds(command)
+    group = command.add_argument_group("of which processes")
+    group.add_argument("-p", "--pid", type=_pid, metavar="PID", help="this one")
+    group.add_argument(
+        "--tree", type=_pid, metavar="PID", help="this one and all that come of it"
+    )
+    group.add_argument(
+        "-u", "--user", type=_user, metavar="USER", help="a user's, by name or number"
+    )
+    group.add_argument(
+        "-n",
+        "--name",
+        type=_pattern,
+        metavar="REGEX",
+        help="those whose command line has a match",
+    )
+    _add_limits(command)
+    command.add_argument(
+        "-i", "--input", metavar="FILE", help="read a recording, not the kernel"
+    )
+
+
+def _add_kinds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-e",
+        "--events",
+        type=_mask,
+        metavar="LIST",
+        help=f"only these, separated by commas: {', '.join(EVENTS)}",
+    )
+    command.add_argument(
+        "--failed", action="store_true", help="of exits only those that failed"
+    )
+    command.add_argument(
+        "-t",
+        "--threads",
+        action="store_true",
+        help="also of threads other than a process's first",
+    )
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-d", "--duration", type=_seconds, metavar="SECONDS", help="stop after so long"
+    )
+    command.add_argument(
+        "-c", "--count", type=_count, metavar="N", help="stop after so many events"
+    )
+
+
+def _add_json(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--json", action="store_true", help=text)
+
+
+def _add_output(
+    command: argparse.ArgumentParser, text: str = "write there, not to standard output"
+) -> None:
+    command.add_argument("-o", "--output", metavar="FILE", help=text)
+
+
+def _mask(text: str) -> EventMask:
+    mask = EventMask.NONE
+    for part in text.split(","):
+        name = part.strip().lower().replace("_", "-")
+        if name not in EVENTS:
+            raise argparse.ArgumentTypeError(
+                f"unknown event {part.strip()!r}; choose from {', '.join(EVENTS)}"
+            )
+        mask |= EVENTS[name]
+    return mask
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _pid(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a process")
+    return int(text)
+
+
+def _user(text: str) -> int:
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        if text.isdecimal() and int(text) <= _MOST_ID:
+            return int(text)
+    raise argparse.ArgumentTypeError(
+        f"there is no user {text!r}; give the number of one that has no name here"
+    )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        message = f"{text!r} is not a regular expression: {error}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds

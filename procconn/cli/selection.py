@@ -1,0 +1,114 @@
+"""Which events: what the options say that all subcommands share which read them."""
+
+import argparse
+import functools
+import re
+from dataclasses import dataclass
+
+from procconn.cli.following import Seen
+from procconn.events import EventMask, Exit, Fork, Lost, Unknown
+
+_EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
+_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What was asked for; None where nothing was.
+
+    Attributes:
+        mask: the kinds of events; of exits, NONZERO_EXIT alone means those that failed.
+        threads: whether events of threads other than a process's first are wanted.
+        pid, tree, uid, pattern: of which processes: the one, it and all that come of
+            it, those of a user, those with a command line that matches.
+        count: how many events; losses do not count.
+        duration: for how long, in seconds.
+        input: the recording to read in place of the kernel's events.
+    """
+
+    mask: EventMask
+    threads: bool = False
+    pid: int | None = None
+    tree: int | None = None
+    uid: int | None = None
+    pattern: re.Pattern[str] | None = None
+    count: int | None = None
+    duration: float | None = None
+    input: str | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Selection":
+        """Take it from what the parser made of the command line."""
+        mask = EventMask.ALL if options.events is None else options.events
+        if options.failed:
+            others = EventMask.NONE if options.events is None else mask & ~_EXITS
+            mask = others | EventMask.NONZERO_EXIT
+        return cls(
+            mask=mask,
+            threads=options.threads,
+            pid=options.pid,
+            tree=options.tree,
+            uid=options.user,
+            pattern=options.name,
+            count=options.count,
+            duration=options.duration,
+            input=options.input,
+        )
+
+    @functools.cached_property
+    def is_of_processes(self) -> bool:
+        """Whether it takes more than the event itself to decide or to tell of it."""
+        if self.tree is not None or self.mask & _EXITS:
+            return True
+        by_program = self.uid is not None or self.pattern is not None
+        return by_program and self.mask != EventMask.EXEC
+
+    @functools.cached_property
+    def asked(self) -> EventMask:
+        """What the kernel is asked for; the others it leaves out."""
+        if not self.is_of_processes:
+            return self.mask
+        return self.mask | (_LIVES if self.uid is None else _LIVES | EventMask.UID)
+
+    @functools.cached_property
+    def is_of_some(self) -> bool:
+        """Whether it is of some processes only."""
+        of = (self.pid, self.tree, self.uid, self.pattern)
+        return any(it is not None for it in of)
+
+    def admits(self, seen: Seen) -> bool:
+        """Tell whether an event is one of those; loss always is."""
+        event = seen.event
+        if isinstance(event, Lost):
+            return True
+        if isinstance(event, Unknown):
+            return self.mask == EventMask.ALL and not self.is_of_some
+        if isinstance(event, Exit):
+            if not (seen.ended or self.threads) or not self._admits_exit(seen, event):
+                return False
+        elif not self.mask & event.what or (event.is_thread and not self.threads):
+            return False
+        return not self.is_of_some or self._admits_process(seen)
+
+    def _admits_exit(self, seen: Seen, event: Exit) -> bool:
+        if self.mask & EventMask.EXIT:
+            return True
+        return bool(self.mask & EventMask.NONZERO_EXIT and seen.returncode_of(event))
+
+    def _admits_process(self, seen: Seen) -> bool:
+        event = seen.event
+        if self.tree is not None and seen.process is None:
+            return False
+        if self.uid is not None and seen.uid != self.uid:
+            return False
+        if self.pid is not None and not isinstance(event, Lost | Unknown):
+            of = event.tgid if not isinstance(event, Fork) else event.parent_tgid
+            if self.pid != of and not (
+                isinstance(event, Fork) and self.pid == event.child_tgid
+            ):
+                return False
+        if self.pattern is None:
+            return True
+        return seen.program is not None and bool(
+            self.pattern.search(seen.program.command)
+        )
