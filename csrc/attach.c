@@ -52,6 +52,8 @@ uint64_t procconn_lost_usage(struct procconn_stream *stream)
 {
     uint64_t lost;
 
+    if (!procconn_is_owner(stream))
+        return stream->lost_usage;
     pthread_mutex_lock(&stream->lock);
     lost = stream->usage != NULL ? procconn_usage_lost(stream->usage) : stream->lost_usage;
     pthread_mutex_unlock(&stream->lock);

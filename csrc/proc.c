@@ -19,7 +19,6 @@
 #include "procfile.h"
 
 enum {
-    NS_PER_S = 1000000000,
     TICK_NS = NS_PER_S / 100,
 };
 
@@ -38,11 +37,6 @@ static int64_t clock_ns(clockid_t clock)
 
     clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
-int64_t procconn_monotonic_ns(void)
-{
-    return clock_ns(CLOCK_MONOTONIC);
 }
 
 static uint64_t fingerprint(const uint8_t *bytes, size_t size)
@@ -146,7 +140,7 @@ static void read_stat(struct draft *draft)
     struct procconn_reading *reading = draft->reading;
     struct procconn_stat stat;
     char bytes[PROCFILE_ROOM];
-    int64_t asleep_ns = -procconn_monotonic_ns();
+    int64_t asleep_ns = -procconn_now_ns();
 
     asleep_ns += clock_ns(CLOCK_BOOTTIME); /* rather too much than too little */
     procconn_read_stat(draft->directory, bytes, &stat);
@@ -212,7 +206,7 @@ void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading 
     draft.directory = procconn_open_process(pid);
     fd = draft.directory < 0 ? -1 : openat(draft.directory, "cmdline", O_RDONLY | O_CLOEXEC);
     error = fd < 0 ? errno : read_arguments(&draft, fd);
-    reading->read_ns = procconn_monotonic_ns();
+    reading->read_ns = procconn_now_ns();
     if (error != 0) {
         reading->missing = why_unreadable(pid, error);
     } else {

@@ -5,13 +5,12 @@
 #include <stdbool.h>
 
 #include "procconn.h"
+#include "system.h"
 #include "wire.h"
 
 _Static_assert(PROCCONN_TAIL_ROOM >
                    sizeof(struct program_header) + PROGRAM_MOST_ARGV + 5 * PROGRAM_MOST_TEXT,
                "all texts, and the file that the last of them is in, have room");
-
-int64_t procconn_monotonic_ns(void);
 
 /* Write the tail of which nothing is known. Returns its size. */
 size_t procconn_blank_tail(uint8_t *tail, enum procconn_missing missing);

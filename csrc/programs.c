@@ -1,38 +1,16 @@
 /* The thread that reads programs: its socket, its life, its loop. */
-#define _GNU_SOURCE /* pthread_sigmask */
+#define _GNU_SOURCE /* accept4 */
 #include "programs.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    SHORTEST_LATENCY_NS = 1000000,
-    STACK_SIZE = 262144, /* musl's default is half of it */
-
-    /* linux/netlink.h, asm-generic/socket.h */
-    NETLINK_CONNECTOR = 11,
-    ATTACH_FILTER = 26,
-    RECEIVE_BUFFER_FORCE = 33,
-};
-
-/* struct sock_filter, its codes and struct sock_fprog (linux/filter.h) */
-struct instruction {
-    uint16_t code;
-    uint8_t jump_true, jump_false;
-    uint32_t k;
-};
-struct filter {
-    uint16_t length;
-    const struct instruction *instructions;
-};
-enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06 };
+enum { SHORTEST_LATENCY_NS = 1000000 };
 
 /* Only EXEC passes. Words are loaded as big-endian. */
 static int filter_socket(int fd)
@@ -43,27 +21,24 @@ static int filter_socket(int fd)
         {RETURN, 0, 0, UINT32_MAX},
         {RETURN, 0, 0, 0},
     };
-    const struct filter filter = {sizeof code / sizeof code[0], code};
 
-    return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &filter, sizeof filter);
+    return procconn_attach_instructions(fd, code, sizeof code);
 }
 
 /* What is dropped here is told by ENOBUFS at the next receive, and more dropped until
  * the queue is empty: whoever is so far behind reads processes that are gone. */
 static int open_socket(struct procconn_programs *programs, int receive_buffer)
 {
-    struct netlink_address address = {.family = AF_NETLINK, .groups = CN_IDX_PROC};
-    int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR);
+    int status = procconn_open_netlink(&programs->socket);
 
-    programs->socket = fd;
-    if (fd < 0)
-        return -errno;
-    if (setsockopt(fd, SOL_SOCKET, RECEIVE_BUFFER_FORCE, &receive_buffer, sizeof receive_buffer) !=
-            0 &&
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer) != 0)
-        return -errno;
-    if (filter_socket(fd) != 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0)
-        return -errno;
+    if (status == 0)
+        status = procconn_enlarge(programs->socket, receive_buffer);
+    if (status == 0)
+        status = filter_socket(programs->socket);
+    if (status == 0)
+        status = procconn_join_group(programs->socket);
+    if (status < 0)
+        return status;
     programs->wake = eventfd(0, EFD_CLOEXEC);
     return programs->wake < 0 ? -errno : 0;
 }
@@ -119,8 +94,8 @@ static void drain(struct procconn_programs *programs)
     while (!atomic_load(&programs->is_stopping)) {
         socklen_t length = sizeof sender;
 
-        now_ns = procconn_monotonic_ns();
-        size = recvfrom(programs->socket, datagram, sizeof datagram, MSG_TRUNC,
+        now_ns = procconn_now_ns();
+        size = recvfrom(programs->socket, datagram, sizeof datagram, MSG_DONTWAIT | MSG_TRUNC,
                         (struct sockaddr *)&sender, &length);
         if (size < 0 && errno == ENOBUFS) {
             missed = true;
@@ -143,7 +118,7 @@ static void *run(void *argument)
                                 {.fd = programs->wake, .events = POLLIN}};
 
     programs->realtime = procconn_become_realtime();
-    programs->emptied_ns = procconn_monotonic_ns();
+    programs->emptied_ns = procconn_now_ns();
     eventfd_write(programs->begun, 1);
     while (!atomic_load(&programs->is_stopping)) {
         poll(watched, 2, -1);
@@ -153,25 +128,6 @@ static void *run(void *argument)
     }
     drop_reference(programs);
     return NULL;
-}
-
-/* Signals are for the threads of the program. */
-static int create_thread(struct procconn_programs *programs)
-{
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    int error;
-
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&thread, &attributes, run, programs);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -error;
 }
 
 /* Waits until the thread has tried for its priority. */
@@ -184,7 +140,7 @@ static int begin(struct procconn_programs *programs)
     if (programs->begun < 0)
         return -errno;
     atomic_store(&programs->references, 2);
-    status = create_thread(programs);
+    status = procconn_start_detached(run, programs);
     if (status < 0)
         atomic_store(&programs->references, 1);
     else

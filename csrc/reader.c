@@ -1,17 +1,13 @@
 /* A thread that receives, whatever the program is doing meanwhile, and never takes the
  * GIL. While its queue is full it leaves the rest to the kernel, which counts. */
-#define _GNU_SOURCE /* pthread_sigmask */
+#define _GNU_SOURCE /* struct mmsghdr */
 #include <errno.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "stream.h"
 
-enum {
-    STACK_SIZE = 262144, /* musl's default is half of it */
-    CHUNK = 65536,       /* bytes of one drain, while which the consumer may wait */
-};
+enum { CHUNK = 65536 }; /* bytes of one drain, while which the consumer may wait */
 
 /* Under the lock. */
 static void note(struct procconn_stream *stream, int status)
@@ -64,25 +60,6 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Signals are for the threads of the program. */
-static int create(struct procconn_stream *stream)
-{
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    int error;
-
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&thread, &attributes, run, stream);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -error;
-}
-
 /* Under the lock. */
 static int start(struct procconn_stream *stream, size_t queue)
 {
@@ -94,12 +71,13 @@ static int start(struct procconn_stream *stream, size_t queue)
     if (stream->room < 0 || stream->ready < 0)
         status = -errno;
     if (status == 0)
-        status = procconn_resize(&stream->queue, stream->queue.end - stream->queue.start + queue);
+        status = procconn_resize(&stream->queue, queue + LARGEST_MESSAGE + stream->queue.end -
+                                                     stream->queue.start);
     if (status < 0)
         return status;
     atomic_fetch_add(&stream->users, 1);
     atomic_fetch_add(&stream->references, 1);
-    status = create(stream);
+    status = procconn_start_detached(run, stream);
     if (status < 0) {
         atomic_fetch_sub(&stream->users, 1);
         atomic_fetch_sub(&stream->references, 1);

@@ -18,14 +18,6 @@ enum {
     MEMINFO_OPTION = 55,
 };
 
-int64_t procconn_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 int64_t procconn_earlier(int64_t a, int64_t b)
 {
     if (a < 0 || b < 0)
@@ -110,17 +102,19 @@ void procconn_ask_drops(struct procconn_stream *stream)
 static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
 {
     int64_t emptied_ns, next_ns, again_ns;
+    bool staged;
     int status;
 
     pthread_mutex_lock(&stream->lock);
     emptied_ns = stream->emptied_ns;
     next_ns = stream->woken_ns + stream->settings.gather_ns;
+    staged = stream->stage.end > stream->stage.start;
     again_ns = stream->again_ns;
     pthread_mutex_unlock(&stream->lock);
 
-    if (again_ns != 0)
+    if (staged && again_ns != 0) /* a program is awaited, and the queue had room */
         status = procconn_sleep(-1, stream->wake, procconn_earlier(deadline_ns, again_ns));
-    else if (emptied_ns == 0)
+    else if (staged || emptied_ns == 0)
         return 1;
     else if (procconn_now_ns() < next_ns)
         status = gather(stream, emptied_ns, procconn_earlier(deadline_ns, next_ns));

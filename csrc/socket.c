@@ -12,37 +12,12 @@
 enum {
     NO_ENOBUFS = 5, /* linux/netlink.h */
 
-    /* asm-generic/socket.h */
-    ATTACH_FILTER = 26,
-    RECEIVE_BUFFER_FORCE = 33,
-
     SMALLEST_CAPACITY = 262144,
 };
 
-/* struct sock_filter and its codes (linux/filter.h, linux/bpf_common.h) */
-struct instruction {
-    uint16_t code;
-    uint8_t jump_true, jump_false;
-    uint32_t k;
-};
-enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06 };
-
-/* struct sock_fprog */
-struct program {
-    uint16_t length;
-    const void *instructions;
-};
-
-static int attach(int fd, const void *instructions, size_t size)
-{
-    struct program program = {(uint16_t)(size / sizeof(struct instruction)), instructions};
-
-    return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) == 0 ? 0 : -errno;
-}
-
 int procconn_attach_filter(int fd, const struct procconn_filter *filter)
 {
-    return attach(fd, filter->program, filter->size);
+    return procconn_attach_instructions(fd, filter->program, filter->size);
 }
 
 /* Lets the COMM events of a task pass, before the filter decides. Words are loaded as
@@ -56,32 +31,17 @@ static int attach_probing(int fd, const struct procconn_filter *filter, uint32_t
     };
 
     memcpy(code + 5, filter->program, filter->size);
-    return attach(fd, code, 5 * sizeof code[0] + filter->size);
+    return procconn_attach_instructions(fd, code, 5 * sizeof code[0] + filter->size);
 }
 
-int procconn_join_group(int fd)
-{
-    struct netlink_address address = {.family = AF_NETLINK, .groups = CONNECTOR_GROUP};
-
-    return bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
-}
-
-int procconn_open_netlink(int *fd)
-{
-    *fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, CONNECTOR_PROTOCOL);
-    return *fd < 0 ? -errno : 0;
-}
-
-/* By privilege if possible. The kernel keeps, and tells, twice what was asked for
- * (socket(7)). */
+/* The kernel keeps, and tells, twice what was asked for (socket(7)). */
 static int enlarge(struct procconn_stream *stream)
 {
-    int size = (int)stream->settings.receive_buffer;
+    int size, status = procconn_enlarge(stream->socket, (int)stream->settings.receive_buffer);
     socklen_t length = sizeof size;
 
-    if (setsockopt(stream->socket, SOL_SOCKET, RECEIVE_BUFFER_FORCE, &size, sizeof size) != 0 &&
-        setsockopt(stream->socket, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) != 0)
-        return -errno;
+    if (status < 0)
+        return status;
     if (getsockopt(stream->socket, SOL_SOCKET, SO_RCVBUF, &size, &length) != 0)
         return -errno;
     stream->window.receive_buffer = (uint32_t)size / 2;

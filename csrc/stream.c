@@ -2,7 +2,6 @@
 #define _GNU_SOURCE /* MADV_WIPEONFORK */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,7 +13,7 @@ bool procconn_is_closed(struct procconn_stream *stream)
     return (atomic_load(&stream->state) & CLOSED) != 0;
 }
 
-static bool is_owner(const struct procconn_stream *stream)
+bool procconn_is_owner(const struct procconn_stream *stream)
 {
     return stream->mark != NULL ? *stream->mark != 0 : getpid() == stream->owner;
 }
@@ -54,7 +53,7 @@ int procconn_enter(struct procconn_stream *stream, uint32_t activity)
 {
     uint32_t state = IDLE;
 
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return -ECHILD;
     atomic_fetch_add(&stream->users, 1); /* before the state, which a close looks at */
     if (atomic_compare_exchange_strong(&stream->state, &state, activity))
@@ -67,20 +66,6 @@ void procconn_leave(struct procconn_stream *stream)
 {
     atomic_fetch_and(&stream->state, (uint32_t)CLOSED);
     procconn_drop_user(stream);
-}
-
-/* Under the lock. */
-void procconn_set_ready(struct procconn_stream *stream, bool ready)
-{
-    eventfd_t count;
-
-    if (stream->ready < 0 || stream->is_ready == ready)
-        return;
-    stream->is_ready = ready;
-    if (ready)
-        eventfd_write(stream->ready, 1);
-    else
-        eventfd_read(stream->ready, &count);
 }
 
 /* A page that the kernel wipes in a forked child tells one without a system call. */
@@ -126,7 +111,7 @@ void procconn_close(struct procconn_stream *stream)
 {
     uint32_t before;
 
-    if (!is_owner(stream)) {
+    if (!procconn_is_owner(stream)) {
         atomic_fetch_or(&stream->state, (uint32_t)CLOSED);
         stream->window.closed = 1;
         close_descriptors(stream);
@@ -154,7 +139,9 @@ static void unmap(struct messages *messages)
 
 void procconn_drop_reference(struct procconn_stream *stream)
 {
-    if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner(stream))
+    bool is_owner = procconn_is_owner(stream); /* asked while it is sure to be there */
+
+    if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner)
         return; /* a forked child has not the thread */
     unmap(&stream->queue);
     unmap(&stream->stage);
@@ -182,7 +169,7 @@ uint64_t procconn_lost(struct procconn_stream *stream)
 {
     uint64_t lost;
 
-    if (!is_owner(stream))
+    if (!procconn_is_owner(stream))
         return stream->drops + stream->damaged;
     pthread_mutex_lock(&stream->lock);
     if (stream->socket >= 0)
@@ -190,76 +177,4 @@ uint64_t procconn_lost(struct procconn_stream *stream)
     lost = stream->drops + stream->damaged;
     pthread_mutex_unlock(&stream->lock);
     return lost;
-}
-
-static int watch(int pollable, int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    return fd < 0 ? 0 : epoll_ctl(pollable, EPOLL_CTL_ADD, fd, &event);
-}
-
-/* Under the lock. */
-static int make_pollable(struct procconn_stream *stream, int *pollable)
-{
-    if (stream->ready < 0)
-        stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (stream->ready < 0)
-        return -errno;
-    *pollable = epoll_create1(EPOLL_CLOEXEC);
-    if (*pollable >= 0 && watch(*pollable, stream->wake) == 0 &&
-        watch(*pollable, stream->ready) == 0 &&
-        (stream->has_thread || watch(*pollable, stream->socket) == 0))
-        return 0;
-    close_descriptor(pollable);
-    return -errno;
-}
-
-int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t waiting)
-{
-    int *pollable = &stream->pollables[index];
-    int status = 0;
-
-    if (!is_owner(stream))
-        return *pollable >= 0 ? *pollable : -ECHILD;
-    pthread_mutex_lock(&stream->lock);
-    if (procconn_is_closed(stream))
-        status = -ECANCELED;
-    else if (*pollable < 0)
-        status = make_pollable(stream, pollable);
-    if (status == 0) {
-        procconn_set_ready(stream, stream->is_ready || waiting || stream->queue.end > stream->queue.start);
-        status = *pollable;
-    }
-    pthread_mutex_unlock(&stream->lock);
-    return status;
-}
-
-int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
-{
-    int status;
-
-    atomic_fetch_add(&stream->users, 1);
-    if (atomic_exchange(&stream->held, true))
-        atomic_fetch_sub(&stream->users, 1);
-    status = procconn_pollable(stream, index, 0);
-    if (status < 0)
-        procconn_release_pollable(stream);
-    return status;
-}
-
-void procconn_release_pollable(struct procconn_stream *stream)
-{
-    if (is_owner(stream) && atomic_exchange(&stream->held, false))
-        procconn_drop_user(stream);
-}
-
-void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)
-{
-    if (!is_owner(stream))
-        return;
-    pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, waiting || stream->queue.end - stream->queue.start > stream->window.size ||
-                                   stream->silent || stream->failure != 0);
-    pthread_mutex_unlock(&stream->lock);
 }

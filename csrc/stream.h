@@ -24,6 +24,7 @@
 #include <sys/socket.h> /* struct mmsghdr: with _GNU_SOURCE */
 
 #include "decode.h"
+#include "system.h"
 
 enum {
     /* A place holds any datagram whole: an event has 76 bytes. Those of one call
@@ -42,8 +43,6 @@ enum {
      * events were seen to come; together: how soon a socket can be full. */
     EVENT_CHARGE = 832,
     EVENT_INTERVAL_NS = 500,
-
-    NS_PER_S = 1000000000,
 };
 
 /* What one call of the kernel brings; made ready once. */
@@ -126,16 +125,17 @@ enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 /* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
 int procconn_enter(struct procconn_stream *stream, uint32_t activity);
 void procconn_leave(struct procconn_stream *stream);
+bool procconn_is_owner(const struct procconn_stream *stream); /* not a forked child */
 bool procconn_is_closed(struct procconn_stream *stream);
 void procconn_drop_user(struct procconn_stream *stream);
 void procconn_drop_reference(struct procconn_stream *stream);
-void procconn_set_ready(struct procconn_stream *stream, bool ready); /* under the lock */
+
+/* pollable.c: whether something waits. Under the lock */
+void procconn_set_ready(struct procconn_stream *stream, bool ready);
 
 /* socket.c: the event socket */
 int procconn_open_socket(struct procconn_stream *stream);
-int procconn_open_netlink(int *fd);
 int procconn_attach_filter(int fd, const struct procconn_filter *filter);
-int procconn_join_group(int fd);
 void procconn_note_unknown(struct procconn_stream *stream); /* under the lock */
 
 /* In silence: 0 if the subscription lives or cannot be probed, -ENOTCONN if not. By
@@ -146,7 +146,6 @@ int procconn_probe(struct procconn_stream *stream);
 void procconn_end_listening(struct procconn_stream *stream); /* under the lock */
 
 /* receive.c: waiting. 0 or a negative errno each; times are on CLOCK_MONOTONIC */
-int64_t procconn_now_ns(void);
 int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
 int procconn_sleep(int fd, int wake, int64_t until_ns);
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);

@@ -18,8 +18,8 @@ struct question {
     struct program_key key;
     uint32_t pid;
     int64_t stamp_ns, now_ns;
-    int64_t known_ns; /* all events until then are known */
-    int64_t again_ns; /* when to ask again */
+    int64_t drained_ns; /* the stream has all events until then */
+    int64_t again_ns;   /* when to ask again */
 };
 
 /* What the thread took from its socket it has stored if it is not reading: it says so
@@ -92,27 +92,30 @@ static size_t gather(struct procconn_programs *programs, uint64_t index,
 }
 
 /* When the pid can have become another process's: at an exit, or where a new one has it
- * already, which shows in /proc a little before its FORK is stamped. */
-static int64_t find_end(const struct procconn_programs *programs, const struct question *question,
-                        const uint8_t *messages, size_t size, int64_t read_ns)
+ * already, which shows in /proc a little before its FORK is stamped. In a flood the stream
+ * may never have all events, but one stamped late enough tells that it has those before. */
+static int64_t find_end(const struct procconn_programs *programs, struct question *question,
+                        const uint8_t *messages, size_t size, int64_t until_ns)
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
     struct procconn_event event;
     enum procconn_status status;
-    int64_t stamp_ns;
+    int64_t stamp_ns, ended_ns = 0;
 
     while ((status = procconn_next(&walk, &event)) > PROCCONN_END) {
         stamp_ns = status == PROCCONN_EVENT ? (int64_t)event.timestamp_ns : 0;
-        if (stamp_ns > read_ns + 2 * programs->latency_ns)
+        if (stamp_ns > until_ns + programs->latency_ns) {
+            question->drained_ns = stamp_ns - programs->latency_ns;
             break;
-        if (stamp_ns <= question->stamp_ns)
+        }
+        if (ended_ns != 0 || stamp_ns <= question->stamp_ns)
             continue;
         if (event.what == PROCCONN_EXIT && procconn_event_word(&event, 0) == question->pid)
-            return stamp_ns;
+            ended_ns = stamp_ns;
         if (event.what == PROCCONN_FORK && procconn_event_word(&event, 2) == question->pid)
-            return stamp_ns - programs->latency_ns;
+            ended_ns = stamp_ns - programs->latency_ns;
     }
-    return 0;
+    return ended_ns;
 }
 
 static bool is_missed(const struct procconn_programs *programs, int64_t from_ns, int64_t to_ns)
@@ -126,11 +129,16 @@ static int judge(struct procconn_programs *programs, struct question *question, 
 {
     struct procconn_exec execs[MOST_FOLLOWING];
     size_t count = gather(programs, index, question, execs);
-    int64_t ended_ns = find_end(programs, question, messages, size, execs[0].read_ns);
     int64_t until_ns = execs[count - 1].until_ns;
-    int verdict =
-        procconn_judge(execs, count, ended_ns, count < MOST_FOLLOWING ? question->known_ns : 0);
+    int64_t ended_ns = find_end(programs, question, messages, size, until_ns);
+    int64_t known_ns = programs->known_ns;
+    int verdict;
 
+    if (known_ns > question->drained_ns)
+        known_ns = question->drained_ns;
+    if (count == MOST_FOLLOWING) /* there may be more */
+        known_ns = 0;
+    verdict = procconn_judge(execs, count, ended_ns, known_ns);
     question->again_ns = until_ns;
     if (verdict == PROCCONN_COMPLETE && execs[0].is_read &&
         is_missed(programs, question->stamp_ns, until_ns))
@@ -169,7 +177,7 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
                                size_t *tail_size)
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
-    struct question question = {.now_ns = procconn_monotonic_ns()};
+    struct question question = {.now_ns = procconn_now_ns(), .drained_ns = drained_ns};
     int64_t soon_ns = question.now_ns + programs->latency_ns / 8;
     struct procconn_event event;
     struct program_entry *entry;
@@ -182,7 +190,6 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
     question.stamp_ns = (int64_t)event.timestamp_ns;
     procconn_release_programs(programs, question.stamp_ns - MOST_LATENCIES * programs->latency_ns);
     learn(programs, question.now_ns);
-    question.known_ns = programs->known_ns < drained_ns ? programs->known_ns : drained_ns;
     entry = procconn_find_program(programs, &question.key, &index);
     verdict = entry != NULL ? judge(programs, &question, index, messages, size)
                             : await_reading(programs, &question);

@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "decode.h"
+#include "system.h"
 #include "taskstats.h"
 #include "usagesocket.h"
 #include "usagetable.h"
@@ -23,8 +23,6 @@ enum {
     MEMINFO_DROPS = 8,
     MEMINFO_COUNT = 9,
     MEMINFO_OPTION = 55,
-
-    NS_PER_S = 1000000000,
 };
 
 struct procconn_usage {
@@ -42,14 +40,6 @@ struct procconn_usage {
     struct netlink_address senders[BATCH];
     uint8_t places[BATCH][PLACE_SIZE];
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
 {
@@ -70,7 +60,7 @@ struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
     /* It is there if the kernel has CONFIG_TASK_IO_ACCOUNTING; records do not tell. */
     usage->has_storage = access("/proc/self/io", F_OK) == 0;
     /* EXITs may yet come of tasks whose record was made before. */
-    usage_table_forget(usage->table, now_ns());
+    usage_table_forget(usage->table, (uint64_t)procconn_now_ns());
     *error = 0;
     return usage;
 }
@@ -149,7 +139,7 @@ void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
     if (exits_are_missing)
         usage_table_doubt(usage->table);
     if (lost > 0)
-        usage->lost += lost + usage_table_forget(usage->table, now_ns());
+        usage->lost += lost + usage_table_forget(usage->table, (uint64_t)procconn_now_ns());
 }
 
 int procconn_usage_take(struct procconn_usage *usage, const struct procconn_task_exit *exit,

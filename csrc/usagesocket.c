@@ -1,4 +1,5 @@
 #define _GNU_SOURCE /* SOCK_CLOEXEC, O_CLOEXEC */
+#include "system.h"
 #include "usagesocket.h"
 
 #include <errno.h>
@@ -154,8 +155,9 @@ static int register_all(int fd, int receive_buffer, uint16_t *family)
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
         setsockopt(fd, OPTION_LEVEL, OPTION_NO_ENOBUFS, &one, sizeof one) < 0)
         return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer, sizeof receive_buffer) < 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    status = procconn_enlarge(fd, receive_buffer);
+    if (status < 0)
+        return status;
     *family = 0;
     status = ask(fd, CONTROL_FAMILY, CONTROL_GET_FAMILY, CONTROL_FAMILY_NAME, "TASKSTATS", family);
     if (status < 0 || *family == 0)

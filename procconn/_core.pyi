@@ -28,7 +28,7 @@ class Wanted(Protocol):
 
     def __getitem__(self, index: Literal[0], /) -> Self: ...
 
-class _Settings(Protocol):
+class Settings(Protocol):
     wanted: Wanted
     receive_buffer: int
     gather_ns: int
@@ -152,7 +152,9 @@ class _Lib:
     NLMSG_PID_AT: Final[int]
     NLMSG_HEADER_SIZE: Final[int]
     NLMSG_ALIGNMENT: Final[int]
+    NLMSG_TYPE_ERROR: Final[int]
     NLMSG_TYPE_DONE: Final[int]
+    NLMSG_TYPE_OVERRUN: Final[int]
     CN_MSG_IDX_AT: Final[int]
     CN_MSG_VAL_AT: Final[int]
     CN_MSG_SEQ_AT: Final[int]
@@ -161,6 +163,8 @@ class _Lib:
     CN_MSG_FLAGS_AT: Final[int]
     CN_IDX_PROC: Final[int]
     CN_VAL_PROC: Final[int]
+    CN_IDX_OWN: Final[int]
+    CN_VAL_LOST: Final[int]
     EVENT_WHAT_AT: Final[int]
     EVENT_CPU_AT: Final[int]
     EVENT_TIMESTAMP_AT: Final[int]
@@ -174,6 +178,9 @@ class _Lib:
     FORK_CHILD_PID_AT: Final[int]
     FORK_CHILD_TGID_AT: Final[int]
     EXIT_CODE_AT: Final[int]
+    PROGRAM_MAGIC: Final[int]
+    USAGE_MAGIC: Final[int]
+    USAGE_COUNT: Final[int]
     REQUEST_LISTEN: Final[int]
     REQUEST_IGNORE: Final[int]
     REQUEST_SIZE: Final[int]
@@ -192,7 +199,7 @@ class _Lib:
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
-    def procconn_open(self, place: StreamPlace, settings: _Settings, /) -> int: ...
+    def procconn_open(self, place: StreamPlace, settings: Settings, /) -> int: ...
     def procconn_free(self, place: StreamPlace, /) -> None: ...
     def procconn_window(self, stream: Stream, /) -> Window: ...
     def procconn_close(self, stream: Stream, /) -> None: ...

@@ -38,15 +38,15 @@ def whole(name: str, value: int, least: int, most: int) -> int:
     return value
 
 
-def nanoseconds(name: str, seconds: float, *, positive: bool = False) -> int:
-    """Take a number of seconds; longer than anyone waits is as good as that."""
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds}")
-    if positive and seconds == 0:
+def seconds(name: str, value: float, *, positive: bool = False) -> int:
+    """Take a time, and return nanoseconds; no more than anyone waits."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a number of seconds from 0 on, not {value}")
+    if positive and value == 0:
         raise ValueError(f"{name} must be more than 0 seconds")
-    return int(min(seconds, LONGEST) * NS_PER_S)
+    return int(min(value, LONGEST) * NS_PER_S)
 
 
 def writable(name: str, value: WriteableBuffer) -> memoryview:

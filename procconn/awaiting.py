@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from procconn._core import lib
 from procconn.clock import NS_PER_S
+from procconn.status import BUSY
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 FOR_FILENO, _FOR_ASYNCIO = range(2)  # the stream's two pollable descriptors
-
-BUSY = (
-    "this connector is being read already, by another thread or task or further up in"
-    " this one; give each reader a ProcConnector of its own"
-)
 
 
 class Awaiting:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The two clocks cannot be read at the same instant, and the wall clock is slewed all
-# the time; only what is more than this counts as a step. Nanoseconds.
-_STEP = 1_000_000
+STEP = 1_000_000
+"""Only what is more counts as a step of the wall clock, in nanoseconds.
+
+The two clocks cannot be read at the same instant, and it is slewed all the time.
+"""
 
 _offset = 0  # from CLOCK_MONOTONIC to the wall clock, nanoseconds
 
@@ -41,17 +43,25 @@ def event_time(event: Event) -> datetime:
     except AttributeError:
         kind = type(event).__name__
         raise TypeError(f"event must be an event, such as Exec, not {kind}") from None
-    wall_ns = timestamp_ns + _current_offset()
+    return date(timestamp_ns + wall_offset())
+
+
+def date(wall_ns: int) -> datetime:
+    """Make a datetime in UTC of nanoseconds since 1970."""
     return _EPOCH + timedelta(microseconds=wall_ns // 1000)
 
 
-def _current_offset() -> int:
+def wall_offset() -> int:
+    """Tell how far the wall clock is ahead of CLOCK_MONOTONIC, in nanoseconds.
+
+    The same number each time, until the wall clock has stepped.
+    """
     global _offset  # noqa: PLW0603 - one wall clock, one offset
     while True:
         before = time.monotonic_ns()
         offset = time.time_ns() - before
-        if abs(offset - _offset) <= _STEP:
+        if abs(offset - _offset) <= STEP:
             return _offset
         # If the thread had to wait between the two readings, it was no step.
-        if time.monotonic_ns() - before <= _STEP:
+        if time.monotonic_ns() - before <= STEP:
             _offset = offset

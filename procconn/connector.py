@@ -1,11 +1,4 @@
-"""`ProcConnector`: opening, the ways to read, closing.
-
-The stream itself lives in C (csrc/stream.h says who may do what to it): one call waits,
-receives and appends events to a list that the connector owns. Signal handlers of Python
-run between bytecodes and may raise, but only behind a call or a jump. So each way to
-read takes events out of the connector by a last statement that has none: whatever a
-handler interrupts, an event is either still here or delivered.
-"""
+"""`ProcConnector`: opening, the ways to read, closing."""
 
 from __future__ import annotations
 
@@ -14,46 +7,35 @@ import os
 import sys
 import time
 import warnings
-import weakref
 from itertools import chain, islice
-from operator import length_hint
 from typing import TYPE_CHECKING
 
 from procconn import arguments, environment, socketfilter
 from procconn._core import ffi, lib
-from procconn.awaiting import BUSY, FOR_FILENO, Awaiting
+from procconn.awaiting import FOR_FILENO, Awaiting
 from procconn.clock import passed
 from procconn.decoder import CLASSES
-from procconn.errors import BufferTooSmallError, ConnectionClosedError
+from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
+from procconn.status import checked
+from procconn.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
     from _typeshed import WriteableBuffer
 
-    from procconn._core import StreamPlace
 
 USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
-_SMALLEST_QUEUE = 262_144
+_SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 
 _AT_ONCE = 0
 _FOR_EVER = -1
 _BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
 _ALL = sys.maxsize
-
-_ERRORS: dict[int, Callable[[], Exception]] = {
-    errno.ENOMEM: lambda: MemoryError("what was received is kept: free some, read on"),
-    errno.ECANCELED: ConnectionClosedError,
-    errno.EBUSY: lambda: RuntimeError(BUSY),
-    errno.ECHILD: lambda: RuntimeError(
-        "this connector belongs to the process that opened it, which would miss what is"
-        " read or changed here; open another after the fork"
-    ),
-}
 
 
 class ProcConnector:
@@ -109,47 +91,37 @@ class ProcConnector:
     ) -> None:
         arguments.mask("mask", mask)
         self._threads = arguments.boolean("threads", threads)
-        arguments.whole("receive_buffer", receive_buffer, 1, _LARGEST_RECEIVE_BUFFER)
+        self._wanted = socketfilter.wanted(mask, self._threads)
+        timeout_ns = arguments.seconds("timeout", timeout, positive=True)
         if arguments.whole("queue", queue, 0, sys.maxsize) and queue < _SMALLEST_QUEUE:
             raise ValueError(
                 f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
             )
-        gather_ns = arguments.nanoseconds("max_latency", max_latency)
-        self._timeout_ns = arguments.nanoseconds("timeout", timeout, positive=True)
-        heartbeat_ns = -1
-        if heartbeat is not None:
-            heartbeat_ns = arguments.nanoseconds("heartbeat", heartbeat, positive=True)
-
-        # C appends to the one; the other hands out what was not taken yet.
-        self._batch: list[Event] = []
-        self._events = iter(self._batch)
-        self._polled = False  # somebody has asked for fileno()
-        self._needs_queue = programs  # lest a descriptor tells of what is not ready
-        self._has_queue = False
-        self._owner = os.getpid()
-
         settings = ffi.new("struct procconn_settings *")
-        self._wanted = socketfilter.wanted(mask, self._threads)
         settings.wanted = self._wanted[0]
-        settings.receive_buffer = receive_buffer
-        settings.gather_ns = gather_ns
-        settings.heartbeat_ns = heartbeat_ns
         settings.programs = arguments.boolean("programs", programs)
         settings.usage = arguments.boolean("usage", usage)
-        settings.events = ffi.cast("void *", id(self._batch))
+        settings.receive_buffer = arguments.whole(
+            "receive_buffer", receive_buffer, 1, _LARGEST_RECEIVE_BUFFER
+        )
+        settings.gather_ns = arguments.seconds("max_latency", max_latency)
+        settings.heartbeat_ns = -1
+        if heartbeat is not None:
+            settings.heartbeat_ns = arguments.seconds(
+                "heartbeat", heartbeat, positive=True
+            )
         settings.types = CLASSES
-        self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
-        self._check(lib.procconn_open(self._place, settings))
-        self._stream = self._place[0]
-        self._window = lib.procconn_window(self._stream)
-        self._awaiting = Awaiting(self._stream)
-        # Also when the interpreter exits; the kernel would not notice otherwise.
-        self._finalizer = weakref.finalize(self, _close, self._place)
+
+        self._polled = False  # somebody has asked for fileno()
+        self._needs_queue = programs  # lest a descriptor tells of what is not ready
+        self._owner = os.getpid()
+        self._stream = Stream(settings, timeout_ns)
+        self._awaiting = Awaiting(self._stream.handle)
         try:
-            self._listen()
+            self._stream.listen()
             if queue:
-                self._start_thread(queue)
-            environment.warn_of_limits(self._window, receive_buffer)
+                self._stream.start_thread(queue)
+            environment.warn_of_limits(self._stream.window, receive_buffer)
             if heartbeat is not None and lib.procconn_rename_thread() < 0:
                 environment.warn_of_heartbeat()
         except BaseException:
@@ -179,12 +151,12 @@ class ProcConnector:
         self._check_open()
         deadline_ns = _deadline(timeout)
         while True:
-            if self._polled and length_hint(self._events) == 1:
-                self._announce(0)
-            for event in self._events:
+            if self._polled and self._stream.left == 1:
+                self._stream.announce(0)
+            for event in self._stream.events:
                 return event
-            self._read(deadline_ns, _BATCH)
-            if not length_hint(self._events) and passed(deadline_ns):
+            self._stream.read(deadline_ns, _BATCH)
+            if not self._stream.left and passed(deadline_ns):
                 return None
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
@@ -197,7 +169,7 @@ class ProcConnector:
         """
         self._check_open()
         deadline_ns = _deadline(timeout)
-        self._read(_AT_ONCE if length_hint(self._events) else deadline_ns, _ALL)
+        self._stream.read(_AT_ONCE if self._stream.left else deadline_ns, _ALL)
         return self._take_all()
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
@@ -211,11 +183,11 @@ class ProcConnector:
             them; empty if none came in time.
         """
         self._check_open()
-        window = self._window
-        self._wait(_deadline(timeout), _ALL)
+        window = self._stream.window
+        self._stream.wait(_deadline(timeout), _ALL)
         raw = ffi.buffer(window.bytes, window.size)[:]
         if self._polled:
-            self._announce(length_hint(self._events))
+            self._stream.announce(self._stream.left)
         window.taken = window.size
         return raw
 
@@ -233,13 +205,13 @@ class ProcConnector:
             BufferTooSmallError: the next message does not fit; it stays queued.
         """
         self._check_open()
-        window = self._window
+        window = self._stream.window
         place = arguments.writable("buffer", buffer)
-        self._wait(_deadline(timeout), len(place))
+        self._stream.wait(_deadline(timeout), len(place))
         size = window.size
         place[:size] = ffi.buffer(window.bytes, size)
         if self._polled:
-            self._announce(length_hint(self._events))
+            self._stream.announce(self._stream.left)
         window.taken = size
         return size
 
@@ -260,18 +232,15 @@ class ProcConnector:
             wanted = socketfilter.wanted(arguments.mask("mask", mask), self._threads)
         else:
             wanted = self._wanted
-        self._check(lib.procconn_change(self._stream, wanted))
+        checked(lib.procconn_change(self._stream.handle, wanted))
         self._wanted = wanted
-        taken = len(self._batch) - length_hint(self._events)
-        self._batch[taken:] = [
-            event for event in self._batch[taken:] if socketfilter.admits(wanted, event)
-        ]
-        self._listen()
+        self._stream.screen(wanted)
+        self._stream.listen()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
         self._check_open()
-        self._check(lib.procconn_unsubscribe(self._stream, socketfilter.NOTHING))
+        checked(lib.procconn_unsubscribe(self._stream.handle, socketfilter.NOTHING))
 
     @property
     def lost(self) -> int:
@@ -279,22 +248,22 @@ class ProcConnector:
 
         Before Linux 4.12 the kernel does not count them, and they are not in it.
         """
-        return lib.procconn_lost(self._stream)
+        return lib.procconn_lost(self._stream.handle)
 
     @property
     def usage_lost(self) -> int:
         """How many records of usage were lost so far: those exits have none."""
-        return lib.procconn_lost_usage(self._stream)
+        return lib.procconn_lost_usage(self._stream.handle)
 
     @property
     def receive_buffer(self) -> int:
         """How much room the kernel granted, in bytes, as one asks for it."""
-        return self._window.receive_buffer
+        return self._stream.window.receive_buffer
 
     @property
     def closed(self) -> bool:
         """Whether the connector is closed."""
-        return bool(self._window.closed)
+        return bool(self._stream.window.closed)
 
     def fileno(self) -> int:
         """Return a descriptor to wait for readability, as `select` and loops do.
@@ -307,11 +276,11 @@ class ProcConnector:
             ValueError: the connector is closed.
         """
         self._check_open()
-        if self._needs_queue and not self._has_queue:
-            self._start_thread(_USUAL_QUEUE)
+        if self._needs_queue and not self._stream.has_thread:
+            self._stream.start_thread(_USUAL_QUEUE)
         self._polled = True
-        left = length_hint(self._events)
-        return self._check(lib.procconn_pollable(self._stream, FOR_FILENO, left))
+        left = self._stream.left
+        return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
     def close(self) -> None:
         """End the subscription and close the descriptors.
@@ -319,7 +288,7 @@ class ProcConnector:
         A thread blocked in reading stops: its iteration ends, its `recv` raises
         ConnectionClosedError. Closing again does nothing.
         """
-        _close(self._place)
+        self._stream.close()
         self._awaiting.abandon()
 
     def __enter__(self) -> Self:
@@ -347,7 +316,7 @@ class ProcConnector:
         try:
             while True:
                 await self._read_async(_FOR_EVER)
-                for event in self._events:
+                for event in self._stream.events:
                     yield event
         except ConnectionClosedError:
             return
@@ -366,7 +335,7 @@ class ProcConnector:
         return self._take_all()
 
     def __del__(self) -> None:
-        opened = hasattr(self, "_finalizer")
+        opened = hasattr(self, "_stream")
         if opened and not self.closed and os.getpid() == self._owner:
             message = f"unclosed {self!r}"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
@@ -376,108 +345,45 @@ class ProcConnector:
 
     def _next_batch(self) -> Iterator[Event] | None:
         """Return an iterator that has events; None when the connector is closed."""
-        left = length_hint(self._events)
+        left = self._stream.left
         if not left:
             try:
-                self._read(_FOR_EVER, _BATCH)
+                self._stream.read(_FOR_EVER, _BATCH)
             except ConnectionClosedError:
                 return None
         if self._polled:
-            left = length_hint(self._events)
+            left = self._stream.left
             if left > 1:
-                return islice(self._events, left - 1)
-            self._announce(0)
-        return self._events
+                return islice(self._stream.events, left - 1)
+            self._stream.announce(0)
+        return self._stream.events
 
     def _take_all(self) -> list[Event]:
         if self._polled:
-            self._announce(0)
-        events = [*self._events]
-        del self._batch[:]
+            self._stream.announce(0)
+        events = [*self._stream.events]
+        del self._stream.batch[:]
         return events
-
-    def _read(self, deadline_ns: int, most: int) -> None:
-        """Let there be events in `_events`, unless the deadline passes."""
-        while status := self._try_read(deadline_ns, most):
-            self._look_into(status)
-
-    def _try_read(self, deadline_ns: int, most: int) -> int:
-        if not length_hint(self._events):
-            del self._batch[:]
-            self._events = iter(self._batch)
-        return lib.procconn_read(self._stream, deadline_ns, most)
 
     async def _read_async(self, deadline_ns: int) -> None:
         """Do what `_read` does, on asyncio."""
-        if not self._has_queue:
-            self._start_thread(_USUAL_QUEUE)
-        while not length_hint(self._events):
-            status = self._try_read(_AT_ONCE, _BATCH)
+        if not self._stream.has_thread:
+            self._stream.start_thread(_USUAL_QUEUE)
+        while not self._stream.left:
+            status = self._stream.try_read(_AT_ONCE, _BATCH)
             if status == -errno.ENOTCONN:
-                await self._awaiting.in_thread(lambda: self._listen(again=True))
+                await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()
             elif status:
-                self._check(status)
-            elif length_hint(self._events) or passed(deadline_ns):
+                checked(status)
+            elif self._stream.left or passed(deadline_ns):
                 return
             else:
                 await self._awaiting.readable(deadline_ns)
 
-    def _wait(self, deadline_ns: int, most: int) -> None:
-        """Let there be messages in the window, unless the deadline passes."""
-        while status := lib.procconn_wait(self._stream, deadline_ns, most):
-            if status == -errno.EMSGSIZE:
-                raise BufferTooSmallError(self._window.needed)
-            self._look_into(status)
-
-    def _look_into(self, status: int) -> None:
-        """Come back if the call is to be repeated, else raise."""
-        if status == -errno.ENOTCONN:
-            self._listen(again=True)
-            environment.warn_of_renewal()
-        elif status != -errno.EINTR:
-            self._check(status)
-
-    def _listen(self, *, again: bool = False) -> None:
-        """Ask the kernel for events, unless it was done and it is not to be again."""
-        deadline_ns = time.monotonic_ns() + self._timeout_ns
-        status = -errno.EINTR
-        while status == -errno.EINTR:
-            nonce = int.from_bytes(os.urandom(4))
-            left_ns = max(0, deadline_ns - time.monotonic_ns())
-            status = lib.procconn_subscribe(
-                self._stream, socketfilter.ANSWERS, nonce, left_ns, again
-            )
-        self._check(status)
-
-    def _start_thread(self, queue: int) -> None:
-        self._check(lib.procconn_start_thread(self._stream, queue))
-        self._has_queue = True
-
-    def _announce(self, left: int) -> None:
-        """Tell pollers, before events are taken, how many will be left."""
-        try:
-            lib.procconn_set_waiting(self._stream, left)
-        except BaseException:  # of a signal handler: nothing is taken
-            lib.procconn_set_waiting(self._stream, 1)
-            raise
-
     def _check_open(self) -> None:
-        if self._window.closed:
+        if self._stream.window.closed:
             raise ValueError("I/O operation on a closed ProcConnector")
-
-    @staticmethod
-    def _check(status: int) -> int:
-        """Return what a C function returned, unless that is a negative errno."""
-        if status >= 0:
-            return status
-        if -status in _ERRORS:
-            raise _ERRORS[-status]()
-        raise environment.failure(-status)
-
-
-def _close(place: StreamPlace) -> None:
-    lib.procconn_close(place[0])
 
 
 def _deadline(timeout: float | None) -> int:
@@ -486,4 +392,4 @@ def _deadline(timeout: float | None) -> int:
         return _FOR_EVER
     if timeout == 0:
         return _AT_ONCE
-    return time.monotonic_ns() + arguments.nanoseconds("timeout", timeout)
+    return time.monotonic_ns() + arguments.seconds("timeout", timeout)

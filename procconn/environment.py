@@ -11,7 +11,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from procconn._core import lib
-from procconn.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,32 +62,6 @@ def conditions() -> Iterator[Condition]:
         " those in the initial one",
         "run it there (--userns=host for containers, and not rootless)",
     )
-
-
-def failure(number: int) -> OSError:
-    """Make the exception for an errno that the kernel or a sandbox gave.
-
-    UnsupportedError and PermissionError say why, and what to do.
-    """
-    if number == errno.EAFNOSUPPORT:  # all kernels have netlink
-        return UnsupportedError(
-            number,
-            "this process is in a sandbox without netlink sockets; allow AF_NETLINK"
-            " there, as in RestrictAddressFamilies= of a systemd unit",
-        )
-    if number == errno.EPROTONOSUPPORT:
-        return UnsupportedError(
-            number,
-            "this kernel has no connector; it takes one built with CONFIG_CONNECTOR=y"
-            " and CONFIG_PROC_EVENTS=y",
-        )
-    if number == errno.ECONNREFUSED:
-        return UnsupportedError(number, why_silent())
-    if number == errno.ETIME:
-        return UnsupportedError(errno.ENOTSUP, why_silent())
-    if number in (errno.EPERM, errno.EACCES):
-        return PermissionError(number, why_refused())
-    return OSError(number, os.strerror(number))
 
 
 def warn_of_limits(window: Window, asked: int) -> None:
@@ -171,7 +144,7 @@ def _warn(message: str) -> None:
     frame, distance = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
         frame, distance = frame.f_back, distance + 1
-    warnings.warn(message, RuntimeWarning, stacklevel=distance - 1)
+    warnings.warn(message, RuntimeWarning, stacklevel=distance)
 
 
 def is_kernel(major: int, minor: int) -> bool:

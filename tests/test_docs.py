@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import documents
@@ -12,6 +13,8 @@ from documents import DOCUMENTS, ROOT, Block, blocks, code, needs_events
 
 _KINDS = {"python", "sh", "ini", "text", ""}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_OURS = re.compile(re.escape(_PROJECT["urls"]["Homepage"]) + "/(blob|tree|raw)/main/")
 _WITHOUT_EVENTS = [it for it in DOCUMENTS if code(it) and not needs_events(it)]
 _UNITS = [
     pytest.param(block, id=f"{document}:{block.line}")
@@ -53,10 +56,11 @@ def test_code_without_events_runs(document: str, tmp_path: Path) -> None:
 def test_links_within_the_project_lead_somewhere(document: str) -> None:
     broken = []
     for link in _LINK.findall(prose(ROOT / document)):
-        if "://" in link:
+        folder = ROOT if _OURS.match(link) else (ROOT / document).parent
+        path, _, anchor = _OURS.sub("", link).partition("#")
+        if "://" in path:
             continue
-        path, _, anchor = link.partition("#")
-        target = (ROOT / document).parent / path if path else ROOT / document
+        target = folder / path if path else ROOT / document
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
 

@@ -128,7 +128,7 @@ def _receive_buffer(connector: ProcConnector) -> Finding:
 
 
 def _drop_count(connector: ProcConnector) -> Finding:
-    if connector._window.counts_drops:
+    if connector._stream.window.counts_drops:
         return Finding("drop count", "exact")
     return Finding(
         "drop count",

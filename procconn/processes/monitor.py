@@ -53,10 +53,11 @@ class ProcessMonitor:
         timeout: float = 1.0,
         heartbeat: float | None = None,
     ) -> None:
-        del programs, usage  # for now: the connector does not take them yet
         self._connector = ProcConnector(
             _MASK,
             queue=queue,
+            programs=programs,
+            usage=usage,
             receive_buffer=receive_buffer,
             max_latency=max_latency,
             timeout=timeout,

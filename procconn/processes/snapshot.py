@@ -73,14 +73,17 @@ def take_snapshot(
 
 
 def is_hidden(pid: int) -> bool:
-    """Tell whether a process exists though /proc does not show it."""
+    """Tell whether a process exists that could not be read.
+
+    Processes of this user are never hidden from it; one of those ended meanwhile.
+    """
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return not os.path.exists(f"/proc/{pid}")
+        return True
     except OSError:
-        return False
-    return False  # our own are never hidden from us
+        pass
+    return False
 
 
 def is_thread(pid: int) -> bool:

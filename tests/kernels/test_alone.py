@@ -18,7 +18,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from procconn.subscription import GROUP, NETLINK_CONNECTOR, Subscription
 
 from procconn import (
     Event,
@@ -39,6 +38,9 @@ DEADLINE = 30.0
 NOBODY = 65534
 SMALL_BUFFER = 65_536
 MORE_THAN_FIT = 5_003
+
+NETLINK_CONNECTOR, GROUP = 11, 1  # linux/netlink.h, linux/connector.h
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 NAME = attrgetter("name")
 
@@ -115,11 +117,24 @@ def stray_ignore() -> None:
     in_child(send)
 
 
+def kind_of(fd: int) -> tuple[int, int, int]:
+    with socket.socket(fileno=os.dup(fd)) as same:
+        size = same.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    return same.family, same.proto, size
+
+
 def end_subscription_of(connector: ProcConnector) -> None:
     """End a connector's subscription without its knowledge, on any kernel."""
-    subscription = connector._source._subscription
-    assert subscription is not None
-    subscription._socket.sendto(IGNORE, (0, 0))
+    usual = [(socket.AF_NETLINK, NETLINK_CONNECTOR, 2 * connector.receive_buffer)]
+    (fd,) = (
+        int(path.name)
+        for path in Path("/proc/self/fd").iterdir()
+        if path.is_symlink()
+        and os.readlink(path).startswith("socket:")
+        and kind_of(int(path.name)) not in usual
+    )
+    with socket.socket(fileno=os.dup(fd)) as requests:
+        requests.sendto(IGNORE, (0, 0))
 
 
 def subject(event: Event) -> int | None:
@@ -225,10 +240,12 @@ def test_the_kernel_keeps_no_memory_for_ended_subscriptions() -> None:
         return sum(map(int, re.findall(r"^kmalloc\S*-8 +([0-9]+)", slabs, re.M)))
 
     count = 5_003  # many times the objects of a slab, of which some count as in use
-    before = in_use()
-    for _ in range(count):
-        Subscription(DEADLINE).end()
-    assert in_use() < before + count / 2
+    with ProcConnector(EventMask.NONE) as connector:
+        before = in_use()
+        for _ in range(count):
+            connector.unsubscribe()
+            connector.subscribe()
+        assert in_use() < before + count / 2
 
 
 def test_garbage_collection_ends_the_events() -> None:
@@ -291,12 +308,19 @@ def test_a_forked_child_may_outlive_its_parents_connector() -> None:
     assert not kernel_sends()
 
 
-def test_an_opening_that_gave_up_waiting_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Subscription, "_wait_for_answer", lambda *_: None)
-    with pytest.raises(UnsupportedError):
-        ProcConnector()
+def test_an_opening_that_gave_up_waiting_leaves_nothing() -> None:
+    """The sandbox keeps the answers from it; the kernel has counted its requests."""
+    sandbox = Path(__file__).parents[1] / "live" / "programs" / "sandbox.py"
+    script = "from procconn import ProcConnector; ProcConnector()"
+    refusal = ["recvfrom", "EAGAIN", "--", sys.executable, "-c", script]
+    result = subprocess.run(
+        [sys.executable, "-I", sandbox, *refusal],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert "UnsupportedError" in result.stderr
     assert not kernel_sends()
 
 
@@ -498,15 +522,25 @@ def test_a_renewal_keeps_the_count_of_listeners(mask: EventMask) -> None:
     assert not kernel_sends()
 
 
-def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def no_network() -> Iterator[None]:
+    """Take this thread to a network namespace where no kernel answers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as home:
+        assert libc.unshare(CLONE_NEWNET) == 0
+        try:
+            yield
+        finally:
+            assert libc.setns(home.fileno(), CLONE_NEWNET) == 0
+
+
+def test_a_renewal_that_fails_is_tried_again() -> None:
     with ProcConnector(EventMask.EXEC, heartbeat=0.1) as connector:
         end_subscription_of(connector)
-        with monkeypatch.context() as silence:
-            silence.setattr(Subscription, "_wait_for_answer", lambda *_: None)
-            for _ in range(2):
-                with pytest.raises(UnsupportedError):
-                    connector.recv(timeout=DEADLINE)
-                assert not kernel_sends()
+        for _ in range(2):
+            with no_network(), pytest.raises(UnsupportedError):
+                connector.recv(timeout=DEADLINE)
+            assert not kernel_sends()
         await_renewal(connector)
         assert kernel_sends()
 

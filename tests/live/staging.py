@@ -3,15 +3,19 @@
 import ctypes
 import os
 import platform
+import re
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -54,6 +58,7 @@ LIFETIMES = {
 }
 
 _PPOLL = {"x86_64": "271", "aarch64": "73"}  # asm/unistd.h
+_WAITS = {"x86_64": {"271", "232", "281"}, "aarch64": {"73", "22"}}  # and epoll's
 
 
 def set_name(name: bytes) -> None:
@@ -129,6 +134,53 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+@contextmanager
+def interposed(moment: int, action: Callable[[], object]) -> Iterator[list[bool]]:
+    """Act in the midst of the library's code, as a signal handler or a thread may.
+
+    Python lets them run where a function begins and where a call of C has come back.
+
+    Args:
+        moment: at how manieth of these; the first is 0.
+        action: may raise, as a signal handler may.
+
+    Yields:
+        A list that is empty until it was done.
+    """
+    done: list[bool] = []
+    left = moment
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        if event not in ("call", "c_return", "c_exception") or done:
+            return
+        if not frame.f_globals["__name__"].startswith("procconn."):
+            return
+        if left:
+            left -= 1
+            return
+        done.append(True)
+        sys.setprofile(None)
+        action()
+
+    sys.setprofile(look)
+    try:
+        yield done
+    finally:
+        sys.setprofile(None)
+
+
+def is_blocked(thread: threading.Thread) -> bool:
+    """Whether a thread sleeps for events, or for what a loop waits for."""
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    try:
+        number = (task / "syscall").read_text().split()[0]
+        state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return number in _WAITS[platform.machine()] and state == "S"
+
+
 def wait_until_blocked(thread: threading.Thread | int) -> None:
     """Wait until a thread, or a process's first, sleeps for events."""
     if isinstance(thread, threading.Thread):
@@ -198,6 +250,22 @@ TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # about a network interface
 NO_EVENT = rtnetlink_request(0x7FF0)  # the answer is an error
 
 
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Take the calling thread to a network namespace where no kernel answers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as home:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            yield
+        finally:
+            assert libc.setns(home.fileno(), CLONE_NEWNET) == 0
+
+
 def plain_socket(groups: int = 0) -> socket.socket:
     """Open a connector socket without this library."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
@@ -261,6 +329,42 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return run(*PYTHON, "-c", code)
 
 
+LISTEN, IGNORE = 1, 2
+
+
+class Requests:
+    """The requests that a Python program and its children sent to the kernel.
+
+    Attributes:
+        result: how it ended.
+        sent: the operations of each process, by pid, in their order.
+    """
+
+    def __init__(self, code: str, refusal: tuple[str, ...] = ()) -> None:
+        if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
+            pytest.skip("takes strace, and no sanitizer")
+        with tempfile.NamedTemporaryFile() as log:
+            strace = ["strace", "-f", "-qq", "-xx", "-s", "64", "-o", log.name]
+            filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
+            python = [sys.executable, "-W", "error", "-c", code]
+            if refusal:
+                sandbox = [sys.executable, "-I", str(PROGRAMS / "sandbox.py")]
+                python = [*sandbox, *refusal, "--", *python]
+            self.result = run(*strace, *filters, *python)
+            lines = Path(log.name).read_text().splitlines()
+        self.sent: dict[int, list[int]] = {}
+        for line in lines:
+            found = re.match(r'(\d+) +sendto\(\d+, \[{nlmsg.*}, "([^"]*)"', line)
+            if found:
+                message = bytes.fromhex(found[2].replace("\\x", ""))
+                self.sent.setdefault(int(found[1]), []).append(message[-4])
+
+    @property
+    def all_sent(self) -> list[int]:
+        """The operations of all processes."""
+        return [operation for sent in self.sent.values() for operation in sent]
+
+
 # Refusals for a sandbox, as it takes them
 NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
 NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
@@ -272,8 +376,10 @@ def run_refused(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with such arguments, in a sandbox that refuses a system call."""
-    sandbox = [sys.executable, "-I", PROGRAMS / "sandbox.py", *refusal, "--"]
-    return run(*sandbox, sys.executable, *arguments)
+    sandbox = PROGRAMS / "sandbox.py"
+    return run(
+        sys.executable, "-I", sandbox, *refusal, "--", sys.executable, *arguments
+    )
 
 
 @contextmanager

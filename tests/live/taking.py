@@ -124,7 +124,7 @@ def compiled(name: str, *flags: str) -> Path:
         pytest.skip("no C compiler")
     target = _folder() / name
     command = [compiler, "-O1", *flags, "-o", target, PROGRAMS / f"{name}.c"]
-    subprocess.run(command, check=True)
+    subprocess.run([str(word) for word in command], check=True)
     return target
 
 

@@ -1,7 +1,10 @@
 """The documents' code, on the running kernel."""
 
+import functools
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import documents
@@ -9,9 +12,19 @@ import pytest
 from documents import DOCUMENTS, code, needs_events
 
 from live.staging import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON, run
+from procconn import ProcConnector
 
 # Namespaces, and a buffer that doctor finds large enough.
 _TAKES_ROOT = ("unshare ", "procconn doctor")
+
+_READS_PROGRAMS = re.compile(r"programs=True|ProcessMonitor\((?!.*programs=False)")
+
+
+@functools.cache
+def _programs_are_read_at_once() -> bool:
+    with warnings.catch_warnings(record=True) as told:
+        ProcConnector(programs=True).close()
+    return not any("at normal priority" in str(it.message) for it in told)
 
 
 @pytest.mark.parametrize("document", [it for it in DOCUMENTS if needs_events(it)])
@@ -21,6 +34,9 @@ def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> No
     shell = "".join(it.text for it in code(document) if it.language == "sh")
     if not IS_ROOT and any(command in shell for command in _TAKES_ROOT):
         pytest.skip(f"takes root, as it has one of {', '.join(_TAKES_ROOT)}")
+    reads_programs = any(_READS_PROGRAMS.search(it.text) for it in code(document))
+    if reads_programs and not _programs_are_read_at_once():
+        pytest.skip("takes real-time priority, to show what short commands ran")
     command = [*PYTHON, documents.__file__, document]
     done = subprocess.run(
         command, check=False, cwd=tmp_path, capture_output=True, text=True

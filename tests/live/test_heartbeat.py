@@ -1,7 +1,7 @@
 """Silence is looked into, and the looking is not seen."""
 
 import asyncio
-import errno
+import ctypes
 import os
 import socket
 import threading
@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 
 import pytest
-from procconn.subscription import Subscription
+from filter_machine import passes
+from wiring import event_message, words
 
 from live.staging import (
     DEADLINE,
+    IGNORE,
+    LISTEN,
+    NO_NAMES,
+    PROGRAMS,
+    Requests,
+    event_socket,
     get_name,
     name_kept,
     rest_of,
+    run_refused,
     serials_of,
     set_name,
     set_serials,
@@ -26,15 +34,16 @@ from procconn import (
     Comm,
     Event,
     EventMask,
+    EventType,
     Lost,
     ProcConnector,
-    UnsupportedError,
     decode,
-    source,
 )
+from procconn.events import KINDS
 
 SOL_NETLINK, DROP_MEMBERSHIP, ADD_MEMBERSHIP = 270, 2, 1
 PROC_EVENTS = 1
+SO_GET_FILTER = 26  # asm-generic/socket.h
 
 HEARTBEAT = 0.05
 
@@ -52,7 +61,7 @@ def set_membership(connector: ProcConnector, option: int) -> None:
     Out of it nothing arrives: what a subscription looks like that somebody else has
     ended. Others that listen on this machine keep the real thing from being staged.
     """
-    with socket.socket(fileno=os.dup(connector.fileno())) as same:
+    with socket.socket(fileno=os.dup(event_socket(connector))) as same:
         same.setsockopt(SOL_NETLINK, option, PROC_EVENTS)
 
 
@@ -134,27 +143,107 @@ def test_the_stream_goes_on_after_a_death() -> None:
     assert [0, 1, 2] == serials_of(events)
 
 
-def test_after_a_failed_renewal_subscribing_renews(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made: list[float] = []
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_after_a_failed_renewal_subscribing_renews() -> None:
+    requests = Requests(f"""
+import sys
+sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
+from live.staging import DEADLINE, no_network, rest_of
+from live.test_heartbeat import DROP_MEMBERSHIP, HEARTBEAT, set_membership
+from procconn import EventMask, ProcConnector, UnsupportedError
 
-    class Counted(Subscription):
-        def __init__(self, timeout: float) -> None:
-            made.append(timeout)
-            if len(made) == 1:
-                raise UnsupportedError(errno.ENOTSUP, "no answer")
-            super().__init__(timeout)
-
-    with ProcConnector(EventMask.PTRACE, heartbeat=HEARTBEAT) as connector:
-        set_membership(connector, DROP_MEMBERSHIP)
-        rest_of(connector)
-        monkeypatch.setattr(source, "Subscription", Counted)
-        with pytest.raises(UnsupportedError):
+with ProcConnector(EventMask.PTRACE, heartbeat=HEARTBEAT) as connector:
+    set_membership(connector, DROP_MEMBERSHIP)
+    rest_of(connector)
+    with no_network():
+        try:
             connector.recv(DEADLINE)
-        connector.subscribe()
+        except UnsupportedError:
+            print("failed")
+    connector.subscribe()
+""")
 
-    assert 2 == len(made)
+    assert ("failed\n", "") == (requests.result.stdout, requests.result.stderr)
+    # The first ends unasked, as the kernel has forgotten it; the second comes nowhere,
+    # as does what takes it back.
+    assert [LISTEN, LISTEN, IGNORE, LISTEN, IGNORE] == requests.all_sent
+
+
+def test_a_refused_probe_is_no_alarm() -> None:
+    """The sandbox is told of at the start, and the subscription not ended."""
+    code = f"""
+import warnings
+from procconn import EventMask, ProcConnector
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    connector = ProcConnector(EventMask.PTRACE, heartbeat={HEARTBEAT})
+    print([str(warning.message) for warning in caught])
+with connector:
+    warnings.simplefilter("error")
+    print(connector.recv({10 * HEARTBEAT}), connector.lost)
+"""
+    result = run_refused(NO_NAMES, "-c", code)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    warned, seen = result.stdout.splitlines()
+    assert "PR_SET_NAME" in warned
+    assert 1 == warned.count("a sandbox refuses")
+    assert "None 0" == seen
+
+
+def test_a_refused_probe_sends_no_request() -> None:
+    code = f"""
+import warnings
+from procconn import EventMask, ProcConnector
+warnings.simplefilter("ignore")
+with ProcConnector(EventMask.PTRACE, heartbeat={HEARTBEAT}) as connector:
+    connector.recv({10 * HEARTBEAT})
+"""
+    requests = Requests(code, refusal=NO_NAMES)
+
+    assert (0, "") == (requests.result.returncode, requests.result.stderr)
+    assert [LISTEN, IGNORE] == requests.all_sent
+
+
+def filter_of(fd: int) -> bytes:
+    """Read back the program that a socket's datagrams have to pass."""
+    program = ctypes.create_string_buffer(4096)
+    count = ctypes.c_uint(4096 // 8)  # of instructions
+    getsockopt = ctypes.CDLL(None).getsockopt
+    arguments = (fd, socket.SOL_SOCKET, SO_GET_FILTER, program, ctypes.byref(count))
+    assert getsockopt(*arguments) == 0
+    return program.raw[: 8 * count.value]
+
+
+def test_the_program_of_a_probe_adds_a_tasks_own_names_to_what_is_wanted() -> None:
+    """It is read from the socket while it is there."""
+    probing: bytes = b""
+    with ProcConnector(EventMask.PTRACE, heartbeat=0.0005) as connector:
+        fd = event_socket(connector)
+        reader = threading.Thread(target=lambda: list(connector))
+        reader.start()
+        usual = filter_of(fd)
+        deadline = time.monotonic() + DEADLINE
+        while not probing and time.monotonic() < deadline:
+            seen = filter_of(fd)
+            if len(seen) != len(usual):
+                probing = seen
+        connector.close()
+        reader.join(DEADLINE)
+
+    own = reader.native_id
+    assert own
+    named = event_message(EventType.COMM, words(own, own).ljust(24, b"\0"))
+    other = event_message(EventType.COMM, words(own + 1, own).ljust(24, b"\0"))
+    wanted = event_message(EventType.PTRACE, words(own + 1, own).ljust(24, b"\0"))
+    assert passes(probing, named)
+    assert not passes(usual, named)
+    assert not passes(probing, other)
+    assert passes(probing, wanted)
+    for kind in KINDS:
+        if kind.what not in (EventType.COMM, EventType.PTRACE):
+            message = event_message(kind.what, words(*[own] * 6))
+            assert not passes(probing, message)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_million_events_at_full_speed_all_arrive() -> None:
 
 
 @pytest.mark.heavy
-@room_for(5000)
+@room_for(20_000)
 def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
     count = 500_000
     with ProcConnector() as connector:

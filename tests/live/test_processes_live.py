@@ -88,6 +88,24 @@ def test_a_process_from_before_is_followed_to_its_end(
     assert process.returncode == LIFETIMES[how]
 
 
+def test_a_monitor_tells_the_program_and_what_it_used() -> None:
+    """Absent, perhaps, but not wrong; the name is that of the program."""
+    with ProcessMonitor(tree=os.getpid(), usage=True) as monitor:
+        with subprocess.Popen(["sh", "-c", "sleep 0.1; exit 3"]) as child:
+            pass
+        changes = told_of(monitor, child.pid)
+
+    executed, ended = changes[1:]
+    assert isinstance(executed, Executed)
+    assert executed.program is not None
+    assert executed.process.program is executed.program
+    assert executed.program.argv in {("sh", "-c", "sleep 0.1; exit 3"), None}
+    assert executed.process.name == executed.program.name
+    assert isinstance(ended, Ended)
+    used = ended.process.usage
+    assert used is None or used.elapsed_ns is None or used.elapsed_ns > 100_000_000
+
+
 def test_a_core_dump_is_told_whichever_thread_ends_last(
     lifetimes: Path, tmp_path: Path
 ) -> None:

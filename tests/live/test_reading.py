@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import pytest
 
 from live.staging import (
     DEADLINE,
+    event_socket,
     lost_of,
     name_kept,
     program,
@@ -26,10 +29,12 @@ from live.staging import (
     set_name,
     set_serials,
     started,
+    wait_for,
     wait_until_blocked,
 )
 from procconn import (
     BufferTooSmallError,
+    Comm,
     Event,
     EventMask,
     Exit,
@@ -40,6 +45,7 @@ from procconn import (
 )
 
 EVENT_BYTES = 76
+SO_MEMINFO = 55  # asm-generic/socket.h
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +100,8 @@ def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
     return []
 
 
+RAW = [by_recv_raw, by_recv_into]
+DECODING = [by_recv, by_recv_many, by_for, by_async_for]
 POLLING = [by_recv, by_recv_many, by_recv_raw, by_recv_into]
 WAYS = [*POLLING, by_for, by_async_for, by_none_but_subscribe]
 Way = Callable[[ProcConnector], list[Event]]
@@ -126,18 +134,69 @@ def test_an_iteration_delivers_what_is_queued(names: ProcConnector, way: Way) ->
 def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
     names: ProcConnector, first: Way, second: Way
 ) -> None:
-    set_serials(range(10))
-    events = first(names)
-    set_serials(range(10, 20))
-    events += second(names)
-    set_serials(range(20, 30))
-    events += first(names)
-    set_serials(range(30, 40))
-    events += second(names)
+    """Those that decode may hold events; the others go on behind them."""
+    decoded: list[int] = []
+    raw: list[int] = []
+    rests = by_recv_many
+    for way, start in [
+        (first, 0),
+        (second, 10),
+        (first, 20),
+        (second, 30),
+        (rests, 40),
+    ]:
+        set_serials(range(start, min(start + 10, 40)))
+        (raw if way in RAW else decoded).extend(serials_of(way(names)))
+    decoded += serials_of(rest_of(names))
 
+    assert list(range(40)) == sorted(decoded + raw)
+    assert sorted(decoded) == decoded
+    assert sorted(raw) == raw
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(DECODING, DECODING)))
+def test_two_ways_that_decode_keep_the_order(
+    names: ProcConnector, first: Way, second: Way
+) -> None:
+    events = []
+    for start in range(0, 40, 20):
+        set_serials(range(start, start + 10))
+        events += first(names)
+        set_serials(range(start + 10, start + 20))
+        events += second(names)
     events += rest_of(names)
 
     assert list(range(40)) == serials_of(events)
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(RAW, RAW)))
+def test_two_ways_that_do_not_decode_keep_the_order(
+    names: ProcConnector, first: Way, second: Way
+) -> None:
+    events = []
+    for start in range(0, 40, 20):
+        set_serials(range(start, start + 10))
+        events += first(names)
+        set_serials(range(start + 10, start + 20))
+        events += second(names)
+    events += rest_of(names)
+
+    assert list(range(40)) == serials_of(events)
+
+
+@pytest.mark.parametrize("way", RAW)
+def test_what_is_decoded_already_is_not_in_raw_buffers(
+    names: ProcConnector, way: Way
+) -> None:
+    rest_of(names)
+    set_serials(range(10))
+    first = by_recv(names)
+    set_serials(range(10, 12))
+    behind = way(names)
+    rest = names.recv_many(timeout=0)
+
+    assert [10, 11] == serials_of(behind)
+    assert list(range(10)) == serials_of(first + rest)
 
 
 def test_a_new_iteration_goes_on_where_the_last_stopped(names: ProcConnector) -> None:
@@ -419,7 +478,8 @@ def begin_session() -> None:
 
 def test_a_deadline_ends_the_gathering() -> None:
     with ProcConnector(EventMask.SID, max_latency=DEADLINE) as connector:
-        rest_of(connector)  # what comes from here on has waited for less
+        begin_session()
+        assert connector.recv_many(DEADLINE)  # at once; what follows gathers
         begin_session()
         started = time.monotonic()
         event = connector.recv(timeout=0.3)
@@ -434,6 +494,8 @@ def test_a_full_socket_ends_the_gathering() -> None:
         EventMask.COMM, max_latency=DEADLINE, receive_buffer=200_000
     ) as connector:
         rest_of(connector)
+        set_serials(range(1))
+        assert connector.recv_many(DEADLINE)
         set_serials(range(400))  # of the 480 it holds
         started = time.monotonic()
         events = connector.recv_many(timeout=DEADLINE)
@@ -444,7 +506,8 @@ def test_a_full_socket_ends_the_gathering() -> None:
 
 def test_a_signal_ends_the_gathering() -> None:
     with ProcConnector(EventMask.SID, max_latency=DEADLINE) as connector:
-        rest_of(connector)
+        begin_session()
+        assert connector.recv_many(DEADLINE)
         begin_session()
         started = time.monotonic()
         with alarms(interrupt, 0.1), pytest.raises(InterruptionError):
@@ -458,16 +521,25 @@ def interrupt() -> None:
     raise InterruptionError
 
 
+def names_of(events: list[Event]) -> set[bytes]:
+    own = threading.get_native_id()
+    return {e.comm for e in events if isinstance(e, Comm) and e.pid == own}
+
+
 def test_closing_ends_the_gathering() -> None:
     with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
-        reader = threading.Thread(target=lambda: list(connector))
+        seen: list[Event] = []
+        reader = threading.Thread(target=lambda: seen.extend(connector))
         reader.start()
-        wait_until_blocked(reader)
         set_name(b"first")
+        wait_for(lambda: seen)  # whosever; what follows gathers
+        set_name(b"second")
+        wait_until_blocked(reader)
         connector.close()
         reader.join(DEADLINE / 2)
 
         assert not reader.is_alive()
+        assert b"second" not in names_of(seen)
 
 
 def test_closing_ends_the_gathering_on_asyncio() -> None:
@@ -475,9 +547,11 @@ def test_closing_ends_the_gathering_on_asyncio() -> None:
         connector = ProcConnector(EventMask.COMM, max_latency=DEADLINE)
         loop = asyncio.get_running_loop()
         loop.call_later(0.1, set_name, b"first")
+        await connector.arecv_many()
+        loop.call_later(0.1, set_name, b"second")
         loop.call_later(0.2, connector.close)
-        async for _ in connector:
-            pass
+        async for event in connector:
+            assert b"second" not in names_of([event])
 
     started = time.monotonic()
     asyncio.run(closed_meanwhile())
@@ -521,4 +595,7 @@ def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> N
     for _ in range(count // 2):
         assert 76 == names.recv_into(bytearray(76), DEADLINE)
 
-    assert len(names._inbox._backlog) < 10_000
+    with socket.socket(fileno=os.dup(event_socket(names))) as same:
+        meminfo = same.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
+    (queued,) = struct.unpack_from("=I", meminfo)
+    assert queued > (count // 2 - 100) * 768  # what an event takes, or more

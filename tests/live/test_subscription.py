@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,12 @@ import pytest
 from live.staging import (
     AS_ORDINARY_USER,
     DEADLINE,
+    IGNORE,
     KERNEL,
+    LISTEN,
+    NO_ANSWERS,
+    NO_NETLINK,
+    Requests,
     name_kept,
     plain_socket,
     program,
@@ -24,12 +28,12 @@ from live.staging import (
     rmem_max,
     room_for,
     run,
+    run_refused,
     serials_of,
     set_serials,
     wait_until_blocked,
 )
-from procconn import Comm, Event, EventMask, ProcConnector, Sid, UnsupportedError
-from procconn.cli import doctor
+from procconn import Comm, Event, EventMask, ProcConnector, Sid
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -283,20 +287,41 @@ def test_without_proc_no_cause_is_made_up() -> None:
     assert "mount /proc" in result.stderr
 
 
-def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel() -> None:
+    opened = run_refused(NO_NETLINK, "-c", OPEN)
+    (kind, number, text), _ = json.loads(opened.stdout)
+    diagnosis = run_refused(NO_NETLINK, "-m", "procconn", "doctor")
 
-    monkeypatch.setattr(socket, "socket", refuse)
-    with pytest.raises(UnsupportedError, match="sandbox"):
-        ProcConnector()
-    assert not doctor.run(as_json=False)
+    assert ("UnsupportedError", errno.EAFNOSUPPORT) == (kind, number)
+    assert "sandbox" in text
+    assert (1, "") == (diagnosis.returncode, diagnosis.stderr)
     (line,) = (
         line
-        for line in capsys.readouterr().out.splitlines()
+        for line in diagnosis.stdout.splitlines()
         if line.startswith("subscription")
     )
     assert "AF_NETLINK" in line
     assert "above" not in line
+
+
+def test_an_opening_that_gives_up_waiting_takes_every_request_back() -> None:
+    requests = Requests(
+        "from procconn import *\n"
+        "try: ProcConnector(timeout=0.1)\n"
+        "except UnsupportedError: print('no answer')",
+        refusal=NO_ANSWERS,
+    )
+
+    assert ("no answer\n", "") == (requests.result.stdout, requests.result.stderr)
+    assert requests.all_sent.count(LISTEN) == requests.all_sent.count(IGNORE) > 0
+
+
+@as_root
+def test_others_answers_do_not_keep_an_opening_from_its_deadline() -> None:
+    """In a pid namespace of its own only others get answers, and it sees those."""
+    with program("ask"):
+        result = run("unshare", "--pid", "--fork", sys.executable, "-c", OPEN)
+    (kind, _, _), seconds = json.loads(result.stdout)
+
+    assert "UnsupportedError" == kind
+    assert seconds < 5 * 1.0  # the timeout

@@ -93,6 +93,32 @@ def test_wait_makes_no_status_up_for_who_may_not_read_it() -> None:
     assert f"{{{zombie.pid}: None}}\n" == done.stdout
 
 
+_HIDDEN = """
+from procconn.processes import take_snapshot, wait
+entries = take_snapshot(known=[1]).processes
+print([it.started_ns for it in entries if it.pid == 1])
+try:
+    wait([1])
+except PermissionError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
+    as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    script = f'mount -t proc -o hidepid={hidepid} proc /proc && exec {as_nobody} "$@"'
+    private = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    if os.geteuid() or subprocess.call([*private, "true"], stderr=-3):
+        pytest.skip("cannot mount /proc with hidepid here")
+    command = [*private, sys.executable, "-c", _HIDDEN]
+    done = subprocess.run(command, stdout=-1, text=True, check=True)
+
+    known, error = done.stdout.splitlines()
+    assert known == "[None]"
+    assert "hidepid=" in error
+
+
 def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
     with (
         subprocess.Popen(["true"]) as ended,

@@ -1,0 +1,78 @@
+#define _GNU_SOURCE /* pthread_sigmask */
+#include "system.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "wire.h"
+
+enum {
+    STACK_SIZE = 262144, /* musl's default is half of it */
+
+    /* asm-generic/socket.h */
+    ATTACH_FILTER = 26,
+    RECEIVE_BUFFER_FORCE = 33,
+};
+
+/* struct sock_fprog */
+struct program {
+    uint16_t length;
+    const void *instructions;
+};
+
+int64_t procconn_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+int procconn_open_netlink(int *fd)
+{
+    *fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, CONNECTOR_PROTOCOL);
+    return *fd < 0 ? -errno : 0;
+}
+
+int procconn_join_group(int fd)
+{
+    struct netlink_address address = {.family = AF_NETLINK, .groups = CONNECTOR_GROUP};
+
+    return bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
+}
+
+int procconn_attach_instructions(int fd, const void *instructions, size_t size)
+{
+    struct program program = {(uint16_t)(size / sizeof(struct instruction)), instructions};
+
+    return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) == 0 ? 0 : -errno;
+}
+
+int procconn_enlarge(int fd, int size)
+{
+    if (setsockopt(fd, SOL_SOCKET, RECEIVE_BUFFER_FORCE, &size, sizeof size) != 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) != 0)
+        return -errno;
+    return 0;
+}
+
+int procconn_start_detached(void *(*run)(void *), void *argument)
+{
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error;
+
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -error;
+}

@@ -1,0 +1,32 @@
+/* System calls that several files make. 0 or a negative errno each. */
+#ifndef PROCCONN_SYSTEM_H
+#define PROCCONN_SYSTEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NS_PER_S = 1000000000 };
+
+/* struct sock_filter and its codes (linux/filter.h, linux/bpf_common.h) */
+struct instruction {
+    uint16_t code;
+    uint8_t jump_true, jump_false;
+    uint32_t k;
+};
+enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06 };
+
+int64_t procconn_now_ns(void); /* CLOCK_MONOTONIC */
+
+/* A socket of the connector, not bound; then in the group of process events. */
+int procconn_open_netlink(int *fd);
+int procconn_join_group(int fd);
+
+int procconn_attach_instructions(int fd, const void *instructions, size_t size);
+
+/* Ask for a receive buffer, by privilege if possible. */
+int procconn_enlarge(int fd, int size);
+
+/* Start a thread that nobody joins and no signal comes to, with a stack of its own size. */
+int procconn_start_detached(void *(*run)(void *), void *argument);
+
+#endif

@@ -1,0 +1,158 @@
+"""Processes as bars in lanes: what the pictures of a run have in common."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from procconn.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from signal import Signals
+
+    from procconn.programs import Program
+
+UNKNOWN = "?"
+_LONGEST_TEXT = 400  # characters of a command
+_NS_PER_US, _NS_PER_MS = 1000, 1_000_000
+_MINUTE = 60  # seconds, and minutes of an hour
+
+
+class Lifetime(Protocol):
+    """A process, as far as a picture shows it; `procconn.processes.Process` is one."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+    @property
+    def ppid(self) -> int | None: ...  # noqa: D102
+    @property
+    def name(self) -> str | None: ...  # noqa: D102
+    @property
+    def program(self) -> Program | None: ...  # noqa: D102
+    @property
+    def started_ns(self) -> int | None: ...  # noqa: D102
+    @property
+    def ended_ns(self) -> int | None: ...  # noqa: D102
+    @property
+    def returncode(self) -> int | None: ...  # noqa: D102
+    @property
+    def signal(self) -> Signals | None: ...  # noqa: D102
+
+
+class Bar(NamedTuple):
+    """A process in a picture.
+
+    Attributes:
+        lane: counted from 0 on top; no two bars of a lane overlap.
+        start_ns, end_ns: since the first start, in nanoseconds.
+        is_cut_before, is_cut_after: whether it started before, or ran on after, what
+            is shown.
+        program: the program's name.
+        command: the command line, or else the name, cut if it is very long.
+        ending: how it ended, such as "status 1".
+        is_failure: whether that was with another status than 0, or by a signal.
+    """
+
+    pid: int
+    ppid: int | None
+    lane: int
+    start_ns: int
+    end_ns: int
+    is_cut_before: bool
+    is_cut_after: bool
+    program: str
+    command: str
+    ending: str
+    is_failure: bool
+
+
+def bars(processes: Iterable[Lifetime]) -> list[Bar]:
+    """Lay processes out, each below its parent where that is there, by their start."""
+    found = [*processes]
+    times = [it.started_ns for it in found if it.started_ns is not None]
+    times += [it.ended_ns for it in found if it.ended_ns is not None]
+    first, last = min(times, default=0), max(times, default=0)
+    spans = [(_span(process, first, last), process) for process in found]
+    spans.sort(key=lambda it: (it[0][0], -it[0][1], it[1].pid))
+    ends: list[int] = []  # of the lanes
+    lanes: dict[int, int] = {}  # by the pid that started last
+    laid_out = []
+    for (start_ns, end_ns), process in spans:
+        above = lanes.get(process.ppid, -1) if process.ppid is not None else -1
+        lane = above + 1
+        while lane < len(ends) and ends[lane] > start_ns:
+            lane += 1
+        ends += [0] * (lane + 1 - len(ends))
+        # Also what takes no time has a place of its own.
+        ends[lane] = max(end_ns, start_ns + 1)
+        lanes[process.pid] = lane
+        laid_out.append(_bar(process, lane, start_ns, end_ns))
+    return laid_out
+
+
+def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
+    start = first if process.started_ns is None else process.started_ns
+    end = last if process.ended_ns is None else process.ended_ns
+    return start - first, max(start, end) - first
+
+
+def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
+    program = process.program
+    name = process.name or (program.name if program else None)
+    argv = program.argv if program else None
+    if not name and argv:
+        name = argv[0].rpartition("/")[2]
+    command = program.command if program and program.command else name
+    return Bar(
+        process.pid,
+        process.ppid,
+        lane,
+        start_ns,
+        end_ns,
+        process.started_ns is None,
+        process.ended_ns is None,
+        visible(name or UNKNOWN),
+        visible(_cut(command or UNKNOWN)),
+        _ending(process),
+        bool(process.returncode),
+    )
+
+
+def _ending(process: Lifetime) -> str:
+    if process.ended_ns is None:
+        return "still running"
+    if process.returncode is None:
+        return "ended unseen"
+    if process.returncode >= 0:
+        return f"status {process.returncode}"
+    if process.signal is not None:
+        return f"killed by {process.signal.name}"
+    return f"killed by SIGRTMIN{-process.returncode - signal.SIGRTMIN:+d}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """Show what is not text as escapes, such as those that no XML may hold."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def duration(nanoseconds: int) -> str:
+    """Tell a time to three digits, never rounded up, such as "1.53 s"."""
+    if nanoseconds == 0:
+        return "0 s"
+    if nanoseconds >= _MINUTE * NS_PER_S:
+        minutes, seconds = divmod(nanoseconds // NS_PER_S, _MINUTE)
+        hours, minutes = divmod(minutes, _MINUTE)
+        if hours:
+            return f"{hours} h {minutes:02} min"
+        return f"{minutes} min {seconds:02} s"
+    digits = max(len(str(nanoseconds)) - 3, 0)
+    shown = nanoseconds // 10**digits * 10**digits
+    for unit, name in ((NS_PER_S, "s"), (_NS_PER_MS, "ms")):
+        if nanoseconds >= unit:
+            return f"{shown / unit:.3g} {name}"
+    return f"{shown / _NS_PER_US:.3g} µs"

@@ -1,0 +1,91 @@
+"""A run as a file to look at: a trace for Perfetto, or a picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from procconn.cli import picture
+from procconn.cli.lanes import bars, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from procconn.cli.lanes import Bar, Lifetime
+
+_NS_PER_US = 1000
+
+
+def trace_events(processes: Iterable[Lifetime], title: str) -> str:
+    """Make a JSON file of Chrome trace events, which Perfetto loads.
+
+    In it everything is of the first process, and the lanes are its threads, lest each
+    process takes a track. A counter shows how many ran. Times are since the start.
+    """
+    laid_out = bars(processes)
+    pid = laid_out[0].pid if laid_out else 0
+    events = [_metadata("process_name", 0, {"name": visible(title)})]
+    for lane in range(1 + max((bar.lane for bar in laid_out), default=-1)):
+        events.append(_metadata("thread_name", lane + 1, {"name": "lane"}))
+        events.append(_metadata("thread_sort_index", lane + 1, {"sort_index": lane}))
+    events += map(_slice, laid_out)
+    events += _counts(laid_out)
+    return json.dumps(
+        {
+            "traceEvents": [{"pid": pid, **event} for event in events],
+            "displayTimeUnit": "ms",
+        }
+    )
+
+
+def svg(processes: Iterable[Lifetime], title: str) -> str:
+    """Make a picture that a browser shows, without scripts or other files."""
+    return picture.draw(bars(processes), title)
+
+
+FORMATS: dict[str, Callable[[Iterable[Lifetime], str], str]] = {
+    ".json": trace_events,
+    ".svg": svg,
+}
+"""By the ending of the file's name."""
+
+
+def _metadata(kind: str, lane: int, value: dict[str, object]) -> dict[str, object]:
+    return {"ph": "M", "name": kind, "tid": lane, "args": value}
+
+
+def _slice(bar: Bar) -> dict[str, object]:
+    return {
+        "ph": "X",
+        "name": bar.program,
+        "cat": "failed" if bar.is_failure else "process",
+        "tid": bar.lane + 1,
+        "ts": bar.start_ns / _NS_PER_US,
+        "dur": (bar.end_ns - bar.start_ns) / _NS_PER_US,
+        "args": {
+            "command": bar.command,
+            "pid": bar.pid,
+            "parent": bar.ppid,
+            "end": bar.ending,
+        },
+    }
+
+
+def _counts(laid_out: list[Bar]) -> list[dict[str, object]]:
+    changes: dict[int, int] = {}
+    for bar in laid_out:
+        changes[bar.start_ns] = changes.get(bar.start_ns, 0) + 1
+        changes[bar.end_ns] = changes.get(bar.end_ns, 0) - 1
+    running = 0
+    events: list[dict[str, object]] = []
+    for at_ns, change in sorted(changes.items()):
+        running += change
+        events.append(
+            {
+                "ph": "C",
+                "name": "running",
+                "ts": at_ns / _NS_PER_US,
+                "args": {"processes": running},
+            }
+        )
+    return events

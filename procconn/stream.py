@@ -1,0 +1,134 @@
+"""The stream of C, with its failures as exceptions and the events it has decoded.
+
+csrc/stream.h says who may do what to it. One call waits, receives and appends events
+to a list that this object owns. Signal handlers of Python run between bytecodes and may
+raise, but only behind a call or a jump. So whoever takes events out of here does it by
+a last statement that has none: whatever a handler interrupts, an event is either still
+here or delivered.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import weakref
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+from procconn import environment, socketfilter
+from procconn._core import ffi, lib
+from procconn.errors import BufferTooSmallError
+from procconn.status import checked
+
+if TYPE_CHECKING:
+    from procconn._core import Settings, StreamPlace, Wanted, Window
+    from procconn.events import Event
+
+
+class Stream:
+    """A stream, opened but not subscribed yet.
+
+    Attributes:
+        batch: C appends to it.
+        events: hands out what of the batch was not taken yet.
+        window: what C shows without a call.
+        handle: the stream itself, alive as long as this object.
+        has_thread: whether a thread receives.
+    """
+
+    def __init__(self, settings: Settings, timeout_ns: int) -> None:
+        self.has_thread = False
+        self.batch: list[Event] = []
+        self.events = iter(self.batch)
+        settings.events = ffi.cast("void *", id(self.batch))
+        self._timeout_ns = timeout_ns
+        self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
+        checked(lib.procconn_open(self._place, settings))
+        self.handle = self._place[0]
+        self.window: Window = lib.procconn_window(self.handle)
+        # Also when the interpreter exits; the kernel would not notice otherwise.
+        self._finalizer = weakref.finalize(self, _close, self._place)
+
+    @property
+    def left(self) -> int:
+        """How many events are decoded and not taken."""
+        return length_hint(self.events)
+
+    def listen(self, *, again: bool = False) -> None:
+        """Ask the kernel for events, unless it was done and it is not to be again."""
+        deadline_ns = time.monotonic_ns() + self._timeout_ns
+        status = -errno.EINTR
+        while status == -errno.EINTR:
+            nonce = int.from_bytes(os.urandom(4))
+            left_ns = max(0, deadline_ns - time.monotonic_ns())
+            status = lib.procconn_subscribe(
+                self.handle, socketfilter.ANSWERS, nonce, left_ns, again
+            )
+        checked(status)
+
+    def try_read(self, deadline_ns: int, most: int) -> int:
+        """Wait until there are events, and return the status of the call."""
+        if not length_hint(self.events):
+            # Another reader may have come in between; what it left here stays.
+            fresh = iter(self.batch)
+            self.batch[:] = [*self.events]
+            self.events = fresh
+        return lib.procconn_read(self.handle, deadline_ns, most)
+
+    def read(self, deadline_ns: int, most: int) -> None:
+        """Let there be events, unless the deadline passes.
+
+        Args:
+            deadline_ns: on CLOCK_MONOTONIC, nanoseconds; 0 polls, -1 waits for ever.
+            most: how many bytes of messages to decode.
+        """
+        while status := self.try_read(deadline_ns, most):
+            self._look_into(status)
+
+    def wait(self, deadline_ns: int, most: int) -> None:
+        """Let there be messages in the window, unless the deadline passes.
+
+        Raises:
+            BufferTooSmallError: the next message has more than `most` bytes.
+        """
+        while status := lib.procconn_wait(self.handle, deadline_ns, most):
+            if status == -errno.EMSGSIZE:
+                raise BufferTooSmallError(self.window.needed)
+            self._look_into(status)
+
+    def screen(self, wanted: Wanted) -> None:
+        """Drop what is decoded and not wanted any more."""
+        taken = len(self.batch) - self.left
+        self.batch[taken:] = [
+            event for event in self.batch[taken:] if socketfilter.admits(wanted, event)
+        ]
+
+    def announce(self, left: int) -> None:
+        """Tell pollers, before events are taken, how many will be left."""
+        try:
+            lib.procconn_set_waiting(self.handle, left)
+        except BaseException:  # of a signal handler: nothing is taken
+            lib.procconn_set_waiting(self.handle, 1)
+            raise
+
+    def start_thread(self, queue: int) -> None:
+        """Have a thread receive into a queue of so many bytes; once is enough."""
+        checked(lib.procconn_start_thread(self.handle, queue))
+        self.has_thread = True
+
+    def close(self) -> None:
+        """End it; no signal handler can interrupt that."""
+        _close(self._place)
+
+    def _look_into(self, status: int) -> None:
+        """Come back if the call is to be repeated, else raise."""
+        if status == -errno.ENOTCONN:
+            self.listen(again=True)
+            environment.warn_of_renewal()
+        elif status != -errno.EINTR:
+            checked(status)
+
+
+def _close(place: StreamPlace) -> None:
+    lib.procconn_close(place[0])

@@ -1,0 +1,315 @@
+"""Opening and closing interrupted by exceptions from signal handlers, at any moment."""
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    IGNORE,
+    LISTEN,
+    PROGRAMS,
+    Requests,
+    interposed,
+    name_kept,
+    rest_of,
+    serials_of,
+    set_serials,
+)
+from procconn import Event, EventMask, ProcConnector
+
+
+class InterruptionError(Exception):
+    """Raised by a signal handler."""
+
+
+def interrupt() -> None:
+    raise InterruptionError
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def alarm_in(microseconds: int) -> Iterator[None]:
+    """Raise from a signal handler once after so long, but only in library code."""
+
+    def handle(_: int, frame: FrameType | None) -> None:
+        while frame:
+            if frame.f_globals["__name__"].startswith("procconn."):
+                raise InterruptionError
+            frame = frame.f_back
+
+    previous = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def close_for_good(connector: ProcConnector) -> None:
+    """Close as somebody does who was interrupted."""
+    connector.close()
+    assert connector.closed
+
+
+def interrupted_closings(queue: int, count: int) -> int:
+    """Close while signals come at different times; tell how often they interrupted."""
+    interrupted = 0
+    for round_ in range(count):
+        connector = ProcConnector(EventMask.NONE, queue=queue)
+        try:
+            with alarm_in(1 + round_ % 60):
+                connector.close()
+        except InterruptionError:
+            interrupted += 1
+        close_for_good(connector)
+    return interrupted
+
+
+def interrupted_openings(queue: int, count: int) -> int:
+    """Open while signals come at different times; tell how often they interrupted."""
+    interrupted = 0
+    for round_ in range(count):
+        try:
+            with alarm_in(1 + 2 * (round_ % 300)):
+                ProcConnector(EventMask.NONE, queue=queue).close()
+        except InterruptionError:
+            interrupted += 1
+    gc.collect()
+    return interrupted
+
+
+STORM = f"""
+import sys, warnings
+sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
+warnings.simplefilter("ignore", ResourceWarning)
+from live.test_interruptions import *
+before = descriptors()
+print({{storm}}({{queue}}, 600), file=sys.stdout)
+gc.collect()
+wait_for_threads()
+print(before == descriptors())
+"""
+
+
+@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("storm", [interrupted_closings, interrupted_openings])
+def test_interrupted_at_random_nothing_is_left(
+    storm: Callable[[int, int], int], queue: int
+) -> None:
+    requests = Requests(STORM.format(storm=storm.__name__, queue=queue))
+
+    assert (0, "") == (requests.result.returncode, requests.result.stderr)
+    interrupted, nothing_left = requests.result.stdout.split()
+    assert int(interrupted) > 30
+    assert "True" == nothing_left
+    sent = requests.all_sent
+    assert sent.count(LISTEN) == sent.count(IGNORE) > 100
+
+
+def each_moment(act: Callable[[int], bool]) -> int:
+    """Go through the moments until there is none left; tell how many there were."""
+    for moment in range(10_000):
+        if not act(moment):
+            return moment
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("queue", [0, 65_536])
+def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> None:
+    before = descriptors()
+
+    def act(moment: int) -> bool:
+        connector = ProcConnector(EventMask.NONE, queue=queue)
+        with suppress(InterruptionError), interposed(moment, interrupt) as done:
+            connector.close()
+        close_for_good(connector)
+        return bool(done)
+
+    moments = each_moment(act)
+    gc.collect()
+
+    assert moments > 3
+    wait_for_threads()
+    assert before == descriptors()
+
+
+def wait_for_threads() -> None:
+    """Wait until the threads of C have closed what they used."""
+    deadline = time.monotonic() + DEADLINE
+    while len(os.listdir("/proc/self/task")) > threading.active_count():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("queue", [0, 65_536])
+def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
+    before = descriptors()
+
+    def act(moment: int) -> bool:
+        connector = None
+        with suppress(InterruptionError), interposed(moment, interrupt) as done:
+            connector = ProcConnector(EventMask.NONE, queue=queue)
+        if connector is not None:
+            connector.close()
+        return bool(done)
+
+    moments = each_moment(act)
+    gc.collect()
+
+    assert moments > 20
+    wait_for_threads()
+    assert before == descriptors()
+
+
+OPEN_AT_EACH_MOMENT = f"""
+import sys, warnings
+sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
+warnings.simplefilter("ignore", ResourceWarning)
+from live.test_interruptions import *
+test_opening_interrupted_at_each_moment_leaves_nothing({{queue}})
+test_closing_interrupted_at_each_moment_can_be_done_again({{queue}})
+"""
+
+
+@pytest.mark.parametrize("queue", [0, 65_536])
+def test_interrupted_at_each_moment_every_request_is_taken_back(queue: int) -> None:
+    requests = Requests(OPEN_AT_EACH_MOMENT.format(queue=queue))
+
+    assert (0, "") == (requests.result.returncode, requests.result.stderr)
+    sent = requests.all_sent
+    assert sent.count(LISTEN) == sent.count(IGNORE) > 10
+
+
+READINGS: dict[str, Callable[[ProcConnector], list[Event]]] = {
+    "recv": lambda connector: [e for e in [connector.recv(0)] if e],
+    "recv_many": lambda connector: connector.recv_many(0),
+    "for": lambda connector: [next(iter(connector))],
+}
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
+@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("left", [0, 1, 5])
+@pytest.mark.parametrize("way", READINGS)
+def test_reading_interrupted_at_each_moment_loses_nothing(
+    way: str, left: int, queue: int, polled: bool
+) -> None:
+    """Whether or not some events are decoded already."""
+
+    def act(moment: int) -> bool:
+        with ProcConnector(EventMask.COMM, queue=queue) as connector:
+            rest_of(connector)
+            if polled:
+                connector.fileno()
+            events: list[Event] = []
+            set_serials(range(left + 1))
+            if left:
+                events += [event for event in [connector.recv(0)] if event]
+            set_serials(range(left + 1, 10))
+            with suppress(InterruptionError), interposed(moment, interrupt) as done:
+                events += READINGS[way](connector)
+            events += rest_of(connector)
+
+        if done:
+            assert list(range(10)) == serials_of(events)
+        return bool(done)
+
+    assert each_moment(act) > 2
+
+
+@pytest.mark.parametrize("queue", [0, 65_536])
+def test_nothing_waits_in_garbage_collection(queue: int) -> None:
+    """A forgotten one ends within the time in which nobody could answer it."""
+    forgotten = [ProcConnector(EventMask.NONE, queue=queue, timeout=DEADLINE)]
+    began = time.monotonic()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        forgotten.clear()
+
+    assert time.monotonic() - began < DEADLINE / 4
+
+
+def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
+    before = descriptors()
+    connector = ProcConnector(EventMask.COMM)
+    rest_of(connector)
+    loop = asyncio.new_event_loop()
+    iterator = aiter(connector)
+    connector.subscribe(EventMask.PTRACE)
+    pending: asyncio.Task[Event] = loop.create_task(anext(iterator))  # type: ignore[arg-type]
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    loop.close()
+    connector.subscribe(EventMask.COMM)
+    set_serials(range(3))
+    events = rest_of(connector)
+    set_serials(range(3, 6))
+    events += asyncio.run(connector.arecv_many(DEADLINE))
+    connector.close()
+    pending._log_destroy_pending = False  # type: ignore[attr-defined]
+    del pending, iterator
+    gc.collect()
+
+    assert list(range(6)) == serials_of(events)
+    wait_for_threads()
+    assert before == descriptors()
+
+
+def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
+    before = descriptors()
+    connector = ProcConnector(EventMask.NONE)
+    loop = asyncio.new_event_loop()
+    iterator = aiter(connector)
+    pending: asyncio.Task[Event] = loop.create_task(anext(iterator))  # type: ignore[arg-type]
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    loop.close()
+    connector.close()
+    wait_for_threads()
+
+    assert before == descriptors()
+    pending._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_async_for_leaves_a_users_own_reader_alone() -> None:
+    async def main() -> int:
+        calls = 0
+
+        def called() -> None:
+            nonlocal calls
+            calls += 1
+
+        with ProcConnector(EventMask.COMM) as connector:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(connector.fileno(), called)
+            set_serials(range(3))
+            async for event in connector:
+                if serials_of([event]) == [2]:
+                    break
+            calls = 0
+            set_serials(range(3))
+            while not calls:
+                await asyncio.sleep(0.001)
+            assert loop.remove_reader(connector.fileno())
+            return calls
+
+    assert asyncio.run(asyncio.wait_for(main(), DEADLINE)) > 0

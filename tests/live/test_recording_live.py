@@ -1,0 +1,139 @@
+"""Recordings of this machine: what was received is what is replayed."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from live.staging import DEADLINE, serials_of, set_name, set_serials, started
+from procconn import (
+    Comm,
+    Event,
+    Exec,
+    Exit,
+    ProcConnector,
+    decode,
+    event_time,
+    recording,
+)
+
+STORM = 100_003
+
+RECORD_FOR_EVER = """
+import sys
+from procconn import ProcConnector, recording
+
+with ProcConnector() as connector, recording.Recorder(sys.argv[1]) as recorder:
+    print("begun", flush=True)
+    while True:
+        recorder.write(connector.recv_raw())
+"""
+
+
+def record(connector: ProcConnector, path: Path, last: bytes) -> list[Event]:
+    """Record up to where a task takes a name; return the events received."""
+    deadline = time.monotonic() + DEADLINE
+    events: list[Event] = []
+    with recording.Recorder(path) as recorder:
+        while time.monotonic() < deadline:
+            raw = connector.recv_raw(timeout=1)
+            recorder.write(raw)
+            batch = decode(raw)
+            events += batch
+            if any(isinstance(event, Comm) and event.comm == last for event in batch):
+                return events
+    raise AssertionError("the last name never came")
+
+
+def replay(path: Path) -> list[Event]:
+    with recording.open(path) as replayed:
+        return list(replayed)
+
+
+def test_program_its_end_and_their_dates_are_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    with ProcConnector(programs=True) as connector:
+        shell = subprocess.Popen(["sh", "-c", "exit 3"])
+        shell.wait()
+        thread = threading.Thread(target=set_name, args=(b"the last",))
+        thread.start()
+        received = record(connector, path, b"the last")
+        thread.join()
+
+    with recording.open(path) as replayed:
+        events = list(replayed)
+        dates = [replayed.event_time(event) for event in events]
+
+    assert received == events
+    executed = [it for it in events if isinstance(it, Exec) and it.pid == shell.pid]
+    ended = [it for it in events if isinstance(it, Exit) and it.pid == shell.pid]
+    assert [3] == [event.returncode for event in ended]
+    assert all(event.program is not None for event in executed)
+    tolerance = timedelta(milliseconds=2)  # twice what is no step of the wall clock
+    for event, date in zip(events, dates, strict=True):
+        assert abs(date - event_time(event)) <= tolerance
+
+
+@pytest.mark.filterwarnings("ignore:.*cut off")  # by what else the machine does
+def test_recording_of_a_killed_program_holds_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    with started(sys.executable, "-c", RECORD_FOR_EVER, path) as recorder:
+        assert recorder.stdout is not None
+        assert recorder.stdout.readline() == "begun\n"
+        set_serials(range(1000))
+        deadline = time.monotonic() + DEADLINE
+        while serials_of(replay(path))[-1:] != [999]:
+            assert time.monotonic() < deadline
+        recorder.send_signal(signal.SIGKILL)
+        recorder.wait()
+
+    assert list(range(1000)) == serials_of(replay(path))
+
+
+def output(*command: str | Path) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.skipif(not shutil.which("tshark"), reason="takes tshark")
+def test_storm_is_replayed_as_it_was_and_other_tools_count_as_many(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "storm.pcap"
+
+    def storm() -> None:
+        set_serials(range(STORM))
+        set_name(b"the last")
+
+    with ProcConnector(queue=1 << 26) as connector:
+        thread = threading.Thread(target=storm)
+        thread.start()
+        pid = thread.native_id
+        received = record(connector, path, b"the last")
+        thread.join()
+        lost = connector.lost
+
+    with recording.open(path) as replayed:
+        events = list(replayed)
+        assert not replayed.damage
+
+    assert received == events
+    assert lost or list(range(STORM)) == serials_of(events, pid)
+    told = output("capinfos", "-TmcE", path)
+    assert re.search(rf"\b{len(events)}\b", told), told
+    assert "netlink" in told
+    seen = output("tshark", "-r", path, "-T", "fields", "-e", "netlink.hdr_type")
+    assert ["0x0003"] * len(events) == seen.split()

@@ -1,0 +1,524 @@
+"""Recordings: what is written is read again, elsewhere and damaged too."""
+
+import errno
+import gzip
+import io
+import os
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import (
+    DONE,
+    EXEC_WITH_PROGRAM,
+    EXIT_WITH_USAGE,
+    FOREIGN,
+    LOSS,
+    LOST,
+    MESSAGES,
+    NEWER_KIND,
+    NO_EVENTS,
+    NOOP,
+    OLDER_COREDUMP,
+    OLDER_EXIT,
+    PROGRAM,
+    SAMPLES,
+    USAGE,
+)
+from wiring import event_message, words
+
+from procconn import (
+    Event,
+    Exec,
+    Exit,
+    TruncatedError,
+    clock,
+    decode,
+    event_time,
+    recording,
+)
+
+HEADER_SIZE = 24
+COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
+OTHER = ">" if sys.byteorder == "little" else "<"
+
+WHOLE = [
+    *(sample.message for sample in SAMPLES.values()),
+    *NO_EVENTS.values(),
+    OLDER_EXIT,
+    OLDER_COREDUMP,
+    LOSS,
+    EXEC_WITH_PROGRAM,
+    EXIT_WITH_USAGE,
+    event_message(0x400, words(1, 2, 3), cpu=2, timestamp_ns=7),
+]
+BUFFER = b"".join(message + bytes(-len(message) % 4) for message in WHOLE)
+EVENTS = decode(BUFFER)
+
+
+def pcap(
+    *messages: bytes,
+    order: str = "=",
+    magic: int = 0xA1B23C4D,
+    link_type: int = 253,
+    times: list[tuple[int, int]] | None = None,
+) -> bytes:
+    """Make a recording by hand."""
+    file = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
+    for message, date in zip(messages, times or [(1, 2)] * len(messages), strict=True):
+        size = 16 + len(message)
+        file += struct.pack(order + "IIII", *date, size, size) + COOKED + message
+    return file
+
+
+def recorded(*buffers: bytes) -> bytes:
+    file = io.BytesIO()
+    recorder = recording.Recorder(file)
+    for buffer in buffers:
+        recorder.write(buffer)
+    return file.getvalue()
+
+
+def replay(file: bytes) -> list[Event]:
+    return list(recording.open(io.BytesIO(file)))
+
+
+def exec_at(timestamp_ns: int, pid: int = 1) -> bytes:
+    union = words(pid, pid).ljust(24, b"\0")
+    return event_message(2, union, timestamp_ns=timestamp_ns)
+
+
+def test_every_kind_is_read_as_it_was_written() -> None:
+    assert replay(recorded(BUFFER)) == EVENTS
+
+
+def test_programs_usages_and_losses_are_in_a_recording() -> None:
+    events = replay(recorded(EXIT_WITH_USAGE + LOSS + EXEC_WITH_PROGRAM))
+
+    assert isinstance(events[0], Exit)
+    assert isinstance(events[2], Exec)
+    assert (USAGE, LOST, PROGRAM) == (events[0].usage, events[1], events[2].program)
+
+
+def test_file_is_one_packet_for_each_message_with_its_date() -> None:
+    before = time.time_ns()
+    stamp = time.monotonic_ns()
+    after = time.time_ns()
+
+    file = recorded(exec_at(stamp) + LOSS)
+
+    seconds, nanoseconds, *sizes = struct.unpack_from("=IIII", file, HEADER_SIZE)
+    date = seconds * 10**9 + nanoseconds
+    assert before - 2 * clock.STEP <= date <= after + 2 * clock.STEP
+    assert [92, 92] == sizes
+    assert file[HEADER_SIZE + 16 :][:92] == COOKED + exec_at(stamp)
+    assert len(file) == HEADER_SIZE + 32 + 76 + 32 + 60
+    assert file[:HEADER_SIZE] == pcap()
+
+
+def test_ways_to_read_can_be_mixed(tmp_path: Path) -> None:
+    count = 7001
+    path = tmp_path / "some.pcap"
+    path.write_bytes(recorded(b"".join(exec_at(0, pid) for pid in range(count))))
+
+    with recording.open(path) as replayed:
+        events = [replayed.recv(), next(iter(replayed))]
+        events += replayed.recv_many(timeout=1)
+        events += decode(replayed.recv_raw())
+        events += replayed
+
+        assert [Exec(pid, pid, 0, 0) for pid in range(count)] == events
+        assert replayed.recv() is None
+        assert replayed.recv_many() == []
+        assert replayed.recv_raw() == b""
+        assert not replayed.damage
+        assert not replayed.closed
+    assert replayed.closed
+    with pytest.raises(ValueError, match="closed"):
+        replayed.recv()
+
+
+def test_write_counts_messages() -> None:
+    recorder = recording.Recorder(io.BytesIO())
+
+    assert recorder.write(BUFFER) == len(WHOLE)
+    assert recorder.write(b"") == 0
+    assert recorder.write(bytearray(LOSS)) == 1
+
+
+def test_messages_are_written_only_whole() -> None:
+    file = io.BytesIO()
+    recorder = recording.Recorder(file)
+
+    with pytest.raises(TruncatedError) as caught:
+        recorder.write(LOSS + EXEC_WITH_PROGRAM[:-1])
+
+    assert caught.value.offset == len(LOSS)
+    assert replay(file.getvalue()) == [LOST]
+
+
+def test_what_was_written_is_in_the_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    with recording.Recorder(path) as recorder:
+        recorder.write(LOSS)
+
+        assert [LOST] == replay(path.read_bytes())
+
+
+def test_full_disk_takes_nothing_of_a_write(tmp_path: Path) -> None:
+    """The file stays whole, and is written on when there is room."""
+    path = tmp_path / "some.pcap"
+    resource = pytest.importorskip("resource")
+    signal = pytest.importorskip("signal")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with recording.Recorder(path) as recorder:
+        recorder.write(LOSS)
+        kept = path.read_bytes()
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 50, limits[1]))
+        try:
+            with pytest.raises(OSError, match="large") as caught:
+                recorder.write(LOSS + LOSS)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+
+        assert errno.EFBIG == caught.value.errno
+        assert kept == path.read_bytes()
+        recorder.write(OLDER_EXIT)
+    assert [LOST, *decode(OLDER_EXIT)] == replay(path.read_bytes())
+
+
+def test_pipe_is_read_as_it_is_written() -> None:
+    out, into = os.pipe()
+    with open(out, "rb") as reading, open(into, "wb") as writing:
+        recorder = recording.Recorder(writing)
+        recorder.write(LOSS)
+        replayed = recording.open(reading)
+
+        assert replayed.recv() == LOST
+
+        recorder.close()
+        recorder.write(OLDER_EXIT)
+
+        assert replayed.recv_many() == decode(OLDER_EXIT)
+
+        writing.close()
+
+        assert replayed.recv() is None
+
+
+def test_file_opened_otherwise_is_read_and_left_open(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap.gz"
+    with gzip.open(path, "wb") as packed:
+        packed.write(recorded(LOSS))
+    with gzip.open(path, "rb") as packed, recording.open(packed) as replayed:
+        assert [LOST] == list(replayed)
+
+        replayed.close()
+
+        assert not packed.closed
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("magic", "unit"), [(0xA1B23C4D, 1), (0xA1B2C3D4, 1000)])
+def test_other_writers_headers_are_understood(
+    order: str, magic: int, unit: int
+) -> None:
+    stamp = 5_000_000_000
+    fraction = 123_456_000 // unit
+    file = pcap(exec_at(stamp), order=order, magic=magic, times=[(7, fraction)])
+    replayed = recording.open(io.BytesIO(file))
+
+    assert [Exec(1, 1, stamp, 0)] == (events := list(replayed))
+    date = datetime(1970, 1, 1, 0, 0, 7, 123_456, tzinfo=UTC)
+    assert date == replayed.event_time(events[0])
+
+
+def other_order(message: bytes) -> bytes:
+    """Turn a message round by hand, field by field."""
+    fields = ["IHHII"]
+    rest = len(message) - 16
+    if message[4:6] == struct.pack("=H", 2):
+        fields += ["i"]
+    elif rest >= 20:
+        fields += ["IIIIHH"]
+        idx = struct.unpack_from("=I", message, 16)[0]
+        what = struct.unpack_from("=I", message, 36)[0] if rest >= 36 else None
+        size = len(message) - 52
+        if idx == 0x636E6E63 or what is None or idx not in (1, 0x636F6E6E):
+            pass
+        elif idx == 0x636F6E6E:
+            fields += ["IIQQ"]
+        elif what == 0x200:
+            fields += ["IIQ", "II"]
+        elif what in (2, 0x80):
+            fields += ["IIQ", "II"]
+            if size > 24:
+                fields += ["16x", "IHH5I5HH"]
+        elif what == 0x80000000 and size > 24:
+            fields += ["IIQ", "6I", "IHH13Q"]
+        elif what == 0:
+            fields += ["IIQ", "I"]
+        elif what == 0x400:
+            fields += ["IIQ"]
+        else:
+            fields += ["IIQ", f"{min(size // 4, 6 if what == 0x80000000 else 4)}I"]
+    layout = "".join(fields)
+    values = struct.unpack_from("=" + layout, message)
+    result = bytearray(message)
+    for at, field, value in fields_of(layout, values):
+        struct.pack_into(OTHER + field, result, at, value)
+    return bytes(result)
+
+
+def fields_of(layout: str, values: tuple[int, ...]) -> list[tuple[int, str, int]]:
+    """Tell where each field is."""
+    at, count, found, left = 0, "", [], list(values)
+    for letter in layout:
+        if letter.isdigit():
+            count += letter
+            continue
+        for _ in range(int(count or 1)):
+            if letter != "x":
+                found.append((at, letter, left.pop(0)))
+            at += struct.calcsize("=" + letter)
+        count = ""
+    return found
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_messages_of_the_other_byte_order_are_turned_round(order: str) -> None:
+    """By the message, as a tool may have rewritten the file in its own order."""
+    file = pcap(*map(other_order, WHOLE), order=order)
+
+    assert EVENTS == replay(file)
+
+
+def test_messages_of_both_orders_in_one_file() -> None:
+    file = pcap(OLDER_EXIT, other_order(OLDER_EXIT), LOSS, other_order(LOSS))
+
+    assert [*decode(OLDER_EXIT) * 2, LOST, LOST] == replay(file)
+
+
+def test_event_time_is_that_of_the_recording_machine() -> None:
+    """Timestamps count from its start; this machine's offset is another."""
+    stamp, year = 3_000_000_000, timedelta(days=365)
+    then = datetime.now(UTC).replace(microsecond=0) - year
+    date = int(then.timestamp())
+    replayed = recording.open(
+        io.BytesIO(pcap(exec_at(stamp), exec_at(stamp + 1), times=[(date, 0)] * 2))
+    )
+    first, second = replayed.recv_many()
+
+    assert then == replayed.event_time(first) == replayed.event_time(second)
+    assert then != event_time(first)
+
+
+def test_event_time_follows_a_step_of_the_wall_clock() -> None:
+    stamps = [10**9, 2 * 10**9, 3 * 10**9]
+    times = [(1001, 0), (1002, 0), (5003, 0)]
+    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, stamps), times=times)))
+
+    events = list(replayed)
+
+    dates = [int(replayed.event_time(event).timestamp()) for event in events]
+    assert [1001, 1002, 5003] == dates
+
+
+def test_event_time_of_a_machine_that_started_again() -> None:
+    """Its clock begins anew; the events just read are dated right."""
+    stamps = [9 * 10**9, 10 * 10**9, 1 * 10**9, 2 * 10**9]
+    times = [(1009, 0), (1010, 0), (7001, 0), (7002, 0)]
+    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, stamps), times=times)))
+
+    dates = [int(replayed.event_time(event).timestamp()) for event in replayed]
+
+    assert [1009, 1010, 7001, 7002] == dates
+
+
+def test_recorded_here_event_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp = time.monotonic_ns()
+    replayed = recording.open(io.BytesIO(recorded(exec_at(stamp))))
+    (event,) = replayed.recv_many()
+    here = event_time(event)
+    monkeypatch.setattr(clock, "wall_offset", lambda: 0)  # as on another machine
+
+    assert abs(replayed.event_time(event) - here) <= timedelta(milliseconds=2)
+
+
+def test_event_time_needs_something_read() -> None:
+    replayed = recording.open(io.BytesIO(recorded(LOSS)))
+
+    with pytest.raises(ValueError, match="read it first"):
+        replayed.event_time(LOST)
+
+
+def test_dates_no_file_can_hold_do_not_stop_recording() -> None:
+    buffer = exec_at(2**64 - 1) + exec_at(0)
+
+    assert decode(buffer) == replay(recorded(buffer))
+
+
+def test_recording_that_was_cut_off_says_so_behind_the_last_event() -> None:
+    """For every place where it can be cut, but within the file's header."""
+    file = recorded(OLDER_EXIT + LOSS + OLDER_COREDUMP)
+    ends = [HEADER_SIZE]
+    for message in (OLDER_EXIT, LOSS, OLDER_COREDUMP):
+        ends.append(ends[-1] + 32 + len(message))
+    events = decode(OLDER_EXIT + LOSS + OLDER_COREDUMP)
+    for size in range(HEADER_SIZE, len(file)):
+        whole = sum(end <= size for end in ends[1:])
+        replayed = recording.open(io.BytesIO(file[:size]))
+        got = [event for _, event in zip(range(whole), replayed, strict=False)]
+
+        assert events[:whole] == got
+        left = size - ends[whole]
+        if left == 0:
+            assert replayed.recv() is None
+            assert not replayed.damage
+            continue
+        with pytest.warns(RuntimeWarning, match=f"cut off: its last {left} bytes"):
+            assert replayed.recv() is None
+        assert f"from byte {ends[whole]} on" in replayed.damage
+
+
+def test_damage_is_told_once() -> None:
+    replayed = recording.open(io.BytesIO(recorded(LOSS)[:-1]))
+    with pytest.warns(RuntimeWarning, match="cut off"):
+        assert replayed.recv_many() == []
+
+    assert replayed.recv_many() == []
+    assert list(replayed) == []
+
+
+def test_zeros_behind_a_crash_are_damage() -> None:
+    """As some filesystems leave them."""
+    file = recorded(LOSS)
+    with pytest.warns(RuntimeWarning, match=f"from byte {len(file)} on"):
+        assert [LOST] == replay(file + bytes(4096))
+
+
+def test_damaged_message_does_not_hide_the_next() -> None:
+    too_short = event_message(2, words(1))
+    file = pcap(OLDER_EXIT, too_short, LOSS[:-4], LOSS)
+    with pytest.warns(RuntimeWarning, match="2 packets were left out"):
+        assert [*decode(OLDER_EXIT), LOST] == replay(file)
+
+
+def test_packets_that_are_no_events_are_left_out() -> None:
+    """Such as a capture of all netlink traffic has."""
+    other_protocol = pcap(LOSS)
+    at = other_protocol.index(COOKED)
+    other_protocol = other_protocol[: at + 15] + b"\0" + other_protocol[at + 16 :]
+    request = event_message(1, b"")[:40]
+    request = struct.pack("=I", 40) + request[4:34] + request[34:]
+    file = other_protocol + pcap(NOOP, DONE, FOREIGN, request, LOSS)[HEADER_SIZE:]
+
+    assert [LOST] == replay(file)
+
+
+def test_several_messages_in_one_packet() -> None:
+    padded = NEWER_KIND.ljust(56, b"\0")
+
+    assert decode(padded + LOSS) == replay(pcap(padded + LOSS))
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"", "empty, so no recording; make one with: procconn record FILE"),
+        (b"\xd4\xc3\xb2\xa1", "too short for a recording; make one with"),
+        (b"#!/bin/sh\n" * 10, "is no recording; make one with: procconn record"),
+        (OLDER_EXIT * 9, "is no recording; make one with"),
+        (pcap(link_type=1), "of link type 1, not 253, netlink; make one with"),
+        (b"\n\r\r\n" + bytes(40), "a pcapng file; convert it: editcap -F nsecpcap"),
+        (gzip.compress(pcap()), "compressed; unpack it: gzip -d"),
+    ],
+    ids=["empty", "short", "script", "raw", "ethernet", "pcapng", "gzip"],
+)
+def test_file_that_is_no_recording_says_what_to_do(
+    content: bytes, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.file"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=path.name) as caught:
+        recording.open(path)
+
+    assert remedy in str(caught.value)
+
+
+def test_missing_file_is_the_systems_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        recording.open(tmp_path / "none")
+
+
+def read_all(file: bytes) -> list[Event]:
+    """Read bytes nobody should trust, in each way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            replayed = recording.open(io.BytesIO(file))
+        except ValueError:
+            return []
+        events = []
+        for event in replayed:
+            replayed.event_time(event)
+            events.append(event)
+        raw = b"".join(iter(recording.open(io.BytesIO(file)).recv_raw, b""))
+        if not replayed.damage:
+            assert decode(raw) == events
+    assert len(events) <= len(file) // 76 + len(file) // 60
+    return events
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_behind_a_header(rest: bytes) -> None:
+    for order in "<>":
+        read_all(pcap(order=order) + rest)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(file: bytes) -> None:
+    read_all(file)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_any_packets(packets: list[bytes]) -> None:
+    read_all(pcap(*packets))
+
+
+def damaged(messages: list[bytes], draw: Callable[[int], int]) -> bytes:
+    file = bytearray(pcap(*messages))
+    for _ in range(draw(3)):
+        file[draw(len(file) - 1)] = draw(255)
+    return bytes(file)
+
+
+@given(
+    st.lists(st.sampled_from([*MESSAGES, *map(other_order, WHOLE)]), max_size=6),
+    st.data(),
+)
+def test_damaged_recordings(messages: list[bytes], data: st.DataObject) -> None:
+    read_all(damaged(messages, lambda most: data.draw(st.integers(0, most))))
+
+
+@given(st.lists(st.sampled_from(WHOLE), max_size=20), st.integers(1, 50))
+def test_pieces_a_file_is_read_in_do_not_matter(
+    messages: list[bytes], piece: int
+) -> None:
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(min(piece, size or piece))
+
+    buffer = b"".join(message + bytes(-len(message) % 4) for message in messages)
+
+    assert decode(buffer) == list(recording.open(Slow(recorded(buffer))))

@@ -1,0 +1,296 @@
+"""Pictures of a run: what is in them, whatever the processes are called."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from itertools import pairwise
+from signal import SIGKILL, SIGRTMIN, Signals
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procconn import Program
+from procconn.cli.lanes import bars, duration
+from procconn.cli.picture import ticks
+from procconn.cli.timeline import FORMATS, svg, trace_events
+
+MS = 1_000_000
+S = 1_000_000_000
+SVG = "{http://www.w3.org/2000/svg}"
+LETTER = 6.7  # pixels, in the font of the picture
+
+
+@dataclass
+class Lived:
+    """A process that has ended, or not."""
+
+    pid: int
+    ppid: int | None
+    name: str | None
+    started_ns: int | None
+    ended_ns: int | None
+    returncode: int | None = 0
+    signal: Signals | None = None
+    program: Program | None = None
+
+
+def program(*argv: str) -> Program:
+    ids = (None,) * 5
+    return Program(argv, argv[0], None, None, *ids, None, cut=False, missing="")
+
+
+def build() -> list[Lived]:
+    """Three processes: a shell, a compiler that fails, one that is killed."""
+    start = 77 * S
+    cc, sleep = program("/usr/bin/cc", "-c", "a b.c"), program("sleep", "9")
+    return [
+        Lived(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
+              SIGKILL, sleep),
+        Lived(11, 10, "cc", start + 100 * MS, start + 500 * MS, 2, None, cc),
+        Lived(10, 1, "make", start, start + S),
+    ]  # fmt: skip
+
+
+def tooltips(picture: str) -> dict[str, str]:
+    """Find the text and the class of each bar."""
+    root = ET.fromstring(picture)
+    groups = [it for it in root.iter(f"{SVG}g") if "bar" in it.attrib["class"].split()]
+    return {it.findtext(f"{SVG}title", ""): it.attrib["class"] for it in groups}
+
+
+def test_each_process_has_a_bar_that_tells_of_it() -> None:
+    assert {
+        "make\nmake, pid 10, parent 1\nat 0 s, for 1 s\nstatus 0": "bar p0",
+        "/usr/bin/cc -c 'a b.c'\ncc, pid 11, parent 10\nat 100 ms, for 400 ms\n"
+        "status 2": "bar p1 failed",
+        "sleep 9\nsleep, pid 12, parent 10\nat 600 ms, for 300 ms\n"
+        "killed by SIGKILL": "bar p2 failed",
+    } == tooltips(svg(build(), "make -j2"))
+
+
+def test_heading_legend_axis_and_labels_are_text() -> None:
+    root = ET.fromstring(svg(build(), "make -j2"))
+    texts = ["".join(it.itertext()) for it in root.iter(f"{SVG}text")]
+
+    assert "make -j2: 3 processes in 1 s, 2 failed" in texts
+    assert {"make ×1", "cc ×1", "sleep ×1", "failed"} <= set(texts)
+    assert {"0", "100 ms", "900 ms", "1 s"} - set(texts) <= {"1 s"}  # at the very edge
+    assert {"make", "cc -c 'a b.c'", "sleep 9"} <= set(texts)
+
+
+def test_trace_has_a_slice_for_each_process() -> None:
+    trace = json.loads(trace_events(build(), "make -j2"))
+    slices = [it for it in trace["traceEvents"] if it["ph"] == "X"]
+
+    assert [
+        ("make", "process", 10, 1, 0, 1e6, 10, "status 0"),
+        ("cc", "failed", 10, 2, 1e5, 4e5, 11, "status 2"),
+        ("sleep", "failed", 10, 2, 6e5, 3e5, 12, "killed by SIGKILL"),
+    ] == [
+        (
+            *(it[key] for key in ("name", "cat", "pid", "tid", "ts", "dur")),
+            *(it["args"][key] for key in ("pid", "end")),
+        )
+        for it in slices
+    ]
+    assert slices[1]["args"]["command"] == "/usr/bin/cc -c 'a b.c'"
+
+
+def test_trace_counts_what_runs() -> None:
+    trace = json.loads(trace_events(build(), "make -j2"))
+
+    assert [(0, 1), (1e5, 2), (5e5, 1), (6e5, 2), (9e5, 1), (1e6, 0)] == [
+        (it["ts"], it["args"]["processes"])
+        for it in trace["traceEvents"]
+        if it["ph"] == "C"
+    ]
+
+
+def test_trace_names_its_tracks() -> None:
+    trace = json.loads(trace_events(build(), "make -j2"))
+
+    names = [it["args"].get("name") for it in trace["traceEvents"] if it["ph"] == "M"]
+    assert ["make -j2", "lane", "lane"] == [name for name in names if name]
+
+
+def test_child_is_below_its_parent_and_nothing_overlaps() -> None:
+    lanes = {bar.pid: bar.lane for bar in bars(build())}
+
+    assert {10: 0, 11: 1, 12: 1} == lanes
+
+
+def test_what_began_before_or_goes_on_spans_the_picture() -> None:
+    lived = [
+        Lived(1, 0, "init", None, None, None),
+        Lived(2, 1, "sh", 5 * S, 8 * S),
+    ]
+    init, sh = bars(lived)
+
+    assert (0, 3 * S, "still running") == (init.start_ns, init.end_ns, init.ending)
+    assert init.is_cut_before
+    assert init.is_cut_after
+    assert not sh.is_cut_before
+    text = next(iter(tooltips(svg(lived, ""))))
+    assert "started before, for 3 s\nstill running" in text
+
+
+def test_end_that_nobody_saw_is_no_failure() -> None:
+    (bar,) = bars([Lived(2, 1, "sh", 0, S, None)])
+
+    assert ("ended unseen", False) == (bar.ending, bar.is_failure)
+
+
+def test_real_time_signal_is_told_by_its_number() -> None:
+    (bar,) = bars([Lived(2, 1, "sh", 0, S, -SIGRTMIN - 3)])
+
+    assert bar.ending == "killed by SIGRTMIN+3"
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_no_process_at_all(ending: str) -> None:
+    text = FORMATS[ending]([], "true")
+
+    assert "true" in text
+    if ending == ".svg":
+        assert not tooltips(text)
+
+
+def test_name_that_is_not_known_is_taken_from_the_program_or_a_question_mark() -> None:
+    lived = [
+        Lived(1, 0, None, 0, S, program=program("/bin/odd", "x")._replace(name=None)),
+        Lived(2, None, None, 1, S),
+    ]
+
+    assert [("odd", "/bin/odd x"), ("?", "?")] == [
+        (bar.program, bar.command) for bar in bars(lived)
+    ]
+
+
+def test_programs_beyond_those_with_colours_share_one() -> None:
+    lived = [Lived(n, 0, f"program{n}", 0, (99 - n) * S) for n in range(40)]
+    picture = svg(lived, "many")
+
+    assert "31 other programs" in picture
+    assert 31 == sum("other" in it.split() for it in tooltips(picture).values())
+
+
+def test_both_schemes_of_colour_are_in_the_picture() -> None:
+    assert "@media (prefers-color-scheme: dark)" in svg(build(), "make")
+
+
+def test_picture_of_2000_processes_has_limits() -> None:
+    """At once, and one behind the other."""
+    for step in (MS, S):
+        lived = [Lived(n, 0, "cc", n * step, (n + 1) * S) for n in range(1, 2001)]
+        root = ET.fromstring(svg(lived, "make"))
+
+        assert int(root.attrib["width"]) <= 6032
+        assert int(root.attrib["height"]) <= 8200
+        assert 2000 == len(tooltips(ET.tostring(root, encoding="unicode")))
+
+
+TIMES = st.none() | st.integers(0, 10 * S)
+TEXTS = st.text(max_size=30) | st.sampled_from(
+    ["]]>", "<script>alert(1)</script>", "\x1b[31m", "\udcff", "&amp;", '"', "\x00"]
+)
+LIVES = st.lists(
+    st.builds(
+        Lived,
+        st.integers(1, 9),
+        st.none() | st.integers(0, 9),
+        st.none() | TEXTS,
+        TIMES,
+        TIMES,
+        st.none() | st.integers(-64, 255),
+        st.none(),
+        st.none()
+        | st.lists(TEXTS, min_size=1, max_size=4).map(lambda it: program(*it)),
+    ),
+    max_size=20,
+)
+
+
+@given(LIVES, TEXTS)
+def test_any_text_is_only_text(lived: list[Lived], title: str) -> None:
+    root = ET.fromstring(svg(lived, title).encode())
+    json.loads(trace_events(lived, title).encode())
+
+    kinds = {it.tag.removeprefix(SVG) for it in root.iter()}
+    assert kinds <= {"svg", "title", "style", "text", "rect", "path", "g"}
+    assert len(lived) == sum(it.tag == f"{SVG}g" for it in root.iter())
+    assert not {key for it in root.iter() for key in it.attrib if key.startswith("on")}
+
+
+@given(LIVES)
+def test_bars_of_a_lane_never_overlap(lived: list[Lived]) -> None:
+    laid_out = bars(lived)
+
+    assert len(lived) == len(laid_out)
+    for lane in {bar.lane for bar in laid_out}:
+        row = [bar for bar in laid_out if bar.lane == lane]
+        assert all(a.end_ns <= b.start_ns for a, b in pairwise(row))
+    lanes = {bar.lane for bar in laid_out}
+    assert all(0 <= bar.start_ns <= bar.end_ns for bar in laid_out)
+    assert lanes <= set(range(max(lanes, default=0) + 1))
+
+
+@given(LIVES)
+def test_labels_are_no_wider_than_their_bars(lived: list[Lived]) -> None:
+    for group in ET.fromstring(svg(lived, "")).iter(f"{SVG}g"):
+        label = group.findtext(f"{SVG}text", "")
+        box = group.find(f"{SVG}rect")
+
+        assert box is not None
+        assert not label or len(label) * LETTER <= float(box.attrib["width"])
+
+
+@given(st.integers(1, 10**18), st.integers(1, 70))
+def test_ticks_are_round_evenly_spaced_and_told_apart(span: int, most: int) -> None:
+    marks = ticks(span, most)
+    times, labels = zip(*marks, strict=True)
+
+    assert times[0] == 0
+    assert times[-1] <= span
+    assert len(times) <= most + 1
+    assert len({b - a for a, b in pairwise(times)}) <= 1
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("span", "most", "labels"),
+    [
+        (S, 5, ["0", "200 ms", "400 ms", "600 ms", "800 ms", "1 s"]),
+        (2500 * MS, 5, ["0", "500 ms", "1 s", "1.5 s", "2 s", "2.5 s"]),
+        (150 * S, 5, ["0", "30 s", "1:00", "1:30", "2:00", "2:30"]),
+        (7200 * S, 2, ["0", "1:00:00", "2:00:00"]),
+        (7_000, 4, ["0", "2 µs", "4 µs", "6 µs"]),
+    ],
+)
+def test_ticks_are_told_as_people_do(span: int, most: int, labels: list[str]) -> None:
+    assert labels == [label for _, label in ticks(span, most)]
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0 s"),
+        (999, "0.999 µs"),
+        (999_999, "999 µs"),
+        (53 * MS, "53 ms"),
+        (999_999_999, "999 ms"),
+        (1_534 * MS, "1.53 s"),
+        (59_999 * MS, "59.9 s"),
+        (75 * S, "1 min 15 s"),
+        (3 * 3600 * S + 61 * S, "3 h 01 min"),
+    ],
+)
+def test_durations_are_told_in_units_people_read(nanoseconds: int, text: str) -> None:
+    assert text == duration(nanoseconds)
+
+
+def test_very_long_commands_are_cut() -> None:
+    lived = [Lived(1, 0, "echo", 0, S, program=program("echo", "x" * 49_000))]
+
+    assert max(map(len, re.split(r"[\n<>]", svg(lived, "")))) < 1000
