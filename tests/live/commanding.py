@@ -57,7 +57,9 @@ def started(process: subprocess.Popen[bytes]) -> bytes:
     assert process.stdout is not None
     while not select.select([process.stdout], [], [], 0.05)[0]:
         subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
-    return process.stdout.readline()
+    line = process.stdout.readline()
+    assert line, "the command ended"
+    return line
 
 
 def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:

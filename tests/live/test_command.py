@@ -232,7 +232,7 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     code = (
         "import functools, sys\n"
         "from procconn.cli import main, source, watch\n"
-        "source._QUEUE = 65_536\n"
+        "source._QUEUE = 262_144\n"
         "source.ProcConnector = functools.partial("
         "source.ProcConnector, receive_buffer=20_000)\n"
         "sys.exit(main(['watch', '--json', '--events', 'comm']))"
@@ -243,6 +243,7 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
         assert watch.stdout is not None
         while b'"lost"' not in lines[-1]:
             lines.append(watch.stdout.readline())
+            assert lines[-1]
         watch.send_signal(signal.SIGINT)
         rest, errors = finish(watch)
 
@@ -261,7 +262,7 @@ def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
     code = (
         "import functools, sys\n"
         "from procconn.cli import main, source, watch\n"
-        "source._QUEUE = 65_536\n"
+        "source._QUEUE = 262_144\n"
         "source.ProcConnector = functools.partial("
         "source.ProcConnector, receive_buffer=1_000_000)\n"
         "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
