@@ -58,7 +58,7 @@ LIFETIMES = {
     "core": -6,
 }
 
-_PPOLL = {"x86_64": "271", "aarch64": "73"}  # asm/unistd.h
+PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]  # asm/unistd.h
 _WAITS = {"x86_64": {"271", "232", "281"}, "aarch64": {"73", "22"}}  # and epoll's
 
 
@@ -190,7 +190,7 @@ def wait_until_blocked(thread: threading.Thread | int) -> None:
         path = Path(f"/proc/self/task/{thread.native_id}/syscall")
     else:
         path = Path(f"/proc/{thread}/syscall")
-    number = _PPOLL[platform.machine()]
+    number = PPOLL
     wait_for(lambda: path.read_text().split()[0] == number)
 
 

@@ -16,6 +16,7 @@ from live.staging import (
     DEADLINE,
     IGNORE,
     LISTEN,
+    PPOLL,
     Requests,
     event_socket,
     interposed,
@@ -510,8 +511,8 @@ connector = ProcConnector(EventMask.PTRACE, queue={queue})
 thread = threading.Thread(target=connector.recv, daemon=True)
 threading.excepthook = lambda _: None
 thread.start()
-waiting = Path(f"/proc/self/task/{{thread.native_id}}/wchan")
-while "poll" not in waiting.read_text():
+waiting = Path(f"/proc/self/task/{{thread.native_id}}/syscall")
+while waiting.read_text().split()[0] != "{PPOLL}":
     pass
 """
     requests = Requests(code)

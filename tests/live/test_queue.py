@@ -26,7 +26,6 @@ from live.test_loss import waited_for_cpu
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector
 
 QUEUE = 262_144  # bytes: 3,449 events
-SMALL = 65_536
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +67,11 @@ def test_a_million_events_all_arrive_while_the_reader_sleeps_for_a_second() -> N
 
 
 def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
-    """Ten times what the kernel's buffer has room for."""
-    count = 20_000
+    """Five times what the kernel's buffer has room for."""
+    count = 50_000
     with (
         ProcConnector(
-            EventMask.COMM | EventMask.EXIT, queue=8_000_000, receive_buffer=1_000_000
+            EventMask.COMM | EventMask.EXIT, queue=8_000_000, receive_buffer=4_000_000
         ) as connector,
         program("rename", count, 20_000) as producer,
     ):
@@ -84,30 +83,33 @@ def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
 
 
 def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
-    count = 20_000
+    count = 20_000  # the queue holds 3,449, the kernel's buffer 2,400
     with (
         ProcConnector(EventMask.COMM, receive_buffer=30_000_000) as witness,
-        ProcConnector(EventMask.COMM, queue=QUEUE, receive_buffer=SMALL) as connector,
+        ProcConnector(
+            EventMask.COMM, queue=QUEUE, receive_buffer=1_000_000
+        ) as connector,
+        program("rename", count, 10_000) as producer,
     ):
-        set_serials(range(count))
+        producer.wait(DEADLINE)
         dropped = drops_column(connector)
         events = rest_of(connector)
-        set_serials(range(count, count + 10))
+        set_serials(range(10))
         events += rest_of(connector)
         lost = connector.lost
-        drops = drops_column(connector)
         seen = rest_of(witness)
 
-    assert 0 < dropped <= lost == drops == lost_of(events)
+    assert 0 < dropped <= lost == lost_of(events)
     (first, *_) = (i for i, event in enumerate(events) if isinstance(event, Lost))
-    before = serials_of(events[:first])
+    own = serials_of(events, producer.pid)
+    before = serials_of(events[:first], producer.pid)
     assert list(range(len(before))) == before
-    assert list(range(count, count + 10)) == serials_of(events[-20:])[-10:]
-    own = serials_of(events)
     assert sorted(set(own)) == own
-    assert len(own) >= QUEUE // 76 - 100  # of other programs
-    missing = len(serials_of(seen)) - len(own)
-    assert missing <= lost <= len(seen) - len(own)
+    assert list(range(10)) == serials_of(events[first:])
+    missing = count - len(own)
+    others = len(seen) - count
+    assert missing <= lost <= missing + others
+    assert first + 1 >= QUEUE // 76 - 10  # what it has room for
 
 
 def test_a_poll_brings_what_was_caused_before_it() -> None:
@@ -134,14 +136,15 @@ def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
 )
 def test_a_fork_leaves_the_parent_its_thread(action: str) -> None:
     code = f"""
-import os, warnings
+import contextlib, os, warnings
 from procconn import EventMask, ProcConnector
 warnings.simplefilter("ignore", DeprecationWarning)
 with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
     for _ in range(20):
         child = os.fork()
         if child == 0:
-            {action}
+            with contextlib.suppress(RuntimeError):
+                {action}
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         with open("/proc/self/comm", "w") as name:
