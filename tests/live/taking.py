@@ -1,19 +1,13 @@
 """Programs of execs, taken as the stream does: from the thread that reads them."""
 
-import shutil
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 
-import pytest
 from wiring import with_tail
 
-from live.staging import DEADLINE, PROGRAMS
+from live.staging import DEADLINE
 from procconn import EventMask, Exec, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 
@@ -107,25 +101,6 @@ def taker(receive_buffer: int = 8 << 20) -> Iterator[Taker]:
         yield taking
     finally:
         taking.close()
-
-
-@cache
-def _folder() -> Path:
-    folder = Path(mkdtemp(prefix="procconn-tests-"))
-    folder.chmod(0o755)
-    return folder
-
-
-@cache
-def compiled(name: str, *flags: str) -> Path:
-    """Compile one of the C programs beside the Python ones."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    target = _folder() / name
-    command = [compiler, "-O1", *flags, "-o", target, PROGRAMS / f"{name}.c"]
-    subprocess.run([str(word) for word in command], check=True)
-    return target
 
 
 def read_executed(pid: int) -> Program:

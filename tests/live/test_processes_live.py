@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     LIFETIMES,
@@ -166,11 +167,9 @@ def test_a_tree_has_a_root() -> None:
         ProcessMonitor(tree=gone.pid, programs=False)
 
 
-def test_a_pid_that_is_used_again_is_another_process(
-    build: Callable[[str], Path],
-) -> None:
+def test_a_pid_that_is_used_again_is_another_process() -> None:
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
-        done = subprocess.run([build("same_pid")], stdout=-1, text=True, check=False)
+        done = subprocess.run([compiled("same_pid")], stdout=-1, text=True, check=False)
         if done.returncode:
             pytest.skip("this kernel or user cannot choose a pid")
         first, second = (told_of(monitor, int(done.stdout)) for _ in range(2))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from live.compiling import compiled
 from live.staging import program, run_python, started, wait_for
-from live.taking import Taker, compiled, read_executed, taker
+from live.taking import Taker, read_executed, taker
 from procconn import Program, read_program
 from procconn._core import lib
 
