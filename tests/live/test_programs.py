@@ -315,12 +315,12 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    before = threads(), descriptors()
+    most = threads(), descriptors()
     for _ in range(20):
         with ProcConnector(MASK, programs=True):
             pass
 
-    wait_for(lambda: (threads(), descriptors()) == before)
+    wait_for(lambda: threads() <= most[0] and descriptors() <= most[1])
 
 
 def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
