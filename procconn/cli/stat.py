@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from procconn.cli.following import Following, Running, Seen
 from procconn.cli.lines import fit, span, visible
@@ -14,6 +14,9 @@ from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.clock import NS_PER_S
 from procconn.events import Event, Exec, Exit, Lost
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _LATENCY = 0.25  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
@@ -141,6 +144,8 @@ class _Stat:
     def _running(self) -> Counter[str]:
         running: Counter[str] = Counter()
         for process in self._following.running_now():
+            if process.program is not None and process.program.argv == ():
+                continue  # the kernel's own
             if self._selection.admits_running(process):
                 running[_name_of(process)] += 1
         return running
