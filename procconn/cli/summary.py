@@ -50,7 +50,7 @@ def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
     waiting = [(it, "", "") for it in reversed(roots)]
     while waiting:
         it, stem, indent = waiting.pop()
-        yield _line(it, stem, width)
+        yield _line(it, f"{stem}{it.pid} ", width)
         for index, child in enumerate(reversed(it.children)):
             mine, below = ("├─ ", "│  ") if index else ("└─ ", "   ")
             waiting.append((child, indent + mine, indent + below))
