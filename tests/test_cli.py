@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 import procconn
+from procconn import EventMask
 from procconn.cli import main
+from procconn.cli.parser import make_parser
+from procconn.cli.selection import Selection
+
+LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
 
 @pytest.mark.parametrize(
@@ -21,6 +26,11 @@ from procconn.cli import main
         (["watch", "--duration", "-1"], "'-1' is not a number of seconds"),
         (["watch", "--duration", "nan"], "'nan' is not a number of seconds"),
         (["watch", "--latency", "soon"], "'soon' is not a number of seconds"),
+        (["watch", "--user", "no one"], "there is no user 'no one'"),
+        (["watch", "--name", "("], "'(' is not a regular expression: missing )"),
+        (["watch", "--pid", "self"], "'self' is not the id of a process"),
+        (["wait"], "required: PID"),
+        (["trace"], "required: COMMAND"),
     ],
 )
 def test_usage_errors_exit_with_2_and_say_what_is_wrong(
@@ -77,3 +87,69 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         "--json",
     ):
         assert option in help_text
+
+
+SUBCOMMANDS = ["watch", "stat", "wait", "trace", "record", "doctor"]
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_is_short_and_has_an_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+
+    help_text = capsys.readouterr().out
+    assert f"\nexample: procconn {name}" in help_text
+    assert help_text.count("\n") < 40
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_the_library_loads_nothing_of_it_and_help_no_subcommand(name: str) -> None:
+    code = (
+        "import sys, procconn\n"
+        "assert not [m for m in sys.modules if m.startswith('procconn.cli')]\n"
+        "from procconn.cli import main\n"
+        "try:\n"
+        f"    main(['{name}', '--help'])\n"
+        "finally:\n"
+        f"    assert 'procconn.cli.{name}' not in sys.modules\n"
+        "    assert 'procconn.recording' not in sys.modules\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("text", "mask"),
+    [
+        ("exec,exit", EventMask.EXEC | EventMask.EXIT),
+        ("nonzero_exit", EventMask.NONZERO_EXIT),
+        ("Nonzero-Exit", EventMask.NONZERO_EXIT),
+        ("all", EventMask.ALL),
+    ],
+)
+def test_events_are_named_as_users_type_them(text: str, mask: EventMask) -> None:
+    assert mask == make_parser().parse_args(["watch", "-e", text]).events
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "of_processes"),
+    [
+        ("-e comm", EventMask.COMM, False),
+        ("-e exec -u 0", EventMask.EXEC, False),
+        ("-e exec", EventMask.EXEC, False),
+        ("--failed", LIVES | EventMask.NONZERO_EXIT, True),
+        ("-e exit", LIVES, True),
+        ("-e comm -n x", LIVES | EventMask.COMM, True),
+        ("-e comm -u 0", LIVES | EventMask.COMM | EventMask.UID, True),
+        ("-e sid --tree 1", LIVES | EventMask.SID, True),
+    ],
+)
+def test_the_kernel_is_asked_for_no_more_than_it_takes(
+    arguments: str, asked: EventMask, of_processes: bool
+) -> None:
+    options = make_parser().parse_args(["watch", *arguments.split()])
+    selection = Selection.of(options)
+
+    assert (asked, of_processes) == (selection.asked, selection.is_of_processes)

@@ -9,7 +9,7 @@ from signal import SIGINT, SIGTERM
 
 from procconn.cli.ending import Ended, Ending
 from procconn.cli.output import tell
-from procconn.cli.parser import make_parser
+from procconn.cli.parser import parse
 from procconn.errors import ProcConnError
 
 _FAILED = 2  # also what argparse exits with
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: those behind the program's name; None takes the process's own.
     """
-    options = make_parser().parse_args(arguments)
+    options = parse(arguments)
     if sys.stdout is None:  # its descriptor is the next one to be opened
         tell("standard output is closed; redirect it to /dev/null if it is not wanted")
         return _FAILED

@@ -11,7 +11,7 @@ import time
 from types import FrameType
 
 # All that would end the process and that somebody sends on purpose.
-_SIGNALS = (
+ENDING = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGQUIT,
@@ -38,13 +38,13 @@ class Ending:
 
     def prepare(self) -> None:
         """Take the signals, but not what the caller has had ignored, as nohup does."""
-        for number in _SIGNALS:
+        for number in ENDING:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, self._end)
 
     def be_deaf(self) -> None:
         """Ignore signals: the interpreter's own end takes a while, without handlers."""
-        for number in _SIGNALS:
+        for number in ENDING:
             if signal.getsignal(number) == self._end:
                 signal.signal(number, signal.SIG_IGN)
 

@@ -5,7 +5,8 @@ is not known stays unknown: a program is never guessed from a later look at /pro
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from procconn.clock import NS_PER_S
 from procconn.events import Event, Exec, Exit, Fork, Lost, Uid, Unknown
@@ -53,6 +54,14 @@ class Seen:
     def duration(self) -> float | None:
         """How long the process lived that has ended, in seconds; None if not known."""
         return self.process.duration if self.ended and self.process else None
+
+
+class Running(NamedTuple):
+    """A process that runs, with its program and effective user, if known."""
+
+    pid: int
+    program: Program | None
+    uid: int | None
 
 
 def seen_alone(event: Event) -> Seen:
@@ -119,9 +128,10 @@ class Following:
             self._uids[pid] = event.euid
         return Seen(event, process, self._programs.get(pid), self._uids.get(pid))
 
-    def program_of(self, pid: int) -> Program | None:
-        """Tell what a running process runs, if known."""
-        return self._programs.get(pid)
+    def running_now(self) -> Iterator[Running]:
+        """Bring what runs now, as far as is known."""
+        for pid in self.running:
+            yield Running(pid, self._programs.get(pid), self._uids.get(pid))
 
     def _fork(self, event: Fork) -> Seen:
         _, parent, pid, tgid, _, _ = event

@@ -4,7 +4,7 @@ import os
 import select
 import sys
 
-_STDOUT = 1
+_STDOUT, _STDERR = 1, 2
 
 
 class Output:
@@ -23,8 +23,17 @@ class Output:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o666)
 
+    @classmethod
+    def of_errors(cls) -> "Output":
+        """Take standard error, also where that is closed: then nothing is written."""
+        output = cls()
+        output._fd = _STDERR if sys.stderr is not None else -1
+        return output
+
     def write(self, text: str) -> None:
         """Write all of it, also where it does not block."""
+        if self._fd < 0:
+            return
         left = memoryview(text.encode(errors="backslashreplace"))
         while left:
             try:
@@ -35,7 +44,7 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """Whether people read it as it comes."""
-        return os.isatty(self._fd)
+        return self._fd >= 0 and os.isatty(self._fd)
 
     @property
     def width(self) -> int | None:
@@ -43,6 +52,13 @@ class Output:
         if not self.is_terminal:
             return None
         return os.get_terminal_size(self._fd).columns or None
+
+    @property
+    def height(self) -> int | None:
+        """The lines of the terminal; None if it is none, or does not say."""
+        if not self.is_terminal:
+            return None
+        return os.get_terminal_size(self._fd).lines or None
 
     @property
     def coloured(self) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import pwd
 import re
+from collections.abc import Sequence
 
 from procconn import __version__
 from procconn.events import EventMask
@@ -12,6 +13,18 @@ EVENTS = {
     for member in EventMask  # its members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; exit with a message where it is not understood."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.subcommand == "trace":  # what argparse does not do for a remainder
+        if options.command[:1] == ["--"]:
+            del options.command[0]
+        if not options.command:
+            parser.error("the following arguments are required: COMMAND")
+    return options
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -130,7 +143,9 @@ def _add_trace(
         help="draw what ran when: .svg is a picture, .json a trace for Perfetto",
     )
     _add_output(command, "write the summary there, not to standard error")
-    command.add_argument("command", nargs="+", metavar="COMMAND")
+    command.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments"
+    )
 
 
 def _add_record(

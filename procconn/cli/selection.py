@@ -5,11 +5,21 @@ import functools
 import re
 from dataclasses import dataclass
 
-from procconn.cli.following import Seen
+from procconn.cli.following import Running, Seen
 from procconn.events import EventMask, Exit, Fork, Lost, Unknown
+from procconn.programs import Program
 
 _EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
 _LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+
+
+def kinds_of(options: argparse.Namespace) -> EventMask:
+    """Tell which kinds were asked for; `--failed` alone is for failed exits alone."""
+    mask = EventMask.ALL if options.events is None else options.events
+    if not options.failed:
+        return mask
+    others = EventMask.NONE if options.events is None else mask & ~_EXITS
+    return others | EventMask.NONZERO_EXIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +49,8 @@ class Selection:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Selection":
         """Take it from what the parser made of the command line."""
-        mask = EventMask.ALL if options.events is None else options.events
-        if options.failed:
-            others = EventMask.NONE if options.events is None else mask & ~_EXITS
-            mask = others | EventMask.NONZERO_EXIT
         return cls(
-            mask=mask,
+            mask=kinds_of(options),
             threads=options.threads,
             pid=options.pid,
             tree=options.tree,
@@ -90,6 +96,19 @@ class Selection:
             return False
         return not self.is_of_some or self._admits_process(seen)
 
+    def admits_running(self, process: Running) -> bool:
+        """Tell whether a process is one of those whose events are."""
+        if self.pid is not None and process.pid != self.pid:
+            return False
+        if self.uid is not None and process.uid != self.uid:
+            return False
+        return self._matches(process.program)
+
+    def _matches(self, program: Program | None) -> bool:
+        if self.pattern is None:
+            return True
+        return program is not None and bool(self.pattern.search(program.command))
+
     def _admits_exit(self, seen: Seen, event: Exit) -> bool:
         if self.mask & EventMask.EXIT:
             return True
@@ -107,8 +126,4 @@ class Selection:
                 isinstance(event, Fork) and self.pid == event.child_tgid
             ):
                 return False
-        if self.pattern is None:
-            return True
-        return seen.program is not None and bool(
-            self.pattern.search(seen.program.command)
-        )
+        return self._matches(seen.program)

@@ -102,10 +102,10 @@ class _Recorded:
     is_live = False
 
     def __init__(self, path: str, duration: float | None) -> None:
-        from procconn import recording  # noqa: PLC0415 - live, nobody needs it
+        from procconn.recording import Recording  # noqa: PLC0415 - not when live
 
         self._duration = duration
-        self._recording = recording.open(path)
+        self._recording = Recording(path)
         self.time_of = self._recording.event_time
 
     def batches(self, patience: float | None = None) -> Iterator[list[Event]]:

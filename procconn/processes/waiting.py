@@ -26,7 +26,7 @@ from procconn.processes.table import ProcessTable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
 
 def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process]:
@@ -50,10 +50,10 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
         UnsupportedError: no events can come here; the text says why.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    awaited = _Awaited(pids)
+    awaited = Awaited(pids)
     if not awaited.pids:
         return awaited.ended
-    with ProcConnector(_MASK) as connector:
+    with ProcConnector(MASK) as connector:
         awaited.look_again()
         while awaited.pids and (left := _left(deadline)) != 0:
             if awaited.is_due:
@@ -67,10 +67,10 @@ async def wait_async(
 ) -> dict[int, Process]:
     """Do as `wait`, on asyncio."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    awaited = await asyncio.to_thread(_Awaited, pids)
+    awaited = await asyncio.to_thread(Awaited, pids)
     if not awaited.pids:
         return awaited.ended
-    async with await asyncio.to_thread(ProcConnector, _MASK) as connector:
+    async with await asyncio.to_thread(ProcConnector, MASK) as connector:
         await asyncio.to_thread(awaited.look_again)
         while awaited.pids and (left := _left(deadline)) != 0:
             if awaited.is_due:
@@ -83,7 +83,7 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0, deadline - time.monotonic())
 
 
-class _Awaited(Follower):
+class Awaited(Follower):
     """The processes that are waited for, and those of them that have ended."""
 
     def __init__(self, pids: Iterable[int]) -> None:

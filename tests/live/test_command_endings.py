@@ -60,12 +60,14 @@ def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
 
 
 @contextmanager
-def traced(trace: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def traced(
+    trace: Path, *options: str, command: list[str] = WATCH
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command under strace, which has written all when the block ends."""
     strace = ["strace", "-D", "-f", "-xx", "-e", "trace=sendto", "-o", str(trace)]
     if shutil.which("strace") is None:
         pytest.skip("no strace here")
-    with watching(*options, command=[*strace, *WATCH]) as watch:
+    with watching(*options, command=[*strace, *command]) as watch:
         yield watch
         finish(watch)
     end = re.compile(rf"^{watch.pid} +\+\+\+ (exited|killed)", re.MULTILINE)

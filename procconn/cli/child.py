@@ -1,0 +1,64 @@
+"""A command that is run in our place: signals go to it, and its status is ours."""
+
+import contextlib
+import os
+import signal
+import threading
+
+from procconn.cli.ending import ENDING
+
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, which tells all in front
+_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # which it ignores, as others do not
+
+
+class Child:
+    """A running command, with our standard streams, in our process group.
+
+    What a terminal sends reaches it by itself; other signals are passed on, until
+    `end` is called.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._is_over = False
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            self.pid = os.posix_spawnp(
+                command[0],
+                command,
+                os.environ,
+                setsigmask=self._before,
+                setsigdef=_PYTHONS_OWN,
+            )
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            raise
+        self._passing = threading.Thread(target=self._pass_on, daemon=True)
+        self._passing.start()
+
+    def has_ended(self) -> bool:
+        """Tell whether it has; the pid stays its own until `end`."""
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, how) is not None
+
+    def end(self) -> int:
+        """Wait for its end, take signals again ourselves; return the wait status."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._is_over = True
+        assert self._passing.ident is not None  # noqa: S101
+        signal.pthread_kill(self._passing.ident, signal.SIGTERM)  # so that it looks
+        self._passing.join()
+        _, status = os.waitpid(self.pid, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        return status
+
+    def _pass_on(self) -> None:
+        while True:
+            info = signal.sigwaitinfo(ENDING)
+            if self._is_over:
+                return
+            if info.si_code != _SI_KERNEL and info.si_pid != self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, info.si_signo)

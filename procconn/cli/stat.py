@@ -1,0 +1,204 @@
+"""`procconn stat`: how many events there are each second, by kind and by program."""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from procconn.cli.following import Following, Running, Seen
+from procconn.cli.lines import fit, span, visible
+from procconn.cli.output import Output, tell_lost
+from procconn.cli.selection import Selection
+from procconn.cli.source import Source, open_source
+from procconn.clock import NS_PER_S
+from procconn.events import Event, Exec, Exit, Lost
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_LATENCY = 0.25  # seconds: few wake-ups, and soon enough for a line a second
+_MOST = 20  # programs in the table at the end
+_KINDS_AND_HEAD = 3  # lines of a table without the programs
+
+
+class Tally:
+    """What happened since the last one: events by kind, programs by name."""
+
+    def __init__(self, since_ns: int) -> None:
+        self.since_ns = since_ns
+        self.kinds: Counter[str] = Counter()
+        self.started: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.lost = 0
+
+    def take(self, seen: Seen) -> None:
+        """Count an event."""
+        event = seen.event
+        if isinstance(event, Lost):
+            self.lost += event.count
+            return
+        self.kinds[type(event).__name__.lower()] += 1
+        if isinstance(event, Exec):
+            self.started[_name_of(seen)] += 1
+        elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
+            self.failed[_name_of(seen)] += 1
+
+    def add(self, other: "Tally") -> None:
+        """Take in what another one counted."""
+        self.kinds += other.kinds
+        self.started += other.started
+        self.failed += other.failed
+        self.lost += other.lost
+
+
+def run(options: argparse.Namespace) -> int:
+    """Count until there were enough events, or a signal comes."""
+    selection = Selection.of(options)
+    output = Output(options.output)
+    source = open_source(selection, latency=_LATENCY, programs=True)
+    stat = _Stat(selection, source, output, as_json=options.json)
+    try:
+        stat.count_all(source.batches(_LATENCY))
+    except BrokenPipeError:
+        stat.is_silent = True
+        raise
+    finally:
+        lost = source.lost() if source.is_live else None
+        source.close()
+        stat.finish()
+        tell_lost(lost or 0)
+    return 0
+
+
+class _Stat:
+    def __init__(
+        self, selection: Selection, source: Source, output: Output, *, as_json: bool
+    ) -> None:
+        self._selection = selection
+        self._is_live = source.is_live
+        self._time_of: Callable[[Event], datetime] = source.time_of
+        self._output = output
+        self._as_json = as_json
+        self.is_silent = False
+        self._following = Following(tree=selection.tree, is_live=source.is_live)
+        self._begun_ns = time.monotonic_ns() if source.is_live else 0
+        self._now_ns = self._begun_ns
+        self._current = Tally(self._begun_ns)
+        self._total = Tally(self._begun_ns)
+        self._lines = 0  # of the table on the terminal
+
+    def count_all(self, batches: Iterator[list[Event]]) -> None:
+        """Take in all events, and tell of each second when it is over."""
+        left = self._selection.count
+        for events in batches:
+            self._following.catch_up()
+            for event in events:
+                if event.timestamp_ns >= self._current.since_ns + NS_PER_S:
+                    self._turn_over(event)
+                seen = self._following.take(event)
+                if not self._selection.admits(seen):
+                    continue
+                self._current.take(seen)
+                left = left if left is None else left - (not isinstance(event, Lost))
+                if left == 0:
+                    return
+            if self._is_live:
+                self._now_ns = time.monotonic_ns()
+                # Until then, events of that second may come.
+                late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
+                if self._now_ns >= self._current.since_ns + late_ns:
+                    self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
+            elif events:
+                self._now_ns = events[-1].timestamp_ns
+
+    def _turn_over(self, event: Event) -> None:
+        """End the current second, as this event is of the next one or later."""
+        if not self._begun_ns:  # of a recording
+            self._begun_ns = self._total.since_ns = event.timestamp_ns
+            self._current = Tally(event.timestamp_ns)
+            return
+        current = self._current
+        self._total.add(current)
+        if self._as_json:
+            self._output.write(self._json(current, Lost(0, current.since_ns)))
+        elif self._output.is_terminal and self._is_live:
+            self._show(current, 1.0)
+        seconds = (event.timestamp_ns - current.since_ns) // NS_PER_S
+        self._current = Tally(current.since_ns + seconds * NS_PER_S)
+
+    def finish(self) -> None:
+        """Tell of the last second, and of all."""
+        if self.is_silent or not self._begun_ns:
+            return
+        current = self._current
+        self._total.add(current)
+        if self._as_json:
+            if current.kinds or current.lost:
+                self._output.write(self._json(current, Lost(0, current.since_ns)))
+        else:
+            seconds = max(self._now_ns - self._begun_ns, 1) / NS_PER_S
+            self._show(self._total, seconds)
+
+    def _running(self) -> Counter[str]:
+        running: Counter[str] = Counter()
+        for process in self._following.running_now():
+            if process.program is not None and process.program.argv == ():
+                continue  # the kernel's own
+            if self._selection.admits_running(process):
+                running[_name_of(process)] += 1
+        return running
+
+    def _show(self, tally: Tally, seconds: float) -> None:
+        """Print a table, on a terminal in place of the last one."""
+        width = self._output.width
+        lines = list(self._table(tally, seconds))
+        if width is not None:
+            lines = [fit(line, width) for line in lines]
+        back = f"\x1b[{self._lines}F\x1b[J" if self._lines else ""
+        self._output.write(back + "".join(f"{line}\n" for line in lines))
+        self._lines = len(lines) if self._output.is_terminal else 0
+
+    def _table(self, tally: Tally, seconds: float) -> Iterator[str]:
+        kinds = ", ".join(
+            f"{count} {kind}" for kind, count in tally.kinds.most_common()
+        )
+        yield f"in {span(seconds)}: {kinds or 'nothing'}" + (
+            f", {tally.lost} lost" if tally.lost else ""
+        )
+        running = self._running()
+        order = tally.started + tally.failed
+        names = [name for name, _ in order.most_common()]
+        names += [name for name, _ in running.most_common() if name not in order]
+        yield f"{'started':>8} {'failed':>8} {'running':>8}  program"
+        most = _MOST
+        if (height := self._output.height) is not None:
+            most = max(1, min(most, height - _KINDS_AND_HEAD))
+        for name in names[:most]:
+            yield (
+                f"{tally.started[name]:>8} {tally.failed[name]:>8}"
+                f" {running[name]:>8}  {visible(name)}"
+            )
+
+    def _json(self, tally: Tally, at: Event) -> str:
+        running = self._running()
+        names = {*tally.started, *tally.failed, *running}
+        record = {
+            "time": self._time_of(at).isoformat(timespec="microseconds"),
+            "events": dict(tally.kinds),
+            "lost": tally.lost,
+            "programs": {
+                name: {
+                    "started": tally.started[name],
+                    "failed": tally.failed[name],
+                    "running": running[name],
+                }
+                for name in sorted(names)
+            },
+        }
+        return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def _name_of(it: Seen | Running) -> str:
+    return it.program.name or "?" if it.program is not None else "?"

@@ -1,0 +1,191 @@
+"""`procconn trace`: run a command, and tell what it ran."""
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from signal import Signals
+
+from procconn.cli.child import Child
+from procconn.cli.ending import Ended
+from procconn.cli.following import Following
+from procconn.cli.output import Output, tell
+from procconn.cli.summary import summary, tree
+from procconn.clock import NS_PER_S
+from procconn.connector import ProcConnector
+from procconn.decoder import decode
+from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
+from procconn.processes import Process
+from procconn.programs import Program
+
+_MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+_QUEUE = 76_000_000  # bytes: 1,000,000 events
+_BATCH = 262_144  # bytes
+_LATENCY = 0.02  # seconds: what is traced is not to be slowed down
+_PATIENCE = 0.5  # seconds for the last events, which are there by then
+_NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
+_OF_SIGNALS = 128
+
+
+class Ran:
+    """A process of the tree: `lanes.Lifetime`, and its place in the tree."""
+
+    def __init__(self, process: Process, program: Program | None) -> None:
+        self.process = process
+        self.program = program
+        self.children: list[Ran] = []
+        self.pid = process.pid
+        self.ppid = process.ppid
+
+    @property
+    def name(self) -> str | None:
+        """The name of what it ran last, if known."""
+        return None if self.program is None else self.program.name
+
+    @property
+    def started_ns(self) -> int | None:
+        """When it was forked, on CLOCK_MONOTONIC, in nanoseconds."""
+        return self.process.started_ns
+
+    @property
+    def ended_ns(self) -> int | None:
+        """When it ended, in nanoseconds; None if it still ran at the end."""
+        return self.process.ended_ns
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as `Process.returncode`."""
+        return self.process.returncode
+
+    @property
+    def signal(self) -> Signals | None:
+        """The signal that ended it, or None."""
+        return self.process.signal
+
+
+class Run:
+    """All that came of one command."""
+
+    def __init__(self, root: int) -> None:
+        self._following = Following(tree=root, is_live=False)
+        self._root = root
+        self._running: dict[int, Ran] = {}
+        self.all: list[Ran] = []
+        self.programs: Counter[str] = Counter()
+        self.peak = 0
+        self.lost = 0
+        self.is_over = False
+
+    def take(self, event: Event) -> None:
+        """Take in the next event of the stream."""
+        seen = self._following.take(event)
+        if isinstance(event, Lost):
+            self.lost += event.count
+        elif seen.process is None:
+            return
+        elif isinstance(event, Fork):
+            if not event.is_thread:
+                self._add(Ran(seen.process, seen.program), event.parent_tgid)
+        elif isinstance(event, Exec):
+            if event.tgid not in self._running:  # its fork was lost
+                self._add(Ran(seen.process, seen.program), 0)
+            self._running[event.tgid].program = seen.program
+            self.programs[_name_of(seen.program)] += 1
+        elif isinstance(event, Exit) and seen.ended:
+            self._running.pop(event.tgid, None)
+            self.is_over = self.is_over or event.tgid == self._root
+
+    def _add(self, ran: Ran, parent: int) -> None:
+        if parent in self._running:
+            self._running[parent].children.append(ran)
+        self._running[ran.pid] = ran
+        self.all.append(ran)
+        self.peak = max(self.peak, len(self._running))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its status as a shell tells it."""
+    drawing = _drawing(options.timeline)
+    output = None if options.output is None else Output(options.output)
+    with ProcConnector(
+        _MASK, programs=True, queue=_QUEUE, max_latency=_LATENCY
+    ) as connector:
+        try:
+            child = Child(options.command)
+        except OSError as error:
+            tell(f"{options.command[0]}: {error.strerror}")
+            return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
+        status = None
+        begun = time.monotonic()
+        try:
+            ran = _follow(connector, child)
+            connector.close()
+            took = time.monotonic() - begun
+            status = _status(child.end())
+            _report(options, ran, took, output)
+            if drawing is not None:
+                title = " ".join(options.command)
+                Path(options.timeline).write_text(drawing(ran.all, title))
+        except Ended:  # a signal after the command's end
+            if status is None:
+                raise
+        except OSError as error:  # such as a full disk: the status is the command's
+            if status is None:
+                raise
+            tell(f"the summary is not whole: {error.strerror}")
+    return status
+
+
+def _follow(connector: ProcConnector, child: Child) -> Run:
+    """Bring all events up to the command's end."""
+    ran = Run(child.pid)
+    buffer = memoryview(bytearray(_BATCH))
+    ended_ns = None
+    while not ran.is_over:
+        batch = decode(buffer[: connector.recv_into(buffer, _PATIENCE)])
+        for event in batch:
+            ran.take(event)
+        if ended_ns is None:
+            if child.has_ended():
+                ended_ns = time.monotonic_ns()
+        elif not batch or batch[-1].timestamp_ns > ended_ns + NS_PER_S:
+            break  # its exit was lost
+    return ran
+
+
+def _report(
+    options: argparse.Namespace, ran: Run, took: float, output: Output | None
+) -> None:
+    output = output or Output.of_errors()
+    text = ""
+    if options.show_tree:
+        text = "".join(tree(ran.all, width=output.width))
+    text += "".join(summary(ran.all, ran.programs, ran.peak, took, width=output.width))
+    output.write(text)
+    if ran.lost:
+        tell(f"{ran.lost} events were lost, so processes may be missing")
+
+
+def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], str] | None:
+    """Find out how to draw before anything runs."""
+    if path is None:
+        return None
+    from procconn.cli import timeline  # noqa: PLC0415 - only who draws needs it
+
+    suffix = Path(path).suffix
+    if suffix not in timeline.FORMATS:
+        known = " or ".join(timeline.FORMATS)
+        raise ValueError(f"--timeline takes a file that ends in {known}, not {path!r}")
+    Path(path).touch()  # it fails here if it must
+    return timeline.FORMATS[suffix]
+
+
+def _name_of(program: Program | None) -> str:
+    return program.name if program is not None and program.name is not None else "?"
+
+
+def _status(wait_status: int) -> int:
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else _OF_SIGNALS - code

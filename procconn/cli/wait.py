@@ -1,0 +1,90 @@
+"""`procconn wait`: wait for any processes, and tell how each ended."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+
+from procconn.cli.lines import ending, told, user_name
+from procconn.cli.output import Output, tell
+from procconn.connector import ProcConnector
+from procconn.processes import Process
+from procconn.processes.waiting import MASK, Awaited
+from procconn.programs import Program
+from procconn.reading import read_program
+
+_UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
+_OF_SIGNALS = 128
+
+
+def run(options: argparse.Namespace) -> int:
+    """Wait; return the status of the one that ended last."""
+    output = Output(options.output)
+    deadline = None
+    if options.timeout is not None:
+        deadline = time.monotonic() + options.timeout
+    programs = {pid: read_program(pid) for pid in options.pids}
+    try:
+        awaited = Awaited(options.pids)
+    except ProcessLookupError as error:
+        tell(str(error))
+        return _NOT_THERE
+    last = None
+    for process in _ends(awaited, deadline):
+        last = process
+        program = process.program or programs[process.pid]
+        make_line = _json if options.json else _text
+        output.write(make_line(process, program))
+        if options.any:
+            break
+    if awaited.pids and not (options.any and last):
+        return _TIME_IS_UP
+    if last is None or last.returncode is None:
+        tell("the status of the last one may be read by its user and root only")
+        return _UNKNOWN
+    code = last.returncode
+    return code if code >= 0 else _OF_SIGNALS - code
+
+
+def _ends(awaited: Awaited, deadline: float | None) -> Iterator[Process]:
+    """Bring the processes as they end, those first that had ended before."""
+    told_of: set[int] = set()
+
+    def news() -> list[Process]:
+        new = [it for pid, it in awaited.ended.items() if pid not in told_of]
+        told_of.update(it.pid for it in new)
+        return sorted(new, key=lambda it: it.ended_ns or 0)
+
+    yield from news()
+    if not awaited.pids:
+        return
+    with ProcConnector(MASK, programs=True) as connector:
+        awaited.look_again()
+        while awaited.pids and (left := _left(deadline)) != 0:
+            if awaited.is_due:
+                awaited.look_again()
+            awaited.take(connector.recv_many(awaited.patience(left)))
+            yield from news()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0, deadline - time.monotonic())
+
+
+def _text(process: Process, program: Program | None) -> str:
+    how = ending(process.returncode, process.dumped_core, process.duration)
+    return f"exit {process.pid} {told(program, why=False)} {how}\n"
+
+
+def _json(process: Process, program: Program | None) -> str:
+    uid = program.euid if program else None
+    record = {
+        "pid": process.pid,
+        "returncode": process.returncode,
+        "signal": process.signal.name if process.signal else None,
+        "dumped_core": process.dumped_core,
+        "duration": process.duration,
+        "argv": program.argv if program else None,
+        "user": user_name(uid) if uid is not None else None,
+    }
+    return json.dumps(record, separators=(",", ":")) + "\n"

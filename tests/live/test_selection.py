@@ -1,0 +1,168 @@
+"""The options that choose events, and what is told of them, on the live kernel."""
+
+import json
+import os
+import pwd
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from schema import complaints
+
+from live.commanding import events_until, started, watching
+from live.staging import wait_until_blocked
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/watch.schema.json").read_text())
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:
+    """Tell what is printed from before a command runs until it ends."""
+    with watching("--json", *options) as watch:
+        child = subprocess.Popen(["sh", "-c", "read go", "mark"], stdin=-1)
+        assert child.stdin is not None
+        started(watch)
+        child.communicate(b"go\n")
+        ours = subprocess.Popen(command, **settings)
+        ours.wait()
+        return events_until(watch, ours.pid, "exit")
+
+
+def test_every_line_is_as_the_schema_says() -> None:
+    script = "true; (exit 3); kill -KILL $$"
+    records = lines_of("--threads", command=["sh", "-c", script])
+
+    for record in records:
+        assert [] == complaints(SCHEMA, record)
+    assert {"fork", "exec", "exit"} <= {record["event"] for record in records}
+
+
+def test_exec_and_exit_tell_the_program_and_the_lifetime() -> None:
+    command = ["sh", "-c", "exec sleep 0.05"]
+    records = lines_of(command=command, cwd="/")
+    pid = records[-1]["pid"]
+    first, second = (r for r in records if r["event"] == "exec" and r["pid"] == pid)
+
+    assert (command, ["sleep", "0.05"]) == (first["argv"], second["argv"])
+    assert ("/", os.getpid(), "") == (first["cwd"], first["ppid"], first["missing"])
+    assert pwd.getpwuid(os.geteuid()).pw_name == first["user"]
+    assert ["sleep", "0.05"] == records[-1]["argv"]
+    assert 0.05 <= records[-1]["duration"]
+
+
+def test_failed_shows_failed_exits_alone_with_what_ran() -> None:
+    with watching("--json", "--failed") as watch:
+        while not (line := _line_within(watch, 0.1)):
+            subprocess.run(["false"], check=False)
+        subprocess.run(["true"], check=True)
+        child = subprocess.Popen(["sh", "-c", "exit 7"])
+        child.wait()
+        records = [json.loads(line), *events_until(watch, child.pid, "exit")]
+
+    assert {"exit"} == {record["event"] for record in records}
+    assert 0 not in {record["returncode"] for record in records}
+    assert ["sh", "-c", "exit 7"] == records[-1]["argv"]
+
+
+def test_pid_shows_that_process_alone() -> None:
+    child = subprocess.Popen(["sh", "-c", "read go; true; exit 4"], stdin=-1)
+    assert child.stdin is not None
+    with watching("--json", "--pid", str(child.pid)) as watch:
+        wait_until_subscribed(watch)
+        child.communicate(b"go\n")
+        records = events_until(watch, child.pid, "exit")
+
+    assert {child.pid} == {r.get("pid", r.get("parent_pid")) for r in records}
+    assert 4 == records[-1]["returncode"]
+
+
+def test_tree_shows_all_that_come_of_a_process_and_no_other() -> None:
+    script = "read go; (/bin/true; (sleep 0.01 &) ); exit 5"
+    child = subprocess.Popen(["sh", "-c", script], stdin=-1)
+    assert child.stdin is not None
+    with watching("--json", "--tree", str(child.pid), "-e", "fork,exit") as watch:
+        wait_until_subscribed(watch)
+        for _ in range(3):
+            subprocess.run(["true"], check=True)
+        child.communicate(b"go\n")
+        records = events_until(watch, child.pid, "exit")
+
+    family = {child.pid}
+    for record in records:
+        if record["event"] == "fork":
+            assert record["parent_pid"] in family
+            family.add(record["child_pid"])
+        else:
+            assert record["pid"] in family
+    assert 4 <= len(family)
+
+
+def test_name_matches_the_command_line() -> None:
+    mark = f"mark-{os.getpid()}"
+    records = []
+    with watching("--json", "--name", f"^sh -c .* {mark}$") as watch:
+        while not (line := _line_within(watch, 0.1)):
+            subprocess.run(["sh", "-c", "exit 1", mark], check=False)
+            subprocess.run(["sh", "-c", "exit 1", "other"], check=False)
+        records.append(json.loads(line))
+        child = subprocess.Popen(["sh", "-c", "exit 1", mark])
+        child.wait()
+        records += events_until(watch, child.pid, "exit")
+
+    told = [r["argv"] for r in records if r["event"] in ("exec", "exit")]
+    assert told
+    assert all(argv[-1] == mark for argv in told)
+
+
+@as_root
+def test_user_shows_that_users_alone() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with watching("--json", "--user", "nobody", "-e", "exec,exit") as watch:
+        while not (line := _line_within(watch, 0.1)):
+            subprocess.run(["true"], user=nobody.pw_uid, check=True)
+            subprocess.run(["true"], check=True)
+        child = subprocess.Popen(["true"], user=nobody.pw_uid)
+        child.wait()
+        records = [json.loads(line), *events_until(watch, child.pid, "exit")]
+
+    assert {"nobody"} == {record["user"] for record in records}
+
+
+def test_a_process_that_is_not_there_is_told() -> None:
+    command = [sys.executable, "-m", "procconn", "watch", "--tree", "4194304"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 2 == result.returncode
+    assert result.stderr.endswith(
+        "procconn: there is no process 4194304; give the pid of one that runs\n"
+    )
+
+
+def test_the_output_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with watching("--json", "--output", str(path)) as watch:
+        while not path.exists() or not path.stat().st_size:
+            subprocess.run(["true"], check=True)
+        watch.send_signal(signal.SIGTERM)
+        assert watch.stdout is not None
+        assert b"" == watch.stdout.read()
+
+    for line in path.read_text().splitlines():
+        assert [] == complaints(SCHEMA, json.loads(line))
+
+
+def _line_within(process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    assert process.stdout is not None
+    if select.select([process.stdout], [], [], seconds)[0]:
+        return process.stdout.readline()
+    return b""
+
+
+def wait_until_subscribed(watch: subprocess.Popen[bytes]) -> None:
+    """Wait until the main thread of the command sleeps for events."""
+    wait_until_blocked(watch.pid)

@@ -1,0 +1,270 @@
+"""`procconn stat`, `wait` and `record`, and how each of them ends."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from live.commanding import RENAME, watching
+from live.staging import wait_for
+from live.test_command_endings import balance_of, traced
+
+COMMAND = [sys.executable, "-m", "procconn"]
+
+
+def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        text=True,
+        check=False,
+        **{"capture_output": True, "timeout": 60, **settings},
+    )
+
+
+def events_in(recording: Path) -> list[Any]:
+    result = run("watch", "--json", "--threads", "--input", recording)
+    assert (0, "") == (result.returncode, result.stderr)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# stat
+
+
+def test_stat_counts_by_kind_and_by_program() -> None:
+    with watching("stat", "--json", command=COMMAND) as stat:
+        assert stat.stdout is not None
+        stat.stdout.readline()  # it has begun
+        for _ in range(20):
+            subprocess.run(["false"], check=False)
+        seconds = [json.loads(stat.stdout.readline()) for _ in range(2)]
+        stat.send_signal(signal.SIGTERM)
+        seconds += map(json.loads, stat.stdout)
+        stat.wait()
+
+    told = [s["programs"]["false"] for s in seconds if "false" in s["programs"]]
+    assert 0 == stat.returncode
+    assert 20 <= sum(it["started"] for it in told)
+    assert 20 <= sum(it["failed"] for it in told)
+    assert 20 <= sum(s["events"].get("exec", 0) for s in seconds)
+    assert 0 < seconds[0]["programs"][_own_name()]["running"]
+
+
+def _own_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
+
+
+def test_stat_prints_a_table_at_the_end() -> None:
+    result = run("stat", "--duration", "0.3")
+    first, heading, *_ = result.stdout.splitlines()
+
+    assert first.startswith("in 3")
+    assert heading.split() == ["started", "failed", "running", "program"]
+
+
+def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm")
+        os.execv(COMMAND[0], [*COMMAND, "stat", "--duration", "2.2"])
+    output = b""
+    try:
+        while more := os.read(terminal, 10_000):
+            output += more
+    except OSError:  # as terminals end
+        pass
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+
+    assert 0 == status
+    assert 1 <= output.count(b"F\x1b[J") <= 3
+
+
+# wait
+
+
+def test_wait_tells_how_each_ended_and_ends_with_the_last_ones_status() -> None:
+    first = subprocess.Popen(["sh", "-c", "read go; exit 3"], stdin=-1)
+    second = subprocess.Popen(["sh", "-c", "read go; kill -TERM $$"], stdin=-1)
+    assert first.stdin is not None
+    assert second.stdin is not None
+    with watching("wait", str(first.pid), str(second.pid), command=COMMAND) as waiting:
+        assert waiting.stdout is not None
+        first.stdin.close()
+        line = waiting.stdout.readline().decode()
+        second.stdin.close()
+        rest = waiting.stdout.read().decode()
+        waiting.wait()
+    first.wait()
+    second.wait()
+
+    begin = f"exit {first.pid} sh -c 'read go; exit 3' status 3 after "
+    assert line.startswith(begin)
+    assert f"exit {second.pid} sh -c 'read go; kill -TERM $$' killed by SIGTERM" in rest
+    assert 128 + signal.SIGTERM == waiting.returncode
+
+
+def test_wait_for_any_returns_at_the_first_end() -> None:
+    with subprocess.Popen(["sleep", "60"]) as long:
+        short = subprocess.Popen(["sh", "-c", "read go; exit 4"], stdin=-1)
+        assert short.stdin is not None
+        options = ("wait", "--any", "--json", str(long.pid), str(short.pid))
+        with watching(*options, command=COMMAND) as waiting:
+            assert waiting.stdout is not None
+            short.stdin.close()
+            (line,) = waiting.stdout
+            waiting.wait()
+        short.wait()
+        long.kill()
+
+    assert (short.pid, 4) == (json.loads(line)["pid"], json.loads(line)["returncode"])
+    assert 4 == waiting.returncode
+
+
+def test_wait_gives_up_when_the_time_is_over() -> None:
+    result = run("wait", "--timeout", "0.1", os.getpid())
+
+    assert (124, "") == (result.returncode, result.stdout)
+
+
+def test_wait_for_what_is_not_there_is_status_127() -> None:
+    result = run("wait", 4194304)
+
+    assert 127 == result.returncode
+    assert result.stderr.startswith("procconn: there is no process 4194304")
+
+
+# record
+
+
+def test_a_storm_is_recorded_and_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "storm.pcap"
+    with watching("record", str(path), command=COMMAND) as recorder:
+        while not path.exists() or path.stat().st_size < 1000:
+            subprocess.run(["true"], check=True)
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, "20000"])
+        storm.wait()
+        recorder.send_signal(signal.SIGTERM)
+        recorder.wait()
+    events = [event for event in events_in(path) if event.get("pid") == storm.pid]
+
+    assert 0 == recorder.returncode
+    names = [event["name"] for event in events if event["event"] == "comm"]
+    assert ["storm"] * 20000 == names
+    (start,) = (event for event in events if event["event"] == "exec")
+    assert [sys.executable, "-c", RENAME, "20000"] == start["argv"]
+
+
+@pytest.mark.parametrize("count", [1, 7, 4000])
+def test_record_stops_after_count_events(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    with watching("record", "-c", str(count), str(path), command=COMMAND) as recorder:
+        while recorder.poll() is None:
+            subprocess.run([sys.executable, "-c", RENAME, "1000"], check=True)
+
+    assert 0 == recorder.returncode
+    assert count == len(events_in(path))
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="takes tshark")
+def test_tshark_counts_as_many(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    assert 0 == run("record", "-d", "0.3", path).returncode
+    packets = subprocess.check_output(["tshark", "-r", str(path)]).splitlines()
+
+    assert len(events_in(path)) == len(packets)
+
+
+def test_a_recording_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcap"
+    with watching("record", "-c", "10", str(path), command=COMMAND) as recorder:
+        while recorder.poll() is None:
+            subprocess.run(["true"], check=True)
+    whole = len(events_in(path))
+    path.write_bytes(path.read_bytes()[:-5])
+    result = run("watch", "--threads", "--input", path)
+
+    assert 0 == result.returncode
+    assert whole - 1 == result.stdout.count("\n")
+    assert result.stderr.startswith("procconn: ")
+    assert 1 == result.stderr.count("\n")
+
+
+def test_an_input_that_is_not_there_is_one_line_and_status_2() -> None:
+    result = run("watch", "--input", "/nonexistent/file")
+
+    expected = "procconn: /nonexistent/file: No such file or directory\n"
+    assert (2, expected) == (result.returncode, result.stderr)
+
+
+# How they end
+
+ENDLESS = {
+    "stat": ("stat", "--json"),
+    "record": ("record", "/dev/null"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 0),
+        (signal.SIGTERM, 0),
+        (signal.SIGHUP, 128 + signal.SIGHUP),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+)
+def test_signals_end_it_also_twice_and_leave_nothing(
+    name: str, number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace"
+    with traced(path, *ENDLESS[name], command=COMMAND) as process:
+        wait_for(lambda: path.exists() and balance_of(path) == 1)
+        process.send_signal(number)
+        time.sleep(0.015)
+        process.send_signal(number)
+
+    assert (status, 0) == (process.returncode, balance_of(path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_wait_that_is_interrupted_has_no_status_of_a_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace"
+    with traced(path, "wait", str(os.getpid()), command=COMMAND) as process:
+        wait_for(lambda: path.exists() and balance_of(path) == 1)
+        process.send_signal(number)
+
+    assert (128 + number, 0) == (process.returncode, balance_of(path))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("stat", "-d", "0.1"), ("record", "/dev/full"), ("doctor",)]
+)
+def test_a_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        result = run(*arguments, capture_output=False, stdout=full, stderr=-1)
+
+    assert 2 == result.returncode
+    assert "No space left on device\n" in result.stderr
+    assert 1 == result.stderr.count("\n")
+
+
+def test_head_ends_stat_quietly() -> None:
+    with watching("stat", "--json", command=COMMAND) as stat:
+        assert stat.stdout is not None
+        assert stat.stderr is not None
+        stat.stdout.readline()
+        stat.stdout.close()
+        stat.wait()
+
+        assert (0, b"") == (stat.returncode, stat.stderr.read())
