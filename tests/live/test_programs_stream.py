@@ -168,9 +168,11 @@ def check(events: list[Event], numbers: dict[int, int], *, all_right: bool) -> N
     """Each exec has its own program or none; in order among the other events."""
     absent = 0
     for pid, number in numbers.items():
-        of_it = [it for it in events if isinstance(it, Fork) and it.child_pid == pid]
+        of_it: list[Event] = []
+        of_it += [it for it in events if isinstance(it, Fork) and it.child_pid == pid]
         of_it += [it for it in events if isinstance(it, Exec | Exit) and it.pid == pid]
-        assert [Fork, Exec, Exec, Exit] == [type(it) for it in of_it]
+        kinds: list[type] = [type(it) for it in of_it]
+        assert [Fork, Exec, Exec, Exit] == kinds
         programs = [program for _, program in told_in(of_it)]
         no_wrong(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
@@ -221,7 +223,7 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
 @pytest.mark.parametrize("mask", [EventMask.EXEC, EventMask.EXEC | EventMask.COMM])
 def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
     with ProcConnector(mask, programs=True) as connector:
-        told: list[tuple[int, object]] = []
+        told = told_in([])
         with started("sh", "-c", "read line; exec true x") as process:
             told += told_in(connector.recv_many(DEADLINE))
             process.communicate("\n")
