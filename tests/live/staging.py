@@ -29,17 +29,15 @@ KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DROPS_COLUMN, INODE_COLUMN = 8, 9  # of /proc/net/netlink
 
 CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
-# An ordinary user gets less of a receive buffer, no real-time priority, no usage, and
-# is told so each time. Of nothing else may tests be warned.
+# What an ordinary user gets less of, and is told so each time. Of nothing else may
+# tests be warned.
 IS_ROOT = os.geteuid() == 0
-_OF_ORDINARY_USERS = (
+LIMITS = [
     "the receive buffer is",
     "programs are read at normal priority",
     "no usage will be told",
-)
-EXPECTED_WARNINGS: list[str] = (
-    [] if IS_ROOT else [f"ignore:{it}:RuntimeWarning" for it in _OF_ORDINARY_USERS]
-)
+]
+EXPECTED_WARNINGS = [f"ignore:{it}:RuntimeWarning" for it in LIMITS if not IS_ROOT]
 PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -322,9 +320,9 @@ def room_for(events: int) -> pytest.MarkDecorator:
 
 def unexpected(errors: bytes) -> bytes:
     """Leave out of a command's errors what every ordinary user is told."""
+    limits = tuple(f"procconn: {it}".encode() for it in LIMITS)
     lines = errors.splitlines(keepends=True)
-    told = b"procconn: the receive buffer is "
-    return b"".join(line for line in lines if IS_ROOT or not line.startswith(told))
+    return b"".join(line for line in lines if IS_ROOT or not line.startswith(limits))
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
