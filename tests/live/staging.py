@@ -352,7 +352,7 @@ class Requests:
         with tempfile.NamedTemporaryFile() as log:
             strace = ["strace", "-f", "-qq", "-xx", "-s", "64", "-o", log.name]
             filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
-            python = [sys.executable, "-W", "error", "-c", code]
+            python = [*PYTHON, "-c", code]
             if refusal:
                 sandbox = [sys.executable, "-I", str(PROGRAMS / "sandbox.py")]
                 python = [*sandbox, *refusal, "--", *python]

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,7 +182,6 @@ def test_a_pid_that_is_used_again_is_another_process() -> None:
 def test_what_is_lost_is_made_up_for() -> None:
     """Of a process that began in the gap and one that ended in it, both are known."""
     with (
-        pytest.warns(RuntimeWarning) if os.geteuid() else _no_warning(),
         ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
         subprocess.Popen(["cat"], stdin=-1) as old,
     ):
@@ -210,11 +208,6 @@ def test_what_is_lost_is_made_up_for() -> None:
     ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
     assert [it.process for it in started] == [it.process for it in ended]
     assert ended[0].process.returncode in {0, None}  # so small a buffer may lose it
-
-
-@contextmanager
-def _no_warning() -> Iterator[None]:
-    yield
 
 
 def _until(monitor: ProcessMonitor, is_so: Callable[[], bool]) -> list[Change]:
