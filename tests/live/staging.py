@@ -28,11 +28,16 @@ KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DROPS_COLUMN, INODE_COLUMN = 8, 9  # of /proc/net/netlink
 
 CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
-# An ordinary user gets less of a receive buffer, and is told so each time. Of nothing
-# else may tests be warned.
+# An ordinary user gets less of a receive buffer, no real-time priority and no usage,
+# and is told so each time. Of nothing else may tests be warned.
 IS_ROOT = os.geteuid() == 0
+_OF_ORDINARY_USERS = (
+    "the receive buffer is",
+    "programs are read at normal priority",
+    "no usage will be told",
+)
 EXPECTED_WARNINGS: list[str] = (
-    [] if IS_ROOT else ["ignore:the receive buffer is:RuntimeWarning"]
+    [] if IS_ROOT else [f"ignore:{it}:RuntimeWarning" for it in _OF_ORDINARY_USERS]
 )
 PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 
