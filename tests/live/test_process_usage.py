@@ -17,7 +17,7 @@ from live.test_usage_live import (
     _THREAD_EXECS,
     spawn,
 )
-from procconn import Exit, Lost, ProcConnector, decode
+from procconn import EventMask, Exit, Lost, ProcConnector, decode
 from procconn.processes import Ended, Process, ProcessMonitor
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
 
+QUEUE = 64 << 20  # lest other programs' events be lost while a test waits
 STORAGE = 512  # bytes of a block that rusage counts
 
 
@@ -50,7 +51,7 @@ def check(process: Process, used: resource.struct_rusage) -> None:
 
 
 def test_a_process_has_used_what_its_threads_have(tmp_path: Path) -> None:
-    with ProcessMonitor(usage=True, programs=False) as monitor:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         pid = spawn(sys.executable, "-c", _COSTLY, str(tmp_path / "file"))
         used = os.wait4(pid, 0)[2]
         process = ended(monitor, pid)
@@ -71,7 +72,7 @@ used = os.wait4(pid, 0)[2]
 print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
 """
     command = [sys.executable, "-c", parent, _COSTLY, str(tmp_path / "file")]
-    with ProcessMonitor(usage=True, programs=False) as monitor:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         output = subprocess.check_output(command, text=True, timeout=DEADLINE)
         pid, cpu, peak, written = output.split()
         usage = ended(monitor, int(pid)).usage
@@ -84,7 +85,7 @@ print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
 
 @pytest.mark.parametrize("code", [_LEADER_ENDS_FIRST, _THREAD_EXECS])
 def test_odd_ends_leave_nothing_out(code: str) -> None:
-    with ProcessMonitor(usage=True, programs=False) as monitor:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         pid = spawn(sys.executable, "-c", code)
         used = os.wait4(pid, 0)[2]
         usage = ended(monitor, pid).usage
@@ -128,7 +129,9 @@ def test_each_of_6000_short_commands_has_its_own_usage() -> None:
 
     starters = [threading.Thread(target=start) for _ in range(2)]
     peaks: dict[int, int | None] = {}
-    with ProcConnector(usage=True, threads=False) as connector:
+    with ProcConnector(
+        EventMask.EXIT, usage=True, threads=False, queue=QUEUE
+    ) as connector:
         for it in starters:
             it.start()
         while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
@@ -153,7 +156,7 @@ def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> Non
         )
         (tmp_path / f"{number}.c").write_text(f"#include <stdio.h>\n{functions}")
     cpu_ns = 0
-    with ProcessMonitor(usage=True, programs=False, queue=16 << 20) as monitor:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         make = subprocess.Popen(["make", "--silent", "-j2", "-C", tmp_path])
         tree = {make.pid}
         used = os.wait4(make.pid, 0)[2]
@@ -175,7 +178,7 @@ def test_without_privilege_one_warning_says_what_is_missing() -> None:
     result = run_python(
         """
 import os, warnings
-from procconn import Exit, ProcConnector
+from procconn import EventMask, Exit, ProcConnector
 os.setresuid(65534, 65534, 65534)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

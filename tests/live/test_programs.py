@@ -315,12 +315,15 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    most = threads(), descriptors()
+    before = threads(), descriptors()
     for _ in range(20):
-        with ProcConnector(MASK, programs=True):
-            pass
+        with ProcConnector(MASK, programs=True, usage=True, queue=1 << 20) as connector:
+            connector.fileno()
 
-    wait_for(lambda: threads() <= most[0] and descriptors() <= most[1])
+    def have_ended() -> bool:  # as those of other tests may, meanwhile
+        return threads() <= before[0] and descriptors() <= before[1]
+
+    wait_for(have_ended)
 
 
 def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
