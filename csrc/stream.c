@@ -25,16 +25,24 @@ static void close_descriptor(int *fd)
     *fd = -1;
 }
 
+static void close_pollables(struct procconn_stream *stream)
+{
+    close_descriptor(&stream->wake);
+    for (size_t i = 0; i < POLLABLES; i++)
+        close_descriptor(&stream->pollables[i]);
+}
+
+/* Who waits on the descriptor of fileno() is told by `wake` in it, but looks only after
+ * it was written to: both stay until the memory goes. */
 static void close_descriptors(struct procconn_stream *stream)
 {
     procconn_close_attachments(stream);
     close_descriptor(&stream->socket);
     close_descriptor(&stream->requests);
-    close_descriptor(&stream->wake);
     close_descriptor(&stream->ready);
     close_descriptor(&stream->room);
-    for (size_t i = 0; i < POLLABLES; i++)
-        close_descriptor(&stream->pollables[i]);
+    if (stream->pollables[FOR_FILENO] < 0)
+        close_pollables(stream);
 }
 
 /* The last one counts what was dropped until now, and closes. */
@@ -115,6 +123,7 @@ void procconn_close(struct procconn_stream *stream)
         atomic_fetch_or(&stream->state, (uint32_t)CLOSED);
         stream->window.closed = 1;
         close_descriptors(stream);
+        close_pollables(stream);
         return;
     }
     pthread_mutex_lock(&stream->lock);
@@ -143,6 +152,7 @@ void procconn_drop_reference(struct procconn_stream *stream)
 
     if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner)
         return; /* a forked child has not the thread */
+    close_pollables(stream);
     unmap(&stream->queue);
     unmap(&stream->stage);
     if (stream->mark != NULL)

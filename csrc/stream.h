@@ -38,6 +38,7 @@ enum {
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
     POLLABLES = 2, /* one for fileno(), one for asyncio */
+    FOR_FILENO = 0,
 
     /* What one event costs of the socket's receive buffer, and the fastest that
      * events were seen to come; together: how soon a socket can be full. */

@@ -286,7 +286,8 @@ class ProcConnector:
         """End the subscription and close the descriptors.
 
         A thread blocked in reading stops: its iteration ends, its `recv` raises
-        ConnectionClosedError. Closing again does nothing.
+        ConnectionClosedError. Closing again does nothing. The descriptor of `fileno`
+        stays, readable, until this object goes, for who waits on it elsewhere.
         """
         self._stream.close()
         self._awaiting.abandon()
