@@ -1,5 +1,6 @@
 """`fileno()` tells the truth: readable means that there is something to be had."""
 
+import gc
 import os
 import select
 import subprocess
@@ -213,3 +214,16 @@ def test_it_is_the_same_descriptor_each_time_and_none_before(
     assert before == len(os.listdir("/proc/self/fd"))
 
     assert connector.fileno() == connector.fileno()
+
+
+@with_and_without_queue
+def test_what_closing_made_readable_goes_with_the_connector(queue: int) -> None:
+    gc.collect()
+    before = set(os.listdir("/proc/self/fd"))
+    connector = ProcConnector(EventMask.NONE, queue=queue)
+    fd = connector.fileno()
+    connector.close()
+    assert is_ready(fd)
+    del connector
+
+    wait_for(lambda: not set(os.listdir("/proc/self/fd")) - before)

@@ -301,3 +301,61 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
             return calls
 
     assert asyncio.run(asyncio.wait_for(main(), DEADLINE)) > 0
+
+
+@pytest.mark.parametrize("way", ["recv", "recv_many", "for"])
+def test_too_little_memory_at_any_moment_loses_nothing(way: str) -> None:
+    """It is a MemoryError, and what was received is kept."""
+    testcapi = pytest.importorskip("_testcapi")
+    failed = 0
+    for allocation in range(200):
+        with ProcConnector(EventMask.COMM) as connector:
+            rest_of(connector)
+            set_serials(range(6))
+            event: Event | None = None
+            events: list[Event] = []
+            try:
+                testcapi.set_nomemory(allocation, allocation + 1)
+                try:
+                    if way == "recv":
+                        event = connector.recv(0)
+                    elif way == "for":
+                        event = next(iter(connector))
+                    else:
+                        events = connector.recv_many(0)
+                finally:
+                    testcapi.remove_mem_hooks()
+            except MemoryError:
+                failed += 1
+            events += [event] if event else []
+            events += rest_of(connector)
+
+            assert list(range(6)) == serials_of(events)
+            assert 0 == connector.lost
+
+    assert failed > 6
+
+
+def test_a_changed_mask_overtaken_at_any_moment_loses_and_repeats_nothing() -> None:
+    """By a reader, while some events are decoded already and some unwanted."""
+
+    def act(moment: int) -> bool:
+        with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
+            rest_of(connector)
+            for first in range(0, 9, 3):
+                set_serials(range(first, first + 3))
+                os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+            events = [event for event in [connector.recv(0)] if event]
+
+            def overtake() -> None:
+                with suppress(RuntimeError):
+                    events.extend(e for e in [connector.recv(0)] if e)
+
+            with interposed(moment, overtake) as done:
+                connector.subscribe(EventMask.COMM)
+            events += rest_of(connector)
+
+        assert list(range(9)) == serials_of(events)
+        return bool(done)
+
+    assert each_moment(act) > 5

@@ -599,3 +599,28 @@ def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> N
         meminfo = same.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
     (queued,) = struct.unpack_from("=I", meminfo)
     assert queued > (count // 2 - 100) * 768  # what an event takes, or more
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda connector: connector.recv("1"), "timeout"),
+        (lambda connector: connector.recv(-1), "timeout"),
+        (lambda connector: connector.recv(float("nan")), "timeout"),
+        (lambda connector: connector.recv_many("1"), "timeout"),
+        (lambda connector: connector.recv_raw(True), "timeout"),
+        (lambda connector: connector.recv_into(bytearray(100), "1"), "timeout"),
+        (lambda connector: connector.recv_into(100), "buffer"),
+        (lambda connector: connector.recv_into("text"), "buffer"),
+        (lambda connector: asyncio.run(connector.arecv_many("1")), "timeout"),
+        (lambda connector: connector.subscribe("exec"), "mask"),
+        (lambda connector: connector.subscribe(3), "mask"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    connector: ProcConnector, call: Callable[[ProcConnector], object], name: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must be "):
+        call(connector)
+
+    assert not connector.closed
