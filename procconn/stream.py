@@ -99,10 +99,14 @@ class Stream:
 
     def screen(self, wanted: Wanted) -> None:
         """Drop what is decoded and not wanted any more."""
-        taken = len(self.batch) - self.left
-        self.batch[taken:] = [
-            event for event in self.batch[taken:] if socketfilter.admits(wanted, event)
-        ]
+        fresh = iter(self.batch)
+        kept: list[Event] = []
+        try:
+            kept = [*self.events]  # out of the reach of a reader that overtakes
+            kept = [event for event in kept if socketfilter.admits(wanted, event)]
+        finally:
+            self.batch[:] = [*kept, *self.events]
+            self.events = fresh
 
     def announce(self, left: int) -> None:
         """Tell pollers, before events are taken, how many will be left."""
