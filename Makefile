@@ -118,7 +118,7 @@ fuzz: $(VENV)/installed
 
 sanitize:
 	tests/sanitize/threads.sh 60 $(ARGS)
-	tests/sanitize/run.sh $(PYTHON) 600 $(ARGS)
+	tests/sanitize/run.sh $(PYTHON) 1200 $(ARGS)
 
 slow: $(VENV)/developing
 	$(PIP) install --group slow

@@ -97,7 +97,7 @@ static int probe(struct procconn_stream *stream)
     int64_t heard_ns = stream->heard_ns;
     int renamed, status;
 
-    if (!stream->subscribed) {
+    if (!stream->subscribed || (atomic_load(&stream->state) & CHANGING) != 0) {
         stream->heard_ns = procconn_now_ns();
         return 0;
     }
@@ -112,7 +112,8 @@ static int probe(struct procconn_stream *stream)
     if (status < 0 || stream->heard_ns != heard_ns)
         return status;
     stream->heard_ns = procconn_now_ns(); /* to be probed again after that long */
-    return renamed < 0 ? 0 : -ENOTCONN;   /* a sandbox may refuse that */
+    /* A sandbox may refuse it; a full stage has no room for it. */
+    return renamed < 0 || stream->emptied_ns == 0 ? 0 : -ENOTCONN;
 }
 
 int procconn_probe(struct procconn_stream *stream)

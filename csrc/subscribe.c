@@ -140,7 +140,6 @@ int procconn_subscribe(struct procconn_stream *stream, const struct procconn_fil
         procconn_end_listening(stream);
     }
     stream->subscribed = true;
-    stream->heard_ns = procconn_now_ns(); /* lest it is probed before it can live */
     pthread_mutex_unlock(&stream->lock);
     if (stream->owed == 0)
         status = begin_listening(stream, answers, nonce, timeout_ns);

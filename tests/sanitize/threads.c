@@ -14,62 +14,23 @@
 #include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "stream.h"
+#include "round.h"
 
 enum {
-    NAMES = 2000, /* that one round gives its producer */
     BUFFER = 4000000,
     QUEUE = 32768, /* often full */
-    MOST = 65536, /* bytes of a batch: room for a program */
+    MOST = 65536,  /* bytes of a batch: room for a program */
     PATIENCE_S = 20,
     POLL_EVERY = 4,    /* batches */
     CHANGE_EVERY = 16, /* batches */
     COMMANDS = 50,
     NO_EVENTS = 77,
 };
-
-struct round {
-    struct procconn_stream *stream;
-    struct procconn_wanted wanted;
-    unsigned number;
-    _Atomic uint32_t producer; /* its thread id */
-    _Atomic bool done;
-    uint32_t seen; /* the next name that may come */
-    uint64_t missing, lost, programs, usages;
-};
-
-enum feature { THREAD = 1, PROGRAMS = 2, USAGE = 4, HEARTBEAT = 8 };
-
-static bool has(const struct round *round, enum feature feature)
-{
-    return (round->number & feature) != 0;
-}
-
-/* Ends its subscription now and then, so that some names are missing. */
-static bool is_interrupting(const struct round *round)
-{
-    return round->number % 3 == 0;
-}
-
-static bool is_closed_early(const struct round *round)
-{
-    return round->number % 5 == 0;
-}
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static struct procconn_filter passing_all(void)
 {
@@ -108,41 +69,6 @@ static void *command(void *argument)
         CHECK(waitpid(child, NULL, 0) == child);
     }
     return NULL;
-}
-
-static void look_at(struct round *round, const struct procconn_event *event)
-{
-    char name[COMM_NAME_SIZE + 1] = {0};
-    uint32_t number;
-    char *end;
-
-    if (event->tail != NULL)
-        *(event->what == PROCCONN_EXEC ? &round->programs : &round->usages) += 1;
-    if (event->what != PROCCONN_COMM || procconn_event_word(event, 0) != round->producer)
-        return;
-    memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
-    number = (uint32_t)strtoul(name, &end, 10);
-    if (end == name || *end != '\0')
-        return; /* its name before the first */
-    if (number == NAMES - 1 && round->seen == NAMES)
-        return;
-    CHECK(number >= round->seen);
-    round->missing += number - round->seen;
-    round->seen = number + 1;
-}
-
-static void look(struct round *round, const struct procconn_window *window)
-{
-    struct procconn_walk walk = {.buffer = window->bytes, .size = window->size};
-    struct procconn_event event;
-    enum procconn_status status;
-
-    while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
-        if (status == PROCCONN_EVENT)
-            look_at(round, &event);
-        else if (status == PROCCONN_LOST)
-            round->lost += event.lost;
-    }
 }
 
 static int change(struct round *round)

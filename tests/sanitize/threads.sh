@@ -15,7 +15,7 @@ for source in csrc/*.c; do
     [ "$source" = csrc/tuples.c ] || sources+=("$source") # which needs Python
 done
 gcc -std=c11 -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthread -Icsrc \
-    tests/sanitize/threads.c "${sources[@]}" -o "$place/threads"
+    tests/sanitize/*.c "${sources[@]}" -o "$place/threads"
 
 # Its shadow memory leaves too little room for addresses as random as Linux makes them.
 status=0

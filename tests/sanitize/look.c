@@ -1,0 +1,37 @@
+#define _GNU_SOURCE /* struct mmsghdr */
+#include "round.h"
+
+static void look_at(struct round *round, const struct procconn_event *event)
+{
+    char name[COMM_NAME_SIZE + 1] = {0};
+    uint32_t number;
+    char *end;
+
+    if (event->tail != NULL)
+        *(event->what == PROCCONN_EXEC ? &round->programs : &round->usages) += 1;
+    if (event->what != PROCCONN_COMM || procconn_event_word(event, 0) != round->producer)
+        return;
+    memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
+    number = (uint32_t)strtoul(name, &end, 10);
+    if (end == name || *end != '\0')
+        return; /* its name before the first */
+    if (number == NAMES - 1 && round->seen == NAMES)
+        return;
+    CHECK(number >= round->seen);
+    round->missing += number - round->seen;
+    round->seen = number + 1;
+}
+
+void look(struct round *round, const struct procconn_window *window)
+{
+    struct procconn_walk walk = {.buffer = window->bytes, .size = window->size};
+    struct procconn_event event;
+    enum procconn_status status;
+
+    while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
+        if (status == PROCCONN_EVENT)
+            look_at(round, &event);
+        else if (status == PROCCONN_LOST)
+            round->lost += event.lost;
+    }
+}
