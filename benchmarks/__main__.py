@@ -12,14 +12,14 @@ from benchmarks.footprint import importing, memory, scaling
 from benchmarks.processes import ROOT, listeners, prepare
 from benchmarks.storms import storms
 from benchmarks.taking import backlog, costs, filtering, latency, live
-from benchmarks.watched import producer
+from benchmarks.watched import producer, usage
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "live.svg"
 
 _MEASURES = (
-    *(decoding, backlog, live, latency, calls, producer, filtering, storms),
-    *(scaling, memory, importing),
+    *(decoding, backlog, live, latency, calls, producer, usage, filtering),
+    *(storms, scaling, memory, importing),
 )
 _TITLE = "CPU time for each of 50,000 events a second, in nanoseconds"
 

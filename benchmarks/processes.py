@@ -56,6 +56,11 @@ def run_forks(count: int) -> int:
     return _run_floor("forks", count)
 
 
+def run_execs(count: int) -> int:
+    """Run /bin/true so often; return the nanoseconds each took."""
+    return _run_floor("execs", count)
+
+
 def _run_floor(*arguments: object) -> int:
     done = subprocess.run(
         ["taskset", "--cpu-list", str(_OF_LOAD), FLOOR, *map(str, arguments)],

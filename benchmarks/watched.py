@@ -18,13 +18,14 @@ from benchmarks.contestants import (
     forkstat,
     in_all_languages,
 )
-from benchmarks.processes import run_forks, run_storm
+from benchmarks.processes import in_python, run_execs, run_forks, run_storm
 from benchmarks.report import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FORKS = 10_000
+_COMMANDS = 3_000
 _DENSE = 50_000
 _DENSE_INTERVAL_NS = 20_000
 _FULL_SPEED = 100_000
@@ -73,3 +74,29 @@ def producer() -> list[Row]:
     if FORKSTAT in starts:
         rows[0].must(0.75, 0.5, decides=True)
     return rows
+
+
+def usage() -> list[Row]:
+    """Time processes that end at once, and their reader, with and without usage."""
+    took: dict[bool, list[float]] = {False: [], True: []}
+    cpu: dict[bool, list[float]] = {False: [], True: []}
+    added: list[float] = []
+    for _ in range(ROUNDS):
+        command_ns = run_execs(_COMMANDS)
+        for wanted in (False, True):
+            with closing(in_python("iterate", _UNREACHED, usage=wanted)) as reader:
+                reader.begin()
+                reader.rest()
+                before_ns = reader.cpu_ns()
+                took[wanted].append(run_forks(_FORKS))
+                reader.rest()
+                cpu[wanted].append((reader.cpu_ns() - before_ns) / _FORKS)
+        added.append(100 * (took[True][-1] - took[False][-1]) / command_ns)
+    without = "the same without usage"
+    return [
+        Row("usage, added to a run of /bin/true", "", "%", [median(added)]).must(10, 2),
+        Row(
+            "a process that ends at once, usage", without, "ns", took[True], took[False]
+        ),
+        Row("reading it, usage", without, "ns", cpu[True], cpu[False]),
+    ]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from live.test_usage_live import (
     _THREAD_EXECS,
     spawn,
 )
-from procconn import EventMask, Exit, Lost, ProcConnector, decode
+from procconn import EventMask, Exit, Lost, ProcConnector
 from procconn.processes import Ended, Process, ProcessMonitor
 
 if TYPE_CHECKING:
@@ -97,20 +98,6 @@ def test_odd_ends_leave_nothing_out(code: str) -> None:
     )
 
 
-def test_an_exit_in_a_raw_stream_has_its_usage() -> None:
-    raw = b""
-    with ProcConnector(usage=True) as connector:
-        pid = spawn("/bin/true")
-        os.waitpid(pid, 0)
-        exits: list[Exit] = []
-        while not exits:
-            raw += connector.recv_raw(DEADLINE)
-            exits = [it for it in decode(raw) if isinstance(it, Exit) and it.pid == pid]
-
-    assert exits[0].usage is not None
-    assert (exits[0].usage.peak_rss or 0) > 0
-
-
 @pytest.mark.heavy
 def test_each_of_6000_short_commands_has_its_own_usage() -> None:
     """Marked ones had much memory; of no other is that told."""
@@ -156,11 +143,13 @@ def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> Non
         )
         (tmp_path / f"{number}.c").write_text(f"#include <stdio.h>\n{functions}")
     cpu_ns = 0
-    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
+    with (
+        ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor,
+        ThreadPoolExecutor() as pool,
+    ):
         make = subprocess.Popen(["make", "--silent", "-j2", "-C", tmp_path])
         tree = {make.pid}
-        used = os.wait4(make.pid, 0)[2]
-        make.returncode = 0
+        waiting = pool.submit(os.wait4, make.pid, 0)
         for change in monitor:
             assert not isinstance(change, Lost)
             if change.process.ppid in tree:
@@ -170,6 +159,8 @@ def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> Non
                 cpu_ns += change.process.usage.cpu_ns or 0
                 if change.process.pid == make.pid:
                     break
+        used = waiting.result(DEADLINE)[2]
+        make.returncode = 0
 
     assert cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.05)
 

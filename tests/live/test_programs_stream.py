@@ -1,15 +1,12 @@
 """Programs in the stream: however it is read, and whatever happens meanwhile."""
 
-import asyncio
 import os
-import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -27,6 +24,7 @@ from live.staging import (
     wait_until_blocked,
 )
 from live.taking import MASK, compiled, is_realtime, is_whole, no_wrong, told_in
+from live.ways import LAST, WAYS, Way, by_recv_many, is_last
 from procconn import (
     Comm,
     ConnectionClosedError,
@@ -41,107 +39,6 @@ from procconn import (
 )
 
 CHAINS = 20
-LAST = "the last one"
-Way = Callable[[ProcConnector], list[Event]]
-
-
-def is_last(event: Event) -> bool:
-    """Whether the load's last command ended, whose status no other has."""
-    return isinstance(event, Exit) and event.returncode == 77
-
-
-def up_to_last(batches: Iterator[list[Event]]) -> list[Event]:
-    events: list[Event] = []
-    for batch in batches:
-        events += batch
-        if any(map(is_last, batch)):
-            return events
-    raise AssertionError("the stream ended")
-
-
-def by_recv(connector: ProcConnector) -> list[Event]:
-    def one() -> list[Event]:
-        event = connector.recv(timeout=DEADLINE)
-        assert event is not None
-        return [event]
-
-    return up_to_last(iter(one, []))
-
-
-def by_recv_many(connector: ProcConnector) -> list[Event]:
-    return up_to_last(iter(lambda: connector.recv_many(timeout=DEADLINE), []))
-
-
-def by_polling(connector: ProcConnector) -> list[Event]:
-    deadline = time.monotonic() + DEADLINE
-
-    def poll() -> list[Event]:
-        assert time.monotonic() < deadline
-        return connector.recv_many(timeout=0)
-
-    return up_to_last(iter(poll, None))
-
-
-def by_recv_raw(connector: ProcConnector) -> list[Event]:
-    """Recorded first, decoded when all is over."""
-    recorded = b""
-    while not any(map(is_last, decode(raw := connector.recv_raw(timeout=DEADLINE)))):
-        recorded += raw
-    return decode(recorded + raw)
-
-
-def by_recv_into(connector: ProcConnector) -> list[Event]:
-    buffer = bytearray(100_000)
-
-    def some() -> list[Event]:
-        return decode(buffer[: connector.recv_into(buffer, timeout=DEADLINE)])
-
-    return up_to_last(iter(some, []))
-
-
-def by_for(connector: ProcConnector) -> list[Event]:
-    return list(takewhile(lambda event: not is_last(event), connector))
-
-
-def by_async_for(connector: ProcConnector) -> list[Event]:
-    async def all_of_it() -> list[Event]:
-        events = []
-        async for event in connector:
-            events.append(event)
-            if is_last(event):
-                break
-        return events
-
-    return asyncio.run(all_of_it())
-
-
-def by_arecv_many(connector: ProcConnector) -> list[Event]:
-    async def all_of_it() -> list[Event]:
-        events: list[Event] = []
-        while not any(map(is_last, events)):
-            events += await connector.arecv_many(DEADLINE)
-        return events
-
-    return asyncio.run(all_of_it())
-
-
-def by_select(connector: ProcConnector) -> list[Event]:
-    """Readable means that something is returned, though programs take a while."""
-
-    def readable() -> list[Event]:
-        ready, _, _ = select.select([connector.fileno()], [], [], DEADLINE)
-        assert ready
-        events = connector.recv_many(timeout=0)
-        assert events
-        return events
-
-    return up_to_last(iter(readable, []))
-
-
-WAYS = [
-    *(by_recv, by_recv_many, by_polling, by_recv_raw, by_recv_into),
-    *(by_for, by_async_for, by_arecv_many, by_select),
-]
 
 
 def chain(number: object) -> list[str]:
@@ -157,7 +54,7 @@ def chains() -> Iterator[dict[int, int]]:
         for number in range(CHAINS):
             with subprocess.Popen(chain(number)) as process:
                 numbers[process.pid] = number
-        subprocess.run(["sh", "-c", "exit 77", LAST], check=False)
+        subprocess.run(LAST, check=False)
 
     thread = threading.Thread(target=load)
     thread.start()
@@ -485,7 +382,7 @@ def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
             command = [again, str(number)]
             with subprocess.Popen(command, env={"TIMES": "2"}, stdin=-3) as process:
                 expected[process.pid] = [(again, str(number))] * 3
-        subprocess.run(["sh", "-c", "exit 77", LAST], check=False)
+        subprocess.run(LAST, check=False)
 
     loading = threading.Thread(target=load)
     with ProcConnector(MASK, programs=True) as connector, spinning(4):

@@ -1,0 +1,195 @@
+"""What tasks have used, in the stream: however it is read, and whatever is missing."""
+
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from live.staging import DEADLINE, events_until, started
+from live.test_usage_live import spawn
+from live.ways import LAST, WAYS, Way, is_last
+from procconn import Event, EventMask, Exit, ProcConnector, Usage
+from procconn.processes import Ended, ProcessMonitor
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+
+TRUE = ("/bin/true",)
+LARGE = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
+MIB_64 = 64 << 20
+
+BURN_IN_A_THREAD = """
+import threading, time
+def burn():
+    while time.thread_time() < 0.3:
+        pass
+thread = threading.Thread(target=burn)
+thread.start()
+thread.join()
+"""
+
+
+def run_each(*commands: tuple[str, ...]) -> list[int]:
+    pids = []
+    for command in commands:
+        pids.append(spawn(*command))
+        os.waitpid(pids[-1], 0)
+    return pids
+
+
+def exits_of(events: list[Event]) -> dict[int, Exit]:
+    return {it.pid: it for it in events if isinstance(it, Exit)}
+
+
+def usage_of(connector: ProcConnector, pid: int) -> Usage | None:
+    events = events_until(connector, lambda it: isinstance(it, Exit) and it.pid == pid)
+    return exits_of(events)[pid].usage
+
+
+@pytest.mark.parametrize("queue", [0, 1 << 20])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_read_gives_each_exit_its_usage(way: Way, queue: int) -> None:
+    """The large memory of one is told of no other."""
+    commands = [TRUE, TRUE, LARGE, TRUE, TRUE, LAST]
+    with (
+        ProcConnector(EventMask.EXIT, usage=True, queue=queue) as connector,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        running = pool.submit(run_each, *commands)
+        exits = exits_of(way(connector))
+        pids = running.result(DEADLINE)
+        lost = connector.lost, connector.usage_lost
+
+    assert (0, 0) == lost
+    peaks = []
+    for pid in pids[:-1]:  # the last one is left out where it ends an iteration
+        usage = exits[pid].usage
+        assert usage is not None
+        peaks.append(usage.peak_rss or 0)
+    assert [False, False, True, False, False] == [peak > MIB_64 for peak in peaks]
+
+
+@pytest.mark.parametrize("max_latency", [0, 0.01])
+def test_so_it_does_at_other_latencies(max_latency: float) -> None:
+    with ProcConnector(usage=True, max_latency=max_latency) as connector:
+        pids = [pid for _ in range(5) for pid in run_each(TRUE)]
+        run_each(LAST)
+        exits = exits_of(events_until(connector, is_last))
+
+    assert None not in [exits[pid].usage for pid in pids]
+
+
+def test_a_full_socket_means_none_and_is_counted() -> None:
+    """A reader that sleeps: records take more room than their exits, which stay."""
+    count = 110
+    with ProcConnector(
+        EventMask.EXIT, threads=False, usage=True, receive_buffer=65_536
+    ) as connector:
+        pids = run_each(*[TRUE] * count)
+        exits = exits_of(connector.recv_many(DEADLINE))
+        usage_lost = connector.usage_lost
+        after = usage_of(connector, *run_each(TRUE))
+    lost = connector.usage_lost
+
+    assert set(exits) & set(pids)
+    assert {None} == {exits[pid].usage for pid in pids if pid in exits}
+    assert count <= usage_lost <= lost
+    assert after is not None
+
+
+def test_exits_that_the_mask_leaves_out_leave_their_records_to_nobody() -> None:
+    with ProcConnector(EventMask.NONZERO_EXIT, usage=True) as connector:
+        run_each(LARGE, TRUE)
+        usage = usage_of(connector, *run_each(("/bin/false",)))
+        run_each(LARGE)
+        connector.subscribe(EventMask.EXIT)
+        later = usage_of(connector, *run_each(TRUE))
+
+    assert usage is not None
+    assert later is not None
+    assert (usage.peak_rss or 0) < MIB_64
+    assert (later.peak_rss or 0) < MIB_64
+
+
+def test_without_threads_an_exit_is_the_first_threads_and_a_process_all() -> None:
+    with (
+        ProcConnector(EventMask.EXIT, threads=False, usage=True) as connector,
+        ProcessMonitor(usage=True, programs=False, tree=os.getpid()) as monitor,
+    ):
+        (pid,) = run_each((sys.executable, "-c", BURN_IN_A_THREAD))
+        own = usage_of(connector, pid)
+        whole = next(
+            it.process.usage
+            for it in monitor
+            if isinstance(it, Ended) and it.process.pid == pid
+        )
+
+    assert own is not None
+    assert whole is not None
+    assert (whole.cpu_ns or 0) - (own.cpu_ns or 0) > 250_000_000
+
+
+def test_a_threads_exit_has_the_threads_own() -> None:
+    def burn() -> None:
+        while time.thread_time() < 0.2:
+            pass
+
+    with ProcConnector(EventMask.EXIT, usage=True) as connector:
+        idle = threading.Thread(target=int)
+        idle.start()
+        idle.join()
+        thread = threading.Thread(target=burn)
+        thread.start()
+        assert thread.native_id is not None
+        usage = usage_of(connector, thread.native_id)
+        thread.join()
+
+    assert usage is not None
+    assert 180_000_000 < (usage.cpu_ns or 0) < 400_000_000
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_that_closes_its_copy_ends_no_accounting() -> None:
+    with ProcConnector(EventMask.EXIT, usage=True) as connector:
+        child = os.fork()
+        if child == 0:
+            connector.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+
+        assert usage_of(connector, *run_each(TRUE)) is not None
+
+
+def test_it_can_be_had_with_programs() -> None:
+    with ProcConnector(programs=True, usage=True) as connector:
+        with started("cat", "some argument") as process:
+            process.communicate()
+        usage = usage_of(connector, process.pid)
+
+    assert usage is not None
+
+
+def test_what_is_lost_is_still_known_when_all_is_closed() -> None:
+    connector = ProcConnector(
+        EventMask.EXIT, threads=False, usage=True, receive_buffer=65_536
+    )
+    run_each(*[TRUE] * 110)
+    connector.recv_many(DEADLINE)
+    before = connector.usage_lost
+    connector.close()
+
+    assert 110 <= before <= connector.usage_lost
+
+
+def test_a_process_that_was_there_before_has_its_usage() -> None:
+    with (
+        started("cat") as process,
+        ProcConnector(EventMask.EXIT, usage=True) as connector,
+    ):
+        process.communicate()
+        usage = usage_of(connector, process.pid)
+
+    assert usage is not None
+    assert usage.elapsed_ns is not None
