@@ -15,7 +15,8 @@ from procconn.recording import Recorder
 
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes
-_LATENCY = 0.1  # seconds
+_LATENCY = 0.01  # seconds
+_PATIENCE = 10 * _LATENCY  # for programs that are being read
 _HEARTBEAT = 10.0  # seconds
 _ALIGNMENT = 4  # of messages, bytes
 
@@ -56,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
                 if end_ns is not None and events and events[-1].timestamp_ns > end_ns:
                     break
         except Ended:
-            lost = connector.lost  # also what had not been reached
+            connector.unsubscribe()  # what came before that is recorded
+            while size := connector.recv_into(buffer, _PATIENCE):
+                recorder.write(buffer[:size])
+            lost = connector.lost
             raise
         finally:
             connector.close()

@@ -166,7 +166,7 @@ def test_what_a_terminal_sends_comes_once() -> None:
     os.close(terminal)
 
     assert 5 == os.waitstatus_to_exitcode(status)
-    assert b"\ngot 1\r" in output
+    assert b"got 1\r" in output
     assert b"most frequent programs:" in output
 
 
