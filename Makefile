@@ -14,6 +14,7 @@
 #   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
 #   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
+#   make slow                      look at pictures and recordings with other programs
 #
 # What is built goes into .venv; `make clean` removes it.
 
@@ -27,7 +28,7 @@ STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit bench bench-readme bench-commands wheel \
     test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
-    sanitize refleaks clean
+    sanitize refleaks slow clean
 
 watch: $(VENV)/installed
 	$(BIN)/procconn watch $(ARGS)
@@ -118,6 +119,10 @@ fuzz: $(VENV)/installed
 sanitize:
 	tests/sanitize/threads.sh 60 $(ARGS)
 	tests/sanitize/run.sh $(PYTHON) 600 $(ARGS)
+
+slow: $(VENV)/developing
+	$(PIP) install --group slow
+	$(BIN)/pytest -m slow $(ARGS)
 
 DEBUG_PYTHON ?= python3-dbg
 

@@ -76,7 +76,7 @@ int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
 
     atomic_fetch_add(&stream->users, 1);
     if (atomic_exchange(&stream->held, true))
-        atomic_fetch_sub(&stream->users, 1);
+        procconn_drop_user(stream); /* another one may have let go meanwhile */
     status = procconn_pollable(stream, index, 0);
     if (status < 0)
         procconn_release_pollable(stream);

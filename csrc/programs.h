@@ -47,7 +47,7 @@ struct procconn_programs {
     _Atomic bool is_stopping;
 
     /* the thread's */
-    int realtime;            /* told before it reads */
+    _Atomic int realtime;    /* told before it reads */
     _Atomic bool is_reading; /* what it took from the socket may not be stored yet */
     _Atomic uint64_t stored; /* entries so far */
     uint64_t stored_bytes;

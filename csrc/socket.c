@@ -97,6 +97,10 @@ static int probe(struct procconn_stream *stream)
     int64_t heard_ns = stream->heard_ns;
     int renamed, status;
 
+    if (!stream->subscribed) {
+        stream->heard_ns = procconn_now_ns();
+        return 0;
+    }
     status = attach_probing(stream->socket, filter, (uint32_t)syscall(SYS_gettid));
     if (status < 0)
         return status;

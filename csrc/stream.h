@@ -74,6 +74,7 @@ struct procconn_stream {
     _Atomic int users;        /* of the descriptors */
     _Atomic bool held;        /* somebody who waits on a pollable is a user */
     _Atomic int references;   /* to the memory */
+    _Atomic int64_t heard_ns; /* when the last datagram was taken */
     const uint32_t *mark;     /* 1, but 0 in a forked child; NULL before Linux 4.14 */
     pid_t owner;
     struct procconn_settings settings;
@@ -82,7 +83,6 @@ struct procconn_stream {
     int socket;           /* in the multicast group */
     int requests;         /* the one that subscribed; -1 if there is none */
     _Atomic int owed;     /* LISTENs to be taken back */
-    _Atomic bool subscribed;
     int wake;             /* readable when closed */
     int ready;            /* readable when something waits; -1 until somebody looks */
     int room;             /* readable when a full queue has room again */
@@ -90,6 +90,7 @@ struct procconn_stream {
     bool wants_room;
     int pollables[POLLABLES];
     bool has_thread;
+    bool subscribed;      /* or to be renewed */
     int failure;          /* of the thread's last receive */
     bool silent;          /* the thread's probe did not come back */
 
@@ -106,7 +107,6 @@ struct procconn_stream {
     bool screening;     /* until the socket is empty, some in it may be unwanted */
     int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
     int64_t woken_ns;   /* when the last drain that brought events began */
-    int64_t heard_ns;   /* when the last datagram was taken */
     int64_t filling_ns; /* the socket is not half full earlier than that after it was empty */
 
     uint64_t drops;     /* that the kernel counted, as far as told */

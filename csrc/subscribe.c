@@ -139,8 +139,9 @@ int procconn_subscribe(struct procconn_stream *stream, const struct procconn_fil
         stream->owed = 0;
         procconn_end_listening(stream);
     }
-    pthread_mutex_unlock(&stream->lock);
     stream->subscribed = true;
+    stream->heard_ns = procconn_now_ns(); /* lest it is probed before it can live */
+    pthread_mutex_unlock(&stream->lock);
     if (stream->owed == 0)
         status = begin_listening(stream, answers, nonce, timeout_ns);
     pthread_mutex_lock(&stream->lock);
@@ -162,7 +163,7 @@ int procconn_unsubscribe(struct procconn_stream *stream, const struct procconn_f
     if (status < 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    stream->subscribed = false;
+    stream->subscribed = stream->silent = false;
     status = procconn_attach_filter(stream->socket, nothing);
     procconn_end_listening(stream);
     pthread_mutex_unlock(&stream->lock);

@@ -184,7 +184,9 @@ class Recording(_OfFile):
         """What could not be read so far, as text; "" if nothing."""
         damage = [self._reader.damage] if self._reader.damage else []
         if self._damaged:
-            damage.append(f"{self._damaged} packets were left out: no whole events")
+            damage.append(
+                f"left out, as they hold no whole event: {self._damaged} packets"
+            )
         return "; ".join(damage)
 
     def event_time(self, event: Event) -> datetime:

@@ -9,7 +9,8 @@ class Usage(NamedTuple):
     """What a task used until its end; None where the kernel does not account it.
 
     Attributes:
-        cpu_ns: time on a processor, exactly, in nanoseconds.
+        cpu_ns: time on a processor, by the scheduler's count, in nanoseconds; up to a
+            tick (1 to 10 ms) short for a task that slept.
         user_ns, system_ns: the same, in user and in kernel mode.
         peak_rss: the most memory it had resident, in bytes.
         read_bytes, write_bytes: to and from storage.

@@ -36,8 +36,21 @@ from procconn import (
     decode,
     event_time,
     parse_netlink_message,
+    read_program,
 )
 from procconn.errors import HasEvents
+from procconn.processes import (
+    Change,
+    Ended,
+    Executed,
+    Process,
+    ProcessMonitor,
+    ProcessTable,
+    Started,
+    take_snapshot,
+    wait,
+    wait_async,
+)
 
 
 def every_event_is_matched(event: Event) -> None:
@@ -119,6 +132,8 @@ def reading(connector: ProcConnector, buffer: bytearray) -> None:
     assert_type(connector.recv_into(buffer, timeout=None), int)
     assert_type(connector.recv_into(memoryview(buffer)), int)
     assert_type(connector.lost, int)
+    assert_type(connector.usage_lost, int)
+    assert_type(connector.receive_buffer, int)
     assert_type(connector.fileno(), int)
     assert_type(connector.closed, bool)
 
@@ -129,6 +144,8 @@ async def reading_on_asyncio() -> None:
         assert_type(aiter(connector), AsyncIterator[Event])
         async for event in connector:
             assert_type(event, Event)
+        assert_type(await connector.arecv_many(timeout=1), list[Event])
+        assert_type(await connector.arecv_many(), list[Event])
 
 
 def none_is_not_an_event(connector: ProcConnector) -> int:
@@ -151,7 +168,8 @@ def masks() -> None:
 
 def options() -> None:
     ProcConnector(receive_buffer=1 << 20, max_latency=0.01, timeout=2, heartbeat=None)
-    ProcConnector(heartbeat=30)
+    ProcConnector(programs=True, usage=True, queue=1 << 26, heartbeat=30)
+    ProcConnector(queue=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     ProcConnector(timeout=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
@@ -161,6 +179,55 @@ def decoding(buffer: bytes) -> None:
     assert_type(parse_netlink_message(bytearray(buffer)), Event | None)
     assert_type(list(NetlinkMessageIter(buffer)), list[Event | None])
     decode("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def every_change_is_matched(change: Change) -> None:
+    match change:
+        case Started(process=process) | Ended(process=process):
+            assert_type(process, Process)
+        case Executed(process=process, program=program, timestamp_ns=time_ns):
+            assert_type((process, time_ns), tuple[Process, int])
+            assert_type(program, Program | None)
+        case Lost(count=count):
+            assert_type(count, int)
+        case _:
+            assert_never(change)
+
+
+def a_process_is_known_as_far_as_it_is(process: Process) -> None:
+    assert_type((process.pid, process.ppid), tuple[int, int | None])
+    assert_type(process.parent, Process | None)
+    assert_type(process.name, str | None)
+    assert_type(process.program, Program | None)
+    assert_type(process.usage, Usage | None)
+    assert_type(process.returncode, int | None)
+    assert_type(process.signal, Signals | None)
+    assert_type(process.duration, float | None)
+    assert_type(process.is_running, bool)
+    assert_type(read_program(process.pid), Program | None)
+
+
+def following_processes(monitor: ProcessMonitor) -> None:
+    for change in monitor:
+        assert_type(change, Change)
+    assert_type(monitor.recv_many(timeout=1), list[Change])
+    assert_type(monitor.processes.get(1), Process | None)
+    assert_type(wait([1], timeout=1), dict[int, Process])
+    ProcessMonitor(tree=1, programs=False, usage=True)
+    ProcessMonitor(EventMask.ALL)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def following_processes_on_asyncio() -> None:
+    async with ProcessMonitor() as monitor:
+        async for change in monitor:
+            assert_type(change, Change)
+    assert_type(await wait_async({1, 2}), dict[int, Process])
+
+
+def a_table_of_ones_own(event: Event) -> None:
+    table = ProcessTable(tree=1)
+    assert_type(table.feed(event), list[Change])
+    assert_type(table.resync(take_snapshot()), list[Change])
 
 
 def errors(buffer: bytes) -> None:

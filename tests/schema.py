@@ -26,7 +26,7 @@ def complaints(schema: dict[str, Any], value: object, at: str = "line") -> list[
     if "oneOf" in schema:
         each = [complaints(one, value, at) for one in schema["oneOf"]]
         if sum(not one for one in each) != 1:
-            found += min(each, key=lambda one: len(one))
+            found += min(each, key=lambda one: len(list(one)))
     if "const" in schema and value != schema["const"]:
         found += [f"{at}: {value!r} is not {schema['const']!r}"] * 99
     if "enum" in schema and value not in schema["enum"]:

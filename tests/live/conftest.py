@@ -1,14 +1,13 @@
 """Live tests run on the kernel of this machine, or skip and say why."""
 
 import faulthandler
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from live.staging import DEADLINE, EXPECTED_WARNINGS, PROGRAMS
+from live.compiling import compiled
+from live.staging import DEADLINE, EXPECTED_WARNINGS
 from procconn import ProcConnector
 
 
@@ -48,21 +47,5 @@ def _no_hang() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Compile one of the programs beside this file."""
-    if not shutil.which("cc"):
-        pytest.skip("there is no C compiler")
-    folder = tmp_path_factory.mktemp("programs")
-
-    def compile_one(name: str) -> Path:
-        source = str(PROGRAMS / f"{name}.c")
-        command = ["cc", "-O1", "-Wall", "-Werror", "-pthread", source, "-o"]
-        subprocess.run([*command, str(folder / name)], check=True)
-        return folder / name
-
-    return compile_one
-
-
-@pytest.fixture(scope="session")
-def lifetimes(build: Callable[[str], Path]) -> Path:
-    return build("lifetimes")
+def lifetimes() -> Path:
+    return compiled("lifetimes")

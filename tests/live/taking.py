@@ -1,11 +1,11 @@
-"""Programs of execs, taken as the stream does: from the thread that reads them."""
+"""Programs of execs, taken from a stream, and of processes read as it does."""
 
+import os
 import shutil
+import socket
 import struct
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,100 +13,81 @@ from tempfile import mkdtemp
 import pytest
 from wiring import with_tail
 
-from live.staging import DEADLINE, PROGRAMS
-from procconn import EventMask, Exec, ProcConnector, Program, decode
+from live.staging import CONNECTOR, PROGRAMS, events_until
+from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 
+SO_GET_FILTER = 26  # asm-generic/socket.h; says of how many instructions
+EXEC_FILTER = 4
+
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
-MESSAGE_SIZE = 76
-WHAT_AT, PID_AT = 36, 52
-LATENCY_NS = 1_000_000
 
 
-def program_of(message: bytes, tail: bytes) -> Program:
-    """Decode a tail behind the message of an EXEC."""
-    (event,) = decode(with_tail(message, tail))
-    assert isinstance(event, Exec)
-    assert event.program is not None
-    return event.program
+def told_in(events: list[Event]) -> list[tuple[int, Program]]:
+    """List the programs of all execs, with their pids."""
+    told = []
+    for event in events:
+        if isinstance(event, Exec):
+            assert event.program is not None
+            told.append((event.pid, event.program))
+    return told
 
 
-class Taker:
-    """A stream of forks, execs and exits, with the programs of the execs."""
+def told_until(
+    connector: ProcConnector, is_last: Callable[[int, Program], bool]
+) -> list[tuple[int, Program]]:
+    """Receive execs, up to the batch with the last of those expected."""
 
-    def __init__(self, receive_buffer: int = 8 << 20) -> None:
-        self._connector = ProcConnector(MASK)
-        place = ffi.new("struct procconn_programs *[1]")
-        self.realtime = lib.procconn_programs_start(receive_buffer, LATENCY_NS, place)
-        assert self.realtime >= 0
-        self._programs = place[0]
-        self._tail = ffi.new("uint8_t **")
-        self._size = ffi.new("size_t *")
-        self._held = b""
-        self._drained_ns = 0
-
-    def close(self) -> None:
-        """End the reading and the subscription."""
-        lib.procconn_programs_stop(self._programs)
-        self._connector.close()
-
-    def execs(
-        self, is_last: Callable[[int, Program], bool]
-    ) -> list[tuple[int, Program]]:
-        """Take programs, with their pids, up to the last of those expected."""
-        taken: list[tuple[int, Program]] = []
-        deadline = time.monotonic() + DEADLINE
-        while time.monotonic() < deadline:
-            self._drain()
-            if not self._held:
-                continue
-            what, pid = self._word(WHAT_AT), self._word(PID_AT)
-            if what == EventMask.EXEC:
-                program = self._take()
-                if program is None:
-                    continue
-                taken.append((pid, program))
-            self._held = self._held[MESSAGE_SIZE:]
-            if what == EventMask.EXEC and is_last(*taken[-1]):
-                return taken
-        raise AssertionError(f"the last exec never came; the rest: {taken[-20:]}")
-
-    def _word(self, offset: int) -> int:
-        (word,) = struct.unpack_from("=I", self._held, offset)
-        assert isinstance(word, int)
-        return word
-
-    def _drain(self) -> None:
-        timeout = 0.0 if self._held else 0.05
-        while raw := self._connector.recv_raw(timeout=timeout):
-            self._held += raw
-            timeout = 0
-        self._drained_ns = time.monotonic_ns() - LATENCY_NS // 10
-
-    def _take(self) -> Program | None:
-        messages = ffi.from_buffer("uint8_t[]", self._held)
-        again_ns = lib.procconn_programs_take(
-            self._programs,
-            messages,
-            len(self._held),
-            self._drained_ns,
-            self._tail,
-            self._size,
+    def is_it(event: Event) -> bool:
+        return (
+            isinstance(event, Exec)
+            and event.program is not None
+            and is_last(event.pid, event.program)
         )
-        if again_ns:
-            time.sleep(max(0, again_ns - time.monotonic_ns()) / 1e9)
-            return None
-        tail = ffi.buffer(self._tail[0], self._size[0])[:]
-        return program_of(self._held[:MESSAGE_SIZE], tail)
+
+    return told_in(events_until(connector, is_it))
 
 
-@contextmanager
-def taker(receive_buffer: int = 8 << 20) -> Iterator[Taker]:
-    taking = Taker(receive_buffer)
-    try:
-        yield taking
-    finally:
-        taking.close()
+def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]:
+    """Receive the programs of so many execs of a process."""
+    seen = 0
+
+    def is_last(of: int, _: Program) -> bool:
+        nonlocal seen
+        seen += of == pid
+        return seen == count
+
+    return [program for of, program in told_until(connector, is_last) if of == pid]
+
+
+def no_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
+    """Each is right or absent; absent ones say why."""
+    for told, expected in zip(programs, arguments, strict=True):
+        assert told.argv in (expected, None)
+        assert told.argv is not None or told.missing
+
+
+def programs_socket() -> socket.socket:
+    """Find where the EXECs come whose programs are read: it lets only those pass."""
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink() and os.readlink(path).startswith("socket:"):
+            sock = socket.socket(fileno=os.dup(int(path.name)))
+            if (sock.family, sock.proto) == (socket.AF_NETLINK, CONNECTOR):
+                filter_length = sock.getsockopt(socket.SOL_SOCKET, SO_GET_FILTER, 1024)
+                if len(filter_length) == EXEC_FILTER:
+                    return sock
+            sock.close()
+    raise AssertionError("nobody reads programs here")
+
+
+def is_realtime(connector: ProcConnector) -> bool:
+    """Whether programs are read at real-time priority."""
+    return connector._stream.window.realtime == lib.PROCCONN_REALTIME
+
+
+def is_whole(events: list[Event]) -> bool:
+    """Whether nothing was lost."""
+    return not any(isinstance(event, Lost) for event in events)
 
 
 @cache
@@ -135,4 +116,5 @@ def read_executed(pid: int) -> Program:
     lib.procconn_read_executed(pid, tail, reading)
     message = struct.pack("=IHHIIIIIIHH", 0, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
     message += struct.pack("=IIQII16x", EventMask.EXEC, 0, 0, pid, pid)
-    return program_of(message, ffi.buffer(tail, reading.size)[:])
+    (told,) = told_in(decode(with_tail(message, ffi.buffer(tail, reading.size)[:])))
+    return told[1]

@@ -209,6 +209,7 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
 
 
 @pytest.mark.heavy
+@room_for(40_000)
 def test_nothing_is_lost_of_a_million_events_at_full_speed() -> None:
     with watching("--json", "--events", "comm,exit") as watch:
         started(watch)

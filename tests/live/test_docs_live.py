@@ -23,6 +23,7 @@ _READS_PROGRAMS = re.compile(r"programs=True|ProcessMonitor\((?!.*programs=False
 @functools.cache
 def _programs_are_read_at_once() -> bool:
     with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         ProcConnector(programs=True).close()
     return not any("at normal priority" in str(it.message) for it in told)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from live.staging import PYTHON, wait_until_blocked
+from procconn import Exec, Exit, recording
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -172,3 +173,31 @@ def test_accounting_counts_by_name() -> None:
 
     assert sum(int(count) for count, *_ in lines) > 1
     assert all(int(failed) <= int(count) for count, failed, *_ in lines)
+
+
+def test_record_command_records_its_tree_and_passes_the_status(tmp_path: Path) -> None:
+    path = tmp_path / "some.pcap"
+    done = subprocess.run(
+        example(
+            "record_command.py", str(path), "sh", "-c", "(exit 3); /bin/true; exit 4"
+        ),
+        timeout=30,
+        check=False,
+    )
+    with recording.open(path) as events:
+        exits = [it.returncode for it in events if isinstance(it, Exit)]
+
+    assert 4 == done.returncode
+    assert [3, 0, 4] == exits
+
+
+def test_recorded_build_is_whole_and_has_programs() -> None:
+    with recording.open(EXAMPLES / "build.pcap") as events:
+        found = list(events)
+        assert not events.damage
+
+    commands = [it.program for it in found if isinstance(it, Exec)]
+    ends = [it for it in found if isinstance(it, Exit)]
+    assert 76 == len(ends)
+    assert 1 == sum(it.returncode != 0 for it in ends)
+    assert all(program and program.argv for program in commands)

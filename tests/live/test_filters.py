@@ -190,6 +190,7 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
 
 
 @pytest.mark.heavy
+@room_for(40_000)
 def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
     count = 200_000
 

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from live.staging import (
     rest_of,
     serials_of,
     set_serials,
+    wait_for,
 )
 from procconn import Event, EventMask, ProcConnector
 
@@ -105,22 +105,20 @@ from live.test_interruptions import *
 before = descriptors()
 print({{storm}}({{queue}}, 600), file=sys.stdout)
 gc.collect()
-wait_for_threads()
-print(before == descriptors())
+wait_for(lambda: before == descriptors())
 """
 
 
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("storm", [interrupted_closings, interrupted_openings])
 def test_interrupted_at_random_nothing_is_left(
     storm: Callable[[int, int], int], queue: int
 ) -> None:
     requests = Requests(STORM.format(storm=storm.__name__, queue=queue))
 
-    assert (0, "") == (requests.result.returncode, requests.result.stderr)
-    interrupted, nothing_left = requests.result.stdout.split()
-    assert int(interrupted) > 30
-    assert "True" == nothing_left
+    # Exceptions within finalizers are told on the standard error.
+    assert 0 == requests.result.returncode, requests.result.stderr
+    assert int(requests.result.stdout) > 30
     sent = requests.all_sent
     assert sent.count(LISTEN) == sent.count(IGNORE) > 100
 
@@ -133,7 +131,7 @@ def each_moment(act: Callable[[int], bool]) -> int:
     raise AssertionError("it never ends")
 
 
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("queue", [0, 262_144])
 def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> None:
     before = descriptors()
 
@@ -148,20 +146,12 @@ def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> Non
     gc.collect()
 
     assert moments > 3
-    wait_for_threads()
-    assert before == descriptors()
-
-
-def wait_for_threads() -> None:
-    """Wait until the threads of C have closed what they used."""
-    deadline = time.monotonic() + DEADLINE
-    while len(os.listdir("/proc/self/task")) > threading.active_count():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_for(lambda: before == descriptors())  # a thread of C may be the last
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("queue", [0, 262_144])
 def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
     before = descriptors()
 
@@ -177,8 +167,7 @@ def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
     gc.collect()
 
     assert moments > 20
-    wait_for_threads()
-    assert before == descriptors()
+    wait_for(lambda: before == descriptors())  # a thread of C may be the last
 
 
 OPEN_AT_EACH_MOMENT = f"""
@@ -191,7 +180,7 @@ test_closing_interrupted_at_each_moment_can_be_done_again({{queue}})
 """
 
 
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("queue", [0, 262_144])
 def test_interrupted_at_each_moment_every_request_is_taken_back(queue: int) -> None:
     requests = Requests(OPEN_AT_EACH_MOMENT.format(queue=queue))
 
@@ -208,7 +197,7 @@ READINGS: dict[str, Callable[[ProcConnector], list[Event]]] = {
 
 
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("left", [0, 1, 5])
 @pytest.mark.parametrize("way", READINGS)
 def test_reading_interrupted_at_each_moment_loses_nothing(
@@ -237,7 +226,7 @@ def test_reading_interrupted_at_each_moment_loses_nothing(
     assert each_moment(act) > 2
 
 
-@pytest.mark.parametrize("queue", [0, 65_536])
+@pytest.mark.parametrize("queue", [0, 262_144])
 def test_nothing_waits_in_garbage_collection(queue: int) -> None:
     """A forgotten one ends within the time in which nobody could answer it."""
     forgotten = [ProcConnector(EventMask.NONE, queue=queue, timeout=DEADLINE)]
@@ -263,15 +252,15 @@ def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
     set_serials(range(3))
     events = rest_of(connector)
     set_serials(range(3, 6))
-    events += asyncio.run(connector.arecv_many(DEADLINE))
+    while 5 not in serials_of(events):
+        events += asyncio.run(connector.arecv_many(DEADLINE))
     connector.close()
     pending._log_destroy_pending = False  # type: ignore[attr-defined]
     del pending, iterator
     gc.collect()
 
     assert list(range(6)) == serials_of(events)
-    wait_for_threads()
-    assert before == descriptors()
+    wait_for(lambda: before == descriptors())  # a thread of C may be the last
 
 
 def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
@@ -284,9 +273,8 @@ def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
     loop.run_forever()
     loop.close()
     connector.close()
-    wait_for_threads()
 
-    assert before == descriptors()
+    wait_for(lambda: before == descriptors())
     pending._log_destroy_pending = False  # type: ignore[attr-defined]
 
 

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     LIFETIMES,
@@ -166,11 +166,9 @@ def test_a_tree_has_a_root() -> None:
         ProcessMonitor(tree=gone.pid, programs=False)
 
 
-def test_a_pid_that_is_used_again_is_another_process(
-    build: Callable[[str], Path],
-) -> None:
+def test_a_pid_that_is_used_again_is_another_process() -> None:
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
-        done = subprocess.run([build("same_pid")], stdout=-1, text=True, check=False)
+        done = subprocess.run([compiled("same_pid")], stdout=-1, text=True, check=False)
         if done.returncode:
             pytest.skip("this kernel or user cannot choose a pid")
         first, second = (told_of(monitor, int(done.stdout)) for _ in range(2))
@@ -184,7 +182,6 @@ def test_a_pid_that_is_used_again_is_another_process(
 def test_what_is_lost_is_made_up_for() -> None:
     """Of a process that began in the gap and one that ended in it, both are known."""
     with (
-        pytest.warns(RuntimeWarning) if os.geteuid() else _no_warning(),
         ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
         subprocess.Popen(["cat"], stdin=-1) as old,
     ):
@@ -211,11 +208,6 @@ def test_what_is_lost_is_made_up_for() -> None:
     ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
     assert [it.process for it in started] == [it.process for it in ended]
     assert ended[0].process.returncode in {0, None}  # so small a buffer may lose it
-
-
-@contextmanager
-def _no_warning() -> Iterator[None]:
-    yield
 
 
 def _until(monitor: ProcessMonitor, is_so: Callable[[], bool]) -> list[Change]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,44 +11,33 @@ from pathlib import Path
 import pytest
 
 from live.staging import program, run_python, started, wait_for
-from live.taking import Taker, compiled, read_executed, taker
-from procconn import Program, read_program
-from procconn._core import lib
+from live.taking import (
+    MASK,
+    compiled,
+    is_realtime,
+    no_wrong,
+    programs_of,
+    programs_socket,
+    read_executed,
+    told_until,
+)
+from procconn import ProcConnector, read_program
 
 MOST_ARGUMENTS = 49_152
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 
 @pytest.fixture
-def taking() -> Iterator[Taker]:
-    with taker() as taking:
-        yield taking
+def taking() -> Iterator[ProcConnector]:
+    with ProcConnector(MASK, programs=True) as connector:
+        yield connector
 
 
-def programs_of(taking: Taker, pid: int, count: int) -> list[Program]:
-    """Take the programs of so many execs of a process."""
-    seen = 0
-
-    def is_last(of: int, program: Program) -> bool:
-        nonlocal seen
-        seen += of == pid
-        return seen == count
-
-    return [program for of, program in taking.execs(is_last) if of == pid]
-
-
-def no_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
-    """Each is right or absent; absent ones say why."""
-    for told, expected in zip(programs, arguments, strict=True):
-        assert told.argv in (expected, None)
-        assert told.argv is not None or told.missing
-
-
-def test_a_program_is_read_with_all_that_belongs_to_it(taking: Taker) -> None:
+def test_a_program_is_read_with_all_that_belongs_to_it(taking: ProcConnector) -> None:
     with started("cat", "some arguments", "", "-") as process:
         (program,) = programs_of(taking, process.pid, 1)
 
-    if taking.realtime == lib.PROCCONN_REALTIME:
+    if is_realtime(taking):
         assert ("cat", "some arguments", "", "-") == program.argv
     if not program.missing:
         assert "cat" == program.name
@@ -60,7 +50,9 @@ def test_a_program_is_read_with_all_that_belongs_to_it(taking: Taker) -> None:
         assert not program.cut
 
 
-def test_in_a_chain_each_exec_has_its_own_program_or_none(taking: Taker) -> None:
+def test_in_a_chain_each_exec_has_its_own_program_or_none(
+    taking: ProcConnector,
+) -> None:
     for serial in range(100):
         text = f"exec true {serial}"
         with started("sh", "-c", text) as process:
@@ -71,7 +63,7 @@ def test_in_a_chain_each_exec_has_its_own_program_or_none(taking: Taker) -> None
 
 
 def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
-    taking: Taker,
+    taking: ProcConnector,
 ) -> None:
     again = str(compiled("again"))
     with started(again, "x", env={"TIMES": "3"}) as process:
@@ -82,7 +74,7 @@ def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
 
 
 def test_a_script_has_its_interpreters_arguments_and_its_own_name(
-    taking: Taker, tmp_path: Path
+    taking: ProcConnector, tmp_path: Path
 ) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh -e\nread line\n")
@@ -215,11 +207,12 @@ def test_what_is_no_pid_is_named(pid: object) -> None:
 
 
 @root
-def test_a_program_in_other_namespaces_is_seen_from_here(taking: Taker) -> None:
+def test_a_program_in_other_namespaces_is_seen_from_here(taking: ProcConnector) -> None:
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
     with started(*command, "cat", "inside") as process:
-        execs = taking.execs(lambda _, it: it.argv == ("cat", "inside"))
-        pid, program = execs[-1]
+        execs = told_until(taking, lambda _, it: it.argv == ("cat", "inside"))
+        (told,) = [it for it in execs if it[1].argv == ("cat", "inside")]
+        pid, program = told
 
         assert process.pid == program.ppid
         assert os.getuid() == program.uid
@@ -247,7 +240,7 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
 
 
 @root
-def test_traced_execs_are_right_or_absent(taking: Taker) -> None:
+def test_traced_execs_are_right_or_absent(taking: ProcConnector) -> None:
     with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -263,7 +256,9 @@ def test_traced_execs_are_right_or_absent(taking: Taker) -> None:
 
 
 @root
-def test_a_pid_used_again_at_once_has_the_right_program_or_none(taking: Taker) -> None:
+def test_a_pid_used_again_at_once_has_the_right_program_or_none(
+    taking: ProcConnector,
+) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     take = compiled("take")
@@ -322,8 +317,8 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
 
     before = threads(), descriptors()
     for _ in range(20):
-        with taker():
-            pass
+        with ProcConnector(MASK, programs=True, usage=True, queue=1 << 20) as connector:
+            connector.fileno()
 
     def have_ended() -> bool:  # as those of other tests may, meanwhile
         return threads() <= before[0] and descriptors() <= before[1]
@@ -332,7 +327,9 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
 
 
 def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
-    with taker(receive_buffer=1) as taking:
+    with ProcConnector(MASK, programs=True) as taking:
+        with programs_socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         chains = [
             subprocess.Popen(["sh", "-c", f"true; exec true {i}"]) for i in range(50)
         ]
@@ -340,7 +337,7 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
             chain.wait()
         last = subprocess.Popen(["true", "the last"])
         last.wait()
-        execs = taking.execs(lambda pid, _: pid == last.pid)
+        execs = told_until(taking, lambda pid, _: pid == last.pid)
 
     pids = {chain.pid: i for i, chain in enumerate(chains)}
     for pid, told in execs:
@@ -354,7 +351,7 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
 
 def test_signals_stay_with_the_threads_of_the_program() -> None:
     before = set(os.listdir("/proc/self/task"))
-    with taker():
+    with ProcConnector(MASK, programs=True):
         (thread,) = set(os.listdir("/proc/self/task")) - before
         status = Path(f"/proc/self/task/{thread}/status").read_text()
 

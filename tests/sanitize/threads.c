@@ -1,7 +1,8 @@
 /*
  * The streams' threads, for ThreadSanitizer: a producer whose names must come in order
- * and, but for what was lost, complete; a consumer, with and without a receiving
- * thread; one who asks how many are lost and polls; and a close in the middle.
+ * and, but for what was lost, complete; one who runs commands; a consumer; one who asks
+ * how many are lost and polls; and a close in the middle. Each round has a choice of
+ * all that a stream can have: a receiving thread, programs, usages, a heartbeat.
  *
  *   threads SECONDS
  *
@@ -12,10 +13,12 @@
 #include <linux/filter.h>
 #include <poll.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "stream.h"
@@ -24,9 +27,11 @@ enum {
     NAMES = 2000, /* that one round gives its producer */
     BUFFER = 4000000,
     QUEUE = 32768, /* often full */
-    CHUNK = 8192,
+    MOST = 65536, /* bytes of a batch: room for a program */
     PATIENCE_S = 20,
+    POLL_EVERY = 4,    /* batches */
     CHANGE_EVERY = 16, /* batches */
+    COMMANDS = 50,
     NO_EVENTS = 77,
 };
 
@@ -37,8 +42,26 @@ struct round {
     _Atomic uint32_t producer; /* its thread id */
     _Atomic bool done;
     uint32_t seen; /* the next name that may come */
-    uint64_t missing, lost;
+    uint64_t missing, lost, programs, usages;
 };
+
+enum feature { THREAD = 1, PROGRAMS = 2, USAGE = 4, HEARTBEAT = 8 };
+
+static bool has(const struct round *round, enum feature feature)
+{
+    return (round->number & feature) != 0;
+}
+
+/* Ends its subscription now and then, so that some names are missing. */
+static bool is_interrupting(const struct round *round)
+{
+    return round->number % 3 == 0;
+}
+
+static bool is_closed_early(const struct round *round)
+{
+    return round->number % 5 == 0;
+}
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -74,12 +97,27 @@ static void *produce(void *argument)
     return NULL;
 }
 
+static void *command(void *argument)
+{
+    struct round *round = argument;
+    char *words[] = {"true", NULL};
+    pid_t child;
+
+    for (unsigned i = 0; i < COMMANDS && !atomic_load(&round->done); i++) {
+        CHECK(posix_spawnp(&child, words[0], NULL, NULL, words, words + 1) == 0);
+        CHECK(waitpid(child, NULL, 0) == child);
+    }
+    return NULL;
+}
+
 static void look_at(struct round *round, const struct procconn_event *event)
 {
     char name[COMM_NAME_SIZE + 1] = {0};
     uint32_t number;
     char *end;
 
+    if (event->tail != NULL)
+        *(event->what == PROCCONN_EXEC ? &round->programs : &round->usages) += 1;
     if (event->what != PROCCONN_COMM || procconn_event_word(event, 0) != round->producer)
         return;
     memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
@@ -107,23 +145,41 @@ static void look(struct round *round, const struct procconn_window *window)
     }
 }
 
+static int change(struct round *round)
+{
+    const struct procconn_filter all = round->wanted.filter;
+    int status = 0;
+
+    if (is_interrupting(round))
+        status = procconn_unsubscribe(round->stream, &all);
+    if (status == 0)
+        status = procconn_change(round->stream, &round->wanted);
+    if (status == 0 && is_interrupting(round))
+        status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
+    return status;
+}
+
 static void *consume(void *argument)
 {
     struct round *round = argument;
     struct procconn_window *window = procconn_window(round->stream);
-    int64_t until_ns = procconn_now_ns() + (int64_t)PATIENCE_S * NS_PER_S;
+    int64_t now_ns, until_ns = procconn_now_ns() + (int64_t)PATIENCE_S * NS_PER_S;
     int status = 0;
 
     for (unsigned batches = 1; status != -ECANCELED && round->seen < NAMES; batches++) {
-        CHECK(procconn_now_ns() < until_ns);
-        status = procconn_wait(round->stream, procconn_now_ns() + NS_PER_S / 100, CHUNK);
+        now_ns = procconn_now_ns();
+        CHECK(now_ns < until_ns);
+        status = procconn_wait(round->stream,
+                               batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100, MOST);
         CHECK(status == 0 || status == -ECANCELED);
         if (status < 0)
             break;
         look(round, window);
+        procconn_set_waiting(round->stream, 0);
         window->taken = window->size;
         if (batches % CHANGE_EVERY == 0)
-            status = procconn_change(round->stream, &round->wanted);
+            status = change(round);
+        CHECK(status == 0 || status == -ECANCELED);
     }
     atomic_store(&round->done, true);
     return NULL;
@@ -136,12 +192,14 @@ static void *ask(void *argument)
 
     while (!atomic_load(&round->done)) {
         procconn_lost(round->stream);
+        procconn_lost_usage(round->stream);
         watched.fd = procconn_hold_pollable(round->stream, 0);
         if (watched.fd < 0)
             continue;
         poll(&watched, 1, 1);
         procconn_release_pollable(round->stream);
     }
+    procconn_close(round->stream); /* as others do at the same time */
     return NULL;
 }
 
@@ -152,9 +210,14 @@ static bool begin(struct round *round)
     struct procconn_settings settings = {.receive_buffer = BUFFER, .heartbeat_ns = -1};
     int status;
 
-    round->wanted = (struct procconn_wanted){.mask = PROCCONN_COMM, .threads = 1, .filter = all};
+    round->wanted = (struct procconn_wanted){
+        .mask = PROCCONN_COMM | PROCCONN_EXEC | PROCCONN_EXIT, .threads = 1, .filter = all};
     settings.wanted = round->wanted;
-    settings.gather_ns = round->number % 3 == 0 ? 0 : NS_PER_S / 1000;
+    settings.programs = has(round, PROGRAMS);
+    settings.usage = has(round, USAGE);
+    if (has(round, HEARTBEAT))
+        settings.heartbeat_ns = NS_PER_S / 1000;
+    settings.gather_ns = round->number % 7 == 0 ? 0 : NS_PER_S / 1000;
     status = procconn_open(&round->stream, &settings);
     if (status == 0)
         status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
@@ -163,26 +226,26 @@ static bool begin(struct round *round)
         procconn_free(&round->stream);
         return false;
     }
-    if (round->number % 2 == 0)
+    if (has(round, THREAD))
         CHECK(procconn_start_thread(round->stream, QUEUE) == 0);
     return true;
 }
 
 static void play(struct round *round)
 {
-    void *(*const parts[])(void *) = {consume, ask, produce};
+    void *(*const parts[])(void *) = {consume, ask, produce, command};
     pthread_t threads[sizeof parts / sizeof *parts];
-    bool interrupted = round->number % 5 == 0;
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         CHECK(pthread_create(&threads[i], NULL, parts[i], round) == 0);
-    if (interrupted) {
+    if (is_closed_early(round)) {
         usleep((useconds_t)(rand() % 10000));
         procconn_close(round->stream);
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         pthread_join(threads[i], NULL);
-    CHECK(interrupted || round->missing <= procconn_lost(round->stream));
+    CHECK(is_interrupting(round) || is_closed_early(round) ||
+          round->missing <= procconn_lost(round->stream));
     procconn_close(round->stream);
     procconn_free(&round->stream);
 }
@@ -190,7 +253,7 @@ static void play(struct round *round)
 int main(int argc, char **argv)
 {
     int64_t until_ns = procconn_now_ns() + (argc > 1 ? atoi(argv[1]) : 1) * (int64_t)NS_PER_S;
-    uint64_t lost = 0;
+    uint64_t lost = 0, programs = 0, usages = 0;
     unsigned number = 0;
 
     do {
@@ -200,7 +263,10 @@ int main(int argc, char **argv)
             return NO_EVENTS;
         play(&round);
         lost += round.lost;
+        programs += round.programs;
+        usages += round.usages;
     } while (procconn_now_ns() < until_ns);
-    printf("%u rounds, %llu events told as lost\n", number, (unsigned long long)lost);
+    printf("%u rounds, %llu events told as lost, %llu programs, %llu usages\n", number,
+           (unsigned long long)lost, (unsigned long long)programs, (unsigned long long)usages);
     return 0;
 }

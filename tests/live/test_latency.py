@@ -1,0 +1,148 @@
+"""The reader is woken at once after a silence, then at most once per max_latency."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from live.staging import DEADLINE, PROGRAMS, rest_of, run
+from procconn import Event, EventMask, ProcConnector
+
+queues = pytest.mark.parametrize("queue", [0, 262_144])
+
+
+def begin_session() -> None:
+    """Make an event of a kind that other programs make rarely."""
+    subprocess.run(["true"], start_new_session=True, check=True)
+
+
+def by_recv_many(connector: ProcConnector) -> list[Event]:
+    return connector.recv_many(DEADLINE)
+
+
+def by_arecv_many(connector: ProcConnector) -> list[Event]:
+    return asyncio.run(connector.arecv_many(DEADLINE))
+
+
+@queues
+@pytest.mark.parametrize("way", [by_recv_many, by_arecv_many])
+def test_a_lone_event_is_there_at_once(way: object, queue: int) -> None:
+    """Whatever max_latency is; whosever event comes first, it is the one."""
+    assert callable(way)
+    with ProcConnector(
+        EventMask.SID, queue=queue, max_latency=DEADLINE / 2
+    ) as connector:
+        began = time.monotonic()
+        begin_session()
+        events = way(connector)
+
+        assert events
+        assert time.monotonic() - began < DEADLINE / 4
+
+
+@queues
+def test_what_follows_waits_no_longer_than_it_may(queue: int) -> None:
+    latency = 0.5
+    with ProcConnector(EventMask.SID, queue=queue, max_latency=latency) as connector:
+        begin_session()
+        assert connector.recv_many(DEADLINE)
+        first = time.monotonic()
+        begin_session()
+        assert connector.recv_many(DEADLINE)
+        waited = time.monotonic() - first
+
+    assert waited < DEADLINE / 4
+
+
+@queues
+def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue, max_latency=0.5) as connector:
+        rest_of(connector)
+        begin_session()
+        assert connector.recv_many(DEADLINE)
+        for _ in range(3):
+            begin_session()
+        events = connector.recv_many(DEADLINE)
+
+    assert len(events) >= 3
+
+
+@queues
+def test_a_poll_is_never_delayed(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue, max_latency=DEADLINE) as connector:
+        for _ in range(20):
+            begin_session()
+
+            assert connector.recv(0) is not None
+
+
+@queues
+def test_a_filling_buffer_ends_the_gathering(queue: int) -> None:
+    with ProcConnector(
+        EventMask.COMM, queue=queue, max_latency=DEADLINE, receive_buffer=200_000
+    ) as connector:
+        command = [sys.executable, "-I", str(PROGRAMS / "rename.py")]
+        subprocess.run([*command, "1", "0"], check=True)
+        assert connector.recv_many(DEADLINE)
+        began = time.monotonic()
+        subprocess.run([*command, "400", "0"], check=True)  # of the 480 it holds
+        events = connector.recv_many(DEADLINE)
+
+    assert events
+    assert time.monotonic() - began < DEADLINE / 2
+
+
+COUNT_CALLS = """
+import os, sys
+from procconn import *
+with ProcConnector(EventMask.COMM, max_latency=0) as connector:
+    print(flush=True)
+    connector.recv(30)
+    os.getppid()
+    for _ in range(300):
+        {read}
+    os.getppid()
+"""
+
+READINGS = {
+    "recv": "connector.recv(30)",
+    "recv_many": "connector.recv_many(30)",
+    "for": "next(iter(connector))",
+    "recv_raw": "connector.recv_raw(30)",
+}
+
+
+@pytest.mark.parametrize("way", READINGS)
+def test_a_waking_takes_two_system_calls(way: str) -> None:
+    """The wait and the receive, where nobody has asked for the descriptor."""
+    if not shutil.which("strace"):
+        pytest.skip("takes strace")
+    code = COUNT_CALLS.format(read=READINGS[way])
+    with tempfile.NamedTemporaryFile() as log:
+        strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]
+        with subprocess.Popen(
+            [*strace, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        ) as reader:
+            assert reader.stdout
+            reader.stdout.readline()
+            rename = (sys.executable, "-I", PROGRAMS / "rename.py")
+            while reader.poll() is None:
+                assert 0 == run(*map(str, rename), "500", "1000000").returncode
+        lines = Path(log.name).read_text().splitlines()
+
+    assert 0 == reader.returncode
+    first, last = (i for i, line in enumerate(lines) if line.startswith("getppid"))
+    calls = [re.match(r"\w+", line) for line in lines[first + 1 : last]]
+    names = [call[0] for call in calls if call]
+    wakings = names.count("ppoll")
+    assert 10 < wakings
+    # Once a second the kernel is asked for drops.
+    asked = names.count("getsockopt")
+    assert asked <= 10
+    assert len(names) - asked <= 2 * wakings + 1

@@ -1,0 +1,194 @@
+"""What processes cost, at their end, against what the kernel tells their parents."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from live.staging import DEADLINE, run_python
+from live.test_usage_live import (
+    _COSTLY,
+    _LEADER_ENDS_FIRST,
+    _THREAD_EXECS,
+    spawn,
+)
+from procconn import EventMask, Exit, Lost, ProcConnector, decode
+from procconn.processes import Ended, Process, ProcessMonitor
+
+if TYPE_CHECKING:
+    import resource
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+
+QUEUE = 64 << 20  # lest other programs' events be lost while a test waits
+STORAGE = 512  # bytes of a block that rusage counts
+
+
+def ended(monitor: ProcessMonitor, pid: int) -> Process:
+    for change in monitor:
+        if isinstance(change, Ended) and change.process.pid == pid:
+            return change.process
+    raise AssertionError("the monitor was closed")
+
+
+def check(process: Process, used: resource.struct_rusage) -> None:
+    """Compare with what wait4 told."""
+    usage = process.usage
+    assert usage is not None
+    assert usage.cpu_ns is not None
+    assert usage.cpu_ns / 1e9 == pytest.approx(
+        used.ru_utime + used.ru_stime, rel=0.05, abs=0.005
+    )
+    assert usage.peak_rss == pytest.approx(used.ru_maxrss * 1024, rel=0.05)
+    assert used.ru_oublock * STORAGE == usage.write_bytes
+    assert usage.write_chars is not None
+
+
+def test_a_process_has_used_what_its_threads_have(tmp_path: Path) -> None:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
+        pid = spawn(sys.executable, "-c", _COSTLY, str(tmp_path / "file"))
+        used = os.wait4(pid, 0)[2]
+        process = ended(monitor, pid)
+
+    check(process, used)
+    assert process.usage is not None
+    assert (process.usage.write_chars or 0) >= 10 << 20
+    if used.ru_oublock:  # it has none where the directory is in memory
+        assert (process.usage.write_bytes or 0) >= 10 << 20
+
+
+def test_a_grandchild_of_somebody_else_has_used_as_much(tmp_path: Path) -> None:
+    """Its parent tells what wait4 told it."""
+    parent = """
+import os, sys
+pid = os.posix_spawn(sys.executable, [sys.executable, "-c", *sys.argv[1:]], os.environ)
+used = os.wait4(pid, 0)[2]
+print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
+"""
+    command = [sys.executable, "-c", parent, _COSTLY, str(tmp_path / "file")]
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
+        output = subprocess.check_output(command, text=True, timeout=DEADLINE)
+        pid, cpu, peak, written = output.split()
+        usage = ended(monitor, int(pid)).usage
+
+    assert usage is not None
+    assert (usage.cpu_ns or 0) / 1e9 == pytest.approx(float(cpu), rel=0.05)
+    assert usage.peak_rss == pytest.approx(int(peak) * 1024, rel=0.05)
+    assert int(written) * STORAGE == usage.write_bytes
+
+
+@pytest.mark.parametrize("code", [_LEADER_ENDS_FIRST, _THREAD_EXECS])
+def test_odd_ends_leave_nothing_out(code: str) -> None:
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
+        pid = spawn(sys.executable, "-c", code)
+        used = os.wait4(pid, 0)[2]
+        usage = ended(monitor, pid).usage
+
+    assert usage is not None
+    assert used.ru_minflt == usage.minor_faults
+    assert (usage.cpu_ns or 0) / 1e9 == pytest.approx(
+        used.ru_utime + used.ru_stime, rel=0.1, abs=0.01
+    )
+
+
+def test_an_exit_in_a_raw_stream_has_its_usage() -> None:
+    raw = b""
+    with ProcConnector(usage=True) as connector:
+        pid = spawn("/bin/true")
+        os.waitpid(pid, 0)
+        exits: list[Exit] = []
+        while not exits:
+            raw += connector.recv_raw(DEADLINE)
+            exits = [it for it in decode(raw) if isinstance(it, Exit) and it.pid == pid]
+
+    assert exits[0].usage is not None
+    assert (exits[0].usage.peak_rss or 0) > 0
+
+
+@pytest.mark.heavy
+def test_each_of_6000_short_commands_has_its_own_usage() -> None:
+    """Marked ones had much memory; of no other is that told."""
+    large = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
+    marked: set[int] = set()
+    pids: set[int] = set()
+
+    def start() -> None:
+        for number in range(3000):
+            is_marked = number % 200 == 0
+            pid = spawn(*large) if is_marked else spawn("/bin/true")
+            pids.add(pid)
+            if is_marked:
+                marked.add(pid)
+            os.waitpid(pid, 0)
+
+    starters = [threading.Thread(target=start) for _ in range(2)]
+    peaks: dict[int, int | None] = {}
+    with ProcConnector(
+        EventMask.EXIT, usage=True, threads=False, queue=QUEUE
+    ) as connector:
+        for it in starters:
+            it.start()
+        while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
+            for event in connector.recv_many(1):
+                if isinstance(event, Exit):
+                    peaks[event.pid] = event.usage and event.usage.peak_rss
+        assert (0, 0) == (connector.lost, connector.usage_lost)
+
+    assert len(pids) == 6000
+    assert [] == [pid for pid in pids if peaks[pid] is None]
+    assert marked == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
+
+
+@pytest.mark.heavy
+def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> None:
+    names = [f"{number}.o" for number in range(200)]
+    (tmp_path / "Makefile").write_text(f"all: {' '.join(names)}\n")
+    for number in range(200):
+        functions = "".join(
+            f"int f{number}_{n}(int x) {{ return x * {n} + {number}; }}\n"
+            for n in range(400)
+        )
+        (tmp_path / f"{number}.c").write_text(f"#include <stdio.h>\n{functions}")
+    cpu_ns = 0
+    with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
+        make = subprocess.Popen(["make", "--silent", "-j2", "-C", tmp_path])
+        tree = {make.pid}
+        used = os.wait4(make.pid, 0)[2]
+        make.returncode = 0
+        for change in monitor:
+            assert not isinstance(change, Lost)
+            if change.process.ppid in tree:
+                tree.add(change.process.pid)
+            if isinstance(change, Ended) and change.process.pid in tree:
+                assert change.process.usage is not None
+                cpu_ns += change.process.usage.cpu_ns or 0
+                if change.process.pid == make.pid:
+                    break
+
+    assert cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.05)
+
+
+def test_without_privilege_one_warning_says_what_is_missing() -> None:
+    result = run_python(
+        """
+import os, warnings
+from procconn import EventMask, Exit, ProcConnector
+os.setresuid(65534, 65534, 65534)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with ProcConnector(usage=True, receive_buffer=4096) as connector:
+        pid = os.posix_spawn("/bin/true", ["true"], {})
+        os.waitpid(pid, 0)
+        while not isinstance(event := connector.recv(30), Exit) or event.pid != pid:
+            pass
+print(event.usage, len(caught), "CAP_NET_ADMIN" in str(caught[0].message))
+"""
+    )
+
+    assert ("None 1 True\n", "") == (result.stdout, result.stderr)

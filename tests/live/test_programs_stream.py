@@ -1,0 +1,502 @@
+"""Programs in the stream: however it is read, and whatever happens meanwhile."""
+
+import asyncio
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    NOBODY,
+    PROGRAMS,
+    program,
+    run,
+    serials_of,
+    set_serials,
+    started,
+    wait_for,
+    wait_until_blocked,
+)
+from live.taking import MASK, compiled, is_realtime, is_whole, no_wrong, told_in
+from procconn import (
+    Comm,
+    ConnectionClosedError,
+    Event,
+    EventMask,
+    Exec,
+    Exit,
+    Fork,
+    ProcConnector,
+    Program,
+    decode,
+)
+
+CHAINS = 20
+LAST = "the last one"
+Way = Callable[[ProcConnector], list[Event]]
+
+
+def is_last(event: Event) -> bool:
+    """Whether the load's last command ended, whose status no other has."""
+    return isinstance(event, Exit) and event.returncode == 77
+
+
+def up_to_last(batches: Iterator[list[Event]]) -> list[Event]:
+    events: list[Event] = []
+    for batch in batches:
+        events += batch
+        if any(map(is_last, batch)):
+            return events
+    raise AssertionError("the stream ended")
+
+
+def by_recv(connector: ProcConnector) -> list[Event]:
+    def one() -> list[Event]:
+        event = connector.recv(timeout=DEADLINE)
+        assert event is not None
+        return [event]
+
+    return up_to_last(iter(one, []))
+
+
+def by_recv_many(connector: ProcConnector) -> list[Event]:
+    return up_to_last(iter(lambda: connector.recv_many(timeout=DEADLINE), []))
+
+
+def by_polling(connector: ProcConnector) -> list[Event]:
+    deadline = time.monotonic() + DEADLINE
+
+    def poll() -> list[Event]:
+        assert time.monotonic() < deadline
+        return connector.recv_many(timeout=0)
+
+    return up_to_last(iter(poll, None))
+
+
+def by_recv_raw(connector: ProcConnector) -> list[Event]:
+    """Recorded first, decoded when all is over."""
+    recorded = b""
+    while not any(map(is_last, decode(raw := connector.recv_raw(timeout=DEADLINE)))):
+        recorded += raw
+    return decode(recorded + raw)
+
+
+def by_recv_into(connector: ProcConnector) -> list[Event]:
+    buffer = bytearray(100_000)
+
+    def some() -> list[Event]:
+        return decode(buffer[: connector.recv_into(buffer, timeout=DEADLINE)])
+
+    return up_to_last(iter(some, []))
+
+
+def by_for(connector: ProcConnector) -> list[Event]:
+    return list(takewhile(lambda event: not is_last(event), connector))
+
+
+def by_async_for(connector: ProcConnector) -> list[Event]:
+    async def all_of_it() -> list[Event]:
+        events = []
+        async for event in connector:
+            events.append(event)
+            if is_last(event):
+                break
+        return events
+
+    return asyncio.run(all_of_it())
+
+
+def by_arecv_many(connector: ProcConnector) -> list[Event]:
+    async def all_of_it() -> list[Event]:
+        events: list[Event] = []
+        while not any(map(is_last, events)):
+            events += await connector.arecv_many(DEADLINE)
+        return events
+
+    return asyncio.run(all_of_it())
+
+
+def by_select(connector: ProcConnector) -> list[Event]:
+    """Readable means that something is returned, though programs take a while."""
+
+    def readable() -> list[Event]:
+        ready, _, _ = select.select([connector.fileno()], [], [], DEADLINE)
+        assert ready
+        events = connector.recv_many(timeout=0)
+        assert events
+        return events
+
+    return up_to_last(iter(readable, []))
+
+
+WAYS = [
+    *(by_recv, by_recv_many, by_polling, by_recv_raw, by_recv_into),
+    *(by_for, by_async_for, by_arecv_many, by_select),
+]
+
+
+def chain(number: object) -> list[str]:
+    return ["sh", "-c", f"exec true {number}"]
+
+
+@contextmanager
+def chains() -> Iterator[dict[int, int]]:
+    """Run chains of two execs each in the background; give their numbers by pid."""
+    numbers: dict[int, int] = {}
+
+    def load() -> None:
+        for number in range(CHAINS):
+            with subprocess.Popen(chain(number)) as process:
+                numbers[process.pid] = number
+        subprocess.run(["sh", "-c", "exit 77", LAST], check=False)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield numbers
+    finally:
+        thread.join()
+
+
+def life_of(pid: int, events: list[Event]) -> list[Event]:
+    return [
+        event
+        for event in events
+        if (isinstance(event, Exec | Exit) and event.pid == pid)
+        or (isinstance(event, Fork) and event.child_pid == pid)
+    ]
+
+
+def check(events: list[Event], numbers: dict[int, int], *, all_right: bool) -> None:
+    """Each exec has its own program or none; in order among the other events."""
+    assert len(numbers) == CHAINS
+    assert is_whole(events)
+    absent = 0
+    for pid, number in numbers.items():
+        life = life_of(pid, events)
+        kinds: list[type] = [type(it) for it in life]
+        assert [Fork, Exec, Exec, Exit] == kinds
+        programs = [told for _, told in told_in(life)]
+        no_wrong(programs, tuple(chain(number)), ("true", str(number)))
+        absent += sum(it.argv is None for it in programs)
+    if all_right:
+        assert absent <= CHAINS // 5  # others may have the processors for a moment
+
+
+@pytest.mark.parametrize("queue", [0, 1 << 20])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_read_gives_each_exec_its_program(way: Way, queue: int) -> None:
+    with ProcConnector(MASK, programs=True, queue=queue) as connector:
+        with chains() as numbers:
+            events = way(connector)
+        realtime = is_realtime(connector)
+
+    check(events, numbers, all_right=realtime)
+
+
+@pytest.mark.parametrize("max_latency", [0, 0.01])
+def test_so_it_does_at_other_latencies(max_latency: float) -> None:
+    with ProcConnector(MASK, programs=True, max_latency=max_latency) as connector:
+        with chains() as numbers:
+            events = by_recv_many(connector)
+        realtime = is_realtime(connector)
+
+    check(events, numbers, all_right=realtime)
+
+
+def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> None:
+    """Decoded by a user who could not have recorded it."""
+    recording = tmp_path / "recording"
+    recorded = b""
+    with ProcConnector(MASK, programs=True, usage=True) as connector, chains():
+        while not any(map(is_last, decode(recorded))):
+            recorded += connector.recv_raw(timeout=DEADLINE)
+    recording.write_bytes(recorded)
+    code = "import sys, procconn; print(procconn.decode(sys.stdin.buffer.read()))"
+    command = [sys.executable, "-c", code]
+    command = [*NOBODY, *command] if os.geteuid() == 0 else command
+    with recording.open("rb") as file:
+        there = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
+
+    assert told_in(decode(recorded))
+    assert f"{decode(recorded)}\n" == there.stdout
+
+
+@pytest.mark.parametrize("mask", [EventMask.EXEC, EventMask.EXEC | EventMask.COMM])
+def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
+    with ProcConnector(mask, programs=True) as connector:
+        told: list[tuple[int, Program]] = []
+        with started("sh", "-c", "read line; exec true x") as process:
+            told += told_in(connector.recv_many(DEADLINE))
+            process.communicate("\n")
+            deadline = time.monotonic() + DEADLINE
+            while [pid for pid, _ in told].count(process.pid) < 2:
+                assert time.monotonic() < deadline
+                told += told_in(connector.recv_many(1))
+        realtime = is_realtime(connector)
+
+    programs = [it for pid, it in told if pid == process.pid]
+    no_wrong(programs, ("sh", "-c", "read line; exec true x"), ("true", "x"))
+    if realtime:
+        assert [("sh", "-c", "read line; exec true x"), ("true", "x")] == [
+            it.argv for it in programs
+        ]
+
+
+def test_a_change_of_the_mask_keeps_the_programs() -> None:
+    with ProcConnector(EventMask.EXIT, programs=True) as connector:
+        with started("cat", "1"):
+            connector.subscribe(EventMask.EXEC)
+            with started("cat", "2") as second:
+                events: list[Event] = []
+                while second.pid not in [pid for pid, _ in told_in(events)]:
+                    events += connector.recv_many(DEADLINE)
+                connector.subscribe(EventMask.EXEC | EventMask.FORK)
+                with started("cat", "3") as third:
+                    while third.pid not in [pid for pid, _ in told_in(events)]:
+                        events += connector.recv_many(DEADLINE)
+        realtime = is_realtime(connector)
+
+    told = dict(told_in(events))
+    no_wrong([told[second.pid], told[third.pid]], ("cat", "2"), ("cat", "3"))
+    if realtime:
+        assert ("cat", "3") == told[third.pid].argv
+
+
+@pytest.mark.parametrize("queue", [0, 1 << 20])
+def test_closing_while_an_exec_waits_for_its_reading_ends_the_wait(queue: int) -> None:
+    """With so long a latency it waits for all that this test takes."""
+    received: list[Event | None] = []
+    failures: list[BaseException] = []
+    connector = ProcConnector(
+        EventMask.EXEC, programs=True, max_latency=1000, queue=queue
+    )
+
+    def read() -> None:
+        try:
+            while True:
+                received.append(connector.recv())
+        except ConnectionClosedError as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_until_blocked(reader)
+    subprocess.run(["true"], check=True)
+    connector.close()
+    reader.join(DEADLINE)
+
+    assert not reader.is_alive()
+    assert [] == received
+    assert [ConnectionClosedError] == [type(it) for it in failures]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_ends_no_reading_of_programs() -> None:
+    with ProcConnector(MASK, programs=True) as connector:
+        child = os.fork()
+        if child == 0:
+            connector.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with chains() as numbers:
+            events = by_recv_many(connector)
+        realtime = is_realtime(connector)
+
+    check(events, numbers, all_right=realtime)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_who_may_not_have_the_priority_is_warned_once() -> None:
+    """With the line that opened the connector, and of nothing else twice."""
+    code = """
+import warnings
+from procconn import ProcConnector
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with ProcConnector(programs=True, usage=True, receive_buffer=4096) as connector:
+        connector.recv(0)
+for it in caught:
+    print(it.category.__name__, it.lineno, it.message)
+"""
+    done = run(*NOBODY, sys.executable, "-c", code)
+    lines = done.stdout.splitlines()
+
+    assert "" == done.stderr
+    assert 2 == len(lines), lines
+    programs, usage = lines
+    assert programs.startswith("RuntimeWarning 6 programs are read at normal priority")
+    assert "CAP_SYS_NICE" in programs
+    assert usage.startswith("RuntimeWarning 6 no usage will be told")
+    assert "CAP_NET_ADMIN" in usage
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_without_privilege_nothing_is_wrong() -> None:
+    code = """
+import subprocess, warnings
+from procconn import EventMask, Exec, ProcConnector
+warnings.simplefilter("ignore")
+with ProcConnector(EventMask.EXEC, programs=True) as connector:
+    numbers = {}
+    for number in range(100):
+        with subprocess.Popen(["sh", "-c", f"exec true {number}"]) as process:
+            numbers[process.pid] = str(number)
+    subprocess.run(["true", "last"])
+    told = []
+    while events := connector.recv_many(1):
+        told += [it for it in events if isinstance(it, Exec) and it.pid in numbers]
+        if len(told) == 200:
+            break
+for it in told:
+    number, program = numbers[it.pid], it.program
+    right = {("sh", "-c", f"exec true {number}"), ("true", number)}
+    assert program.argv in right if program.argv else program.missing, it
+print(len(told))
+"""
+    done = run(*NOBODY, sys.executable, "-c", code)
+
+    assert ("200\n", "") == (done.stdout, done.stderr)
+
+
+@pytest.fixture
+def realtime_thread() -> Iterator[Path]:
+    before = set(os.listdir("/proc/self/task"))
+    with ProcConnector(EventMask.EXEC, programs=True) as connector:
+        if not is_realtime(connector):
+            pytest.skip("no real-time priority here")
+        (thread,) = set(os.listdir("/proc/self/task")) - before
+        assert os.sched_getscheduler(int(thread)) & 0xFF == os.SCHED_FIFO
+        yield Path("/proc/self/task", thread)
+
+
+@pytest.mark.heavy
+def test_a_flood_of_other_events_does_not_wake_the_realtime_thread(
+    realtime_thread: Path,
+) -> None:
+    """It runs once for an exec of anybody, perhaps, and not for a million others."""
+
+    def runs() -> int:
+        return int((realtime_thread / "schedstat").read_text().split()[2])
+
+    with ProcConnector(EventMask.EXEC) as connector:
+        before = runs()
+        with started(sys.executable, "-I", PROGRAMS / "rename.py", 1_000_000, 0) as it:
+            it.wait(DEADLINE)
+        ran = runs() - before
+        execs = len(connector.recv_many(0))
+
+    assert ran < 1000 + 10 * execs  # waiting for a lock of /proc is a run, too
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("queue", [0, 64 << 20])
+def test_in_a_storm_programs_are_told_still(queue: int) -> None:
+    """Its socket is never empty, so the stream never has all there is."""
+    deadline = time.monotonic() + DEADLINE
+    events: list[Event] = []
+    with (
+        ProcConnector(programs=True, queue=queue) as connector,
+        program("rename", 500_000, 0) as stormer,
+    ):
+        wait_for(lambda: is_storming(stormer.pid))
+        with chains() as numbers:
+            while not any(map(is_last, batch := connector.recv_many(1))):
+                assert time.monotonic() < deadline
+                events += [it for it in batch if not isinstance(it, Comm)]
+                if not batch:  # the last was lost
+                    break
+        realtime = is_realtime(connector)
+        was_long_enough = stormer.poll() is None
+    events += batch
+
+    told = [(pid, it) for pid, it in told_in(events) if pid in numbers]
+    right = 0
+    for pid, told_of in told:
+        lines = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
+        assert told_of.argv in lines if told_of.argv else told_of.missing
+        right += told_of.argv is not None
+    if realtime and was_long_enough and is_whole(events):
+        assert len(told) == 2 * CHAINS
+        assert right > CHAINS
+
+
+def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
+    """A buffer for some dozens of events, and a reader that sleeps."""
+    events: list[Event] = []
+    with (
+        ProcConnector(programs=True, receive_buffer=65_536) as connector,
+        chains() as numbers,
+    ):
+        for _ in range(3):
+            set_serials(range(500))
+            events += connector.recv_many(DEADLINE)
+        while not any(map(is_last, events)):
+            batch = connector.recv_many(1)
+            events += batch
+            if not batch:  # the last was among the lost
+                break
+        lost = connector.lost
+
+    assert lost > 0
+    assert serials_of(events)
+    assert not is_whole(events)
+    for pid, told in told_in(events):
+        if pid in numbers:
+            right = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
+            assert told.argv in right if told.argv else told.missing
+
+
+def is_storming(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text().rstrip().isdigit()
+
+
+@contextmanager
+def spinning(count: int) -> Iterator[None]:
+    command = ["timeout", str(DEADLINE), sys.executable, "-S", "-c", "while 1: pass"]
+    spinners = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for it in spinners:
+            it.terminate()
+            it.wait()
+
+
+@pytest.mark.heavy
+def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
+    """A process that runs itself again has equal arguments: which it was is unsure."""
+    again = str(compiled("again"))
+    expected: dict[int, list[tuple[str, ...]]] = {}
+
+    def load() -> None:
+        for number in range(300):
+            with subprocess.Popen(chain(number)) as process:
+                expected[process.pid] = [tuple(chain(number)), ("true", str(number))]
+            command = [again, str(number)]
+            with subprocess.Popen(command, env={"TIMES": "2"}, stdin=-3) as process:
+                expected[process.pid] = [(again, str(number))] * 3
+        subprocess.run(["sh", "-c", "exit 77", LAST], check=False)
+
+    loading = threading.Thread(target=load)
+    with ProcConnector(MASK, programs=True) as connector, spinning(4):
+        loading.start()
+        events = by_recv_many(connector)
+        loading.join()
+
+    told: dict[int, list[tuple[str, ...] | None]] = {}
+    for pid, it in told_in(events):
+        assert it.argv or it.missing
+        told.setdefault(pid, []).append(it.argv)
+    for pid, lines in expected.items():
+        for line, argv in zip(lines, told[pid], strict=True):
+            assert argv in (line, None)

@@ -1,0 +1,282 @@
+"""A thread of C receives into a queue, whatever the program is doing meanwhile."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    drops_column,
+    is_blocked,
+    lost_of,
+    name_kept,
+    program,
+    rest_of,
+    run_python,
+    serials_of,
+    set_serials,
+    wait_for,
+)
+from live.test_loss import waited_for_cpu
+from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector
+
+QUEUE = 262_144  # bytes: 3,449 events
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+@pytest.mark.heavy
+def test_a_million_events_all_arrive_while_the_reader_sleeps_for_a_second() -> None:
+    """Only a starved machine may lose some: the queue and the kernel hold 960,000."""
+    count = 1_000_000
+
+    def storm() -> tuple[int, int, float]:
+        with (
+            ProcConnector(queue=67_108_864) as connector,
+            program("rename", count, 0) as producer,
+        ):
+            waited = waited_for_cpu()
+            received = 0
+            ended = has_slept = False
+            while not ended:
+                for event in connector.recv_many(DEADLINE):
+                    if isinstance(event, Comm):
+                        received += event.pid == producer.pid
+                    elif isinstance(event, Exit):
+                        ended = ended or event.pid == producer.pid
+                if received > count // 10 and not has_slept:
+                    has_slept = True
+                    time.sleep(1)
+            return received, connector.lost, waited_for_cpu() - waited
+
+    for _ in range(5):
+        received, lost, waited = storm()
+        if lost == 0 or waited < 0.04:  # else others had this machine's processors
+            break
+
+    assert (count, 0) == (received, lost)
+
+
+def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
+    """Five times what the kernel's buffer has room for."""
+    count = 50_000
+    with (
+        ProcConnector(
+            EventMask.COMM | EventMask.EXIT, queue=8_000_000, receive_buffer=4_000_000
+        ) as connector,
+        program("rename", count, 20_000) as producer,
+    ):
+        producer.wait(DEADLINE)
+        events = rest_of(connector)
+
+        assert list(range(count)) == serials_of(events, producer.pid)
+        assert 0 == connector.lost
+
+
+def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
+    count = 20_000  # the queue holds 3,449, the kernel's buffer 2,400
+    with (
+        ProcConnector(EventMask.COMM, receive_buffer=30_000_000) as witness,
+        ProcConnector(
+            EventMask.COMM, queue=QUEUE, receive_buffer=1_000_000
+        ) as connector,
+        program("rename", count, 10_000) as producer,
+    ):
+        producer.wait(DEADLINE)
+        dropped = drops_column(connector)
+        events = rest_of(connector)
+        set_serials(range(10))
+        events += rest_of(connector)
+        lost = connector.lost
+        seen = rest_of(witness)
+
+    assert 0 < dropped <= lost == lost_of(events)
+    (first, *_) = (i for i, event in enumerate(events) if isinstance(event, Lost))
+    own = serials_of(events, producer.pid)
+    before = serials_of(events[:first], producer.pid)
+    assert list(range(len(before))) == before
+    assert sorted(set(own)) == own
+    assert list(range(10)) == serials_of(events[first:])
+    missing = count - len(own)
+    others = len(seen) - count
+    assert missing <= lost <= missing + others
+    assert first + 1 >= QUEUE // 76 - 10  # what it has room for
+
+
+def test_a_poll_brings_what_was_caused_before_it() -> None:
+    with ProcConnector(EventMask.COMM, queue=QUEUE, max_latency=DEADLINE) as connector:
+        for first in range(0, 2_000, 10):
+            set_serials(range(first, first + 10))
+
+            assert list(range(first, first + 10)) == serials_of(rest_of(connector))
+
+
+@pytest.mark.parametrize("way", ["recv", "recv_raw"])
+def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with program("rename", 10_000_000, 0):
+        for _ in range(100):
+            with ProcConnector(EventMask.COMM, queue=QUEUE) as connector:
+                getattr(connector, way)(DEADLINE)
+            assert connector.closed
+    wait_for(lambda: before == set(os.listdir("/proc/self/fd")))
+
+
+@pytest.mark.parametrize(
+    "action", ["pass", "connector.close()", "del connector", "connector.fileno()"]
+)
+def test_a_fork_leaves_the_parent_its_thread(action: str) -> None:
+    code = f"""
+import contextlib, os, warnings
+from procconn import EventMask, ProcConnector
+warnings.simplefilter("ignore", DeprecationWarning)
+with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(RuntimeError):
+                {action}
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with open("/proc/self/comm", "w") as name:
+            name.write("afterwards")
+        while not connector.recv(timeout=30).comm.startswith(b"afterwards"):
+            pass
+"""
+    result = run_python(code)
+
+    assert (0, "") == (result.returncode, result.stderr)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="said from Python 3.12 on")
+def test_a_fork_with_a_second_thread_is_warned_of() -> None:
+    code = f"""
+import os
+from procconn import EventMask, ProcConnector
+connector = ProcConnector(EventMask.NONE, queue={QUEUE})
+try:
+    os.fork() or os._exit(0)
+except DeprecationWarning as warning:
+    assert "multi-threaded" in str(warning)
+    print("warned")
+connector.close()
+"""
+
+    assert "warned\n" == run_python(code).stdout
+
+
+def test_the_order_is_kept_between_what_waited_before_and_the_queue() -> None:
+    with ProcConnector(EventMask.COMM) as connector:
+        rest_of(connector)
+        set_serials(range(10))
+        events = [event for event in [connector.recv(0)] if event]
+        set_serials(range(10, 20))
+
+        async def rest() -> list[Event]:
+            found: list[Event] = []
+            while len(serials_of(found)) < 19:
+                found += await connector.arecv_many(DEADLINE)
+            return found
+
+        events += asyncio.run(rest())
+
+    assert list(range(20)) == serials_of(events)
+
+
+# On asyncio
+
+
+def test_arecv_many_brings_everything_once_and_in_order() -> None:
+    count = 30_000
+
+    async def read(connector: ProcConnector, pid: int) -> list[int]:
+        found: list[int] = []
+        while not found or found[-1] != count - 1:
+            batch = await connector.arecv_many(DEADLINE)
+            assert 0 < len(batch) < 4_000
+            found += serials_of(batch, pid)
+        return found
+
+    with ProcConnector(EventMask.COMM) as connector:
+        with program("rename", count, 10_000) as producer:
+            found = asyncio.run(read(connector, producer.pid))
+
+        assert list(range(count)) == found
+        assert 0 == connector.lost
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_arecv_many_comes_back_with_nothing_in_time(timeout: float) -> None:
+    with ProcConnector(EventMask.NONE) as connector:
+        began = time.monotonic()
+        events = asyncio.run(connector.arecv_many(timeout))
+        elapsed = time.monotonic() - began
+
+    assert [] == events
+    assert timeout <= elapsed < DEADLINE / 2
+
+
+def test_a_cancelled_arecv_many_loses_nothing() -> None:
+    async def read(connector: ProcConnector) -> list[int]:
+        found: list[int] = []
+        for serial in range(300):
+            task = asyncio.ensure_future(connector.arecv_many(DEADLINE))
+            for _ in range(serial % 4):
+                await asyncio.sleep(0)
+            set_serials(range(serial, serial + 1))
+            for _ in range(serial % 3):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                found += serials_of(await task)
+            except asyncio.CancelledError:
+                continue
+        while not found or found[-1] != 299:
+            found += serials_of(await connector.arecv_many(DEADLINE))
+        return found
+
+    with ProcConnector(EventMask.COMM) as connector:
+        assert list(range(300)) == asyncio.run(read(connector))
+
+
+def test_a_second_task_is_refused_and_the_first_unharmed() -> None:
+    async def main(connector: ProcConnector) -> list[Event]:
+        first = asyncio.ensure_future(connector.arecv_many(DEADLINE))
+        await asyncio.sleep(0.01)
+        with pytest.raises(RuntimeError, match="being read already"):
+            await connector.arecv_many(DEADLINE)
+        connector.close()
+        with pytest.raises(Exception, match="closed"):
+            await first
+        return []
+
+    with ProcConnector(EventMask.NONE) as connector:
+        assert [] == asyncio.run(main(connector))
+
+
+def test_closing_from_a_thread_ends_a_blocked_arecv_many() -> None:
+    with ProcConnector(EventMask.NONE) as connector:
+        ended: list[object] = []
+
+        def read() -> None:
+            try:
+                asyncio.run(connector.arecv_many(DEADLINE))
+            except Exception as error:
+                ended.append(type(error).__name__)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        wait_for(lambda: is_blocked(thread))
+        connector.close()
+        thread.join(DEADLINE / 4)
+
+    assert ended[0] in ("ConnectionClosedError", "ValueError")

@@ -1,0 +1,73 @@
+"""A wrong argument is told by the parameter's name and what it takes."""
+
+import math
+from typing import Any
+
+import pytest
+
+from procconn import EventMask, EventType, Exec, ProcConnector
+
+WRONG_TYPES: list[tuple[str, Any]] = [
+    ("mask", "exec"),
+    ("mask", [EventMask.EXEC]),
+    ("mask", Exec),
+    ("mask", EventType.EXEC),
+    ("mask", 3),
+    ("mask", None),
+    ("threads", "no"),
+    ("threads", 1),
+    ("threads", None),
+    ("programs", "yes"),
+    ("usage", 1),
+    ("receive_buffer", "1M"),
+    ("receive_buffer", 1e6),
+    ("receive_buffer", True),
+    ("receive_buffer", None),
+    ("queue", "64M"),
+    ("queue", 1e6),
+    ("queue", None),
+    ("max_latency", "1"),
+    ("max_latency", None),
+    ("max_latency", True),
+    ("timeout", None),
+    ("timeout", "1"),
+    ("timeout", True),
+    ("heartbeat", "1"),
+    ("heartbeat", False),
+]
+
+OUT_OF_RANGE: list[tuple[str, Any]] = [
+    ("receive_buffer", 0),
+    ("receive_buffer", -1),
+    ("receive_buffer", 1 << 30),
+    ("queue", -1),
+    ("queue", 1000),
+    ("queue", 1 << 63),
+    ("max_latency", -0.001),
+    ("max_latency", math.inf),
+    ("max_latency", math.nan),
+    ("timeout", 0),
+    ("timeout", -1),
+    ("timeout", math.inf),
+    ("timeout", math.nan),
+    ("heartbeat", 0),
+    ("heartbeat", -1),
+    ("heartbeat", math.nan),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=str)
+def test_an_argument_of_a_wrong_type_is_named(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} must be .+, not "):
+        ProcConnector(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE, ids=str)
+def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be "):
+        ProcConnector(**{name: value})
+
+
+def test_a_mask_of_a_wrong_type_is_shown_one_that_is_right() -> None:
+    with pytest.raises(TypeError, match=r"EventMask\.EXEC"):
+        ProcConnector("exec")  # type: ignore[arg-type]
