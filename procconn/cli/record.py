@@ -15,8 +15,8 @@ from procconn.recording import Recorder
 
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes
-_LATENCY = 0.01  # seconds
-_PATIENCE = 10 * _LATENCY  # for programs that are being read
+_LATENCY = 0.1  # seconds
+_LATE = _LATENCY + 0.05  # seconds: what happened before has come by then
 _HEARTBEAT = 10.0  # seconds
 _ALIGNMENT = 4  # of messages, bytes
 
@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     end_ns = None
     left = options.count
     lost = 0
+    is_over = False
     with (
         Recorder(options.file) as recorder,
         ProcConnector(
@@ -45,9 +46,11 @@ def run(options: argparse.Namespace) -> int:
             while left != 0:
                 timeout = None
                 if end_ns is not None:
-                    timeout = max(0, end_ns - time.monotonic_ns()) / NS_PER_S
+                    timeout = (end_ns - time.monotonic_ns()) / NS_PER_S
+                    is_over = timeout <= 0
+                    timeout = _LATE if is_over else timeout
                 messages = buffer[: connector.recv_into(buffer, timeout)]
-                if not messages and timeout == 0:
+                if not messages and is_over:
                     break
                 events = decode(messages)
                 if left is not None:
@@ -57,15 +60,27 @@ def run(options: argparse.Namespace) -> int:
                 if end_ns is not None and events and events[-1].timestamp_ns > end_ns:
                     break
         except Ended:
-            connector.unsubscribe()  # what came before that is recorded
-            while size := connector.recv_into(buffer, _PATIENCE):
-                recorder.write(buffer[:size])
+            _record_rest(connector, recorder, buffer, left)
             lost = connector.lost
             raise
         finally:
             connector.close()
             tell_lost(lost)
     return 0
+
+
+def _record_rest(
+    connector: ProcConnector, recorder: Recorder, buffer: memoryview, left: int | None
+) -> None:
+    """Record also what happened until now and was not received yet."""
+    now_ns = time.monotonic_ns()
+    while left != 0 and (messages := buffer[: connector.recv_into(buffer, _LATE)]):
+        events = decode(messages)
+        if left is not None:
+            messages, left = _first(messages, events, left)
+        recorder.write(messages)
+        if events and events[-1].timestamp_ns > now_ns:
+            break
 
 
 def _first(

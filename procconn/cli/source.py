@@ -14,6 +14,7 @@ from procconn.events import Event, EventMask, Lost
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
+LATE = 0.05  # seconds, beyond the latency: what happened before has come by then
 
 
 class Source(Protocol):
@@ -58,6 +59,7 @@ class _Live:
 
     def __init__(self, selection: Selection, *, latency: float, programs: bool) -> None:
         self._duration = selection.duration
+        self._late = latency + LATE
         self._connector = ProcConnector(
             selection.asked,
             threads=selection.threads or selection.is_of_processes,
@@ -74,14 +76,14 @@ class _Live:
             end_ns = time.monotonic_ns() + int(min(self._duration, LONGEST) * NS_PER_S)
         while True:
             left = _seconds_until(end_ns)
-            timeout = left if patience is None or left == 0 else patience
-            if left is not None and timeout is not None:
-                timeout = min(left, timeout)
+            timeout = self._late if left == 0 else left
+            if patience is not None:
+                timeout = patience if timeout is None else min(timeout, patience)
             batch = decode(buffer[: self._connector.recv_into(buffer, timeout)])
             if end_ns is not None and batch and batch[-1].timestamp_ns > end_ns:
                 yield list(_within(batch, end_ns))
                 return
-            if not batch and left == 0:  # not even what the kernel has queued
+            if not batch and left == 0:
                 return
             if batch or patience is not None:
                 yield batch

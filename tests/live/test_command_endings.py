@@ -79,7 +79,6 @@ def balance_of(trace: Path) -> int:
     balance = 0
     for line in trace.read_text().splitlines():
         if operation := re.search(r"\\x0([12])\\x00\\x00\\x00\"\], 40, ", line):
-            assert line.endswith((" = 40", "<unfinished ...>"))
             balance += {"1": 1, "2": -1}[operation[1]]
     return balance
 
