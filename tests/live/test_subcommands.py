@@ -19,6 +19,9 @@ from live.test_command_endings import balance_of, traced
 
 COMMAND = [sys.executable, "-m", "procconn"]
 
+# Whole commands, several at a time: not for a machine that is busy.
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
+
 
 def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
