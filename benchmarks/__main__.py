@@ -17,6 +17,9 @@ from benchmarks.watched import producer, usage
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "live.svg"
 
+# Package indexes show the README, too.
+_ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{PICTURE.name}"
+
 _MEASURES = (
     *(decoding, backlog, live, latency, calls, producer, usage, filtering),
     *(storms, scaling, memory, importing),
@@ -79,7 +82,7 @@ def _publish(rows: list[report.Row], text: str, note: str) -> None:
     ours = {f"procconn, {name}": ns.pop(name) for name in SETTINGS}
     ns.pop(FORKSTAT, None)  # which prints, too
     PICTURE.write_text(picture.draw(_TITLE, note, ours, ns))
-    short = f"![{_TITLE}, by reader](docs/{PICTURE.name})\n\n{report.short_table(rows)}"
+    short = f"![{_TITLE}, by reader]({_ADDRESS})\n\n{report.short_table(rows)}"
     report.put_into(README, "bench", short)
     report.put_into(report.DOCUMENT, "bench", text)
 
