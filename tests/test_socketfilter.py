@@ -28,7 +28,8 @@ def program_of(filter_: "Filter") -> bytes:
 
 
 def program(mask: EventMask, threads: bool) -> bytes:
-    return program_of(wanted(mask, threads).filter)
+    owner = wanted(mask, threads)  # of the filter's memory
+    return program_of(owner.filter)
 
 
 def datagram(what: int, *fields: int) -> bytes:

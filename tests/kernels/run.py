@@ -138,7 +138,8 @@ def make_overlay() -> None:
     group = f"--group={PROJECT / 'pyproject.toml'}:test"
     pip("install", f"--target={packages}", *FOR_GUEST, *WHEEL.glob("*.whl"), group)
     tests = OVERLAY / "tests-of-procconn"
-    shutil.copytree(PROJECT / "tests", tests / "tests")
+    for folder in ("tests", "docs"):  # tests read the schema of what the command prints
+        shutil.copytree(PROJECT / folder, tests / folder)
     compile_programs(tests / "tests/live/programs")
     shutil.copy(PROJECT / "pyproject.toml", tests)
     shutil.copy(PROJECT / "tests/kernels/guest-init", OVERLAY / "init")
