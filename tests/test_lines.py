@@ -175,6 +175,7 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
 
     assert (False, True) == (first.ended, last.ended)
     assert text(last).endswith("exit           8 ? status 3 after 3.0 ms\n")
+    assert (8, 8, 3) == tuple(record(last)[f] for f in ("pid", "tgid", "returncode"))
 
 
 def test_text_of_an_exec_names_a_user_who_is_not_the_readers_own() -> None:

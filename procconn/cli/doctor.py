@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import re
 import threading
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from procconn._core import ffi, lib
+from procconn.cli.lines import user_name
 from procconn.cli.output import Output
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
-from procconn.environment import conditions, is_kernel, why_no_usage
+from procconn.environment import conditions, is_kernel, why_no_usage, why_not_realtime
 from procconn.events import Comm, EventMask, Exit
 
-_CAP_NET_ADMIN = 12  # linux/capability.h
+_CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
 _UNKNOWN = "unknown"
 _UNKNOWN_WITHOUT_PROC = "unknown without /proc"
 _PATIENCE = 2.0  # seconds for what should come at once
@@ -81,7 +83,7 @@ def examine() -> Iterator[Finding]:
 
 def _privilege(*, counts: bool) -> Finding:
     """Look at the capability; one of another user namespace does not count."""
-    has = _has_net_admin() if counts else False
+    has = _has_capability(_CAP_NET_ADMIN) if counts else False
     if has:
         return Finding("privilege", "CAP_NET_ADMIN")
     held = _UNKNOWN_WITHOUT_PROC if has is None else "none"
@@ -112,6 +114,7 @@ def _trial() -> Iterator[Finding]:
             "another program may have ended the subscription: use a heartbeat",
         )
     yield _filter()
+    yield _programs()
 
 
 def _receive_buffer(connector: ProcConnector) -> Finding:
@@ -160,6 +163,17 @@ def _filter() -> Finding:
     )
 
 
+def _programs() -> Finding:
+    """See how programs would be read; that some may be missed is no problem."""
+    with ProcConnector(EventMask.EXEC, programs=True) as connector:
+        reason = why_not_realtime(connector._stream.window.realtime)
+    text = f"read {'at normal' if reason else 'at real-time'} priority"
+    text += f" as {user_name(os.geteuid())}"
+    if not _has_capability(_CAP_SYS_PTRACE):
+        text += ", so exe and cwd of others' processes only with CAP_SYS_PTRACE"
+    return Finding("programs", f"{text}; {reason}" if reason else text)
+
+
 def _usage() -> Finding:
     """Register for what tasks have used; events can be had without."""
     error = ffi.new("int *")
@@ -193,10 +207,10 @@ def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
     return False
 
 
-def _has_net_admin() -> bool | None:
+def _has_capability(number: int) -> bool | None:
     """Tell from the set of effective capabilities; None without /proc."""
     match = re.search(r"^CapEff:\s*(\w+)", _read("/proc/self/status"), re.MULTILINE)
-    return bool(int(match[1], 16) & 1 << _CAP_NET_ADMIN) if match else None
+    return bool(int(match[1], 16) & 1 << number) if match else None
 
 
 def _read(path: str) -> str:

@@ -48,7 +48,8 @@ class JsonLines:
             values = event[:-1]
             more = "," + _encode(_executed(seen))[1:-1]
         elif isinstance(event, Exit):
-            values = event[:-1]
+            pid = event.tgid if seen.ended else event.pid
+            values = (pid, *event[1:-1])
             more = "," + _encode(_ended(seen, event))[1:-1]
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])

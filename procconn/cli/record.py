@@ -15,8 +15,8 @@ from procconn.recording import Recorder
 
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes
-_LATENCY = 0.1  # seconds
-_LATE = _LATENCY + 0.05  # seconds: what happened before has come by then
+_LATENCY = 0.01  # seconds
+_LATE = 0.1  # seconds: what waited for a program has come by then
 _HEARTBEAT = 10.0  # seconds
 _ALIGNMENT = 4  # of messages, bytes
 

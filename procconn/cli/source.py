@@ -14,7 +14,8 @@ from procconn.events import Event, EventMask, Lost
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
-LATE = 0.05  # seconds, beyond the latency: what happened before has come by then
+_LATE = 0.05  # seconds
+_LATENCIES = 4  # after so many, and that long, what waited for a program has come
 
 
 class Source(Protocol):
@@ -59,11 +60,12 @@ class _Live:
 
     def __init__(self, selection: Selection, *, latency: float, programs: bool) -> None:
         self._duration = selection.duration
-        self._late = latency + LATE
+        programs = programs and bool(selection.asked & EventMask.EXEC)
+        self._late = _LATENCIES * latency + _LATE if programs else 0
         self._connector = ProcConnector(
             selection.asked,
             threads=selection.threads or selection.is_of_processes,
-            programs=programs and bool(selection.asked & EventMask.EXEC),
+            programs=programs,
             queue=_QUEUE,
             max_latency=latency,
             heartbeat=_HEARTBEAT,

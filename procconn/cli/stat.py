@@ -18,7 +18,7 @@ from procconn.events import Event, Exec, Exit, Lost
 if TYPE_CHECKING:
     from datetime import datetime
 
-_LATENCY = 0.25  # seconds: few wake-ups, and soon enough for a line a second
+_LATENCY = 0.1  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
 
@@ -139,6 +139,8 @@ class _Stat:
                 self._output.write(self._json(current, Lost(0, current.since_ns)))
         else:
             seconds = max(self._now_ns - self._begun_ns, 1) / NS_PER_S
+            if self._selection.duration is not None:
+                seconds = min(seconds, self._selection.duration)
             self._show(self._total, seconds)
 
     def _running(self) -> Counter[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pwd
+import re
 import subprocess
 import sys
 
@@ -72,3 +74,13 @@ def test_doctor_cannot_see_listeners_from_another_network_namespace() -> None:
     doctor = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert "other listeners       ok       unknown: /proc does not" in doctor.stdout
+
+
+def test_doctor_tells_at_which_priority_programs_are_read_and_as_whom() -> None:
+    command = [sys.executable, "-m", "procconn", "doctor", "--json"]
+    doctor = subprocess.run(command, capture_output=True, check=False)
+    texts = {f["subject"]: f["text"] for f in json.loads(doctor.stdout)["findings"]}
+    user = pwd.getpwuid(os.geteuid()).pw_name
+
+    pattern = f"read at (real-time|normal) priority as {user}(, so .*)?(; .*)?"
+    assert re.fullmatch(pattern, texts["programs"])

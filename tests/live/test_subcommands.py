@@ -68,7 +68,7 @@ def test_stat_prints_a_table_at_the_end() -> None:
     result = run("stat", "--duration", "0.3")
     first, heading, *_ = result.stdout.splitlines()
 
-    assert first.startswith("in 3")
+    assert first.startswith("in 300 ms: ")
     assert heading.split() == ["started", "failed", "running", "program"]
 
 
