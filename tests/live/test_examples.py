@@ -46,10 +46,10 @@ def example(name: str, *arguments: str) -> list[str]:
 
 
 def output(name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        example(name, *arguments), check=True, timeout=30, stdout=-1, text=True
-    )
-    return done.stdout
+    """Others' names, which are any bytes, may be in it."""
+    command = example(name, *arguments)
+    done = subprocess.run(command, check=True, timeout=30, stdout=-1)
+    return os.fsdecode(done.stdout)
 
 
 @pytest.fixture
