@@ -319,6 +319,7 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
     for _ in range(20):
         with ProcConnector(MASK, programs=True, usage=True, queue=1 << 20) as connector:
             connector.fileno()
+    del connector
 
     def have_ended() -> bool:  # as those of other tests may, meanwhile
         return threads() <= before[0] and descriptors() <= before[1]
