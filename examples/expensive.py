@@ -1,5 +1,6 @@
 """Run a command and list the dearest of what it started: expensive.py COMMAND..."""
 
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ from procconn.processes import Ended, Process, ProcessMonitor
 def main(command: list[str]) -> None:
     """Print processor time, peak memory and command line of the ten dearest."""
     ended: list[Process] = []
-    with ProcessMonitor(usage=True) as monitor, subprocess.Popen(command) as build:
+    with (
+        ProcessMonitor(tree=os.getpid(), usage=True) as monitor,
+        subprocess.Popen(command) as build,
+    ):
         for change in monitor:
             if isinstance(change, Ended):
                 ended.append(change.process)
@@ -19,7 +23,7 @@ def main(command: list[str]) -> None:
         (it.usage.cpu_ns or 0, it.usage.peak_rss or 0, it) for it in ended if it.usage
     ]
     for cpu_ns, peak_rss, it in sorted(costs, key=lambda cost: -cost[0])[:10]:
-        command_line = it.program.command if it.program else it.name
+        command_line = (it.program and it.program.command) or it.name
         print(f"{cpu_ns / 1e9:8.3f} s {peak_rss / 2**20:6.0f} MiB  {command_line}")
 
 

@@ -1,47 +1,47 @@
-"""Write events as JSON lines, for SECONDS or until Ctrl-C: json_lines.py [SECONDS].
+"""Write who runs what as JSON lines, until Ctrl-C: json_lines.py.
 
 `procconn watch --json` does more: it goes on reading while its output is blocked.
 """
 
 import json
-import math
 import os
+import pwd
 import sys
 import time
-from collections.abc import Iterator
 
-from procconn import Event, ProcConnector, event_time
+from procconn.processes import Executed, ProcessMonitor
 
 
-def record(event: Event) -> dict[str, object]:
-    """Make a JSON object of an event; a name of any bytes becomes text."""
+def user(uid: int | None) -> str | None:
+    """Tell the name of a user, or the number if there is no name."""
+    try:
+        return None if uid is None else pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def record(change: Executed) -> dict[str, object]:
+    """Make a JSON object; what is not known is null, and `missing` says why."""
+    process, program = change.process, change.program
     return {
-        "event": type(event).__name__.lower(),
-        "time": event_time(event).isoformat(),
-        **{
-            field: value.decode(errors="backslashreplace")
-            if isinstance(value, bytes)
-            else value
-            for field, value in event._asdict().items()
-        },
+        "time": time.time() - (time.monotonic_ns() - change.timestamp_ns) / 1e9,
+        "pid": process.pid,
+        "command": program and program.command,
+        "executable": program and program.exe,
+        "user": program and user(program.euid),
+        "parent": process.parent and process.parent.name,
+        "container": program and program.container,
+        "missing": program and program.missing,
     }
 
 
-def batches(seconds: float) -> Iterator[list[Event]]:
-    """Yield events in batches, which is cheaper than one by one."""
-    deadline = time.monotonic() + seconds
-    with ProcConnector(max_latency=0.01) as connector:
-        while (left := deadline - time.monotonic()) > 0:
-            yield connector.recv_many(None if math.isinf(left) else left)
-
-
-def main(seconds: float) -> None:
-    """Write each batch at once, a `Lost` among its events like any other."""
+def main() -> None:
+    """Take one change at a time: it shows the process as it was then."""
     try:
-        for batch in batches(seconds):
-            lines = (json.dumps(record(event)) + "\n" for event in batch)
-            sys.stdout.write("".join(lines))
-            sys.stdout.flush()
+        with ProcessMonitor(queue=64 << 20, max_latency=0.01) as monitor:
+            for change in monitor:
+                if isinstance(change, Executed):
+                    print(json.dumps(record(change)), flush=True)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:  # the reader has seen enough; say nothing at exit either
@@ -49,4 +49,4 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else math.inf)
+    main()

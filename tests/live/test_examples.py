@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def output(name: str, *arguments: str) -> str:
 @pytest.fixture
 def forker() -> Iterator[None]:
     """A process of a name of its own that forks all the time."""
-    script = "echo forker > /proc/$$/comm; while /bin/true; do :; done"
+    script = "printf forker > /proc/$$/comm; while /bin/true; do :; done"
     with subprocess.Popen(["bash", "-c", script]) as process:
         yield
         process.kill()
@@ -140,9 +141,37 @@ def test_restart_starts_a_service_again_when_it_is_dead(
 
 @pytest.mark.usefixtures("forker")
 def test_json_lines_are_json() -> None:
-    records = [json.loads(line) for line in output("json_lines.py", "1").splitlines()]
+    """Who runs what, and for whom; of what a forker runs all is alike."""
+    of_forker: list[dict[str, object]] = []
+    with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        while len(of_forker) < 20:
+            record = json.loads(process.stdout.readline())
+            of_forker += [record] if record["parent"] == "forker" else []
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
 
-    assert {"fork", "exec", "exit"} <= {record["event"] for record in records}
+    assert 0 == process.returncode
+    assert {"/bin/true", ""} >= {it["command"] for it in of_forker}
+    for it in of_forker:
+        assert it["user"] in {pwd.getpwuid(os.geteuid()).pw_name, None}
+        assert it["command"] or it["missing"]
+        assert isinstance(it["time"], float)
+        assert abs(it["time"] - time.time()) < 60
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+def test_expensive_lists_the_dearest_first(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+    script = tmp_path / "script"
+    script.write_text(f"for i in 1 2 3; do true; done\n{sys.executable} -c '{burn}'\n")
+    first, *others = output("expensive.py", "bash", str(script)).splitlines()
+    seconds, unit, *_ = first.split()
+
+    assert 0.35 < float(seconds) < 4
+    assert unit == "s"
+    assert "process_time" in first or sys.executable in first
+    assert any("script" in it or "bash" in it for it in others)
 
 
 @pytest.mark.usefixtures("forker")
