@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 from procconn.cli.following import Seen
 from procconn.cli.lines import signal_name, user_name
@@ -50,7 +51,7 @@ class JsonLines:
         elif isinstance(event, Exit):
             pid = event.tgid if seen.ended else event.pid
             values = (pid, *event[1:-1])
-            more = "," + _encode(_ended(seen, event))[1:-1]
+            more = _ended(seen, event)
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])
             more = f',"name":{_encode(event.name)}'
@@ -77,15 +78,22 @@ def _executed(seen: Seen) -> dict[str, object]:
     return record
 
 
-def _ended(seen: Seen, event: Exit) -> dict[str, object]:
-    program = seen.program or _NOT_READ
-    code = seen.returncode_of(event)
-    return {
-        "returncode": code,
-        "signal": signal_name(-code) if code < 0 else None,
-        "dumped_core": event.dumped_core and code < 0,
-        "duration": seen.duration,
-        "argv": program.argv,
-        "name": program.name,
-        "user": None if seen.uid is None else user_name(seen.uid),
-    }
+def _ended(seen: Seen, event: Exit) -> str:
+    argv = name = user = "null"
+    if seen.program is not None:
+        argv, name = _of_program(seen.program.argv), _of_program(seen.program.name)
+    if seen.uid is not None:
+        user = _encode(user_name(seen.uid))
+    code, duration = seen.returncode_of(event), seen.duration
+    return (
+        f',"returncode":{code}'
+        f',"signal":{_encode(signal_name(-code)) if code < 0 else "null"}'
+        f',"dumped_core":{"true" if event.dumped_core and code < 0 else "false"}'
+        f',"duration":{"null" if duration is None else duration}'
+        f',"argv":{argv},"name":{name},"user":{user}'
+    )
+
+
+@lru_cache(maxsize=1024)
+def _of_program(value: tuple[str, ...] | str | None) -> str:
+    return _encode(value)
