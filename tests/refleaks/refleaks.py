@@ -5,8 +5,11 @@ objects that are never freed included.
 """
 
 import gc
+import os
 import random
 import sys
+import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -31,6 +34,7 @@ from wiring import (
 from procconn import (
     EventMask,
     EventType,
+    Exit,
     NetlinkMessageIter,
     ProcConnector,
     ProcConnError,
@@ -175,6 +179,27 @@ def open_and_close() -> None:
         connector.subscribe(EventMask.COMM)
 
 
+def receive_tails(connector: ProcConnector) -> None:
+    """Read a command's exec and end, with its program and what it cost."""
+    pid = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitpid(pid, 0)
+    found: list[Event] = []
+    deadline = time.monotonic() + 5
+    while not any(isinstance(it, Exit) and it.pid == pid for it in found):
+        assert time.monotonic() < deadline, "no exit came"
+        found += connector.recv_many(1)
+
+
+def open_and_close_all() -> None:
+    """With all that a connector can have, and a descriptor to wait for."""
+    with ProcConnector(
+        programs=True, usage=True, queue=65536, receive_buffer=65536, heartbeat=1
+    ) as connector:
+        connector.fileno()
+        connector.unsubscribe()
+        connector.subscribe()
+
+
 def grown(action: Callable[[], None], calls: int) -> tuple[int, int]:
     """Return how many references and blocks of memory the calls left behind."""
     count = sys.gettotalrefcount
@@ -222,6 +247,12 @@ def main() -> int:
         with connector:
             found.append(leaks("receive", partial(receive, connector)))
         found.append(leaks("open_and_close", open_and_close, CALLS // 4))
+        warnings.simplefilter("ignore")  # without privilege there is less to leak
+        lives = EventMask.EXEC | EventMask.EXIT
+        with ProcConnector(lives, programs=True, usage=True) as connector:
+            action = partial(receive_tails, connector)
+            found.append(leaks("receive_tails", action, CALLS // 4))
+        found.append(leaks("open_and_close_all", open_and_close_all, CALLS // 4))
     return any(found)
 
 
