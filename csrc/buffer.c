@@ -89,9 +89,12 @@ void procconn_tidy(struct procconn_stream *stream)
     struct messages *queue = &stream->queue;
     size_t worth;
 
+    stream->window.size = 0;
+    if (stream->window.taken == 0 && queue->start == 0) /* only the consumer moves it */
+        return;
     pthread_mutex_lock(&stream->lock);
     consume(stream, stream->window.taken);
-    stream->window.taken = stream->window.size = 0;
+    stream->window.taken = 0;
     worth = queue->capacity / (stream->wants_room ? WORTH_MOVING : 2);
     if (queue->start >= worth && queue->start > 0) {
         memmove(queue->bytes, queue->bytes + queue->start, queue->end - queue->start);
@@ -164,6 +167,8 @@ static size_t waiting(struct procconn_stream *stream)
 {
     size_t size;
 
+    if (!stream->has_thread) /* then the consumer alone fills it */
+        return stream->queue.end - stream->queue.start;
     pthread_mutex_lock(&stream->lock);
     size = stream->queue.end - stream->queue.start;
     pthread_mutex_unlock(&stream->lock);

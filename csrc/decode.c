@@ -188,24 +188,6 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
     return parse_connector(message, length, event);
 }
 
-bool procconn_is_framed(const uint8_t *bytes, size_t size)
-{
-    enum procconn_status status;
-    size_t length, span;
-
-    if (size % NLMSG_ALIGNMENT != 0)
-        return false;
-    while (size > 0) {
-        length = message_length(bytes, size, &status);
-        if (status != PROCCONN_EVENT)
-            return false;
-        span = message_span(length, size);
-        bytes += span;
-        size -= span;
-    }
-    return true;
-}
-
 int64_t procconn_find_answer(const uint8_t *buffer, size_t size, uint32_t ack)
 {
     struct procconn_walk walk = {.buffer = buffer, .size = size};

@@ -38,9 +38,6 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
  */
 enum procconn_status procconn_parse_tail(struct procconn_event *event);
 
-/* Whether whole netlink messages, and nothing else, fill the bytes. */
-bool procconn_is_framed(const uint8_t *bytes, size_t size);
-
 static inline uint16_t procconn_load_u16(const uint8_t *bytes)
 {
     uint16_t value;

@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SHORTEST_LATENCY_NS = 1000000 };
+/* Within so long the kernel is believed to report an exec: as long as events may gather,
+ * but no longer than an exec, and what follows it, should wait. */
+enum { SHORTEST_LATENCY_NS = 1000000, LONGEST_LATENCY_NS = 10000000 };
 
 /* Only EXEC passes. Words are loaded as big-endian. */
 static int filter_socket(int fd)
@@ -150,7 +152,12 @@ static int begin(struct procconn_programs *programs)
     return status < 0 ? status : programs->realtime;
 }
 
-int procconn_programs_start(uint32_t receive_buffer, int64_t latency_ns,
+static int64_t between(int64_t least, int64_t value, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
                             struct procconn_programs **started)
 {
     struct procconn_programs *programs = calloc(1, sizeof *programs);
@@ -160,7 +167,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t latency_ns,
         return -ENOMEM;
     programs->socket = programs->wake = -1;
     programs->owner = getpid();
-    programs->latency_ns = latency_ns > SHORTEST_LATENCY_NS ? latency_ns : SHORTEST_LATENCY_NS;
+    programs->latency_ns = between(SHORTEST_LATENCY_NS, gather_ns, LONGEST_LATENCY_NS);
+    programs->pause_ns = (gather_ns > SHORTEST_LATENCY_NS ? gather_ns : SHORTEST_LATENCY_NS) / 8;
     atomic_store(&programs->references, 1);
     programs->entries = calloc(MOST_ENTRIES, sizeof programs->entries[0]);
     programs->bytes = malloc(MOST_BYTES);

@@ -42,7 +42,8 @@ struct procconn_programs {
     int wake;  /* readable when stopping */
     int begun; /* written when `realtime` is told */
     pid_t owner;
-    int64_t latency_ns;
+    int64_t latency_ns; /* from showing a program to its EXEC, at most */
+    int64_t pause_ns;   /* between two looks at what waits */
     _Atomic int references;
     _Atomic bool is_stopping;
 

@@ -9,15 +9,6 @@
 
 #include "stream.h"
 
-/* linux/sock_diag.h, for SO_MEMINFO */
-enum {
-    MEMINFO_QUEUED = 0,
-    MEMINFO_LIMIT = 1,
-    MEMINFO_DROPS = 8,
-    MEMINFO_COUNT = 9,
-    MEMINFO_OPTION = 55,
-};
-
 int64_t procconn_earlier(int64_t a, int64_t b)
 {
     if (a < 0 || b < 0)
@@ -50,21 +41,6 @@ int procconn_sleep(int fd, int wake, int64_t until_ns)
     return ready > 0;
 }
 
-static bool read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
-{
-    socklen_t size = MEMINFO_COUNT * sizeof meminfo[0];
-
-    return getsockopt(fd, SOL_SOCKET, MEMINFO_OPTION, meminfo, &size) == 0 &&
-           size == MEMINFO_COUNT * sizeof meminfo[0];
-}
-
-bool procconn_counts_drops(int fd)
-{
-    uint32_t meminfo[MEMINFO_COUNT];
-
-    return read_meminfo(fd, meminfo);
-}
-
 /* Lets events gather until the time has come or the socket may be half full. Where
  * the kernel does not tell how full it is (before 4.12), they gather for as long as
  * it cannot be. */
@@ -77,7 +53,7 @@ static int gather(const struct procconn_stream *stream, int64_t emptied_ns, int6
 
     while (status == 0 && (now_ns = procconn_now_ns()) < until_ns) {
         if (now_ns >= filling_ns) {
-            if (!read_meminfo(stream->socket, meminfo) ||
+            if (!procconn_read_meminfo(stream->socket, meminfo) ||
                 meminfo[MEMINFO_QUEUED] >= meminfo[MEMINFO_LIMIT] / 2)
                 break;
             filling_ns = now_ns + stream->filling_ns;
@@ -92,7 +68,7 @@ void procconn_ask_drops(struct procconn_stream *stream)
 {
     uint32_t meminfo[MEMINFO_COUNT];
 
-    if (stream->window.counts_drops && read_meminfo(stream->socket, meminfo))
+    if (stream->window.counts_drops && procconn_read_meminfo(stream->socket, meminfo))
         stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
 }
 

@@ -59,6 +59,7 @@ static size_t whole_queue(const struct procconn_stream *stream)
 
 int procconn_open_socket(struct procconn_stream *stream)
 {
+    uint32_t meminfo[MEMINFO_COUNT];
     int on = 1, status;
 
     status = procconn_open_netlink(&stream->socket);
@@ -67,7 +68,7 @@ int procconn_open_socket(struct procconn_stream *stream)
     if (status < 0)
         return status;
     /* Lest the kernel drops all from the first that finds no room to the last. */
-    stream->window.counts_drops = procconn_counts_drops(stream->socket);
+    stream->window.counts_drops = procconn_read_meminfo(stream->socket, meminfo);
     if (stream->window.counts_drops &&
         setsockopt(stream->socket, SOL_NETLINK, NO_ENOBUFS, &on, sizeof on) != 0)
         return -errno;

@@ -150,7 +150,6 @@ void procconn_end_listening(struct procconn_stream *stream); /* under the lock *
 int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
 int procconn_sleep(int fd, int wake, int64_t until_ns);
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
-bool procconn_counts_drops(int fd);
 void procconn_ask_drops(struct procconn_stream *stream); /* under the lock */
 
 /* drain.c */

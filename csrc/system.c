@@ -15,6 +15,7 @@ enum {
     /* asm-generic/socket.h */
     ATTACH_FILTER = 26,
     RECEIVE_BUFFER_FORCE = 33,
+    MEMINFO = 55,
 };
 
 /* struct sock_fprog */
@@ -49,6 +50,14 @@ int procconn_attach_instructions(int fd, const void *instructions, size_t size)
     struct program program = {(uint16_t)(size / sizeof(struct instruction)), instructions};
 
     return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) == 0 ? 0 : -errno;
+}
+
+bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
+{
+    socklen_t size = MEMINFO_COUNT * sizeof meminfo[0];
+
+    return getsockopt(fd, SOL_SOCKET, MEMINFO, meminfo, &size) == 0 &&
+           size == MEMINFO_COUNT * sizeof meminfo[0];
 }
 
 int procconn_enlarge(int fd, int size)

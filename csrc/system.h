@@ -2,6 +2,7 @@
 #ifndef PROCCONN_SYSTEM_H
 #define PROCCONN_SYSTEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,11 @@ int procconn_open_netlink(int *fd);
 int procconn_join_group(int fd);
 
 int procconn_attach_instructions(int fd, const void *instructions, size_t size);
+
+/* What a socket's receive buffer holds (linux/sock_diag.h, for SO_MEMINFO). False before
+ * Linux 4.12, which does not tell. */
+enum { MEMINFO_QUEUED = 0, MEMINFO_LIMIT = 1, MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 };
+bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT]);
 
 /* Ask for a receive buffer, by privilege if possible. */
 int procconn_enlarge(int fd, int size);

@@ -178,7 +178,7 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
     struct question question = {.now_ns = procconn_now_ns(), .drained_ns = drained_ns};
-    int64_t soon_ns = question.now_ns + programs->latency_ns / 8;
+    int64_t soon_ns = question.now_ns + programs->pause_ns;
     struct procconn_event event;
     struct program_entry *entry;
     uint64_t index;

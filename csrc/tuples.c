@@ -1,5 +1,5 @@
 /*
- * Fills the named tuples. The only file that knows Python.
+ * Fills the named tuples. With batch.c the only file that knows Python.
  *
  * Events are made by tuple's own constructor, called with the class and one
  * argument tuple that is filled anew for each event: allocating the object
@@ -16,10 +16,7 @@
 #endif
 #include <Python.h>
 
-#include <errno.h>
-
 #include "filler.h"
-#include "stream.h"
 
 /* Places in `types`, behind those of the 32 bits. */
 enum {
@@ -223,28 +220,5 @@ int procconn_decode_all(struct procconn_walk *walk, void *events, void *types)
     PyObject_GC_Track(events);
     filler_end(&filler);
     PyGILState_Release(gil);
-    return status;
-}
-
-int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
-{
-    struct procconn_window *window = &stream->window;
-    struct procconn_walk walk = {0};
-    int status = procconn_enter(stream, READING);
-
-    if (status < 0)
-        return status;
-    /* One who overtook this reader may have left events. Nobody else adds any now. */
-    if (PyList_Size(stream->settings.events) > 0)
-        deadline_ns = 0;
-    status = procconn_bring(stream, deadline_ns, most);
-    if (status == 0 && window->size > 0) {
-        walk.buffer = window->bytes;
-        walk.size = window->size;
-        if (procconn_decode_all(&walk, stream->settings.events, stream->settings.types) < 0)
-            status = -ENOMEM; /* nothing else: all messages in the stream are whole */
-        procconn_take(stream, walk.offset, walk.offset > 0);
-    }
-    procconn_leave(stream);
     return status;
 }

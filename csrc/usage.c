@@ -18,11 +18,6 @@ enum {
 
     /* One drain ends after so many, more than the table holds. */
     MOST_BATCHES = 1 << 13,
-
-    /* linux/sock_diag.h, for SO_MEMINFO */
-    MEMINFO_DROPS = 8,
-    MEMINFO_COUNT = 9,
-    MEMINFO_OPTION = 55,
 };
 
 struct procconn_usage {
@@ -111,10 +106,8 @@ static unsigned store(struct procconn_usage *usage, unsigned i)
 static uint32_t count_drops(struct procconn_usage *usage)
 {
     uint32_t meminfo[MEMINFO_COUNT], drops;
-    socklen_t size = sizeof meminfo;
 
-    if (getsockopt(usage->fd, SOL_SOCKET, MEMINFO_OPTION, meminfo, &size) < 0 ||
-        size < sizeof meminfo)
+    if (!procconn_read_meminfo(usage->fd, meminfo))
         return 0;
     drops = meminfo[MEMINFO_DROPS] - usage->drops;
     usage->drops = meminfo[MEMINFO_DROPS];

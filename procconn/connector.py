@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from itertools import chain, islice
+from operator import length_hint
 from typing import TYPE_CHECKING
 
 from procconn import arguments, environment, socketfilter
@@ -153,7 +154,7 @@ class ProcConnector:
         while True:
             if self._polled and self._stream.left == 1:
                 self._stream.announce(0)
-            for event in self._stream.events:
+            for event in self._stream.decoded[0]:
                 return event
             self._stream.read(deadline_ns, _BATCH)
             if not self._stream.left and passed(deadline_ns):
@@ -169,7 +170,7 @@ class ProcConnector:
         """
         self._check_open()
         deadline_ns = _deadline(timeout)
-        self._stream.read(_AT_ONCE if self._stream.left else deadline_ns, _ALL)
+        self._stream.read(deadline_ns, _ALL)
         return self._take_all()
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
@@ -317,7 +318,7 @@ class ProcConnector:
         try:
             while True:
                 await self._read_async(_FOR_EVER)
-                for event in self._stream.events:
+                for event in self._stream.decoded[0]:
                     yield event
         except ConnectionClosedError:
             return
@@ -346,8 +347,7 @@ class ProcConnector:
 
     def _next_batch(self) -> Iterator[Event] | None:
         """Return an iterator that has events; None when the connector is closed."""
-        left = self._stream.left
-        if not left:
+        if not length_hint(self._stream.decoded[0]):
             try:
                 self._stream.read(_FOR_EVER, _BATCH)
             except ConnectionClosedError:
@@ -355,16 +355,14 @@ class ProcConnector:
         if self._polled:
             left = self._stream.left
             if left > 1:
-                return islice(self._stream.events, left - 1)
+                return islice(self._stream.decoded[0], left - 1)
             self._stream.announce(0)
-        return self._stream.events
+        return self._stream.decoded[0]
 
     def _take_all(self) -> list[Event]:
         if self._polled:
             self._stream.announce(0)
-        events = [*self._stream.events]
-        del self._stream.batch[:]
-        return events
+        return [*self._stream.decoded[0]]
 
     async def _read_async(self, deadline_ns: int) -> None:
         """Do what `_read` does, on asyncio."""
@@ -375,7 +373,7 @@ class ProcConnector:
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()
-            elif status:
+            elif status not in (0, -errno.EAGAIN):
                 checked(status)
             elif self._stream.left or passed(deadline_ns):
                 return

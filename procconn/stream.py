@@ -1,10 +1,10 @@
 """The stream of C, with its failures as exceptions and the events it has decoded.
 
-csrc/stream.h says who may do what to it. One call waits, receives and appends events
-to a list that this object owns. Signal handlers of Python run between bytecodes and may
-raise, but only behind a call or a jump. So whoever takes events out of here does it by
-a last statement that has none: whatever a handler interrupts, an event is either still
-here or delivered.
+csrc/stream.h says who may do what to it. One call waits, receives, and puts the events
+where this object hands them out. Signal handlers of Python run between bytecodes and
+may raise, but only behind a call or a jump. So whoever takes events out of here does it
+by a last statement that has none: whatever a handler interrupts, an event is either
+still here or delivered.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from procconn.errors import BufferTooSmallError
 from procconn.status import checked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from procconn._core import Settings, StreamPlace, Wanted, Window
     from procconn.events import Event
 
@@ -30,8 +32,7 @@ class Stream:
     """A stream, opened but not subscribed yet.
 
     Attributes:
-        batch: C appends to it.
-        events: hands out what of the batch was not taken yet.
+        decoded: its one item hands out what is decoded and was not taken yet.
         window: what C shows without a call.
         handle: the stream itself, alive as long as this object.
         has_thread: whether a thread receives.
@@ -39,9 +40,8 @@ class Stream:
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self.has_thread = False
-        self.batch: list[Event] = []
-        self.events = iter(self.batch)
-        settings.events = ffi.cast("void *", id(self.batch))
+        self.decoded: list[Iterator[Event]] = [iter([])]
+        settings.decoded = ffi.cast("void *", id(self.decoded))
         self._timeout_ns = timeout_ns
         self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
         checked(lib.procconn_open(self._place, settings))
@@ -53,7 +53,7 @@ class Stream:
     @property
     def left(self) -> int:
         """How many events are decoded and not taken."""
-        return length_hint(self.events)
+        return length_hint(self.decoded[0])
 
     def listen(self, *, again: bool = False) -> None:
         """Ask the kernel for events, unless it was done and it is not to be again."""
@@ -69,12 +69,9 @@ class Stream:
 
     def try_read(self, deadline_ns: int, most: int) -> int:
         """Wait until there are events, and return the status of the call."""
-        if not length_hint(self.events):
-            # Another reader may have come in between; what it left here stays.
-            fresh = iter(self.batch)
-            self.batch[:] = [*self.events]
-            self.events = fresh
-        return lib.procconn_read(self.handle, deadline_ns, most)
+        rounds = self.window.rounds
+        left = length_hint(self.decoded[0])
+        return lib.procconn_read(self.handle, deadline_ns, most, rounds, left)
 
     def read(self, deadline_ns: int, most: int) -> None:
         """Let there be events, unless the deadline passes.
@@ -99,14 +96,15 @@ class Stream:
 
     def screen(self, wanted: Wanted) -> None:
         """Drop what is decoded and not wanted any more."""
-        fresh = iter(self.batch)
+        batch: list[Event] = []
+        fresh = iter(batch)
         kept: list[Event] = []
         try:
-            kept = [*self.events]  # out of the reach of a reader that overtakes
+            kept = [*self.decoded[0]]  # out of the reach of a reader that overtakes
             kept = [event for event in kept if socketfilter.admits(wanted, event)]
         finally:
-            self.batch[:] = [*kept, *self.events]
-            self.events = fresh
+            batch[:] = [*kept, *self.decoded[0]]
+            self.decoded[0] = fresh
 
     def announce(self, left: int) -> None:
         """Tell pollers, before events are taken, how many will be left."""
@@ -130,7 +128,7 @@ class Stream:
         if status == -errno.ENOTCONN:
             self.listen(again=True)
             environment.warn_of_renewal()
-        elif status != -errno.EINTR:
+        elif status not in (-errno.EINTR, -errno.EAGAIN):
             checked(status)
 
 

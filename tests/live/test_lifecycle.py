@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -384,35 +385,53 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(
     assert moment > 3
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Let threads take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 @room_for(30_000)
-def test_readers_in_two_threads_get_an_error_or_events_of_their_own() -> None:
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("queue", [0, 1 << 20])
+@pytest.mark.parametrize("way", ["recv", "recv_many", "each its own"])
+def test_readers_in_two_threads_get_an_error_or_events_of_their_own(
+    way: str, queue: int
+) -> None:
     count = 30_000
-    with ProcConnector(EventMask.COMM) as connector:
+    with ProcConnector(EventMask.COMM, max_latency=0, queue=queue) as connector:
         own = threading.get_native_id()
         done = threading.Event()
-        refused = [0, 0]
+        seen: tuple[list[int], list[int]] = ([], [])
 
-        def read(index: int) -> list[int]:
-            serials: list[int] = []
+        def read(index: int) -> None:
+            one_by_one = way == "recv" or (way == "each its own" and index == 0)
             while not done.is_set():
                 try:
-                    event = connector.recv(timeout=0.01)
+                    if one_by_one:
+                        event = connector.recv(timeout=0.01)
+                        events = [event] if event else []
+                    else:
+                        events = connector.recv_many(timeout=0.01)
                 except RuntimeError:
-                    refused[index] += 1
                     continue
-                serials += serials_of([event] if event else [], own)
-                if serials and serials[-1] == count - 1:
+                seen[index].extend(serials_of(events, own))
+                if sum(map(len, seen)) == count:
                     done.set()
-            return serials
 
-        threads = [result_of(lambda index=index: read(index)) for index in (0, 1)]  # type: ignore[misc]
+        threads = [threading.Thread(target=read, args=(index,)) for index in (0, 1)]
+        for thread in threads:
+            thread.start()
         set_serials(range(count))
-        assert done.wait(DEADLINE)
-        for thread, _ in threads:
+        done.wait(DEADLINE)
+        done.set()
+        for thread in threads:
             thread.join(DEADLINE)
 
-    seen = [serial for _, results in threads for serial in results[0]]  # type: ignore[attr-defined]
-    assert list(range(count)) == sorted(seen)
+    assert list(range(count)) == sorted([*seen[0], *seen[1]])
 
 
 FORK = """

@@ -1,0 +1,74 @@
+/*
+ * What a stream has decoded and nobody has taken yet. It is handed out by an iterator,
+ * the one item of a list that Python looks into. With tuples.c the only file that knows
+ * Python.
+ *
+ * Who takes the last event of a list leaves an iterator that is at its end for good, and
+ * others may do so at any time. So no list is added to that others have seen: the
+ * consumer moves what is left into a new one, decodes behind that, and then puts its
+ * iterator into the place.
+ */
+#include <pyconfig.h>
+#ifndef Py_GIL_DISABLED /* free-threaded builds before 3.15 have no stable ABI */
+#define Py_LIMITED_API 0x030b0000
+#endif
+#include <Python.h>
+
+#include <errno.h>
+
+#include "stream.h"
+
+/* Fills the empty places of the new list; if others took some meanwhile, fewer. */
+static void move(PyObject *from, PyObject *to, Py_ssize_t left)
+{
+    PyObject *event;
+    Py_ssize_t moved = 0;
+
+    while (moved < left && (event = PyIter_Next(from)) != NULL)
+        PyList_SetItem(to, moved++, event);
+    if (moved < left)
+        PyList_SetSlice(to, moved, left, NULL);
+}
+
+/* Decodes what is in the window. Fails by lack of memory alone: all messages in the
+ * stream are whole. Then the rest stays in the stream. */
+static int decode(struct procconn_stream *stream, Py_ssize_t left)
+{
+    struct procconn_walk walk = {.buffer = stream->window.bytes, .size = stream->window.size};
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *place = stream->settings.decoded;
+    PyObject *events = PyList_New(left);
+    PyObject *iterator = events != NULL ? PyObject_GetIter(events) : NULL;
+    int status = -ENOMEM;
+
+    if (iterator != NULL) {
+        move(PyList_GetItem(place, 0), events, left);
+        if (procconn_decode_all(&walk, events, stream->settings.types) >= 0)
+            status = 0;
+        PyList_SetItem(place, 0, iterator);
+        stream->window.rounds++;
+    } else {
+        PyErr_Clear(); /* the caller raises its own */
+    }
+    Py_XDECREF(events);
+    PyGILState_Release(gil);
+    procconn_take(stream, walk.offset, walk.offset > 0);
+    return status;
+}
+
+int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
+                  uint32_t rounds, size_t left)
+{
+    int status = procconn_enter(stream, READING);
+
+    if (status < 0)
+        return status;
+    if (stream->window.rounds != rounds)
+        status = -EAGAIN;
+    else
+        status = procconn_bring(stream, left > 0 ? 0 : deadline_ns, most);
+    if (status == 0 && stream->window.size > 0)
+        status = decode(stream, (Py_ssize_t)left);
+    procconn_leave(stream);
+    return status;
+}
