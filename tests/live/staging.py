@@ -1,6 +1,7 @@
 """What live tests are staged with: names to set, processes to watch, deadlines."""
 
 import ctypes
+import gc
 import inspect
 import os
 import platform
@@ -169,11 +170,13 @@ def interposed(moment: int, action: Callable[[], object]) -> Iterator[list[bool]
         sys.setprofile(None)
         action()
 
+    gc.disable()  # the library's finalizers, run for others, are not what is meant
     sys.setprofile(look)
     try:
         yield done
     finally:
         sys.setprofile(None)
+        gc.enable()
 
 
 def is_blocked(thread: threading.Thread) -> bool:
