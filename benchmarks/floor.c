@@ -148,7 +148,7 @@ static void read_events(const char *mode, long count)
 {
     bool gathers = strcmp(mode, "gather") == 0, drains = strcmp(mode, "drain") == 0;
     int fd = subscribe(), flags = gathers || drains ? MSG_DONTWAIT : 0;
-    int64_t *ages = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
+    int64_t (*ages)[2] = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
     uint8_t message[1024];
     struct sigaction action = {.sa_handler = end}; /* no SA_RESTART */
     long received;
@@ -161,13 +161,13 @@ static void read_events(const char *mode, long count)
         if (!receive(fd, message, sizeof message, flags, gathers))
             break;
         if (ages != NULL) {
-            memcpy(&ages[received], message + TIMESTAMP_AT, sizeof *ages);
-            ages[received] = now_ns() - ages[received];
+            memcpy(&ages[received][0], message + TIMESTAMP_AT, sizeof ages[received][0]);
+            ages[received][1] = now_ns() - ages[received][0];
         }
     }
-    printf("{\"events\": %ld, \"ages\": [0", received);
+    printf("{\"events\": %ld, \"ages\": [[0, 0]", received);
     for (long i = 0; ages != NULL && i < received; i++)
-        printf(",%ld", (long)ages[i]);
+        printf(", [%ld, %ld]", (long)ages[i][0], (long)ages[i][1]);
     puts("]}");
     fflush(stdout);
     while (getchar() != EOF)

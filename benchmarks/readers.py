@@ -110,8 +110,12 @@ def masked(mask: int) -> None:
     _end(events=count)
 
 
-def _ages(events: Iterable[Any], count: int) -> list[int]:
-    return [time.monotonic_ns() - event.timestamp_ns for event in islice(events, count)]
+def _ages(events: Iterable[Any], count: int) -> list[tuple[int, int]]:
+    """Return when each event was, and how old it is."""
+    return [
+        (stamp := event.timestamp_ns, time.monotonic_ns() - stamp)
+        for event in islice(events, count)
+    ]
 
 
 def latency(count: int, **settings: Any) -> None:
