@@ -78,10 +78,9 @@ def _options(parser: argparse.ArgumentParser, *, with_help: bool) -> Iterator[Op
                 isinstance(action, argparse._HelpAction) and not with_help
             ):
                 continue
-            text = argparse.HelpFormatter(parser.prog)._expand_help(action)
             yield Option(
                 tuple(action.option_strings),
                 "" if action.nargs == 0 else str(action.metavar),
-                text,
+                (action.help or "") % vars(action),
                 title,
             )
