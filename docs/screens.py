@@ -139,7 +139,7 @@ def record(work: Terminal, view: Terminal) -> None:
     view.until_subscribed()
     work.type("make -j2")
     view.until_done()
-    view.type("procconn watch --input make.pcap --name a.txt")
+    view.type(f"procconn watch --input make.pcap --tree {work.pid} --failed")
     view.until(lambda: " exit " in view.screen())
     view.until_done()
 
