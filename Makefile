@@ -2,6 +2,8 @@
 #
 #   make watch ARGS="--count 12"   print this machine's process events
 #   make test                      lint, types and all default tests
+#   make share                     write the man page and shells' completions anew
+#   make screens                   take the screens in the guide anew
 #   make bench                     compare with other implementations
 #   make bench-commands            compare who tells command lines right
 #   make wheel                     build, repair and check what is published
@@ -26,8 +28,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
-.PHONY: watch test lint types c-warnings unit bench bench-readme bench-commands wheel \
-    test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
+.PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
+    bench-commands wheel test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
     sanitize refleaks slow clean
 
 watch: $(VENV)/installed
@@ -54,6 +56,12 @@ unit: $(VENV)/developing
 
 test-kernels: $(VENV)/developing
 	$(BIN)/python tests/kernels/run.py
+
+share: $(VENV)/installed
+	$(BIN)/python share/generate.py
+
+screens: $(VENV)/installed
+	$(BIN)/python docs/screens.py
 
 bench: $(VENV)/developing
 	$(BIN)/python -m benchmarks $(ARGS)

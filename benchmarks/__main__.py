@@ -1,7 +1,6 @@
 """Measure everything, and print one table. `make bench` runs this."""
 
 import argparse
-import sys
 import time
 
 from benchmarks import picture, report
@@ -47,7 +46,7 @@ def main() -> None:
 
     facts = report.machine()
     if options.readme:
-        _refuse_company(listeners())
+        report.refuse_company(listeners())
     prepare()
     rows, others = [], [listeners()]
     for name in options.only or by_name:
@@ -63,17 +62,8 @@ def main() -> None:
     print(f"\n{text}")
     report.write_json(rows, facts)
     if options.readme:
-        _refuse_company(max(others))
+        report.refuse_company(max(others))
         _publish(rows, text, "Linux {kernel}, {processor}, {python}".format(**facts))
-
-
-def _refuse_company(others: int) -> None:
-    """End, as no figure is worth publishing that others made worse."""
-    if others:
-        sys.exit(
-            f"{others} other programs listen to process events, which makes every"
-            " figure worse: stop them, and measure again. Nothing was written."
-        )
 
 
 def _publish(rows: list[report.Row], text: str, note: str) -> None:

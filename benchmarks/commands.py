@@ -7,22 +7,31 @@ known: each command has a mark of its own. `make bench-commands` runs this.
 import argparse
 import json
 import os
-import re
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import report
+from benchmarks import beside, report
+from benchmarks.beside import Side, side_by_side
+from benchmarks.judging import VERDICTS, judge, run
+from benchmarks.printers import (
+    FORKSTAT,
+    FORKSTAT_FIRST,
+    PRINTERS,
+    WATCH,
+    Heard,
+    Printer,
+    printers,
+)
 from benchmarks.processes import (
     BUILD,
+    ROOT,
     Process,
     Reader,
     compile_c,
@@ -31,6 +40,8 @@ from benchmarks.processes import (
     run_storm,
 )
 from benchmarks.report import Row
+
+COMPARISON = ROOT / "docs" / "comparison.md"
 
 _SHORT, _CHAINS = 6_000, 2_000
 _FLOOD = 1_000_000
@@ -43,68 +54,18 @@ _HEADINGS = (
     *("right", "wrong", "absent", "CPU an exec"),
 )
 
-_PROCCONN, _NAIVE, _FORKSTAT, _EXTRACE = (
-    "procconn",
-    "naive Python",
-    "forkstat",
-    "extrace",
-)
+_PROCCONN, _NAIVE = "procconn", "naive Python"
 _IN_PYTHON: dict[str, tuple[str, dict[str, bool]]] = {
     _PROCCONN: ("programs", {"programs": True}),
     _NAIVE: ("naive_programs", {}),
 }
-_PRINTERS = {
-    _FORKSTAT: (["forkstat", "-e", "exec"], r"^\S+ exec +(\d+) +(.*?) *$"),
-    _EXTRACE: (["extrace", "-f"], r"^(\d+) (.*)$"),
-}
-
-Told = list[tuple[int, str | None]]  # process ids with the command lines told of them
-
-
-class Heard(NamedTuple):
-    """What a reader told, and what that took."""
-
-    told: Told
-    cpu_ns: int
-    unmarked: int = 0  # absent without a reason
-
-
-class Printer(Process):
-    """A program that prints the commands that were run."""
-
-    def __init__(self, name: str, nobody: bool) -> None:
-        arguments, self._pattern = _PRINTERS[name]
-        self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - until `heard`
-        user = "nobody" if nobody else None
-        super().__init__([*arguments], self._printed, subprocess.DEVNULL, user)
-        self.subscribed()
-        self._before_ns = self.cpu_ns()
-
-    def begin(self) -> None:
-        """Do nothing: it reads already."""
-
-    def heard(self) -> Heard:
-        """Wait until it has printed everything, stop it, and read that."""
-        self.rest()
-        cpu_ns = self.cpu_ns() - self._before_ns
-        self.interrupt()
-        self.close()
-        with self._printed as printed:
-            printed.seek(0)
-            lines = re.findall(self._pattern, printed.read(), re.MULTILINE)
-        return Heard([(int(pid), _unquoted(text)) for pid, text in lines], cpu_ns)
-
-
-def _unquoted(text: str) -> str | None:
-    """Join arguments by spaces only; None for what the printers print for nothing."""
-    with suppress(ValueError):  # somebody else's, as ours have no quotes but a pair
-        text = " ".join(shlex.split(text))
-    return None if text in ("", "<unknown>") else text
+# forkstat insists on root, and nobody may not run this Python's command.
+_OF_ROOT_ALONE = {WATCH, FORKSTAT, FORKSTAT_FIRST}
 
 
 def _start(name: str, nobody: bool) -> Reader | Printer:
-    if name in _PRINTERS:
-        return Printer(name, nobody)
+    if name in PRINTERS:
+        return Printer(name, "nobody" if nobody else None)
     reader, settings = _IN_PYTHON[name]
     return in_python(reader, nobody=nobody, **settings)
 
@@ -118,47 +79,6 @@ def _hear(reader: Reader | Printer) -> Heard:
     result = reader.result()
     told = [(pid, text) for pid, text in result["told"]]
     return Heard(told, result["cpu_ns"], result.get("unmarked", 0))
-
-
-def _run(kind: str, count: int) -> dict[int, list[str]]:
-    """Run commands; return the lines of each process, in the order of its execs."""
-    done = subprocess.run(
-        [BUILD / "commands", kind, str(count)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    ran: dict[int, list[str]] = {}
-    for line in done.stdout.splitlines():
-        pid, mark = line.split()
-        shell = [f"sh -c exec true {mark}"] if kind == "chains" else []
-        ran.setdefault(int(pid), []).extend([*shell, f"true {mark}"])
-    return ran
-
-
-def judge(ran: dict[int, list[str]], told: Told) -> Counter[str]:
-    """Count what was told right, wrong and not at all.
-
-    If less was told of a process than it ran, what was told last is taken for the last
-    program if that is right, and else for the first.
-    """
-    heard: dict[int, list[str | None]] = defaultdict(list)
-    for pid, text in told:
-        heard[pid].append(text)
-    verdicts: Counter[str] = Counter()
-    for pid, lines in ran.items():
-        texts = heard[pid]
-        missing: list[str | None] = [None] * (len(lines) - len(texts))
-        late = texts and texts[-1] == lines[-1]
-        texts = [*missing, *texts] if late else [*texts, *missing]
-        verdicts.update(map(_verdict, lines, texts))
-    return verdicts
-
-
-def _verdict(line: str, text: str | None) -> str:
-    if text is None or Path(text).name == line.split(maxsplit=1)[0]:  # the name
-        return "absent"
-    return "right" if text == line else "wrong"
 
 
 class Trial(NamedTuple):
@@ -184,7 +104,7 @@ class Trial(NamedTuple):
             self.reader,
             "yes" if self.real_time else "no",
             f"{self.verdicts.total():,}",
-            *(f"{self.share(it):.2f} %" for it in ("right", "wrong", "absent")),
+            *(f"{self.share(it):.2f} %" for it in VERDICTS),
             f"{self.cpu_ns / self.verdicts.total() / 1000:.1f} µs",
         )
 
@@ -195,11 +115,9 @@ def try_reader(name: str, *, busy: bool, nobody: bool) -> Trial:
         real_time = bool(_real_time_threads(reader))
         reader.begin()
         with _spinning(_SPINNERS if busy else 0):
-            ran = [_run("short", _SHORT), _run("chains", _CHAINS)]
+            ran = run("short", _SHORT) | run("chains", _CHAINS)
         heard = _hear(reader)
-    verdicts: Counter[str] = Counter()
-    for some in ran:
-        verdicts += judge(some, heard.told)
+    verdicts = judge(ran, heard.told)
     cpu_ns, unmarked = heard.cpu_ns, heard.unmarked
     return Trial(busy, nobody, name, real_time, verdicts, unmarked, cpu_ns)
 
@@ -306,16 +224,50 @@ def limits(trials: list[Trial]) -> list[Row]:
     return rows
 
 
+def compared(trials: list[Trial], sides: list[Side]) -> str:
+    """Write the table that compares commands, as root."""
+
+    def shares(verdicts: Counter[str]) -> str:
+        total = verdicts.total()
+        return " / ".join(f"{100 * verdicts[it] / total:.2f}" for it in VERDICTS) + " %"
+
+    lines: list[tuple[str, ...]] = [
+        (
+            f"{' / '.join(VERDICTS)}",
+            "on a quiet machine",
+            f"beside {_SPINNERS} that spin",
+            "side by side",
+            f"right where {WATCH} is not",
+        )
+    ]
+    for side in sides:
+        alone = [it for it in trials if it.reader == side.reader and not it.nobody]
+        alone.sort(key=lambda it: it.busy)
+        cells = [shares(it.verdicts) for it in alone]
+        ahead = "" if side.reader == WATCH else f"{side.ahead}"
+        lines.append((side.reader, *cells, shares(side.verdicts), ahead))
+    return report.aligned(lines)
+
+
 def main() -> None:
     """Try all readers, or those that the arguments name."""
-    every = [*_IN_PYTHON, *(name for name in _PRINTERS if shutil.which(name))]
+    every = [*_IN_PYTHON, *printers()]
     parser = argparse.ArgumentParser(prog="benchmarks.commands", description=__doc__)
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--docs",
+        action="store_true",
+        help=f"put what compares commands into {COMPARISON.name}, too",
+    )
+    choice.add_argument(
         "--only", action="append", choices=every, help="may be given several times"
     )
-    readers = parser.parse_args().only or every
+    options = parser.parse_args()
+    readers = options.only or every
 
     facts = report.machine()
+    if options.docs:
+        report.refuse_company(listeners())
     compile_c("floor")
     compile_c("commands")
     trials = [
@@ -323,19 +275,26 @@ def main() -> None:
         for busy in (False, True)
         for nobody in (False, True)
         for reader in readers
-        if not (nobody and reader == _FORKSTAT)  # which insists on root
+        if not (nobody and reader in _OF_ROOT_ALONE)
     ]
     rows = limits(trials)
     if _PROCCONN in readers:
         rows += [*flood(), *build()]
+    sides = [] if options.only else side_by_side()
+    rows += beside.limits(sides)
     facts["listeners"] = max(int(str(facts["listeners"])), listeners())
     print(report.aligned([_HEADINGS, *(trial.cells() for trial in trials)]))
     if rows:
         print(f"\n{report.table(rows)}")
     print(f"\n{report.described(facts)}")
+    if options.docs:
+        report.refuse_company(int(str(facts["listeners"])))
+        text = f"{compared(trials, sides)}\n\n{report.described(facts)}"
+        report.put_into(COMPARISON, "commands", text)
     content = {
         "machine": facts,
         "trials": [trial._asdict() for trial in trials],
+        "sides": [side._asdict() for side in sides],
         "rows": [row.record() for row in rows],
     }
     _JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -159,6 +160,15 @@ def write_json(rows: list[Row], facts: dict[str, object]) -> None:
     JSON_FILE.parent.mkdir(exist_ok=True)
     content = {"machine": facts, "rows": [row.record() for row in rows]}
     JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def refuse_company(others: int) -> None:
+    """End, as no figure is worth publishing that others made worse."""
+    if others:
+        sys.exit(
+            f"{others} other programs listen to process events, which makes every"
+            " figure worse: stop them, and measure again. Nothing was written."
+        )
 
 
 def put_into(document: Path, mark: str, text: str) -> None:

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.commands import Told, judge
+from benchmarks.judging import judge
+from benchmarks.printers import Told
 
 _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
 

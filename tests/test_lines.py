@@ -10,7 +10,7 @@ import pytest
 from procconn import event_time
 from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
-from procconn.cli.lines import TextLines, fit, span
+from procconn.cli.lines import TextLines, fit, size, span
 from procconn.events import (
     Comm,
     Coredump,
@@ -26,6 +26,7 @@ from procconn.events import (
     Unknown,
 )
 from procconn.programs import Program
+from procconn.usage import Usage
 
 MS = 1_000_000
 
@@ -56,6 +57,11 @@ def program(*argv: str, missing: str = "", cut: bool = False) -> Program:
         cut=cut,
         missing=missing,
     )
+
+
+def usage(cpu_ns: int | None, peak_rss: int | None) -> Usage:
+    """Make a usage of which no more is accounted."""
+    return Usage(cpu_ns, None, None, peak_rss, *[None] * 9)
 
 
 def text(seen: Seen | Event, width: int | None = None, coloured: bool = False) -> str:
@@ -178,6 +184,35 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
     assert (8, 8, 3) == tuple(record(last)[f] for f in ("pid", "tgid", "returncode"))
 
 
+@pytest.mark.parametrize(
+    ("used", "told"),
+    [
+        (usage(12 * MS, 34 << 20), "status 0, cpu 12 ms, 34 MiB"),
+        (usage(None, 34 << 20), "status 0, 34 MiB"),
+        (usage(12 * MS, None), "status 0, cpu 12 ms"),
+        (usage(None, None), "status 0"),
+        (None, "status 0"),
+    ],
+)
+def test_text_of_an_exit_has_what_is_known_of_its_usage(
+    used: Usage | None, told: str
+) -> None:
+    assert text(Exit(8, 8, 0, 17, 0, 0, 0, 0, used)).endswith(f"? {told}\n")
+
+
+def test_a_process_used_what_its_threads_did_and_a_thread_its_own() -> None:
+    *_, thread, last = life(
+        Fork(1, 1, 8, 8, 0, 0),
+        Fork(8, 8, 9, 8, 1 * MS, 0),
+        Exit(9, 8, 0, 17, 0, 0, 2 * MS, 0, usage(5 * MS, 3 << 20)),
+        Exit(8, 8, 0, 17, 0, 0, 3 * MS, 0, usage(2 * MS, 2 << 20)),
+    )
+
+    assert text(thread).endswith(" status 0, cpu 5.0 ms, 3.0 MiB\n")
+    assert text(last).endswith(" status 0 after 3.0 ms, cpu 7.0 ms, 3.0 MiB\n")
+    assert usage(7 * MS, 3 << 20)._asdict() == record(last)["usage"]
+
+
 def test_text_of_an_exec_names_a_user_who_is_not_the_readers_own() -> None:
     other = pwd.getpwuid(1 if os.geteuid() != 1 else 0)
     ran = program("true")._replace(uid=other.pw_uid, euid=other.pw_uid)
@@ -225,6 +260,20 @@ def test_colours_are_for_what_matters() -> None:
 )
 def test_spans_have_the_unit_that_suits(seconds: float, told: str) -> None:
     assert told == span(seconds)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "0.0 MiB"),
+        (1_500_000, "1.4 MiB"),
+        (34 << 20, "34 MiB"),
+        (1023 << 20, "1023 MiB"),
+        (5 << 30, "5.0 GiB"),
+    ],
+)
+def test_sizes_have_the_unit_that_suits(count: int, told: str) -> None:
+    assert told == size(count)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +361,14 @@ def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
     told = record(end)
 
     assert (["sleep", "1"], 1.5) == (told["argv"], told["duration"])
+
+
+def test_json_of_an_exit_has_its_usage_and_null_for_what_is_not_known() -> None:
+    used = usage(12 * MS, None)
+    told = record(Exit(8, 8, 0, 17, 1, 1, 5, 1, used))
+
+    assert used._asdict() == told["usage"]
+    assert record(Exit(8, 8, 0, 17, 1, 1, 5, 1))["usage"] is None
 
 
 def test_json_of_a_comm_has_the_name_and_its_bytes() -> None:

@@ -146,6 +146,13 @@ def test_a_tree_is_marked_at_fork() -> None:
     assert [11, 30, 50] == sorted(table.processes)
 
 
+def test_a_tree_in_a_recording_may_have_a_root_that_is_older() -> None:
+    table = ProcessTable(tree=10)
+    feed(table, fork(20, S, parent=10), fork(30, 2 * S, parent=20), fork(40, 2 * S))
+
+    assert [20, 30] == sorted(table.processes)
+
+
 def test_a_tree_grows_unseen() -> None:
     table = ProcessTable(tree=10)
     table.resync(snapshot(seen(10, 0, S), at=S))

@@ -13,6 +13,7 @@ from procconn.events import Event, Exec, Exit, Fork, Lost, Uid, Unknown
 from procconn.processes import Change, Ended, Process, ProcessTable, take_snapshot
 from procconn.programs import Program
 from procconn.reading import read_program
+from procconn.usage import Usage
 
 _PAUSE_NS = NS_PER_S  # from one look at all of /proc to the next
 
@@ -49,6 +50,12 @@ class Seen:
         if self.ended and process is not None and process.returncode is not None:
             return process.returncode
         return event.returncode
+
+    def usage_of(self, event: Exit) -> Usage | None:
+        """Tell what the task used; what the process did, if it ended."""
+        if self.ended and self.process is not None:
+            return self.process.usage
+        return event.usage
 
     @property
     def duration(self) -> float | None:

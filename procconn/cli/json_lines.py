@@ -85,12 +85,14 @@ def _ended(seen: Seen, event: Exit) -> str:
     if seen.uid is not None:
         user = _encode(user_name(seen.uid))
     code, duration = seen.returncode_of(event), seen.duration
+    usage = seen.usage_of(event)
     return (
         f',"returncode":{code}'
         f',"signal":{_encode(signal_name(-code)) if code < 0 else "null"}'
         f',"dumped_core":{"true" if event.dumped_core and code < 0 else "false"}'
         f',"duration":{"null" if duration is None else duration}'
         f',"argv":{argv},"name":{name},"user":{user}'
+        f',"usage":{"null" if usage is None else _encode(usage._asdict())}'
     )
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from unicodedata import east_asian_width
 
 from procconn.cli.following import Seen
+from procconn.clock import NS_PER_S
 from procconn.events import (
     Comm,
     Coredump,
@@ -24,6 +25,7 @@ from procconn.events import (
     Unknown,
 )
 from procconn.programs import Program
+from procconn.usage import Usage
 
 REASONS = {
     "later": "it ran another program before this one was read",
@@ -33,6 +35,7 @@ REASONS = {
 }
 _GREEN, _RED, _LOUD = "32", "31", "1;31"
 _SHORT, _LONG = 1.0, 60.0  # seconds
+_KIB = 1024
 
 
 class TextLines:
@@ -119,6 +122,16 @@ def ending(returncode: int | None, dumped_core: bool, duration: float | None) ->
     return text if duration is None else f"{text} after {span(duration)}"
 
 
+def used(usage: Usage | None) -> str:
+    """Say what was used, to be put behind how it ended; nothing if that is unknown."""
+    text = ""
+    if usage is not None and usage.cpu_ns is not None:
+        text += f", cpu {span(usage.cpu_ns / NS_PER_S)}"
+    if usage is not None and usage.peak_rss is not None:
+        text += f", {size(usage.peak_rss)}"
+    return text
+
+
 def signal_name(number: int) -> str:
     """Name a signal, also one of the real-time ones that Python has no name for."""
     try:
@@ -137,6 +150,14 @@ def span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size(count: int) -> str:
+    """Say how much memory that is, in bytes, in the unit that suits."""
+    amount, unit = count / _KIB**2, "MiB"
+    if amount >= _KIB:
+        amount, unit = amount / _KIB, "GiB"
+    return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"  # noqa: PLR2004 - where two digits are
 
 
 @cache
@@ -187,6 +208,7 @@ def _change(seen: Seen) -> str:
         case Exit():
             code = seen.returncode_of(event)
             text = ending(code, event.dumped_core and code < 0, seen.duration)
+            text += used(seen.usage_of(event))
         case Uid():
             text = f"ruid {event.ruid} euid {event.euid}"
         case Gid():

@@ -84,3 +84,13 @@ def tell_lost(count: int) -> None:
             " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
             " reader of the output"
         )
+
+
+def tell_usage_lost(count: int) -> None:
+    """Tell of how many tasks the usage was lost, if that was, and what helps."""
+    if count:
+        tell(
+            f"what {count} tasks used was lost: the kernel's buffer for that was full,"
+            " as this process had no processor for too long. What helps: fewer others"
+            " that keep the machine busy, or a better priority, as with nice -n -5"
+        )

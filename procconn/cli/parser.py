@@ -87,6 +87,7 @@ def _add_watch(
         metavar="SECONDS",
         help="print at most once in so long (default: %(default)s)",
     )
+    _add_usage(command, "tell at each exit what was used: CPU and memory")
     _add_json(command, "print a JSON object for each event")
     _add_output(command)
 
@@ -142,6 +143,7 @@ def _add_trace(
         metavar="FILE",
         help="draw what ran when: .svg is a picture, .json a trace for Perfetto",
     )
+    _add_usage(command, "tell also what each process used: CPU and memory")
     _add_output(command, "write the summary there, not to standard error")
     command.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments"
@@ -160,6 +162,7 @@ def _add_record(
     )
     command.add_argument("file", metavar="FILE")
     _add_kinds(command)
+    _add_usage(command, "also what each process used; records all threads")
     _add_limits(command)
 
 
@@ -226,6 +229,10 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-c", "--count", type=_count, metavar="N", help="stop after so many events"
     )
+
+
+def _add_usage(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--usage", action="store_true", help=text)
 
 
 def _add_json(command: argparse.ArgumentParser, text: str) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 
 from procconn.cli.ending import Ended
-from procconn.cli.output import tell_lost
+from procconn.cli.output import tell_lost, tell_usage_lost
 from procconn.cli.selection import kinds_of
 from procconn.clock import LONGEST, NS_PER_S
 from procconn.connector import ProcConnector
@@ -32,8 +32,9 @@ def run(options: argparse.Namespace) -> int:
         Recorder(options.file) as recorder,
         ProcConnector(
             kinds_of(options),
-            threads=options.threads,
+            threads=options.threads or options.usage,  # a process used what they did
             programs=True,
+            usage=options.usage,
             queue=_QUEUE,
             max_latency=_LATENCY,
             heartbeat=_HEARTBEAT,
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         finally:
             connector.close()
             tell_lost(lost)
+            tell_usage_lost(connector.usage_lost)
     return 0
 
 

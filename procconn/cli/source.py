@@ -36,21 +36,27 @@ class Source(Protocol):
     def lost(self) -> int | None:
         """Tell how many events were dropped so far; None if the events alone tell."""
 
+    def usage_lost(self) -> int:
+        """Tell how many records of what tasks used were dropped so far."""
+
     def close(self) -> None:
         """Let go of it."""
 
 
-def open_source(selection: Selection, *, latency: float, programs: bool) -> Source:
+def open_source(
+    selection: Selection, *, latency: float, programs: bool, usage: bool = False
+) -> Source:
     """Open the recording, or subscribe to the kernel's events.
 
     Args:
         selection: what is asked of the kernel, and for how long.
         latency: the most often that events are brought, in seconds.
         programs: whether an exec's program is wanted.
+        usage: whether what a task used is wanted.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
-    return _Live(selection, latency=latency, programs=programs)
+    return _Live(selection, latency=latency, programs=programs, usage=usage)
 
 
 class _Live:
@@ -58,7 +64,9 @@ class _Live:
 
     is_live = True
 
-    def __init__(self, selection: Selection, *, latency: float, programs: bool) -> None:
+    def __init__(
+        self, selection: Selection, *, latency: float, programs: bool, usage: bool
+    ) -> None:
         self._duration = selection.duration
         programs = programs and bool(selection.asked & EventMask.EXEC)
         self._late = _LATENCIES * latency + _LATE if programs else 0
@@ -66,6 +74,7 @@ class _Live:
             selection.asked,
             threads=selection.threads or selection.is_of_processes,
             programs=programs,
+            usage=usage,
             queue=_QUEUE,
             max_latency=latency,
             heartbeat=_HEARTBEAT,
@@ -95,6 +104,9 @@ class _Live:
 
     def lost(self) -> int | None:
         return self._connector.lost
+
+    def usage_lost(self) -> int:
+        return self._connector.usage_lost
 
     def close(self) -> None:
         self._connector.close()
@@ -126,6 +138,9 @@ class _Recorded:
 
     def lost(self) -> int | None:
         return None
+
+    def usage_lost(self) -> int:
+        return 0
 
     def close(self) -> None:
         self._recording.close()

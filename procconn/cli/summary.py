@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procconn.cli.lines import ending, fit, span, told, visible
+from procconn.cli.lines import ending, fit, span, told, used, visible
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -37,6 +37,11 @@ def summary(
         yield "longest:\n"
         ended.sort(key=lambda it: it.process.duration or 0, reverse=True)
         yield from _table(ended[:_MOST], width)
+    costly = [it for it in ran if _cpu_ns(it)]
+    if costly:
+        yield "most processor time:\n"
+        costly.sort(key=_cpu_ns, reverse=True)
+        yield from _table(costly[:_MOST], width)
     if programs:
         yield "most frequent programs:\n"
         for name, count in programs.most_common(_MOST):
@@ -63,11 +68,17 @@ def _table(ran: list[Ran], width: int | None) -> Iterator[str]:
         yield f"{'':>9}  and {len(ran) - _MOST} more\n"
 
 
+def _cpu_ns(it: Ran) -> int:
+    usage = it.process.usage
+    return (usage.cpu_ns or 0) if usage is not None else 0
+
+
 def _line(it: Ran, head: str, width: int | None) -> str:
     process = it.process
     tail = " still running"
     if not process.is_running:
         tail = " " + ending(process.returncode, process.dumped_core, process.duration)
+        tail += used(process.usage)
     command = told(it.program, why=False)
     if width is not None:
         command = fit(command, width - len(head) - len(tail))

@@ -11,7 +11,7 @@ from signal import Signals
 from procconn.cli.child import Child
 from procconn.cli.ending import Ended
 from procconn.cli.following import Following
-from procconn.cli.output import Output, tell
+from procconn.cli.output import Output, tell, tell_usage_lost
 from procconn.cli.summary import summary, tree
 from procconn.clock import NS_PER_S
 from procconn.connector import ProcConnector
@@ -110,7 +110,11 @@ def run(options: argparse.Namespace) -> int:
     drawing = _drawing(options.timeline)
     output = None if options.output is None else Output(options.output)
     with ProcConnector(
-        _MASK, programs=True, queue=_QUEUE, max_latency=_LATENCY
+        _MASK,
+        programs=True,
+        usage=options.usage,
+        queue=_QUEUE,
+        max_latency=_LATENCY,
     ) as connector:
         try:
             child = Child(options.command)
@@ -125,6 +129,7 @@ def run(options: argparse.Namespace) -> int:
             took = time.monotonic() - begun
             status = _status(child.end())
             _report(options, ran, took, output)
+            tell_usage_lost(connector.usage_lost)
             if drawing is not None:
                 title = " ".join(options.command)
                 Path(options.timeline).write_text(drawing(ran.all, title))

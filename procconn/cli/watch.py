@@ -7,7 +7,7 @@ from procconn.cli.ending import Ended
 from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines
-from procconn.cli.output import Output, tell_lost
+from procconn.cli.output import Output, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.events import Lost
@@ -17,7 +17,9 @@ def run(options: argparse.Namespace) -> int:
     """Print events until there were enough, or a signal comes."""
     selection = Selection.of(options)
     output = Output(options.output)
-    source = open_source(selection, latency=options.latency, programs=True)
+    source = open_source(
+        selection, latency=options.latency, programs=True, usage=options.usage
+    )
     lost = 0
     try:
         for batch in first(selection.count, selected(selection, source)):
@@ -34,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         source.close()
         if source.is_live:
             tell_lost(lost)
+        tell_usage_lost(source.usage_lost())
     return 0
 
 

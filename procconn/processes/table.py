@@ -161,7 +161,7 @@ class ProcessTable:
             if timestamp_ns <= known._known_ns + _SLACK_NS:
                 return self._begin(known, event, parent)
             changes.append(self._gone(known, timestamp_ns))
-        if parent is None and not self._is_wanted(tgid):
+        if parent is None and parent_tgid != self._root and not self._is_wanted(tgid):
             return changes
         named_alike = parent is not None and event.parent_pid == parent_tgid
         name = parent.name if parent is not None and named_alike else None

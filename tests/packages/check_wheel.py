@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 MOST_BYTES = 200_000
 OLDEST_GLIBC = (2, 17)
+SHARED = 3  # a man page, completions for two shells
 
 NAME = re.compile(
     r"procconn-(?P<version>[\w.]+)-cp311-abi3-(?P<platforms>manylinux[\w.]+)\.whl"
@@ -37,10 +38,19 @@ def check_name(wheel: Path) -> str:
     return match["version"]
 
 
-def check_contents(wheel: Path, tracked: list[str]) -> None:
-    """Every module of the tree is in the wheel, and nothing else but the C module."""
+def check_contents(wheel: Path, version: str, tracked: list[str]) -> None:
+    """Every module of the tree is in the wheel, with the C module and what is shared.
+
+    That is installed in a prefix's share: the man page, and shells' completions.
+    """
     modules = {name for name in tracked if name.startswith("procconn/")}
     assert {"procconn/py.typed", "procconn/_core.pyi"} < modules
+    shared = {
+        f"procconn-{version}.data/data/{name}"
+        for name in tracked
+        if name.startswith("share/") and not name.endswith(".py")
+    }
+    assert len(shared) == SHARED
     with ZipFile(wheel) as archive:
         members = {
             name
@@ -48,7 +58,8 @@ def check_contents(wheel: Path, tracked: list[str]) -> None:
             if ".dist-info/" not in name and not name.endswith("/")
         }
 
-    assert modules | {"procconn/_core.abi3.so"} == members, modules ^ members
+    expected = modules | shared | {"procconn/_core.abi3.so"}
+    assert expected == members, expected ^ members
 
 
 def check_source(sdist: Path, tracked: list[str]) -> None:
@@ -66,7 +77,7 @@ def main() -> None:
     version = check_name(wheel)
     size = wheel.stat().st_size
     assert size < MOST_BYTES, f"{size} bytes"
-    check_contents(wheel, tracked)
+    check_contents(wheel, version, tracked)
     check_source(Path("dist") / f"procconn-{version}.tar.gz", tracked)
     assert wheel.name == rebuilt.name
     assert wheel.read_bytes() == rebuilt.read_bytes(), "two builds differ"
