@@ -108,6 +108,16 @@ def by_polls_of(connector: ProcConnector, timeout: float) -> Event | None:
     return None
 
 
+def up_to_loss(
+    connector: ProcConnector, way: Callable[[ProcConnector], Event | None] = by_recv
+) -> Event | None:
+    """Read what was queued before a death, and then what tells of it."""
+    event = way(connector)
+    while isinstance(event, Comm):
+        event = way(connector)
+    return event
+
+
 @pytest.mark.parametrize(
     "way", [by_recv, by_recv_many, by_for, by_async_for, by_short_calls, by_polls]
 )
@@ -119,9 +129,7 @@ def test_a_dead_subscription_is_noticed_and_told(
         before = time.monotonic_ns()
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed"):
-            event = way(connector)
-            while isinstance(event, Comm):  # queued before the death
-                event = way(connector)
+            event = up_to_loss(connector, way)
 
         assert isinstance(event, Lost)
         assert 0 == event.count
@@ -133,8 +141,7 @@ def test_the_stream_goes_on_after_a_death() -> None:
     with ProcConnector(EventMask.COMM, heartbeat=HEARTBEAT) as connector:
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed"):
-            while not isinstance(connector.recv(DEADLINE), Lost):
-                pass  # queued before the death
+            up_to_loss(connector)
         set_membership(connector, ADD_MEMBERSHIP)
         set_serials(range(3))
         events = rest_of(connector)

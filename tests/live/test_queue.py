@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ import pytest
 
 from live.staging import (
     DEADLINE,
+    descriptors,
     drops_column,
     is_blocked,
     lost_of,
@@ -128,13 +128,13 @@ def test_a_poll_brings_what_was_caused_before_it() -> None:
 @pytest.mark.parametrize("way", ["recv", "recv_raw"])
 def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
     gc.collect()
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with program("rename", 10_000_000, 0):
         for _ in range(100):
             with ProcConnector(EventMask.COMM, queue=QUEUE) as connector:
                 getattr(connector, way)(DEADLINE)
             assert connector.closed
-    wait_for(lambda: not set(os.listdir("/proc/self/fd")) - before)
+    wait_for(lambda: descriptors() <= before)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,7 @@ with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="said from Python 3.12 on")
 def test_a_fork_with_a_second_thread_is_warned_of() -> None:
     code = f"""
+import gc
 import os
 from procconn import EventMask, ProcConnector
 connector = ProcConnector(EventMask.NONE, queue={QUEUE})
