@@ -94,22 +94,26 @@ wheel: $(VENV)/packaging
 	check-wheel-contents wheelhouse/*.whl
 	python tests/packages/check_wheel.py wheelhouse build/again/repaired
 
+# What runs the suite once more, for another Python or user, leaves out heavy tests.
+AGAIN := -m "not heavy"
+
 test-wheel: wheel
-	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(ARGS)
+	$(BIN)/python tests/packages/try_wheel.py wheelhouse/*.whl -- $(AGAIN) $(ARGS)
 
 EVERYONES_PYTHON ?= /usr/bin/python3
 
 test-nobody: wheel
 	command -v $(EVERYONES_PYTHON) || \
 	    { apt-get update -qq && apt-get install -qq --no-install-recommends python3; }
-	$(BIN)/python tests/packages/try_wheel.py --user nobody wheelhouse/*.whl $(EVERYONES_PYTHON) -- $(ARGS)
+	$(BIN)/python tests/packages/try_wheel.py --user nobody wheelhouse/*.whl $(EVERYONES_PYTHON) -- $(AGAIN) $(ARGS)
 
 test-pythons: wheel
-	tests/pythons/run.sh $(BIN)/python wheelhouse/*.whl $(ARGS)
+	tests/pythons/run.sh $(BIN)/python wheelhouse/*.whl $(AGAIN) $(ARGS)
 
 test-sdist: wheel
 	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \
-	    $(MAKE) -C $$folder unit && rm -r $$folder
+	    $(MAKE) -C $$folder $(VENV)/developing && \
+	    (cd $$folder && $(BIN)/pytest $(AGAIN) $(ARGS)) && rm -r $$folder
 
 workflows: $(VENV)/workflows
 	$(BIN)/zizmor --offline --persona=pedantic .

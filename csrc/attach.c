@@ -37,15 +37,20 @@ void procconn_open_usage(struct procconn_stream *stream)
                                             &stream->window.usage_error);
 }
 
+/* Forgotten before they are freed: a child that is forked meanwhile must not free what
+ * was freed. */
 void procconn_close_attachments(struct procconn_stream *stream)
 {
-    if (stream->programs != NULL)
-        procconn_programs_stop(stream->programs);
-    if (stream->usage != NULL)
-        stream->lost_usage = procconn_usage_lost(stream->usage);
-    procconn_usage_close(stream->usage);
+    struct procconn_programs *programs = stream->programs;
+    struct procconn_usage *usage = stream->usage;
+
+    if (usage != NULL)
+        stream->lost_usage = procconn_usage_lost(usage);
     stream->programs = NULL;
     stream->usage = NULL;
+    if (programs != NULL)
+        procconn_programs_stop(programs);
+    procconn_usage_close(usage);
 }
 
 uint64_t procconn_lost_usage(struct procconn_stream *stream)

@@ -18,11 +18,14 @@ bool procconn_is_owner(const struct procconn_stream *stream)
     return stream->mark != NULL ? *stream->mark != 0 : getpid() == stream->owner;
 }
 
-static void close_descriptor(int *fd)
+/* Forgotten first: a child that is forked meanwhile must not close the number again. */
+static void close_descriptor(int *place)
 {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
+    int fd = *place;
+
+    *place = -1;
+    if (fd >= 0)
+        close(fd);
 }
 
 static void close_pollables(struct procconn_stream *stream)

@@ -51,16 +51,16 @@ static int request(const struct procconn_stream *stream, uint32_t operation, uin
 
 void procconn_end_listening(struct procconn_stream *stream)
 {
-    int group = CONNECTOR_GROUP;
+    int group = CONNECTOR_GROUP, fd = stream->requests;
 
     for (int owed = atomic_exchange(&stream->owed, 0); owed > 0; owed--)
         request(stream, REQUEST_IGNORE, 0);
-    if (stream->requests < 0)
+    if (fd < 0)
         return;
     /* From 6.6 on a close frees the bookkeeping of group members only. */
-    setsockopt(stream->requests, SOL_NETLINK, ADD_MEMBERSHIP, &group, sizeof group);
-    close(stream->requests);
-    stream->requests = -1;
+    setsockopt(fd, SOL_NETLINK, ADD_MEMBERSHIP, &group, sizeof group);
+    stream->requests = -1; /* before: a child that is forked meanwhile must not close it */
+    close(fd);
 }
 
 /* The kernel's answer to the request: an errno; -ETIME if it does not come. */

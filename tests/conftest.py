@@ -4,9 +4,12 @@ import signal
 
 import pytest
 
-# A shell ignores it for what it starts in the background, and so would the programs
-# that tests interrupt.
+# A shell ignores these for what it starts in the background, and nohup another one, and
+# so would the programs that tests send them to. Those do not inherit a handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

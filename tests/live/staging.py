@@ -131,6 +131,11 @@ def events_until(
     raise AssertionError(f"the last event never came; the rest: {events[-50:]}")
 
 
+def descriptors() -> set[str]:
+    """List the descriptors of this process."""
+    return set(os.listdir("/proc/self/fd"))
+
+
 def wait_for(condition: Callable[[], object]) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + DEADLINE

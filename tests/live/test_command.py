@@ -49,7 +49,7 @@ def test_prints_text_with_the_exit_decoded() -> None:
 
 
 def test_stops_after_count_events() -> None:
-    with watching("--count", "3") as watch:
+    with watching("--count", "3", "--events", "exec") as watch:
         started(watch)
         for _ in range(3):
             subprocess.run(["true"], check=True)
@@ -66,7 +66,7 @@ def test_stops_after_the_duration() -> None:
 
 
 def test_the_duration_may_be_longer_than_anyone_waits() -> None:
-    with watching("--duration", "1e308") as watch:
+    with watching("--duration", "1e308", "--events", "exec") as watch:
         started(watch)
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
@@ -102,7 +102,7 @@ def test_threads_are_hidden_unless_asked_for(
 
 
 def test_head_ends_it_quietly() -> None:
-    with watching() as watch:
+    with watching("--events", "exec") as watch:
         started(watch)
         assert watch.stdout is not None
         assert watch.stderr is not None
@@ -114,7 +114,8 @@ def test_head_ends_it_quietly() -> None:
 
 
 def test_failing_to_write_is_one_line_and_status_2() -> None:
-    with open("/dev/full", "wb") as full, watching(stdout=full) as watch:
+    options = ("--events", "exec")
+    with open("/dev/full", "wb") as full, watching(*options, stdout=full) as watch:
         assert watch.stderr is not None
         while watch.poll() is None:
             subprocess.run(["true"], check=True)

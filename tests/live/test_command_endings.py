@@ -24,7 +24,7 @@ from live.staging import unexpected, wait_for
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
-    with watching() as watch:
+    with watching("--events", "exec") as watch:
         started(watch)
         watch.send_signal(number)
         _, errors = finish(watch)
@@ -39,7 +39,7 @@ OTHERS = [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
 def test_other_signals_end_it_too_with_the_status_that_shells_show(
     number: signal.Signals,
 ) -> None:
-    with watching() as watch:
+    with watching("--events", "exec") as watch:
         started(watch)
         watch.send_signal(number)
         _, errors = finish(watch)
@@ -64,7 +64,8 @@ def traced(
     trace: Path, *options: str, command: list[str] = WATCH
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command under strace, which has written all when the block ends."""
-    strace = ["strace", "-D", "-f", "-xx", "-e", "trace=sendto", "-o", str(trace)]
+    strace = ["strace", "-D", "-f", "--seccomp-bpf", "-xx", "-o", str(trace)]
+    strace += ["-e", "trace=sendto"]
     if shutil.which("strace") is None:
         pytest.skip("no strace here")
     with watching(*options, command=[*strace, *command]) as watch:
@@ -113,10 +114,11 @@ def test_signals_while_it_opens_or_closes_harm_nothing(
 ) -> None:
     """At moments told by how long another one took."""
     begun = time.monotonic()
-    with traced(tmp_path / "whole", "--duration", "0"):
+    options = ("--events", "exec", "--duration", "0")
+    with traced(tmp_path / "whole", *options):
         pass
     took = time.monotonic() - begun
-    with traced(tmp_path / "trace", "--duration", "0") as watch:
+    with traced(tmp_path / "trace", *options) as watch:
         time.sleep(progress * took)
         for _ in range(2):
             watch.send_signal(signal.SIGTERM)

@@ -127,7 +127,7 @@ def test_a_flood_of_forged_datagrams_does_not_keep_a_reader_from_its_deadline() 
         thread.start()
         connector.recv_many(timeout=0)
         begun = time.monotonic()
-        connector.subscribe(EventMask.PTRACE)
+        connector.subscribe(EventMask.NONE)
         event = connector.recv(timeout=0.3)
         elapsed = time.monotonic() - begun
         done.set()

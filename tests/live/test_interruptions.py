@@ -17,6 +17,7 @@ from live.staging import (
     LISTEN,
     PROGRAMS,
     Requests,
+    descriptors,
     interposed,
     name_kept,
     rest_of,
@@ -39,10 +40,6 @@ def interrupt() -> None:
 def _own_name() -> Iterator[None]:
     with name_kept():
         yield
-
-
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 @contextmanager
@@ -105,7 +102,7 @@ from live.test_interruptions import *
 before = descriptors()
 print({{storm}}({{queue}}, 600), file=sys.stdout)
 gc.collect()
-wait_for(lambda: before == descriptors())
+wait_for(lambda: descriptors() <= before)
 """
 
 
@@ -133,6 +130,7 @@ def each_moment(act: Callable[[int], bool]) -> int:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> None:
+    gc.collect()
     before = descriptors()
 
     def act(moment: int) -> bool:
@@ -146,13 +144,14 @@ def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> Non
     gc.collect()
 
     assert moments > 3
-    wait_for(lambda: before == descriptors())  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("queue", [0, 262_144])
 def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
+    gc.collect()
     before = descriptors()
 
     def act(moment: int) -> bool:
@@ -167,7 +166,7 @@ def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
     gc.collect()
 
     assert moments > 20
-    wait_for(lambda: before == descriptors())  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
 
 
 OPEN_AT_EACH_MOMENT = f"""
@@ -238,12 +237,13 @@ def test_nothing_waits_in_garbage_collection(queue: int) -> None:
 
 
 def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
+    gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.COMM)
     rest_of(connector)
     loop = asyncio.new_event_loop()
     iterator = aiter(connector)
-    connector.subscribe(EventMask.PTRACE)
+    connector.subscribe(EventMask.NONE)
     pending: asyncio.Task[Event] = loop.create_task(anext(iterator))  # type: ignore[arg-type]
     loop.call_later(0.05, loop.stop)
     loop.run_forever()
@@ -260,10 +260,11 @@ def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
     gc.collect()
 
     assert list(range(6)) == serials_of(events)
-    wait_for(lambda: before == descriptors())  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
 
 
 def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
+    gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.NONE)
     loop = asyncio.new_event_loop()
@@ -274,7 +275,7 @@ def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
     loop.close()
     connector.close()
 
-    wait_for(lambda: before == descriptors())
+    wait_for(lambda: descriptors() <= before)
     pending._log_destroy_pending = False  # type: ignore[attr-defined]
 
 

@@ -19,6 +19,7 @@ from live.staging import (
     LISTEN,
     PPOLL,
     Requests,
+    descriptors,
     event_socket,
     interposed,
     is_blocked,
@@ -271,25 +272,22 @@ def test_a_forgotten_connector_is_closed_with_a_warning() -> None:
         ProcConnector(EventMask.NONE)
         gc.collect()
 
+    gc.collect()
     before = descriptors()
     with pytest.warns(ResourceWarning, match="unclosed <ProcConnector open>"):
         forget()
 
-    assert before == descriptors()
-
-
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    assert descriptors() <= before
 
 
 def test_two_hundred_connectors_leave_no_descriptor() -> None:
+    gc.collect()
     before = descriptors()
     for _ in range(200):
         with ProcConnector() as connector:
             connector.recv_many(timeout=0)
-    after = descriptors()
 
-    assert before == after
+    assert descriptors() <= before
 
 
 @pytest.mark.parametrize(
@@ -299,6 +297,7 @@ def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
     queue: int, room: int
 ) -> None:
     """There is room for the first descriptors it needs, but not for the next."""
+    gc.collect()
     before = descriptors()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(int(fd) for fd in os.listdir("/proc/self/fd"))
@@ -315,7 +314,7 @@ def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
         for fd in fillers:
             os.close(fd)
 
-    assert before == descriptors()
+    assert descriptors() <= before
 
 
 def test_connectors_of_one_program_do_not_disturb_each_other() -> None:
@@ -526,7 +525,7 @@ def test_the_end_of_the_interpreter_ends_it_under_a_daemon_thread(queue: int) ->
 import threading
 from pathlib import Path
 from procconn import EventMask, ProcConnector
-connector = ProcConnector(EventMask.PTRACE, queue={queue})
+connector = ProcConnector(EventMask.NONE, queue={queue})
 thread = threading.Thread(target=connector.recv, daemon=True)
 threading.excepthook = lambda _: None
 thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -133,6 +134,9 @@ def test_each_of_6000_short_commands_has_its_own_usage() -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.skipif(
+    not (shutil.which("make") and shutil.which("cc")), reason="takes make and cc"
+)
 def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> None:
     names = [f"{number}.o" for number in range(200)]
     (tmp_path / "Makefile").write_text(f"all: {' '.join(names)}\n")

@@ -22,8 +22,8 @@ if [ ! -e "$place/made" ]; then
     fi
     rm -rf "$root"
     mkdir -p "$place"
-    packages=$(printf 'python%s-venv,' "${versions[@]}")
-    debootstrap --variant=minbase --include="${packages%,}" sid "$root"
+    packages=$(printf ',python%s-venv' "${versions[@]}")
+    debootstrap --variant=minbase --include="strace$packages" sid "$root"
     touch "$place/made"
 fi
 

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* struct mmsghdr */
 #include "round.h"
 
+/* Names that come once, and in order; counts those that do not. */
 static void look_at(struct round *round, const struct procconn_event *event)
 {
     char name[COMM_NAME_SIZE + 1] = {0};
@@ -22,7 +23,7 @@ static void look_at(struct round *round, const struct procconn_event *event)
     round->seen = number + 1;
 }
 
-void look(struct round *round, const struct procconn_window *window)
+static void look(struct round *round, const struct procconn_window *window)
 {
     struct procconn_walk walk = {.buffer = window->bytes, .size = window->size};
     struct procconn_event event;
@@ -34,4 +35,34 @@ void look(struct round *round, const struct procconn_window *window)
         else if (status == PROCCONN_LOST)
             round->lost += event.lost;
     }
+}
+
+int look_behind(struct round *round, int64_t deadline_ns)
+{
+    struct procconn_window *window = procconn_window(round->stream);
+    int status = procconn_wait(round->stream, deadline_ns, MOST);
+
+    if (status == 0) {
+        look(round, window);
+        procconn_set_waiting(round->stream, 0);
+        window->taken = window->size;
+    }
+    return status;
+}
+
+int look_within(struct round *round, int64_t deadline_ns)
+{
+    struct procconn_window *window = procconn_window(round->stream);
+    int status = procconn_enter(round->stream, READING);
+
+    if (status < 0)
+        return status;
+    status = procconn_bring(round->stream, deadline_ns, MOST);
+    if (status == 0 && window->size > 0) {
+        look(round, window);
+        procconn_take(round->stream, window->size, true);
+        procconn_set_waiting(round->stream, 0);
+    }
+    procconn_leave(round->stream);
+    return status;
 }

@@ -7,7 +7,10 @@
 
 #include "stream.h"
 
-enum { NAMES = 2000 }; /* that one round gives its producer */
+enum {
+    NAMES = 2000, /* that one round gives its producer */
+    MOST = 65536, /* bytes of a batch: room for a program */
+};
 
 struct round {
     struct procconn_stream *stream;
@@ -45,7 +48,9 @@ static inline bool is_closed_early(const struct round *round)
         }                                                                                          \
     } while (0)
 
-/* Names that come once, and in order; counts those that do not. */
-void look(struct round *round, const struct procconn_window *window);
+/* Look at what waits, once: behind procconn_wait, as raw reads do, or within what
+ * procconn_read does, which needs Python. 0 or a negative errno. */
+int look_behind(struct round *round, int64_t deadline_ns);
+int look_within(struct round *round, int64_t deadline_ns);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * The streams' threads, for ThreadSanitizer: a producer whose names must come in order
  * and, but for what was lost, complete; one who runs commands; a consumer; one who asks
- * how many are lost and polls; and a close in the middle. Each round has a choice of
- * all that a stream can have: a receiving thread, programs, usages, a heartbeat.
+ * how many are lost and polls; forked children, who may only close; and a close in the
+ * middle. Each round has a choice of all that a stream can have: a receiving thread,
+ * programs, usages, a heartbeat.
  *
  *   threads SECONDS
  *
@@ -24,11 +25,11 @@
 enum {
     BUFFER = 4000000,
     QUEUE = 32768, /* often full */
-    MOST = 65536,  /* bytes of a batch: room for a program */
     PATIENCE_S = 20,
     POLL_EVERY = 4,    /* batches */
     CHANGE_EVERY = 16, /* batches */
     COMMANDS = 50,
+    CHILDREN = 5,
     NO_EVENTS = 77,
 };
 
@@ -71,6 +72,36 @@ static void *command(void *argument)
     return NULL;
 }
 
+/* What a forked child does with its parent's stream: nothing its parent notices. */
+static bool is_refused(struct round *round)
+{
+    struct procconn_stream *stream = round->stream;
+    bool refused = procconn_wait(stream, 0, MOST) == -ECHILD &&
+                   procconn_change(stream, &round->wanted) == -ECHILD;
+
+    procconn_lost(stream);
+    procconn_lost_usage(stream);
+    procconn_set_waiting(stream, 1);
+    procconn_close(stream);
+    procconn_free(&stream);
+    return refused;
+}
+
+static void *fork_children(void *argument)
+{
+    struct round *round = argument;
+    int status;
+    pid_t child;
+
+    for (unsigned i = 0; i < CHILDREN && !atomic_load(&round->done); i++) {
+        child = fork();
+        if (child == 0)
+            _exit(is_refused(round) ? EXIT_SUCCESS : EXIT_FAILURE);
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    }
+    return NULL;
+}
+
 static int change(struct round *round)
 {
     const struct procconn_filter all = round->wanted.filter;
@@ -88,21 +119,20 @@ static int change(struct round *round)
 static void *consume(void *argument)
 {
     struct round *round = argument;
-    struct procconn_window *window = procconn_window(round->stream);
     int64_t now_ns, until_ns = procconn_now_ns() + (int64_t)PATIENCE_S * NS_PER_S;
     int status = 0;
 
     for (unsigned batches = 1; status != -ECANCELED && round->seen < NAMES; batches++) {
+        int64_t deadline_ns;
+
         now_ns = procconn_now_ns();
         CHECK(now_ns < until_ns);
-        status = procconn_wait(round->stream,
-                               batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100, MOST);
+        deadline_ns = batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100;
+        status = batches % 2 == 0 ? look_behind(round, deadline_ns)
+                                  : look_within(round, deadline_ns);
         CHECK(status == 0 || status == -ECANCELED);
         if (status < 0)
             break;
-        look(round, window);
-        procconn_set_waiting(round->stream, 0);
-        window->taken = window->size;
         if (batches % CHANGE_EVERY == 0)
             status = change(round);
         CHECK(status == 0 || status == -ECANCELED);
@@ -159,7 +189,7 @@ static bool begin(struct round *round)
 
 static void play(struct round *round)
 {
-    void *(*const parts[])(void *) = {consume, ask, produce, command};
+    void *(*const parts[])(void *) = {consume, ask, produce, command, fork_children};
     pthread_t threads[sizeof parts / sizeof *parts];
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
