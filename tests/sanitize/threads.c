@@ -79,7 +79,7 @@ static int change(struct round *round)
     if (is_interrupting(round))
         status = procconn_unsubscribe(round->stream, &all);
     if (status == 0)
-        status = procconn_change(round->stream, &round->wanted);
+        status = procconn_change(round->stream, &round->wanted, 0);
     if (status == 0 && is_interrupting(round))
         status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
     return status;
@@ -96,7 +96,7 @@ static void *consume(void *argument)
         now_ns = procconn_now_ns();
         CHECK(now_ns < until_ns);
         status = procconn_wait(round->stream,
-                               batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100, MOST);
+                               batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100, MOST, 0);
         CHECK(status == 0 || status == -ECANCELED);
         if (status < 0)
             break;
