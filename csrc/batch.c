@@ -57,7 +57,7 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
 }
 
 int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
-                  uint32_t rounds, size_t left)
+                  uint64_t rounds, size_t left)
 {
     int status = procconn_enter(stream, READING);
 
@@ -69,6 +69,8 @@ int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
         status = procconn_bring(stream, left > 0 ? 0 : deadline_ns, most);
     if (status == 0 && stream->window.size > 0)
         status = decode(stream, (Py_ssize_t)left);
+    else if (status == 0)
+        procconn_take(stream, 0, left > 0);
     procconn_leave(stream);
     return status;
 }

@@ -231,7 +231,8 @@ int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t m
     return status < 0 ? status : look(stream, most);
 }
 
-int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
+                  uint64_t holder)
 {
     int status = procconn_enter(stream, READING);
 
@@ -240,6 +241,8 @@ int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
     status = procconn_bring(stream, deadline_ns, most);
     if (stream->window.size > 0)
         procconn_set_waiting(stream, 1);
+    if (status == 0)
+        stream->window.holder = holder;
     procconn_leave(stream);
     return status;
 }

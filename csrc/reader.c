@@ -19,11 +19,13 @@ static void note(struct procconn_stream *stream, int status)
     procconn_set_ready(stream, true);
 }
 
-/* Waits while the queue is full. */
+/* Waits while the queue is full. The C library's own signals interrupt this thread too,
+ * as when another one calls setuid(2). */
 static int await_room(struct procconn_stream *stream)
 {
     eventfd_t count;
     bool full;
+    int status;
 
     pthread_mutex_lock(&stream->lock);
     full = !procconn_has_room(stream);
@@ -31,19 +33,21 @@ static int await_room(struct procconn_stream *stream)
     pthread_mutex_unlock(&stream->lock);
     if (!full)
         return 0;
-    if (procconn_sleep(stream->room, stream->wake, -1) < 0)
-        return -ECANCELED;
-    eventfd_read(stream->room, &count);
-    return 0;
+    status = procconn_sleep(stream->room, stream->wake, -1);
+    if (status > 0)
+        eventfd_read(stream->room, &count);
+    return status < 0 ? status : 0;
 }
 
 static void *run(void *argument)
 {
     struct procconn_stream *stream = argument;
-    int status = 0;
+    int status;
 
-    while (!procconn_is_closed(stream) && (status = await_room(stream)) == 0) {
-        status = procconn_listen(stream, -1, CHUNK);
+    while (!procconn_is_closed(stream)) {
+        status = await_room(stream);
+        if (status == 0)
+            status = procconn_listen(stream, -1, CHUNK);
         if (status == -ECANCELED)
             break;
         pthread_mutex_lock(&stream->lock);

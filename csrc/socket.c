@@ -127,7 +127,8 @@ int procconn_probe(struct procconn_stream *stream)
     return status;
 }
 
-int procconn_change(struct procconn_stream *stream, const struct procconn_wanted *wanted)
+int procconn_change(struct procconn_stream *stream, const struct procconn_wanted *wanted,
+                    uint64_t holder)
 {
     int status = procconn_enter(stream, CHANGING);
 
@@ -140,6 +141,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
         stream->misses_exits = true;
         procconn_screen(stream);
         stream->screening = true;
+        stream->window.holder = holder;
     }
     pthread_mutex_unlock(&stream->lock);
     procconn_leave(stream);

@@ -67,8 +67,12 @@ int procconn_enter(struct procconn_stream *stream, uint32_t activity)
     if (!procconn_is_owner(stream))
         return -ECHILD;
     atomic_fetch_add(&stream->users, 1); /* before the state, which a close looks at */
-    if (atomic_compare_exchange_strong(&stream->state, &state, activity))
-        return 0;
+    if (atomic_compare_exchange_strong(&stream->state, &state, activity)) {
+        if (__atomic_load_n(&stream->window.holder, __ATOMIC_ACQUIRE) == 0)
+            return 0;
+        procconn_leave(stream);
+        return -EBUSY;
+    }
     procconn_drop_user(stream);
     return (state & CLOSED) != 0 ? -ECANCELED : -EBUSY;
 }

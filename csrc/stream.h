@@ -4,7 +4,8 @@
  *
  * - The consumer, one at a time, calls procconn_read, procconn_wait and the
  *   functions that change the subscription. Between enter and leave it is the only
- *   one; a second one is refused, as is a forked child.
+ *   one; a second one is refused, as is a forked child. Python goes on with some of
+ *   it behind the call, as their holder.
  * - The receiver drains the socket: the consumer, or a thread of ours once there
  *   is a queue. The lock is held while anything below "under the lock" is touched,
  *   and never while waiting.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
+    from procconn._core import RawView
+
 
 USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
@@ -113,7 +115,6 @@ class ProcConnector:
             )
         settings.types = CLASSES
 
-        self._polled = False  # somebody has asked for fileno()
         self._needs_queue = programs  # lest a descriptor tells of what is not ready
         self._owner = os.getpid()
         self._stream = Stream(settings, timeout_ns)
@@ -152,7 +153,7 @@ class ProcConnector:
         self._check_open()
         deadline_ns = _deadline(timeout)
         while True:
-            if self._polled and self._stream.left == 1:
+            if self._stream.is_polled and self._stream.left == 1:
                 self._stream.announce(0)
             for event in self._stream.decoded[0]:
                 return event
@@ -170,8 +171,13 @@ class ProcConnector:
         """
         self._check_open()
         deadline_ns = _deadline(timeout)
-        self._stream.read(deadline_ns, _ALL)
-        return self._take_all()
+        while True:
+            self._stream.read(deadline_ns, _ALL)
+            if self._stream.is_polled:
+                self._stream.announce(0)
+            events = [*self._stream.decoded[0]]
+            if events or passed(deadline_ns):
+                return events
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Receive everything that is waiting as one netlink buffer, for `decode`.
@@ -184,13 +190,7 @@ class ProcConnector:
             them; empty if none came in time.
         """
         self._check_open()
-        window = self._stream.window
-        self._stream.wait(_deadline(timeout), _ALL)
-        raw = ffi.buffer(window.bytes, window.size)[:]
-        if self._polled:
-            self._stream.announce(self._stream.left)
-        window.taken = window.size
-        return raw
+        return self._stream.take_raw(_deadline(timeout), _ALL, bytes)
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
         """Receive like `recv_raw`, into a buffer: as many whole messages as fit.
@@ -206,15 +206,14 @@ class ProcConnector:
             BufferTooSmallError: the next message does not fit; it stays queued.
         """
         self._check_open()
-        window = self._stream.window
         place = arguments.writable("buffer", buffer)
-        self._stream.wait(_deadline(timeout), len(place))
-        size = window.size
-        place[:size] = ffi.buffer(window.bytes, size)
-        if self._polled:
-            self._stream.announce(self._stream.left)
-        window.taken = size
-        return size
+
+        def copied(messages: RawView) -> int:
+            size = len(messages)
+            place[:size] = messages
+            return size
+
+        return self._stream.take_raw(_deadline(timeout), len(place), copied)
 
     def subscribe(self, mask: EventMask | None = None) -> None:
         """Change the mask, and subscribe again after `unsubscribe`.
@@ -233,9 +232,8 @@ class ProcConnector:
             wanted = socketfilter.wanted(arguments.mask("mask", mask), self._threads)
         else:
             wanted = self._wanted
-        checked(lib.procconn_change(self._stream.handle, wanted))
+        self._stream.change(wanted)
         self._wanted = wanted
-        self._stream.screen(wanted)
         self._stream.listen()
 
     def unsubscribe(self) -> None:
@@ -279,7 +277,7 @@ class ProcConnector:
         self._check_open()
         if self._needs_queue and not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
-        self._polled = True
+        self._stream.is_polled = True
         left = self._stream.left
         return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
@@ -318,7 +316,7 @@ class ProcConnector:
         try:
             while True:
                 await self._read_async(_FOR_EVER)
-                for event in self._stream.decoded[0]:
+                for event in self._batch():
                     yield event
         except ConnectionClosedError:
             return
@@ -334,7 +332,9 @@ class ProcConnector:
         """
         self._check_open()
         await self._read_async(_deadline(timeout))
-        return self._take_all()
+        if self._stream.is_polled:
+            self._stream.announce(0)
+        return [*self._stream.decoded[0]]
 
     def __del__(self) -> None:
         opened = hasattr(self, "_stream")
@@ -352,17 +352,16 @@ class ProcConnector:
                 self._stream.read(_FOR_EVER, _BATCH)
             except ConnectionClosedError:
                 return None
-        if self._polled:
+        return self._batch()
+
+    def _batch(self) -> Iterator[Event]:
+        """Return an iterator over what is decoded, of which pollers are told."""
+        if self._stream.is_polled:
             left = self._stream.left
             if left > 1:
                 return islice(self._stream.decoded[0], left - 1)
             self._stream.announce(0)
         return self._stream.decoded[0]
-
-    def _take_all(self) -> list[Event]:
-        if self._polled:
-            self._stream.announce(0)
-        return [*self._stream.decoded[0]]
 
     async def _read_async(self, deadline_ns: int) -> None:
         """Do what `_read` does, on asyncio."""
@@ -389,6 +388,5 @@ def _deadline(timeout: float | None) -> int:
     """Turn a timeout in seconds into a time on CLOCK_MONOTONIC, in nanoseconds."""
     if timeout is None:
         return _FOR_EVER
-    if timeout == 0:
-        return _AT_ONCE
-    return time.monotonic_ns() + arguments.seconds("timeout", timeout)
+    timeout_ns = arguments.seconds("timeout", timeout)
+    return time.monotonic_ns() + timeout_ns if timeout_ns else _AT_ONCE

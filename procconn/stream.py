@@ -4,7 +4,8 @@ csrc/stream.h says who may do what to it. One call waits, receives, and puts the
 where this object hands them out. Signal handlers of Python run between bytecodes and
 may raise, but only behind a call or a jump. So whoever takes events out of here does it
 by a last statement that has none: whatever a handler interrupts, an event is either
-still here or delivered.
+still here or delivered. What is to be done with the stream behind a call of C, its
+holder does, whom nobody gets in the way of; it lets go without a call too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import errno
 import os
 import time
 import weakref
+from itertools import count
 from operator import length_hint
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from procconn import environment, socketfilter
 from procconn._core import ffi, lib
@@ -22,10 +24,14 @@ from procconn.errors import BufferTooSmallError
 from procconn.status import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from procconn._core import Settings, StreamPlace, Wanted, Window
+    from procconn._core import RawView, Settings, StreamPlace, Wanted, Window
     from procconn.events import Event
+
+_T = TypeVar("_T")
+
+_HOLDERS = count(1)
 
 
 class Stream:
@@ -36,10 +42,11 @@ class Stream:
         window: what C shows without a call.
         handle: the stream itself, alive as long as this object.
         has_thread: whether a thread receives.
+        is_polled: whether somebody may wait for a descriptor.
     """
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        self.has_thread = False
+        self.has_thread = self.is_polled = False
         self.decoded: list[Iterator[Event]] = [iter([])]
         settings.decoded = ffi.cast("void *", id(self.decoded))
         self._timeout_ns = timeout_ns
@@ -83,28 +90,48 @@ class Stream:
         while status := self.try_read(deadline_ns, most):
             self._look_into(status)
 
-    def wait(self, deadline_ns: int, most: int) -> None:
-        """Let there be messages in the window, unless the deadline passes.
+    def take_raw(
+        self, deadline_ns: int, most: int, copied: Callable[[RawView], _T]
+    ) -> _T:
+        """Wait for messages, and take what `copied` makes of them.
 
         Raises:
             BufferTooSmallError: the next message has more than `most` bytes.
         """
-        while status := lib.procconn_wait(self.handle, deadline_ns, most):
-            if status == -errno.EMSGSIZE:
-                raise BufferTooSmallError(self.window.needed)
-            self._look_into(status)
-
-    def screen(self, wanted: Wanted) -> None:
-        """Drop what is decoded and not wanted any more."""
-        batch: list[Event] = []
-        fresh = iter(batch)
-        kept: list[Event] = []
+        window, holder = self.window, next(_HOLDERS)
         try:
-            kept = [*self.decoded[0]]  # out of the reach of a reader that overtakes
-            kept = [event for event in kept if socketfilter.admits(wanted, event)]
+            while status := lib.procconn_wait(self.handle, deadline_ns, most, holder):
+                if status == -errno.EMSGSIZE:
+                    raise BufferTooSmallError(window.needed)
+                self._look_into(status)
+            result = copied(ffi.buffer(window.bytes, window.size))
+            if self.is_polled:
+                self.announce(self.left)
+        except BaseException:
+            if window.holder == holder:
+                window.size = window.holder = 0
+            raise
+        window.taken = window.size
+        window.holder = 0
+        return result
+
+    def change(self, wanted: Wanted) -> None:
+        """Let only what is wanted come, and drop the rest of what is decoded."""
+        window, holder = self.window, next(_HOLDERS)
+        kept: list[Event] = []
+        fresh = iter(kept)
+        try:
+            checked(lib.procconn_change(self.handle, wanted, holder))
+            kept += self.decoded[0]  # out of the reach of who takes some meanwhile
+            kept[:] = [event for event in kept if socketfilter.admits(wanted, event)]
         finally:
-            batch[:] = [*kept, *self.decoded[0]]
-            self.decoded[0] = fresh
+            if window.holder == holder:
+                if kept:
+                    self.decoded[0] = fresh
+                window.rounds += 1
+                window.holder = 0
+        if self.is_polled:
+            self.announce(self.left)
 
     def announce(self, left: int) -> None:
         """Tell pollers, before events are taken, how many will be left."""

@@ -40,7 +40,7 @@ static void look(struct round *round, const struct procconn_window *window)
 int look_behind(struct round *round, int64_t deadline_ns)
 {
     struct procconn_window *window = procconn_window(round->stream);
-    int status = procconn_wait(round->stream, deadline_ns, MOST);
+    int status = procconn_wait(round->stream, deadline_ns, MOST, 0);
 
     if (status == 0) {
         look(round, window);

@@ -76,8 +76,8 @@ static void *command(void *argument)
 static bool is_refused(struct round *round)
 {
     struct procconn_stream *stream = round->stream;
-    bool refused = procconn_wait(stream, 0, MOST) == -ECHILD &&
-                   procconn_change(stream, &round->wanted) == -ECHILD;
+    bool refused = procconn_wait(stream, 0, MOST, 0) == -ECHILD &&
+                   procconn_change(stream, &round->wanted, 0) == -ECHILD;
 
     procconn_lost(stream);
     procconn_lost_usage(stream);
@@ -110,7 +110,7 @@ static int change(struct round *round)
     if (is_interrupting(round))
         status = procconn_unsubscribe(round->stream, &all);
     if (status == 0)
-        status = procconn_change(round->stream, &round->wanted);
+        status = procconn_change(round->stream, &round->wanted, 0);
     if (status == 0 && is_interrupting(round))
         status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
     return status;
