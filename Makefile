@@ -53,7 +53,7 @@ unit: $(VENV)/developing
 	$(BIN)/pytest $(ARGS)
 
 test-kernels: $(VENV)/developing
-	$(BIN)/python tests/kernels/run.py
+	$(BIN)/python tests/kernels/run.py $(ARGS)
 
 bench: $(VENV)/developing
 	$(BIN)/python -m benchmarks $(ARGS)

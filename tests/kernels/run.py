@@ -168,9 +168,10 @@ def make_initrd() -> Path:
     return initrd
 
 
-def boot(kernel: Path, initrd: Path, console: Path) -> None:
+def boot(kernel: Path, initrd: Path, console: Path, arguments: list[str]) -> None:
     """Run a guest until it powers off or its time is up."""
-    parameters = "console=ttyS0 quiet panic=1"
+    for_init = " ".join(f'"{it}"' for it in arguments)
+    parameters = f"console=ttyS0 quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
     with console.open("wb") as output, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
@@ -209,7 +210,7 @@ def main() -> None:
         log = BUILD / f"{version}.log"
         started = time.monotonic()
         for _ in range(MOST_BOOTS):
-            boot(kernel, initrd, log)
+            boot(kernel, initrd, log, sys.argv[1:])
             console = log.read_text(errors="replace").replace("\r", "")
             if f"\n{version}\n" in f"\n{console}":  # from guest-init
                 break
