@@ -55,7 +55,7 @@ unit: $(VENV)/developing
 	$(BIN)/pytest $(ARGS)
 
 test-kernels: $(VENV)/developing
-	$(BIN)/python tests/kernels/run.py
+	$(BIN)/python tests/kernels/run.py $(ARGS)
 
 share: $(VENV)/installed
 	$(BIN)/python share/generate.py

@@ -4,6 +4,9 @@ What takes long to make is kept in build/kernels: a Debian 12 root file system a
 kernels, which its own apt finds and downloads. The console of each guest is kept there
 too. A guest passes if its console says that the tests ended with status 0; one that
 says nothing within the time limit fails.
+
+Guests run what meets the kernel, and is not too heavy for emulation. What lies above is
+the same on each. Arguments, which are pytest's, choose other tests.
 """
 
 import contextlib
@@ -13,11 +16,26 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 SERIES = ("6.1", "6.12")  # the last without event masks, and one with them
 TIME_LIMIT = 900  # for one guest, in seconds
 MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
+
+ABOVE_THE_KERNEL = (
+    "test_command*",
+    "test_docs_live*",
+    "test_examples*",
+    "test_interruptions*",  # between lines of Python
+    "test_recording_live*",
+    "test_selection*",  # the options of the command
+)
+TESTS = (
+    "tests/kernels",
+    "tests/live",
+    *(f"--ignore-glob=*/{name}" for name in ABOVE_THE_KERNEL),
+)
 
 PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "build" / "kernels"
@@ -168,9 +186,10 @@ def make_initrd() -> Path:
     return initrd
 
 
-def boot(kernel: Path, initrd: Path, console: Path) -> None:
+def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) -> None:
     """Run a guest until it powers off or its time is up."""
-    parameters = "console=ttyS0 quiet panic=1"
+    for_init = " ".join(f'"{it}"' for it in arguments)
+    parameters = f"console=ttyS0 quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
     with console.open("wb") as output, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
@@ -209,7 +228,7 @@ def main() -> None:
         log = BUILD / f"{version}.log"
         started = time.monotonic()
         for _ in range(MOST_BOOTS):
-            boot(kernel, initrd, log)
+            boot(kernel, initrd, log, sys.argv[1:] or TESTS)
             console = log.read_text(errors="replace").replace("\r", "")
             if f"\n{version}\n" in f"\n{console}":  # from guest-init
                 break

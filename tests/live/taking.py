@@ -1,19 +1,14 @@
 """Programs of execs, taken from a stream, and of processes read as it does."""
 
 import os
-import shutil
 import socket
 import struct
-import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
-import pytest
 from wiring import with_tail
 
-from live.staging import CONNECTOR, PROGRAMS, events_until
+from live.staging import CONNECTOR, events_until
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 
@@ -21,6 +16,7 @@ SO_GET_FILTER = 26  # asm-generic/socket.h; says of how many instructions
 EXEC_FILTER = 4
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+UNHURRIED = 0.2  # seconds of latency with which even a slow machine reads in time
 
 
 def told_in(events: list[Event]) -> list[tuple[int, Program]]:
@@ -88,25 +84,6 @@ def is_realtime(connector: ProcConnector) -> bool:
 def is_whole(events: list[Event]) -> bool:
     """Whether nothing was lost."""
     return not any(isinstance(event, Lost) for event in events)
-
-
-@cache
-def _folder() -> Path:
-    folder = Path(mkdtemp(prefix="procconn-tests-"))
-    folder.chmod(0o755)
-    return folder
-
-
-@cache
-def compiled(name: str, *flags: str) -> Path:
-    """Compile one of the C programs beside the Python ones."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    target = _folder() / name
-    command = [compiler, "-O1", *flags, "-o", target, PROGRAMS / f"{name}.c"]
-    subprocess.run([str(word) for word in command], check=True)
-    return target
 
 
 def read_executed(pid: int) -> Program:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from live.staging import program, run_python, started, wait_for
+from live.compiling import compiled
+from live.staging import run_python, started, wait_for
 from live.taking import (
     MASK,
-    compiled,
+    UNHURRIED,
     is_realtime,
     no_wrong,
     programs_of,
@@ -33,12 +34,20 @@ def taking() -> Iterator[ProcConnector]:
         yield connector
 
 
-def test_a_program_is_read_with_all_that_belongs_to_it(taking: ProcConnector) -> None:
-    with started("cat", "some arguments", "", "-") as process:
-        (program,) = programs_of(taking, process.pid, 1)
+@pytest.fixture
+def unhurried() -> Iterator[ProcConnector]:
+    with ProcConnector(MASK, programs=True, max_latency=UNHURRIED) as connector:
+        yield connector
 
-    if is_realtime(taking):
-        assert ("cat", "some arguments", "", "-") == program.argv
+
+def test_a_program_is_read_with_all_that_belongs_to_it(
+    unhurried: ProcConnector,
+) -> None:
+    with started("cat", "-", "some arguments", "") as process:
+        (program,) = programs_of(unhurried, process.pid, 1)
+
+    if is_realtime(unhurried):
+        assert ("cat", "-", "some arguments", "") == program.argv
     if not program.missing:
         assert "cat" == program.name
         assert program.exe is not None
@@ -63,13 +72,14 @@ def test_in_a_chain_each_exec_has_its_own_program_or_none(
 
 
 def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
-    taking: ProcConnector,
+    unhurried: ProcConnector,
 ) -> None:
     again = str(compiled("again"))
     with started(again, "x", env={"TIMES": "3"}) as process:
-        programs = programs_of(taking, process.pid, 4)
+        programs = programs_of(unhurried, process.pid, 4)
 
-    assert (again, "x") == programs[-1].argv
+    if is_realtime(unhurried):
+        assert (again, "x") == programs[-1].argv
     no_wrong(programs, *[(again, "x")] * 4)
 
 
@@ -207,11 +217,14 @@ def test_what_is_no_pid_is_named(pid: object) -> None:
 
 
 @root
-def test_a_program_in_other_namespaces_is_seen_from_here(taking: ProcConnector) -> None:
+def test_a_program_in_other_namespaces_is_seen_from_here(
+    unhurried: ProcConnector,
+) -> None:
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
-    with started(*command, "cat", "inside") as process:
-        execs = told_until(taking, lambda _, it: it.argv == ("cat", "inside"))
-        (told,) = [it for it in execs if it[1].argv == ("cat", "inside")]
+    inside = ("cat", "-", "inside")
+    with started(*command, *inside) as process:
+        execs = told_until(unhurried, lambda _, it: it.argv == inside)
+        (told,) = [it for it in execs if it[1].argv == inside]
         pid, program = told
 
         assert process.pid == program.ppid
@@ -359,40 +372,3 @@ def test_signals_stay_with_the_threads_of_the_program() -> None:
     blocked = int(status.split("SigBlk:")[1].split()[0], 16)
     assert blocked >> (signal.SIGTERM - 1) & 1
     assert blocked >> (signal.SIGUSR1 - 1) & 1
-
-
-@pytest.fixture
-def group_without_runtime() -> Iterator[Path]:
-    """Make a control group that may run nothing at real-time priority."""
-    folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
-    try:
-        folder.mkdir()
-    except OSError as error:
-        pytest.skip(f"no version 1 control groups here: {error}")
-    try:
-        if not (folder / "cpu.rt_runtime_us").exists():
-            pytest.skip("this kernel does not give real-time to control groups")
-        yield folder
-    finally:
-        folder.rmdir()
-
-
-def what_lacks(*arguments: str | Path) -> str:
-    with program("priority", *map(str, arguments)) as process:
-        said, _ = process.communicate()
-    assert isinstance(said, str)
-    return said.strip()
-
-
-@root
-@pytest.mark.parametrize("what", ["capability", "sandbox"])
-def test_the_thread_says_what_keeps_it_from_its_priority(what: str) -> None:
-    if what_lacks("nothing") != "nothing":
-        pytest.skip("no real-time priority here")
-
-    assert what == what_lacks(what)
-
-
-@root
-def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
-    assert "runtime" == what_lacks("runtime", group_without_runtime)

@@ -11,19 +11,26 @@ from pathlib import Path
 
 import pytest
 
+from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     NOBODY,
-    PROGRAMS,
     program,
-    run,
     serials_of,
     set_serials,
     started,
     wait_for,
     wait_until_blocked,
 )
-from live.taking import MASK, compiled, is_realtime, is_whole, no_wrong, told_in
+from live.taking import (
+    MASK,
+    UNHURRIED,
+    is_realtime,
+    is_whole,
+    no_wrong,
+    programs_of,
+    told_in,
+)
 from live.ways import LAST, WAYS, Way, by_recv_many, is_last
 from procconn import (
     Comm,
@@ -34,7 +41,6 @@ from procconn import (
     Exit,
     Fork,
     ProcConnector,
-    Program,
     decode,
 )
 
@@ -73,7 +79,13 @@ def life_of(pid: int, events: list[Event]) -> list[Event]:
     ]
 
 
-def check(events: list[Event], numbers: dict[int, int], *, all_right: bool) -> None:
+def check(
+    events: list[Event],
+    numbers: dict[int, int],
+    *,
+    realtime: bool,
+    most_absent: int = CHAINS - 1,  # half, as some machines are slow
+) -> None:
     """Each exec has its own program or none; in order among the other events."""
     assert len(numbers) == CHAINS
     assert is_whole(events)
@@ -85,8 +97,8 @@ def check(events: list[Event], numbers: dict[int, int], *, all_right: bool) -> N
         programs = [told for _, told in told_in(life)]
         no_wrong(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
-    if all_right:
-        assert absent <= CHAINS // 5  # others may have the processors for a moment
+    if realtime:
+        assert absent <= most_absent
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
@@ -97,7 +109,7 @@ def test_every_way_to_read_gives_each_exec_its_program(way: Way, queue: int) -> 
             events = way(connector)
         realtime = is_realtime(connector)
 
-    check(events, numbers, all_right=realtime)
+    check(events, numbers, realtime=realtime)
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
@@ -107,7 +119,18 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
             events = by_recv_many(connector)
         realtime = is_realtime(connector)
 
-    check(events, numbers, all_right=realtime)
+    check(events, numbers, realtime=realtime)
+
+
+@pytest.mark.heavy
+def test_at_real_time_priority_hardly_any_program_is_missing() -> None:
+    with ProcConnector(MASK, programs=True) as connector:
+        with chains() as numbers:
+            events = by_recv_many(connector)
+        realtime = is_realtime(connector)
+
+    # Others may have the processors for a moment.
+    check(events, numbers, realtime=realtime, most_absent=CHAINS // 5)
 
 
 def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> None:
@@ -130,43 +153,39 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("mask", [EventMask.EXEC, EventMask.EXEC | EventMask.COMM])
 def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
-    with ProcConnector(mask, programs=True) as connector:
-        told: list[tuple[int, Program]] = []
-        with started("sh", "-c", "read line; exec true x") as process:
-            told += told_in(connector.recv_many(DEADLINE))
-            process.communicate("\n")
-            deadline = time.monotonic() + DEADLINE
-            while [pid for pid, _ in told].count(process.pid) < 2:
-                assert time.monotonic() < deadline
-                told += told_in(connector.recv_many(1))
+    line = ("sh", "-c", "read line; exec cat - x")
+    with (
+        ProcConnector(mask, programs=True, max_latency=UNHURRIED) as connector,
+        started(*line) as process,
+    ):
+        assert process.stdin is not None
+        programs = programs_of(connector, process.pid, 1)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        programs += programs_of(connector, process.pid, 1)
         realtime = is_realtime(connector)
 
-    programs = [it for pid, it in told if pid == process.pid]
-    no_wrong(programs, ("sh", "-c", "read line; exec true x"), ("true", "x"))
+    no_wrong(programs, line, ("cat", "-", "x"))
     if realtime:
-        assert [("sh", "-c", "read line; exec true x"), ("true", "x")] == [
-            it.argv for it in programs
-        ]
+        assert [line, ("cat", "-", "x")] == [it.argv for it in programs]
 
 
 def test_a_change_of_the_mask_keeps_the_programs() -> None:
-    with ProcConnector(EventMask.EXIT, programs=True) as connector:
-        with started("cat", "1"):
+    with ProcConnector(
+        EventMask.EXIT, programs=True, max_latency=UNHURRIED
+    ) as connector:
+        with started("cat", "-", "1"):
             connector.subscribe(EventMask.EXEC)
-            with started("cat", "2") as second:
-                events: list[Event] = []
-                while second.pid not in [pid for pid, _ in told_in(events)]:
-                    events += connector.recv_many(DEADLINE)
+            with started("cat", "-", "2") as second:
+                programs = programs_of(connector, second.pid, 1)
                 connector.subscribe(EventMask.EXEC | EventMask.FORK)
-                with started("cat", "3") as third:
-                    while third.pid not in [pid for pid, _ in told_in(events)]:
-                        events += connector.recv_many(DEADLINE)
+                with started("cat", "-", "3") as third:
+                    programs += programs_of(connector, third.pid, 1)
         realtime = is_realtime(connector)
 
-    told = dict(told_in(events))
-    no_wrong([told[second.pid], told[third.pid]], ("cat", "2"), ("cat", "3"))
+    no_wrong(programs, ("cat", "-", "2"), ("cat", "-", "3"))
     if realtime:
-        assert ("cat", "3") == told[third.pid].argv
+        assert ("cat", "-", "3") == programs[1].argv
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
@@ -222,90 +241,7 @@ def test_a_forked_child_ends_no_reading_of_programs() -> None:
             events = by_recv_many(connector)
         realtime = is_realtime(connector)
 
-    check(events, numbers, all_right=realtime)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-def test_who_may_not_have_the_priority_is_warned_once() -> None:
-    """With the line that opened the connector, and of nothing else twice."""
-    code = """
-import warnings
-from procconn import ProcConnector
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    with ProcConnector(programs=True, usage=True, receive_buffer=4096) as connector:
-        connector.recv(0)
-for it in caught:
-    print(it.category.__name__, it.lineno, it.message)
-"""
-    done = run(*NOBODY, sys.executable, "-c", code)
-    lines = done.stdout.splitlines()
-
-    assert "" == done.stderr
-    assert 2 == len(lines), lines
-    programs, usage = lines
-    assert programs.startswith("RuntimeWarning 6 programs are read at normal priority")
-    assert "CAP_SYS_NICE" in programs
-    assert usage.startswith("RuntimeWarning 6 no usage will be told")
-    assert "CAP_NET_ADMIN" in usage
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-def test_without_privilege_nothing_is_wrong() -> None:
-    code = """
-import subprocess, warnings
-from procconn import EventMask, Exec, ProcConnector
-warnings.simplefilter("ignore")
-with ProcConnector(EventMask.EXEC, programs=True) as connector:
-    numbers = {}
-    for number in range(100):
-        with subprocess.Popen(["sh", "-c", f"exec true {number}"]) as process:
-            numbers[process.pid] = str(number)
-    subprocess.run(["true", "last"])
-    told = []
-    while events := connector.recv_many(1):
-        told += [it for it in events if isinstance(it, Exec) and it.pid in numbers]
-        if len(told) == 200:
-            break
-for it in told:
-    number, program = numbers[it.pid], it.program
-    right = {("sh", "-c", f"exec true {number}"), ("true", number)}
-    assert program.argv in right if program.argv else program.missing, it
-print(len(told))
-"""
-    done = run(*NOBODY, sys.executable, "-c", code)
-
-    assert ("200\n", "") == (done.stdout, done.stderr)
-
-
-@pytest.fixture
-def realtime_thread() -> Iterator[Path]:
-    before = set(os.listdir("/proc/self/task"))
-    with ProcConnector(EventMask.EXEC, programs=True) as connector:
-        if not is_realtime(connector):
-            pytest.skip("no real-time priority here")
-        (thread,) = set(os.listdir("/proc/self/task")) - before
-        assert os.sched_getscheduler(int(thread)) & 0xFF == os.SCHED_FIFO
-        yield Path("/proc/self/task", thread)
-
-
-@pytest.mark.heavy
-def test_a_flood_of_other_events_does_not_wake_the_realtime_thread(
-    realtime_thread: Path,
-) -> None:
-    """It runs once for an exec of anybody, perhaps, and not for a million others."""
-
-    def runs() -> int:
-        return int((realtime_thread / "schedstat").read_text().split()[2])
-
-    with ProcConnector(EventMask.EXEC) as connector:
-        before = runs()
-        with started(sys.executable, "-I", PROGRAMS / "rename.py", 1_000_000, 0) as it:
-            it.wait(DEADLINE)
-        ran = runs() - before
-        execs = len(connector.recv_many(0))
-
-    assert ran < 1000 + 10 * execs  # waiting for a lock of /proc is a run, too
+    check(events, numbers, realtime=realtime)
 
 
 @pytest.mark.heavy

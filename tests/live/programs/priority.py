@@ -17,8 +17,21 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 
-prctl = ctypes.CDLL(None, use_errno=True).prctl
+CAPABILITY_VERSION, SYS_NICE = 0x20080522, 23  # linux/capability.h
+
+libc = ctypes.CDLL(None, use_errno=True)
+prctl = libc.prctl
 number = {"x86_64": 144, "aarch64": 119}[platform.machine()]  # sched_setscheduler
+
+
+def give_capability_up() -> None:
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "capget")
+    sets[0] &= ~(1 << SYS_NICE)  # of those in effect
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def refuse_priority() -> None:
@@ -39,9 +52,7 @@ def refuse_priority() -> None:
 
 what, *arguments = sys.argv[1:]
 if what == "capability":
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
+    give_capability_up()
 elif what == "sandbox":
     refuse_priority()
 elif what == "runtime":

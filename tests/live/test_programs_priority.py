@@ -1,0 +1,138 @@
+"""The priority that programs are read at, and who may not have it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live.staging import DEADLINE, KERNEL, NOBODY, PROGRAMS, program, run, started
+from live.taking import is_realtime
+from procconn import EventMask, ProcConnector
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+by_nobody = pytest.mark.skipif(
+    os.geteuid() != 0 or KERNEL < (6, 6),
+    reason="takes root, and Linux 6.6, which gives anybody events",
+)
+
+
+@pytest.fixture
+def group_without_runtime() -> Iterator[Path]:
+    """Make a control group that may run nothing at real-time priority."""
+    folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no version 1 control groups here: {error}")
+    try:
+        if not (folder / "cpu.rt_runtime_us").exists():
+            pytest.skip("this kernel does not give real-time to control groups")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+def what_lacks(*arguments: str | Path) -> str:
+    with program("priority", *map(str, arguments)) as process:
+        said, _ = process.communicate()
+    assert isinstance(said, str)
+    return said.strip()
+
+
+@root
+@pytest.mark.parametrize("what", ["capability", "sandbox"])
+def test_the_thread_says_what_keeps_it_from_its_priority(what: str) -> None:
+    if what_lacks("nothing") != "nothing":
+        pytest.skip("no real-time priority here")
+
+    assert what == what_lacks(what)
+
+
+@root
+def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
+    assert "runtime" == what_lacks("runtime", group_without_runtime)
+
+
+@by_nobody
+def test_who_may_not_have_the_priority_is_warned_once() -> None:
+    """With the line that opened the connector, and of nothing else twice."""
+    code = """
+import warnings
+from procconn import ProcConnector
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with ProcConnector(programs=True, usage=True, receive_buffer=4096) as connector:
+        connector.recv(0)
+for it in caught:
+    print(it.category.__name__, it.lineno, it.message)
+"""
+    done = run(*NOBODY, sys.executable, "-c", code)
+    lines = done.stdout.splitlines()
+
+    assert "" == done.stderr
+    assert 2 == len(lines), lines
+    programs, usage = lines
+    assert programs.startswith("RuntimeWarning 6 programs are read at normal priority")
+    assert "CAP_SYS_NICE" in programs
+    assert usage.startswith("RuntimeWarning 6 no usage will be told")
+    assert "CAP_NET_ADMIN" in usage
+
+
+@by_nobody
+def test_without_privilege_nothing_is_wrong() -> None:
+    code = """
+import subprocess, warnings
+from procconn import EventMask, Exec, ProcConnector
+warnings.simplefilter("ignore")
+with ProcConnector(EventMask.EXEC, programs=True) as connector:
+    numbers = {}
+    for number in range(100):
+        with subprocess.Popen(["sh", "-c", f"exec true {number}"]) as process:
+            numbers[process.pid] = str(number)
+    subprocess.run(["true", "last"])
+    told = []
+    while events := connector.recv_many(1):
+        told += [it for it in events if isinstance(it, Exec) and it.pid in numbers]
+        if len(told) == 200:
+            break
+for it in told:
+    number, program = numbers[it.pid], it.program
+    right = {("sh", "-c", f"exec true {number}"), ("true", number)}
+    assert program.argv in right if program.argv else program.missing, it
+print(len(told))
+"""
+    done = run(*NOBODY, sys.executable, "-c", code)
+
+    assert ("200\n", "") == (done.stdout, done.stderr)
+
+
+@pytest.fixture
+def realtime_thread() -> Iterator[Path]:
+    before = set(os.listdir("/proc/self/task"))
+    with ProcConnector(EventMask.EXEC, programs=True) as connector:
+        if not is_realtime(connector):
+            pytest.skip("no real-time priority here")
+        (thread,) = set(os.listdir("/proc/self/task")) - before
+        assert os.sched_getscheduler(int(thread)) & 0xFF == os.SCHED_FIFO
+        yield Path("/proc/self/task", thread)
+
+
+@pytest.mark.heavy
+def test_a_flood_of_other_events_does_not_wake_the_realtime_thread(
+    realtime_thread: Path,
+) -> None:
+    """It runs once for an exec of anybody, perhaps, and not for a million others."""
+
+    def runs() -> int:
+        return int((realtime_thread / "schedstat").read_text().split()[2])
+
+    with ProcConnector(EventMask.EXEC) as connector:
+        before = runs()
+        with started(sys.executable, "-I", PROGRAMS / "rename.py", 1_000_000, 0) as it:
+            it.wait(DEADLINE)
+        ran = runs() - before
+        execs = len(connector.recv_many(0))
+
+    assert ran < 1000 + 10 * execs  # waiting for a lock of /proc is a run, too
