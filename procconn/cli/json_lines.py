@@ -9,6 +9,7 @@ from procconn.cli.following import Seen
 from procconn.cli.lines import signal_name, user_name
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
 from procconn.programs import Program
+from procconn.usage import Usage
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _NOT_READ = Program(
@@ -68,6 +69,7 @@ def _format_of(kind: type[Event]) -> str:
     return text
 
 
+_USAGE = "{" + ",".join(f'"{field}":%s' for field in Usage._fields) + "}"
 _FORMATS = {kind: _format_of(kind) for kind in (*KINDS, Unknown, Lost)}
 
 
@@ -92,8 +94,12 @@ def _ended(seen: Seen, event: Exit) -> str:
         f',"dumped_core":{"true" if event.dumped_core and code < 0 else "false"}'
         f',"duration":{"null" if duration is None else duration}'
         f',"argv":{argv},"name":{name},"user":{user}'
-        f',"usage":{"null" if usage is None else _encode(usage._asdict())}'
+        f',"usage":{"null" if usage is None else _of_usage(usage)}'
     )
+
+
+def _of_usage(usage: Usage) -> str:
+    return (_USAGE % usage).replace("None", "null")
 
 
 @lru_cache(maxsize=1024)
