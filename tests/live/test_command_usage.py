@@ -52,7 +52,7 @@ def test_json_has_at_each_exit_what_the_process_used() -> None:
         started(watch)
         records = events_until(watch, run_costly(), "exit")
 
-    for record in records:
+    for record in records[-500:]:  # others may have made many more
         assert [] == complaints(SCHEMA, record)
     check(records[-1]["usage"])
 
