@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import errno
-import faulthandler
 import gc
 import os
 import re
@@ -171,11 +170,9 @@ def await_renewal(connector: ProcConnector) -> None:
 
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
-    """No test begins, and none ends, while the kernel sends events; none hangs."""
+    """No test begins, and none ends, while the kernel sends events."""
     assert not kernel_sends()
-    faulthandler.dump_traceback_later(2 * DEADLINE, exit=True)
     yield
-    faulthandler.cancel_dump_traceback_later()
     gc.collect()
     assert not kernel_sends()
 

@@ -1,13 +1,12 @@
 """Live tests run on the kernel of this machine, or skip and say why."""
 
-import faulthandler
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from live.compiling import compiled
-from live.staging import DEADLINE, EXPECTED_WARNINGS
+from live.staging import EXPECTED_WARNINGS
 from procconn import ProcConnector
 
 
@@ -36,14 +35,6 @@ def live_kernel(pytestconfig: pytest.Config) -> None:
 def connector() -> Iterator[ProcConnector]:
     with ProcConnector() as connector:
         yield connector
-
-
-@pytest.fixture(autouse=True)
-def _no_hang() -> Iterator[None]:
-    """End the whole run, with tracebacks, where a test blocks for ever."""
-    faulthandler.dump_traceback_later(4 * DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")
