@@ -358,6 +358,7 @@ assert before == set(os.listdir("/proc/self/fd"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_does_not_end_the_registration(meter: Meter) -> None:
     if child := os.fork():
         os.waitpid(child, 0)
