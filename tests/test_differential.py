@@ -137,11 +137,11 @@ def mutated_buffers(draw: st.DrawFn) -> bytes:
 
 any_buffers = st.one_of(mixed_buffers, mutated_buffers(), st.binary(max_size=200))
 
-unhurried = settings(deadline=None, max_examples=400)
+thorough = settings(max_examples=400)
 
 
 @given(valid_buffers)
-@unhurried
+@thorough
 def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
     expected = reference.decode(buffer)
 
@@ -150,25 +150,25 @@ def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> No
 
 
 @given(mixed_buffers)
-@unhurried
+@thorough
 def test_mixed_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
     assert outcome(reference.decode, buffer) == outcome(decode, buffer)
 
 
 @given(mutated_buffers())
-@unhurried
+@thorough
 def test_mutated_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
     assert outcome(reference.decode, buffer) == outcome(decode, buffer)
 
 
 @given(st.binary(max_size=200))
-@unhurried
+@thorough
 def test_random_bytes_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
     assert outcome(reference.decode, buffer) == outcome(decode, buffer)
 
 
 @given(any_buffers, st.integers(0, 3))
-@unhurried
+@thorough
 def test_alignment_of_the_buffer_does_not_matter(buffer: bytes, shift: int) -> None:
     shifted = memoryview(bytes(shift) + buffer)[shift:]
 
@@ -176,7 +176,7 @@ def test_alignment_of_the_buffer_does_not_matter(buffer: bytes, shift: int) -> N
 
 
 @given(any_buffers)
-@unhurried
+@thorough
 def test_iterating_finds_what_decoding_finds(buffer: bytes) -> None:
     assert outcome(decode, buffer) == outcome(decode_by_iteration, buffer)
 
@@ -207,7 +207,7 @@ def is_foreign(error: TruncatedError) -> bool:
 
 
 @given(any_buffers)
-@unhurried
+@thorough
 def test_iterating_is_parsing_one_message_after_the_other(buffer: bytes) -> None:
     messages = NetlinkMessageIter(buffer)
 

@@ -62,11 +62,11 @@ def events(draw: st.DrawFn) -> tuple[bytes, Event]:
     return event(what, *fields)
 
 
-unhurried = settings(deadline=None, max_examples=1000)
+thorough = settings(max_examples=1000)
 
 
 @given(some_wanted, events())
-@unhurried
+@thorough
 def test_program_lets_pass_what_is_admitted(
     only: "Wanted", event: tuple[bytes, Event]
 ) -> None:
@@ -76,13 +76,13 @@ def test_program_lets_pass_what_is_admitted(
 
 
 @given(some_wanted)
-@unhurried
+@thorough
 def test_no_answer_passes_whatever_is_wanted(only: "Wanted") -> None:
     assert not passes(program_of(only.filter), ANSWER)
 
 
 @given(some_wanted)
-@unhurried
+@thorough
 def test_program_is_one_that_the_kernel_takes(only: "Wanted") -> None:
     """Jumps lead forward to an instruction of it, and its last one returns."""
     instructions = disassembled(program_of(only.filter))

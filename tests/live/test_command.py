@@ -22,7 +22,7 @@ from live.staging import room_for, unexpected
 
 
 def test_prints_a_process_from_fork_to_exit() -> None:
-    with watching("--json") as watch:
+    with watching("--json", "--events", "fork,exec,exit") as watch:
         started(watch)
         child = subprocess.Popen(["sh", "-c", "exit 3"])
         child.wait()
@@ -35,7 +35,7 @@ def test_prints_a_process_from_fork_to_exit() -> None:
 
 
 def test_prints_text_with_the_exit_decoded() -> None:
-    with watching("--latency", "0") as watch:
+    with watching("--latency", "0", "--events", "fork,exec,exit") as watch:
         started(watch)
         child = subprocess.Popen(["sh", "-c", "kill -KILL $$"])
         child.wait()
@@ -91,7 +91,7 @@ def test_threads_are_hidden_unless_asked_for(
     options: tuple[str, ...], shown: bool
 ) -> None:
     code = "import threading as t; x = t.Thread(target=int); x.start(); x.join()"
-    with watching("--json", *options) as watch:
+    with watching("--json", "--events", "fork,exit", *options) as watch:
         started(watch)
         child = subprocess.Popen([sys.executable, "-c", code])
         child.wait()

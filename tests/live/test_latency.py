@@ -16,6 +16,8 @@ import pytest
 from live.staging import DEADLINE, PROGRAMS, rest_of, run
 from procconn import Event, EventMask, ProcConnector
 
+BATCH = 32  # datagrams that one call of the kernel brings
+
 queues = pytest.mark.parametrize("queue", [0, 262_144])
 
 
@@ -139,6 +141,8 @@ def test_a_waking_takes_two_system_calls(way: str) -> None:
                 assert 0 == run(*map(str, number), "500", "1000000").returncode
         lines = Path(log.name).read_text().splitlines()
 
+    # Behind a receive that brought all it had room for comes another one.
+    lines = [line for line in lines if not line.endswith(f"= {BATCH}")]
     assert 0 == reader.returncode
     first, last = (i for i, line in enumerate(lines) if line.startswith("getppid"))
     calls = [re.match(r"\w+", line) for line in lines[first + 1 : last]]
