@@ -1,5 +1,6 @@
 """`fileno()` tells the truth: readable means that there is something to be had."""
 
+import asyncio
 import gc
 import os
 import select
@@ -118,6 +119,37 @@ def test_it_tells_what_an_iteration_has_left(queue: int) -> None:
                 break
             wait_for(lambda: ready(connector))
         wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+
+
+@with_and_without_queue
+def test_it_tells_what_an_iteration_on_asyncio_has_left(queue: int) -> None:
+    async def iterate(connector: ProcConnector) -> None:
+        seen = 0
+        async for _ in connector:
+            seen += 1
+            if seen == 5:
+                return
+            wait_for(lambda: ready(connector))
+
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        connector.fileno()
+        for _ in range(5):
+            begin_session()
+        asyncio.run(iterate(connector))
+
+        assert not ready(connector) or connector.recv_many(0)
+
+
+@with_and_without_queue
+def test_a_changed_mask_leaves_it_unreadable_without_events(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        connector.fileno()
+        for _ in range(3):
+            begin_session()
+        assert connector.recv(DEADLINE)  # others are decoded
+        connector.subscribe(EventMask.NONE)
+
+        wait_for(lambda: not ready(connector))
 
 
 @with_and_without_queue

@@ -2,17 +2,22 @@
 
 import asyncio
 import gc
+import os
+import select
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from live.staging import (
     DEADLINE,
+    PPOLL,
     descriptors,
     drops_column,
+    event_socket,
     is_blocked,
     lost_of,
     name_kept,
@@ -115,6 +120,33 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     others = sum(isinstance(event, Comm) for event in seen) + lost_of(seen) - count
     assert missing <= lost <= missing + others
     assert first + 1 >= QUEUE // 76 - 10  # what it has room for
+
+
+def test_a_full_queue_outlives_a_change_of_the_user() -> None:
+    """The C library interrupts all threads, to have each make it."""
+    count = 5_000  # the queue holds 1,700
+    with ProcConnector(EventMask.COMM, queue=65_536) as connector:
+        rest_of(connector)
+        set_serials(range(count))
+        wait_for(lambda: is_waiting_for_room(connector))
+        os.setuid(os.getuid())
+        events: list[Event] = []
+        while len(serials_of(events)) < count:
+            batch = connector.recv_many(DEADLINE)
+            assert batch, "the thread has ended"
+            events += batch
+
+        assert list(range(count)) == serials_of(events)
+        assert 0 == connector.lost
+
+
+def is_waiting_for_room(connector: ProcConnector) -> bool:
+    """Whether there are events, but a thread waits for something else, without end."""
+    calls = [
+        task.read_text().split() for task in Path("/proc/self/task").glob("*/syscall")
+    ]
+    waits = any((call[0], call[3:4]) == (PPOLL, ["0x0"]) for call in calls)
+    return waits and bool(select.select([event_socket(connector)], [], [], 0)[0])
 
 
 def test_a_poll_brings_what_was_caused_before_it() -> None:

@@ -606,6 +606,7 @@ def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> N
     [
         (lambda connector: connector.recv("1"), "timeout"),
         (lambda connector: connector.recv(-1), "timeout"),
+        (lambda connector: connector.recv(False), "timeout"),
         (lambda connector: connector.recv(float("nan")), "timeout"),
         (lambda connector: connector.recv_many("1"), "timeout"),
         (lambda connector: connector.recv_raw(True), "timeout"),

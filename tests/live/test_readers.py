@@ -1,0 +1,199 @@
+"""Two who read one connector are refused, or get events of their own, at any moment."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    interposed,
+    is_blocked,
+    name_kept,
+    rest_of,
+    serials_of,
+    set_serials,
+    wait_for,
+)
+from procconn import Event, EventMask, ProcConnector, decode
+
+COUNT = 9  # events before, of which some are decoded already, and as many meanwhile
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+def by_recv(connector: ProcConnector) -> list[Event]:
+    return [event for event in [connector.recv(timeout=0)] if event]
+
+
+def by_recv_many(connector: ProcConnector) -> list[Event]:
+    return connector.recv_many(timeout=0)
+
+
+def by_for(connector: ProcConnector) -> list[Event]:
+    return [next(iter(connector))]
+
+
+def by_recv_raw(connector: ProcConnector) -> list[Event]:
+    return decode(connector.recv_raw(timeout=0))
+
+
+def by_recv_into(connector: ProcConnector) -> list[Event]:
+    buffer = bytearray(1000)
+    return decode(buffer[: connector.recv_into(buffer, timeout=0)])
+
+
+def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
+    connector.subscribe(EventMask.COMM | EventMask.PTRACE)
+    return []
+
+
+Way = Callable[[ProcConnector], list[Event]]
+DECODING: list[Way] = [by_recv, by_recv_many, by_for]
+RAW: list[Way] = [by_recv_raw, by_recv_into]
+WAYS = [*DECODING, *RAW, by_none_but_subscribe]
+PAIRS = [
+    (late, early)
+    for late in WAYS
+    for early in WAYS
+    if not {late, early} <= set(DECODING)
+]
+
+
+def tried(connector: ProcConnector, way: Way) -> list[Event]:
+    with suppress(RuntimeError):
+        return way(connector)
+    return []
+
+
+@pytest.mark.parametrize("queue", [0, 262_144])
+@pytest.mark.parametrize(("late", "early"), PAIRS)
+def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
+    late: Way, early: Way, queue: int
+) -> None:
+    for moment in range(1000):
+        with ProcConnector(EventMask.COMM, queue=queue) as connector:
+            rest_of(connector)
+            set_serials(range(COUNT))
+            events = by_recv(connector)
+
+            def overtake() -> None:
+                set_serials(range(COUNT, 2 * COUNT))
+                events.extend(tried(connector, early))  # noqa: B023
+
+            with interposed(moment, overtake) as done:
+                events += tried(connector, late)
+            events += rest_of(connector)
+        if not done:
+            break
+
+        assert list(range(2 * COUNT)) == sorted(serials_of(events))
+
+    assert moment > 2
+
+
+CHANGING = [(by_none_but_subscribe, way) for way in (by_recv, by_recv_raw)]
+
+
+@pytest.mark.parametrize(
+    ("late", "early"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
+)
+def test_two_that_begin_and_end_across_each_other_lose_and_repeat_nothing(
+    late: Way, early: Way
+) -> None:
+    """One begins in the midst of the other, at any moment, and ends behind it."""
+    moment = 0
+    while paused_at_each_moment(late, early, moment):
+        moment += 1
+
+    assert moment > 2
+
+
+def paused_at_each_moment(late: Way, early: Way, moment: int) -> bool:
+    """Tell whether there was that moment in the later one."""
+    for pause in range(1000):
+        own = threading.get_native_id()
+        arrived, going = threading.Event(), threading.Event()
+        events: list[Event] = []
+
+        def stop() -> None:
+            arrived.set()  # noqa: B023
+            assert going.wait(DEADLINE)  # noqa: B023
+
+        def read() -> None:
+            with interposed(pause, stop) as stopped:  # noqa: B023
+                events.extend(tried(connector, early))  # noqa: B023
+            paused.extend(stopped)  # noqa: B023
+            arrived.set()  # noqa: B023
+
+        paused: list[bool] = []
+        thread = threading.Thread(target=read)
+
+        def begin() -> None:
+            thread.start()  # noqa: B023
+            assert arrived.wait(DEADLINE)  # noqa: B023
+
+        with ProcConnector(EventMask.COMM) as connector:
+            rest_of(connector)
+            set_serials(range(COUNT))
+            events += by_recv(connector)
+            with interposed(moment, begin) as done:
+                events += tried(connector, late)
+            if not done:
+                return False
+            set_serials(range(COUNT, 2 * COUNT))
+            going.set()
+            thread.join(DEADLINE)
+            events += rest_of(connector)
+
+        assert list(range(2 * COUNT)) == sorted(serials_of(events, own))
+        if not paused:
+            return True
+    raise AssertionError("too many moments")
+
+
+@pytest.mark.parametrize("way", [by_recv, by_recv_raw])
+def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(way: Way) -> None:
+    """Or it is refused, or the change is."""
+    own = threading.get_native_id()
+    for moment in range(1000):
+        events: list[Event] = []
+        ended: list[bool] = []
+
+        def read() -> None:
+            with suppress(RuntimeError):
+                if way is by_recv:
+                    while not serials_of(events, own)[-1:] >= [COUNT]:  # noqa: B023
+                        event = connector.recv(DEADLINE)
+                        events.extend([event] if event else [])  # noqa: B023
+                else:
+                    events.extend(decode(connector.recv_raw(DEADLINE)))  # noqa: B023
+            ended.append(True)  # noqa: B023
+
+        thread = threading.Thread(target=read)
+        with ProcConnector(EventMask.COMM) as connector:
+            rest_of(connector)
+            set_serials(range(COUNT))
+            events += by_recv(connector)
+
+            def begin() -> None:
+                thread.start()  # noqa: B023
+                wait_for(lambda: ended or is_blocked(thread))  # noqa: B023
+
+            with interposed(moment, begin) as done, suppress(RuntimeError):
+                connector.subscribe(EventMask.COMM | EventMask.PTRACE)
+            set_serials(range(COUNT, COUNT + 1))
+            if done:
+                thread.join(DEADLINE)
+            events += rest_of(connector)
+        if not done:
+            break
+
+        assert list(range(COUNT + 1)) == sorted(serials_of(events, own))
+
+    assert moment > 2
