@@ -52,6 +52,12 @@ def test_wait_does_not_wait_for_what_is_gone() -> None:
         wait([gone.pid])
 
 
+@pytest.mark.parametrize("pid", [0, -1, 2**31])
+def test_what_can_be_no_process_is_not_there(pid: int) -> None:
+    with pytest.raises(ProcessLookupError, match=f"no process {pid}"):
+        wait([pid])
+
+
 def test_wait_does_not_take_a_thread_for_a_process() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
