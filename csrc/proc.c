@@ -4,7 +4,8 @@
  *
  * What it runs may change at any time. Its arguments are the witness: they are read
  * first, as they are the first to be lost, and once more at the end. If they are the
- * same then, all between is of the program that has them.
+ * same then, all between is of programs that have them; and what was read may be of any
+ * that came until the end.
  */
 #define _GNU_SOURCE /* CLOCK_BOOTTIME */
 #include "proc.h"
@@ -222,6 +223,8 @@ void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading 
         reading->is_torn = has_other_arguments(&draft, fd);
         if (reading->is_torn)
             tear(&draft);
+        else
+            reading->read_ns = procconn_now_ns();
     }
     if (fd >= 0)
         close(fd);

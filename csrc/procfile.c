@@ -14,8 +14,6 @@ enum {
     PPID = 4,
     FLAGS = 9,
     START_TIME = 22,
-    START_CODE = 26,
-    END_CODE = 27,
     START_STACK = 28,
     ARG_START = 48,
     ARG_END = 49,
@@ -48,16 +46,6 @@ ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t 
     return size;
 }
 
-static uint64_t combine(const uint64_t fields[ARG_END + 1])
-{
-    static const uint8_t placed[] = {START_CODE, END_CODE, START_STACK, ARG_START, ARG_END};
-    uint64_t place = 1;
-
-    for (size_t i = 0; i < sizeof placed; i++)
-        place = (place ^ fields[placed[i]]) * 0x9e3779b97f4a7c15; /* 2^64 / golden ratio */
-    return place;
-}
-
 /* The name is in brackets and may have brackets itself; the rest is numbers. */
 void procconn_read_stat(int directory, char bytes[PROCFILE_ROOM], struct procconn_stat *stat)
 {
@@ -82,11 +70,10 @@ void procconn_read_stat(int directory, char bytes[PROCFILE_ROOM], struct proccon
     stat->is_ending = (fields[FLAGS] & FLAG_EXITING) || strchr("ZX", stat->state) != NULL;
     stat->is_kernels = (fields[FLAGS] & FLAG_KERNELS) != 0;
     stat->start_ticks = fields[START_TIME];
-    /* Both are 0 where they are hidden; the end is while an exec has not set it yet. */
-    if (fields[ARG_START] != 0 && fields[ARG_END] >= fields[ARG_START]) {
-        stat->place = combine(fields);
+    /* 0 where it is hidden, and while an exec has not set it yet, last of all. */
+    stat->place = fields[START_STACK];
+    if (stat->place != 0 && fields[ARG_END] >= fields[ARG_START])
         stat->arguments = fields[ARG_END] - fields[ARG_START];
-    }
 }
 
 /* The word number `index` in the line that begins so. The name, in the first line, has

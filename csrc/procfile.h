@@ -15,7 +15,7 @@ struct procconn_stat {
     uint32_t ppid;
     bool is_ending, is_kernels;
     uint64_t start_ticks; /* since boot, in hundredths of a second */
-    uint64_t place;       /* of where its program and arguments lie; 0 if hidden */
+    uint64_t place;       /* of its program's stack, random at each exec; 0 if hidden */
     uint64_t arguments;   /* how many bytes they should have; 0 if hidden */
 };
 

@@ -4,8 +4,9 @@
  * The new program shows in /proc before its EXEC is stamped: what was read behind one
  * EXEC can be of a program whose own EXEC comes later. The kernel is believed to report
  * an exec within some time, so only one stamped until so long after the reading can be
- * it. If that one was read too and read differently, ours was of neither it nor, as it
- * was read later than ours, of one behind it, provided that it was right itself.
+ * it. If that one was read too and read differently, with its stack elsewhere in memory,
+ * ours was of neither it nor, as it was read later than ours, of one behind it, provided
+ * that it was right itself.
  */
 #include <poll.h>
 #include <string.h>
@@ -63,9 +64,12 @@ void procconn_read_program(uint32_t pid, uint8_t *tail, struct procconn_reading 
         leave_out_arguments(tail, reading);
 }
 
-static bool is_same(const struct procconn_exec *exec, const struct procconn_exec *other)
+/* A program can write over its arguments between two readings. Where its stack lies, which
+ * only those who may trace it are told, it cannot change. */
+static bool may_be_same(const struct procconn_exec *exec, const struct procconn_exec *other)
 {
-    return exec->print == other->print || (exec->place != 0 && exec->place == other->place);
+    return exec->print == other->print || exec->place == other->place || exec->place == 0 ||
+           other->place == 0;
 }
 
 int procconn_judge(const struct procconn_exec *execs, size_t count, int64_t ended_ns,
@@ -78,7 +82,7 @@ int procconn_judge(const struct procconn_exec *execs, size_t count, int64_t ende
         return PROCCONN_GONE;
     for (; count > 1 && exec[1].stamp_ns <= exec->until_ns; exec = next, count--) {
         next = exec + 1;
-        if (!exec->is_read || is_same(exec, next))
+        if (!exec->is_read || may_be_same(exec, next))
             return PROCCONN_LATER;
     }
     if (!exec->is_read)

@@ -103,6 +103,8 @@ class ProcConnector:
         settings = ffi.new("struct procconn_settings *")
         settings.wanted = self._wanted[0]
         settings.programs = arguments.boolean("programs", programs)
+        if programs:
+            environment.check_proc()
         settings.usage = arguments.boolean("usage", usage)
         settings.receive_buffer = arguments.whole(
             "receive_buffer", receive_buffer, 1, _LARGEST_RECEIVE_BUFFER

@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from procconn._core import lib
+from procconn.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +199,22 @@ def _connectors() -> str | None:
         return None
 
 
+def check_proc() -> None:
+    """See that /proc shows this pid namespace: in another's, ids are of others.
+
+    Raises:
+        UnsupportedError: it does not.
+    """
+    if not _proc_is_mounted():
+        raise UnsupportedError(
+            errno.ENOTSUP,
+            "/proc is not mounted here, or shows the processes of another pid"
+            " namespace; mount this one's, as with mount -t proc proc /proc",
+        )
+
+
 def _proc_is_mounted() -> bool:
+    """Tell so; of another pid namespace, there is no /proc/self."""
     return os.path.exists("/proc/self/ns")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from procconn._core import ffi, lib
 from procconn.decoder import decode
+from procconn.environment import check_proc
 from procconn.events import EventType, Exec
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ def read_program(pid: int) -> Program | None:
     Raises:
         TypeError: `pid` is not an int.
         ValueError: it can be no process's.
+        UnsupportedError: /proc does not show this pid namespace.
     """
     if not isinstance(pid, int) or isinstance(pid, bool):
         raise TypeError(f"pid must be a process id, not {pid!r}")
     if not 1 <= pid <= _MOST_PID:
         raise ValueError(f"pid must be from 1 to {_MOST_PID}, not {pid}")
+    check_proc()
     tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_program(pid, tail, reading)

@@ -1,12 +1,14 @@
 """The table of processes, and snapshots: what was before, lost, or left out."""
 
 import pickle
+import time
 
 import pytest
 from lives import MS, PROGRAM, S, execute, exit_of, feed, fork, seen, snapshot, started
 
 from procconn import Event, Lost
 from procconn.processes import Ended, Executed, ProcessTable, SnapshotEntry, Started
+from procconn.processes.follower import Follower
 
 
 def test_what_ran_before_is_known_and_not_told() -> None:
@@ -174,3 +176,23 @@ def test_snapshots_can_be_kept_with_a_recording() -> None:
     taken = snapshot(seen(10, 0, S), at=S)
 
     assert taken == pickle.loads(pickle.dumps(taken))
+
+
+def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
+    """Its time is when the first drop was noticed; more may have followed since."""
+    now = time.monotonic_ns() - 9 * S
+    follower = Follower(ProcessTable(), snapshot(seen(10, now, now), at=now))
+    follower.put_events([Lost(1, now + S)])
+    follower.all_changes()
+    assert follower.is_due
+    taken = snapshot(seen(10, now, now + 2 * S), at=now + 2 * S)
+    follower.put_snapshot(taken)
+    follower.put_events([Lost(9, now + 2 * S - 50 * MS)])
+    follower.all_changes()
+
+    assert follower.is_due
+    follower.put_snapshot(snapshot(at=now + 4 * S))
+    follower.put_events([])
+    (change,) = follower.all_changes()
+    assert isinstance(change, Ended)
+    assert change.process.pid == 10

@@ -21,7 +21,7 @@ from lives import (
     usage,
 )
 
-from procconn import Comm, Fork, Lost
+from procconn import Comm, Event, Fork, Lost
 from procconn.processes import Ended, Executed, Process, ProcessTable, Started
 from procconn.usage import Usage
 
@@ -92,6 +92,18 @@ def test_an_exec_by_another_thread_leaves_the_process_one_thread() -> None:
     assert changes == [Executed(process, None, 2 * S + 2)]
     assert [Ended(process, 3 * S)] == table.feed(exit_of(10, 10, 3 * S, 1 << 8))
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("begun", [(), (thread(14, 10, 2 * S + 3),)])
+def test_the_first_threads_exit_may_come_behind_the_exec_that_ended_it(
+    begun: tuple[Event, ...],
+) -> None:
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, execute(10, 2 * S + 2), *begun)
+
+    assert [] == table.feed(exit_of(10, 10, 2 * S + 1))
+    ends = [exit_of(14, 10, 3 * S - 1)] if begun else []
+    assert [Ended(process, 3 * S)] == feed(table, *ends, exit_of(10, 10, 3 * S))
 
 
 def test_the_status_is_not_that_of_a_thread_that_was_ending_anyway() -> None:

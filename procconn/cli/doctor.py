@@ -17,6 +17,7 @@ from procconn.cli.lines import user_name
 from procconn.cli.output import Output
 from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
 from procconn.environment import conditions, is_kernel, why_no_usage, why_not_realtime
+from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
@@ -165,8 +166,12 @@ def _filter() -> Finding:
 
 def _programs() -> Finding:
     """See how programs would be read; that some may be missed is no problem."""
-    with ProcConnector(EventMask.EXEC, programs=True) as connector:
-        reason = why_not_realtime(connector._stream.window.realtime)
+    try:
+        with ProcConnector(EventMask.EXEC, programs=True) as connector:
+            reason = why_not_realtime(connector._stream.window.realtime)
+    except UnsupportedError as error:
+        text, _, remedy = str(error.strerror).partition("; ")
+        return Finding("programs", text, remedy)
     text = f"read {'at normal' if reason else 'at real-time'} priority"
     text += f" as {user_name(os.geteuid())}"
     if not _has_capability(_CAP_SYS_PTRACE):

@@ -87,18 +87,17 @@ class Follower:
     def _feed(self) -> None:
         """Take in the next event, or first the snapshot whose time it has passed.
 
-        A loss that is older than the snapshot is made up for by that.
+        A loss passes it whatever its time is: some of it may be newer, as more can be
+        dropped until it is told.
         """
         event = self._events[0]
         is_loss = isinstance(event, Lost)
-        if (snapshot := self._snapshot) is not None:
-            margin_ns = -_LATE_NS if is_loss else _LATE_NS
-            limit_ns = snapshot.before_ns if is_loss else snapshot.after_ns
-            if event.timestamp_ns > limit_ns + margin_ns:
-                self._resync(snapshot)
-                return
-        elif is_loss:
-            self._is_stale = True
+        if (snapshot := self._snapshot) is not None and (
+            is_loss or event.timestamp_ns > snapshot.after_ns + _LATE_NS
+        ):
+            self._resync(snapshot)
+            return
+        self._is_stale = self._is_stale or is_loss
         self._changes.extend(self.table.feed(self._events.popleft()))
 
     def _resync(self, snapshot: Snapshot) -> None:

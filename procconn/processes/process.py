@@ -43,6 +43,7 @@ class Process:
     __slots__ = (
         "__weakref__",
         "_epoch",
+        "_executed_ns",
         "_exit",
         "_known_ns",
         "_read_ns",
@@ -82,6 +83,7 @@ class Process:
         self._threads: set[int] | None = None  # None: the first one only
         self._exit: Exit | None = None  # the one that tells the status
         self._usage: Usage | Literal[False] | None = False  # False: no thread's yet
+        self._executed_ns = 0  # when it executed its program, if that was seen
         self._known_ns = started_ns or 0  # the earliest time it is known of
         self._read_ns = 0  # events before this are in what was read of /proc
         self._seems_ended_ns = 0  # when the last thread ended that is known of

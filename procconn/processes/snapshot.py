@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from procconn.clock import NS_PER_S
+from procconn.environment import check_proc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -61,7 +62,11 @@ def take_snapshot(
 
     Returns:
         An entry for each process that is there, zombies too.
+
+    Raises:
+        UnsupportedError: /proc does not show this pid namespace.
     """
+    check_proc()
     before_ns = time.monotonic_ns()
     asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
     if pids is None:
@@ -81,7 +86,7 @@ def is_hidden(pid: int) -> bool:
         os.kill(pid, 0)
     except PermissionError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         pass
     return False
 

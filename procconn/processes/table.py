@@ -122,7 +122,7 @@ class ProcessTable:
             ):
                 running.add(entry.pid)  # and nothing newer is said of it
                 continue
-            if process is not None and entry.started_ns > process._known_ns + _SLACK_NS:
+            if process is not None and not is_same(process, entry):
                 changes.append(self._gone(process, entry.before_ns))
                 process = None
             threads, is_named = _brought_up_to_date(entry, notes.get(entry.pid, []))
@@ -206,6 +206,7 @@ class ProcessTable:
             process._threads = process._exit = None
             process.name = None if program is None else program.name
         process.program = program
+        process._executed_ns = timestamp_ns
         changes.append(Executed(process, program, timestamp_ns))
         return changes
 
@@ -215,6 +216,10 @@ class ProcessTable:
             self._notes.append(_Note(tgid, pid, Exit, timestamp_ns))
         process = self._processes.get(tgid)
         if process is None or timestamp_ns < process._read_ns:
+            return []
+        if pid == tgid and timestamp_ns < process._executed_ns:
+            process._thread_ended(event)  # and another has its place
+            process._exit = None
             return []
         if process._threads is not None:
             process._threads.discard(pid)
@@ -335,6 +340,12 @@ class ProcessTable:
             seen.add(forebear)
             forebear = strangers[forebear][0].ppid
         return forebear in self._processes
+
+
+def is_same(process: Process, entry: SnapshotEntry) -> bool:
+    """Tell whether an entry is of that process, not of a later one with its pid."""
+    started_ns = entry.started_ns
+    return started_ns is not None and started_ns <= process._known_ns + _SLACK_NS
 
 
 def _brought_up_to_date(

@@ -21,7 +21,7 @@ from procconn.processes.snapshot import (
     take_snapshot,
     zombie_exit_code,
 )
-from procconn.processes.table import ProcessTable
+from procconn.processes.table import ProcessTable, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,6 +149,7 @@ class Awaited(Follower):
 def _ask_proc(process: Process) -> None:
     """Take the status of a process that ended unseen from /proc, if it is a zombie."""
     for entry in take_snapshot([process.pid]).processes:
-        code = None if entry.threads else zombie_exit_code(process.pid)
-        if code is not None:
+        if entry.threads or not is_same(process, entry):
+            continue
+        if (code := zombie_exit_code(process.pid)) is not None:
             process._ended_with(code)

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from live.staging import (
     DEADLINE,
     LIFETIMES,
     end_input,
+    run,
     set_serials,
     speaking,
     wait_until_blocked,
@@ -271,3 +273,31 @@ def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
     assert mine.started_ns is not None
     assert other.started_ns is not None
     assert mine.started_ns <= other.started_ns < before
+
+
+_WITHOUT_PROC = """
+import procconn
+from procconn.processes import ProcessMonitor, wait
+for attempt in (
+    lambda: procconn.ProcConnector(programs=True),
+    lambda: procconn.read_program(1),
+    lambda: ProcessMonitor(programs=False),
+    lambda: wait([1], 0),
+):
+    try:
+        attempt()
+    except procconn.UnsupportedError as error:
+        print("another pid namespace; mount" in str(error))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+@pytest.mark.parametrize(
+    "way", ["umount -l /proc", "unshare --pid --fork mount -t proc proc /proc"]
+)
+def test_a_proc_of_another_pid_namespace_is_not_read(way: str) -> None:
+    """Its ids are of other processes than the events'."""
+    line = f"{way} && exec {sys.executable} -c '{_WITHOUT_PROC}'"
+    done = run("unshare", "--mount", "sh", "-c", line)
+
+    assert done.stdout.split() == ["True"] * 4, done.stderr

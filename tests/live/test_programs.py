@@ -1,11 +1,13 @@
 """Who ran what: programs right behind their execs, and of processes that run."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,49 @@ def test_a_program_in_other_namespaces_is_seen_from_here(
         assert process.pid == program.ppid
         assert os.getuid() == program.uid
         assert pid != 1
+
+
+@contextmanager
+def slow_links(thread: int) -> Iterator[Iterator[str]]:
+    """Let a thread read links slowly; iterate over what it has read."""
+    if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("takes strace, and no sanitizer")
+    delay = "inject=readlinkat:delay_enter=6000"
+    command = ["strace", "-s", "4096", "-e", "trace=readlinkat", "-e", delay]
+    command += ["-p", str(thread)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert strace.stderr is not None
+        assert "attached" in strace.stderr.readline()
+        yield iter(strace.stderr)
+        strace.terminate()
+        strace.stderr.read()
+
+
+def is_asleep(thread: int) -> bool:
+    return ") S " in Path(f"/proc/self/task/{thread}/stat").read_text()
+
+
+@root
+def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
+    tmp_path: Path,
+) -> None:
+    """The second program has the first one's arguments, and another executable."""
+    first, second = compiled("next"), shutil.copy(compiled("next"), tmp_path)
+    before = set(os.listdir("/proc/self/task"))
+    with ProcConnector(MASK, programs=True) as taking:
+        (thread,) = set(os.listdir("/proc/self/task")) - before
+        with (
+            slow_links(int(thread)) as links,
+            started("x", executable=first, env={"NEXT": second}) as process,
+        ):
+            for _ in range(2):
+                next(link for link in links if '/next"' in link)
+            wait_for(lambda: is_asleep(int(thread)))  # it has read the rest, too
+            programs = programs_of(taking, process.pid, 2)
+
+    assert programs[0].exe in (str(first), None)
+    assert programs[1].exe in (second, None)
+    no_wrong(programs, ("x",), ("x",))
 
 
 @root

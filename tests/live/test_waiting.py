@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from live.staging import DEADLINE, LIFETIMES, end_input, speaking, wait_until_blocked
-from procconn.processes import Process, wait, wait_async
+from procconn.processes import Process, take_snapshot, wait, wait_async
+from procconn.processes.waiting import _ask_proc
 
 
 @contextmanager
@@ -51,6 +52,12 @@ def test_wait_does_not_wait_for_what_is_gone() -> None:
         wait([gone.pid])
 
 
+@pytest.mark.parametrize("pid", [0, -1, 2**31])
+def test_what_can_be_no_process_is_not_there(pid: int) -> None:
+    with pytest.raises(ProcessLookupError, match=f"no process {pid}"):
+        wait([pid])
+
+
 def test_wait_does_not_take_a_thread_for_a_process() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
@@ -72,6 +79,28 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
 
         assert expected == wait([zombie.pid])[zombie.pid].returncode
+
+
+def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
+    with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        (entry,) = take_snapshot([zombie.pid]).processes
+        codes = []
+        for age_ns in (1_000_000_000, 0):
+            started_ns = (entry.started_ns or 0) - age_ns
+            process = Process(
+                zombie.pid,
+                1,
+                None,
+                name=None,
+                started_ns=started_ns,
+                known_since="start",
+            )
+            process.ended_ns = entry.after_ns
+            _ask_proc(process)
+            codes.append(process.returncode)
+
+    assert codes == [None, 3]
 
 
 _AS_NOBODY = """
