@@ -26,7 +26,7 @@ ENDING = (
     signal.SIGXCPU,
 )
 _TOGETHER_NS = 1_000_000_000  # within which signals are one
-_PATIENCE = 1.0  # seconds
+_PATIENCE = 2.0  # seconds
 _WORK = 0.001  # seconds of CPU in that time, without which it waits for something
 
 

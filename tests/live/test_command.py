@@ -209,22 +209,24 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
 
 @pytest.mark.heavy
 @room_for(40_000)
-def test_nothing_is_lost_of_a_million_events_at_full_speed() -> None:
+def test_nothing_is_lost_of_many_events_at_full_speed() -> None:
+    """Of five times as many as the kernel's buffer holds."""
+    count = 200_000
     with watching("--json", "--events", "comm,exit") as watch:
         started(watch)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, "1000000"])
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
         own = b'"pid":%d,' % storm.pid
         assert watch.stdout is not None
-        count = 0
+        shown = 0
         for line in watch.stdout:
-            count += own in line and b'"name":"storm"' in line
+            shown += own in line and b'"name":"storm"' in line
             if own in line and b'"exit"' in line:
                 break
         storm.wait()
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
-    assert (1_000_000, b"") == (count, errors)
+    assert (count, b"") == (shown, errors)
 
 
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:

@@ -12,7 +12,7 @@ import pytest
 from live.staging import DEADLINE, PROGRAMS, lost_of, serials_of
 from procconn import recording
 
-MOMENTS = 48  # more than it takes to bring some events and to wait for others
+MOMENTS = 32  # more than it takes to bring some events and to wait for others
 
 
 def recorded(path: Path, pid: int) -> tuple[list[int], int]:
@@ -40,7 +40,7 @@ def counted(path: Path, _: int) -> tuple[list[int], int]:
     ("command", "told"),
     [
         (("record", "{}/@"), recorded),
-        (("watch", "--json", "-o", "{}/@"), watched),
+        (("watch", "--json", "--pid", "own", "-o", "{}/@"), watched),
         (("stat", "--json", "--pid", "own", "-o", "{}/@"), counted),
     ],
     ids=["record", "watch", "stat"],
@@ -57,7 +57,7 @@ def test_what_happened_until_a_signal_is_told_at_any_moment(
             *(str(MOMENTS), *words, "--events", "comm", "--duration", "5"),
         ],
         stdout=subprocess.PIPE,
-        timeout=DEADLINE,
+        timeout=2 * DEADLINE,
         text=True,
         check=True,
     )

@@ -21,7 +21,7 @@ from procconn.cli import (
 )
 
 PR_SET_NAME = 15
-AT_ONCE = 16  # run at the same time
+AT_ONCE = 8  # run at the same time
 NOT_SO_FAR = 99  # status
 
 prctl = ctypes.CDLL(None).prctl
