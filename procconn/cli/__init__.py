@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from signal import SIGINT, SIGTERM
 
-from procconn.cli.ending import Ended, Ending
+from procconn.cli.ending import Ended, the_ending
 from procconn.cli.output import tell
 from procconn.cli.parser import parse
 from procconn.errors import ProcConnError
@@ -26,16 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # its descriptor is the next one to be opened
         tell("standard output is closed; redirect it to /dev/null if it is not wanted")
         return _FAILED
-    ending = Ending()
     try:
-        ending.prepare()
+        the_ending.prepare()
         status = _run(options)
-        ending.interrupts = False
+        the_ending.interrupts = False
     except Ended:
-        ending.interrupts = False
-        is_expected = options.is_endless and ending.number in (SIGINT, SIGTERM)
-        status = 0 if is_expected else _OF_SIGNALS + ending.number
-    ending.be_deaf()
+        the_ending.interrupts = False
+        status = _status_of_signal(options)
+    the_ending.be_deaf()
     return status
 
 
@@ -44,6 +42,15 @@ def _run(options: argparse.Namespace) -> int:
     warnings.showwarning = lambda message, *_, **__: tell(str(message))
     try:
         status: int = importlib.import_module(options.run).run(options)
+        if options.is_endless and the_ending.number:
+            status = _status_of_signal(options)
+    except Ended:
+        if the_ending.is_held:
+            tell(
+                "what happened last is not told: the output took nothing more, or"
+                " another signal came"
+            )
+        raise
     except BrokenPipeError:  # whoever read has seen enough
         status = 0
     except OSError as error:
@@ -54,3 +61,8 @@ def _run(options: argparse.Namespace) -> int:
         tell(str(error))
         status = _FAILED
     return status
+
+
+def _status_of_signal(options: argparse.Namespace) -> int:
+    is_expected = options.is_endless and the_ending.number in (SIGINT, SIGTERM)
+    return 0 if is_expected else _OF_SIGNALS + the_ending.number

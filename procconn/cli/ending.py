@@ -1,9 +1,13 @@
-"""How the command ends when a signal says so: at once, all that is open closed.
+"""How the command ends when a signal says so, all that is open closed.
 
 A handler raises `Ended` wherever the main thread is; what is unwound closes what it had
-opened, and finalizers close what was being opened. A signal that follows at once, as
-`timeout` and terminals send them, changes nothing. One that comes later interrupts also
-what blocks meanwhile, such as a last line for a terminal that is stopped.
+opened, and finalizers close what was being opened. Only while events that were received
+are dealt with, it holds that back: they are told whole, and what else happened until
+the signal. If they cannot be, as nobody takes the output, it ends all the same.
+
+A signal that follows at once, as `timeout` and terminals send them, changes nothing.
+One that comes later interrupts whatever is being done. So does a timer, if that does
+nothing but wait, as for a terminal that is stopped.
 """
 
 import signal
@@ -21,7 +25,9 @@ ENDING = (
     signal.SIGALRM,
     signal.SIGXCPU,
 )
-_TOGETHER = 1.0  # seconds within which signals are one
+_TOGETHER_NS = 1_000_000_000  # within which signals are one
+_PATIENCE = 2.0  # seconds
+_WORK = 0.001  # seconds of CPU in that time, without which it waits for something
 
 
 class Ended(BaseException):
@@ -29,18 +35,37 @@ class Ended(BaseException):
 
 
 class Ending:
-    """The handlers of signals, and the first one that came."""
+    """The handlers of signals, and the first one that came.
+
+    Attributes:
+        number: of the first one; 0 before it.
+        at_ns: when it came, on CLOCK_MONOTONIC.
+        is_held: whether the first one does not interrupt what is being done.
+        interrupts: whether any does.
+    """
 
     def __init__(self) -> None:
         self.number = 0
+        self.at_ns = 0
+        self.is_held = False
         self.interrupts = True
-        self._deaf_until = 0.0
+        self._deaf_until_ns = 0
+        self._worked = 0.0
 
     def prepare(self) -> None:
         """Take the signals, but not what the caller has had ignored, as nohup does."""
         for number in ENDING:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, self._end)
+
+    def hurry(self) -> None:
+        """Let what is being done from now on be interrupted if it only waits."""
+        self._worked = time.thread_time()
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+
+    def wait(self) -> None:
+        """Let what is being done wait, if it knows for how long."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def be_deaf(self) -> None:
         """Ignore signals: the interpreter's own end takes a while, without handlers."""
@@ -49,8 +74,23 @@ class Ending:
                 signal.signal(number, signal.SIG_IGN)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
-        self.number = self.number or number
-        now = time.monotonic()
-        if self.interrupts and now >= self._deaf_until:
-            self._deaf_until = now + _TOGETHER
+        now_ns = time.monotonic_ns()
+        is_first = not self.number
+        is_timer = number == signal.SIGALRM and not is_first
+        if not self.interrupts or (now_ns < self._deaf_until_ns and not is_timer):
+            return
+        may_go_on = self._is_working() if is_timer else is_first and self.is_held
+        if is_first:
+            self.number, self.at_ns = number, now_ns
+        if not is_timer:
+            self._deaf_until_ns = now_ns + _TOGETHER_NS
+        self.hurry()
+        if not may_go_on:
             raise Ended
+
+    def _is_working(self) -> bool:
+        return time.thread_time() - self._worked >= _WORK
+
+
+the_ending = Ending()
+"""That of this process, whose main thread takes its signals."""

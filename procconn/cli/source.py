@@ -1,10 +1,12 @@
 """Where events come from: the kernel, or a recording."""
 
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
+from procconn.cli.ending import Ended, the_ending
 from procconn.cli.selection import Selection
 from procconn.clock import LONGEST, NS_PER_S, event_time
 from procconn.connector import ProcConnector
@@ -15,6 +17,7 @@ _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
 _LATE = 0.05  # seconds
+_NEVER = sys.maxsize  # nanoseconds
 _LATENCIES = 4  # after so many, and that long, what waited for a program has come
 
 
@@ -43,73 +46,126 @@ class Source(Protocol):
         """Let go of it."""
 
 
-def open_source(
-    selection: Selection, *, latency: float, programs: bool, usage: bool = False
-) -> Source:
+def open_source(selection: Selection, *, latency: float, usage: bool = False) -> Source:
     """Open the recording, or subscribe to the kernel's events.
 
     Args:
         selection: what is asked of the kernel, and for how long.
         latency: the most often that events are brought, in seconds.
-        programs: whether an exec's program is wanted.
         usage: whether what a task used is wanted.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
-    return _Live(selection, latency=latency, programs=programs, usage=usage)
+    return Live(
+        selection.asked,
+        threads=selection.threads or selection.is_of_processes,
+        usage=usage,
+        latency=latency,
+        duration=selection.duration,
+    )
 
 
-class _Live:
-    """This machine's events. A thread of C receives them, whatever blocks here."""
+class Live:
+    """This machine's events, with programs. A thread of C receives them.
+
+    Args:
+        mask: the kinds that the kernel is asked for.
+        threads: whether those of threads are wanted, too.
+        usage: whether what a task used is wanted.
+        latency: the most often that events are brought, in seconds.
+        duration: for how long from the first time that they are waited for.
+    """
 
     is_live = True
 
     def __init__(
-        self, selection: Selection, *, latency: float, programs: bool, usage: bool
+        self,
+        mask: EventMask,
+        *,
+        threads: bool,
+        usage: bool,
+        latency: float,
+        duration: float | None,
     ) -> None:
-        self._duration = selection.duration
-        programs = programs and bool(selection.asked & EventMask.EXEC)
+        programs = bool(mask & EventMask.EXEC)
+        self._duration = duration
+        self._end_ns = _NEVER
         self._late = _LATENCIES * latency + _LATE if programs else 0
         self._connector = ProcConnector(
-            selection.asked,
-            threads=selection.threads or selection.is_of_processes,
+            mask,
+            threads=threads,
             programs=programs,
             usage=usage,
             queue=_QUEUE,
             max_latency=latency,
             heartbeat=_HEARTBEAT,
         )
+        the_ending.is_held = True  # from here on, events wait to be brought
 
     def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
+        """Bring what happens, as `Source.batches`."""
+        for _, events in self.received(patience):
+            end_ns = self._end_ns
+            yield [*_within(events, end_ns)] if _is_later(events, end_ns) else events
+
+    def received(
+        self, patience: float | None = None
+    ) -> Iterator[tuple[memoryview, list[Event]]]:
+        """Bring messages and their events; the last ones may be later than the end.
+
+        A signal makes its own time the end, and interrupts only what waits here.
+        """
         buffer = memoryview(bytearray(_BATCH))
-        end_ns = None
         if self._duration is not None:
-            end_ns = time.monotonic_ns() + int(min(self._duration, LONGEST) * NS_PER_S)
+            span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
+            self._end_ns = time.monotonic_ns() + span_ns
         while True:
-            left = _seconds_until(end_ns)
-            timeout = self._late if left == 0 else left
-            if patience is not None:
-                timeout = patience if timeout is None else min(timeout, patience)
-            batch = decode(buffer[: self._connector.recv_into(buffer, timeout)])
-            if end_ns is not None and batch and batch[-1].timestamp_ns > end_ns:
-                yield list(_within(batch, end_ns))
+            try:
+                left = self._seconds_left()
+                timeout = self._late if left == 0 else left
+                if patience is not None:
+                    timeout = patience if timeout is None else min(timeout, patience)
+                size = self._connector.recv_into(buffer, timeout)
+                the_ending.is_held = True  # with no call in between
+            except Ended:
+                if the_ending.is_held:
+                    raise
+                the_ending.is_held = True
+                continue
+            if the_ending.number:
+                the_ending.hurry()
+            events = decode(buffer[:size])
+            if events or (patience is not None and left != 0):
+                yield buffer[:size], events
+            if _is_later(events, self._end_ns) or (not events and left == 0):
                 return
-            if not batch and left == 0:
-                return
-            if batch or patience is not None:
-                yield batch
 
     def time_of(self, event: Event) -> datetime:
+        """Tell when an event happened, in UTC."""
         return event_time(event)
 
-    def lost(self) -> int | None:
+    def lost(self) -> int:
+        """Tell how many events were dropped so far."""
         return self._connector.lost
 
     def usage_lost(self) -> int:
+        """Tell how many records of what tasks used were dropped so far."""
         return self._connector.usage_lost
 
     def close(self) -> None:
+        """End the subscription."""
         self._connector.close()
+
+    def _seconds_left(self) -> float | None:
+        """Tell how long to go on, which signals may change from here on."""
+        if not the_ending.number:
+            the_ending.is_held = False
+        else:
+            the_ending.wait()
+            self._end_ns = min(self._end_ns, the_ending.at_ns)
+        if self._end_ns == _NEVER:
+            return None
+        return max(0, self._end_ns - time.monotonic_ns()) / NS_PER_S
 
 
 class _Recorded:
@@ -126,12 +182,12 @@ class _Recorded:
 
     def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
         del patience  # nothing is waited for
-        end_ns = None
+        end_ns = _NEVER
         while batch := self._recording.recv_many():
-            if self._duration is not None and end_ns is None:
+            if self._duration is not None and end_ns == _NEVER:
                 span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
                 end_ns = batch[0].timestamp_ns + span_ns
-            if end_ns is not None and batch[-1].timestamp_ns > end_ns:
+            if _is_later(batch, end_ns):
                 yield list(_within(batch, end_ns))
                 return
             yield batch
@@ -146,6 +202,10 @@ class _Recorded:
         self._recording.close()
 
 
+def _is_later(batch: list[Event], end_ns: int) -> bool:
+    return bool(batch) and batch[-1].timestamp_ns > end_ns
+
+
 def _within(batch: list[Event], end_ns: int) -> Iterator[Event]:
     """Take the events up to then, and the gaps before the first one after it."""
     is_over = False
@@ -157,7 +217,3 @@ def _within(batch: list[Event], end_ns: int) -> Iterator[Event]:
             yield event
         else:
             is_over = True
-
-
-def _seconds_until(end_ns: int | None) -> float | None:
-    return None if end_ns is None else max(0, end_ns - time.monotonic_ns()) / NS_PER_S

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from procconn.cli.ending import Ended, the_ending
 from procconn.cli.following import Following, Running, Seen
 from procconn.cli.lines import fit, span, visible
 from procconn.cli.output import Output, tell_lost
@@ -57,11 +58,11 @@ def run(options: argparse.Namespace) -> int:
     """Count until there were enough events, or a signal comes."""
     selection = Selection.of(options)
     output = Output(options.output)
-    source = open_source(selection, latency=_LATENCY, programs=True)
+    source = open_source(selection, latency=_LATENCY)
     stat = _Stat(selection, source, output, as_json=options.json)
     try:
         stat.count_all(source.batches(_LATENCY))
-    except BrokenPipeError:
+    except (BrokenPipeError, Ended):  # nobody takes it
         stat.is_silent = True
         raise
     finally:
@@ -84,7 +85,7 @@ class _Stat:
         self.is_silent = False
         self._following = Following(tree=selection.tree, is_live=source.is_live)
         self._begun_ns = time.monotonic_ns() if source.is_live else 0
-        self._now_ns = self._begun_ns
+        self._end_ns = 0  # of a recording
         self._current = Tally(self._begun_ns)
         self._total = Tally(self._begun_ns)
         self._lines = 0  # of the table on the terminal
@@ -104,14 +105,12 @@ class _Stat:
                 left = left if left is None else left - (not isinstance(event, Lost))
                 if left == 0:
                     return
-            if self._is_live:
-                self._now_ns = time.monotonic_ns()
-                # Until then, events of that second may come.
+            if not self._is_live:
+                self._end_ns = events[-1].timestamp_ns
+            elif not events:  # so all until a little while ago was counted
                 late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
-                if self._now_ns >= self._current.since_ns + late_ns:
+                if time.monotonic_ns() >= self._current.since_ns + late_ns:
                     self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
-            elif events:
-                self._now_ns = events[-1].timestamp_ns
 
     def _turn_over(self, event: Event) -> None:
         """End the current second, as this event is of the next one or later."""
@@ -138,7 +137,10 @@ class _Stat:
             if current.kinds or current.lost:
                 self._output.write(self._json(current, Lost(0, current.since_ns)))
         else:
-            seconds = max(self._now_ns - self._begun_ns, 1) / NS_PER_S
+            end_ns = self._end_ns
+            if self._is_live:
+                end_ns = the_ending.at_ns or time.monotonic_ns()
+            seconds = max(end_ns - self._begun_ns, 1) / NS_PER_S
             if self._selection.duration is not None:
                 seconds = min(seconds, self._selection.duration)
             self._show(self._total, seconds)

@@ -152,6 +152,8 @@ def _follow(connector: ProcConnector, child: Child) -> Run:
         batch = decode(buffer[: connector.recv_into(buffer, _PATIENCE)])
         for event in batch:
             ran.take(event)
+            if ran.is_over:  # what comes later is another's
+                break
         if ended_ns is None:
             if child.has_ended():
                 ended_ns = time.monotonic_ns()

@@ -17,9 +17,7 @@ def run(options: argparse.Namespace) -> int:
     """Print events until there were enough, or a signal comes."""
     selection = Selection.of(options)
     output = Output(options.output)
-    source = open_source(
-        selection, latency=options.latency, programs=True, usage=options.usage
-    )
+    source = open_source(selection, latency=options.latency, usage=options.usage)
     lost = 0
     try:
         for batch in first(selection.count, selected(selection, source)):

@@ -196,13 +196,18 @@ def is_blocked(thread: threading.Thread) -> bool:
 
 
 def wait_until_blocked(thread: threading.Thread | int) -> None:
-    """Wait until a thread, or a process's first, sleeps for events."""
+    """Wait until a thread, or for ever a process's first, sleeps for events."""
     if isinstance(thread, threading.Thread):
         path = Path(f"/proc/self/task/{thread.native_id}/syscall")
-    else:
-        path = Path(f"/proc/{thread}/syscall")
-    number = PPOLL
-    wait_for(lambda: path.read_text().split()[0] == number)
+        wait_for(lambda: path.read_text().split()[0] == PPOLL)
+        return
+    path = Path(f"/proc/{thread}/syscall")  # also of the place of the timeout
+
+    def is_blocked_for_ever() -> bool:
+        number, _, _, timeout, *_ = path.read_text().split() + 3 * [""]
+        return (number, timeout) == (PPOLL, "0x0")
+
+    wait_for(is_blocked_for_ever)
 
 
 def event_socket(connector: ProcConnector) -> int:

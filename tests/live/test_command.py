@@ -185,14 +185,12 @@ def test_errors_do_not_go_to_the_output_instead() -> None:
 @pytest.mark.heavy
 @room_for(5000)
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
-    """A pipe nobody reads for five seconds, during a storm of 20,000 processes."""
-    storm = "for ((i = 0; i < 20000; i++)); do (:); done"
+    """A pipe nobody reads during a storm of 4,000 processes, which it cannot hold."""
+    storm = "for ((i = 0; i < 4000; i++)); do (:); done"
     with watching("--json", "--events", "fork,exit") as watch:
         started(watch)
-        blocked_until = time.monotonic() + 5
         child = subprocess.Popen(["bash", "-c", storm])
         child.wait()
-        time.sleep(max(0, blocked_until - time.monotonic()))
         records = events_until(watch, child.pid, "exit")
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
@@ -206,27 +204,29 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     died = Counter(r["pid"] for r in records if r["event"] == "exit")
     assert b"" == errors
     assert [] == [record for record in records if record["event"] == "lost"]
-    assert 20_000 == born.total() == (born & died).total()
+    assert 4_000 == born.total() == (born & died).total()
 
 
 @pytest.mark.heavy
 @room_for(40_000)
-def test_nothing_is_lost_of_a_million_events_at_full_speed() -> None:
+def test_nothing_is_lost_of_many_events_at_full_speed() -> None:
+    """Of five times as many as the kernel's buffer holds."""
+    count = 200_000
     with watching("--json", "--events", "comm,exit") as watch:
         started(watch)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, "1000000"])
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
         own = b'"pid":%d,' % storm.pid
         assert watch.stdout is not None
-        count = 0
+        shown = 0
         for line in watch.stdout:
-            count += own in line and b'"name":"storm"' in line
+            shown += own in line and b'"name":"storm"' in line
             if own in line and b'"exit"' in line:
                 break
         storm.wait()
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
-    assert (1_000_000, b"") == (count, errors)
+    assert (count, b"") == (shown, errors)
 
 
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,16 +62,18 @@ def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
 
 @contextmanager
 def traced(
-    trace: Path, *options: str, command: list[str] = WATCH
+    trace: Path, *options: str, command: list[str] = WATCH, **settings: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command under strace, which has written all when the block ends."""
     strace = ["strace", "-D", "-f", "--seccomp-bpf", "-xx", "-o", str(trace)]
     strace += ["-e", "trace=sendto"]
     if shutil.which("strace") is None:
         pytest.skip("no strace here")
-    with watching(*options, command=[*strace, *command]) as watch:
+    with watching(*options, command=[*strace, *command], **settings) as watch:
         yield watch
-        finish(watch)
+        if watch.stdout is not None:
+            watch.stdout.read()
+        watch.wait()
     end = re.compile(rf"^{watch.pid} +\+\+\+ (exited|killed)", re.MULTILINE)
     wait_for(lambda: end.search(trace.read_text()))
 

@@ -16,11 +16,10 @@ import pytest
 from live.commanding import RENAME, watching
 from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
+from procconn import recording
 
 COMMAND = [sys.executable, "-m", "procconn"]
-
-# Whole commands, several at a time: not for a machine that is busy.
-pytestmark = [pytest.mark.slow, pytest.mark.heavy]
+STORM = 5_003  # more than are received at once
 
 
 def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -47,9 +46,8 @@ def test_stat_counts_by_kind_and_by_program() -> None:
         stat.stdout.readline()  # it has begun
         for _ in range(20):
             subprocess.run(["false"], check=False)
-        seconds = [json.loads(stat.stdout.readline()) for _ in range(2)]
         stat.send_signal(signal.SIGTERM)
-        seconds += map(json.loads, stat.stdout)
+        seconds = [json.loads(line) for line in stat.stdout]
         stat.wait()
 
     told = [s["programs"]["false"] for s in seconds if "false" in s["programs"]]
@@ -76,7 +74,7 @@ def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm")
-        os.execv(COMMAND[0], [*COMMAND, "stat", "--duration", "2.2"])
+        os.execv(COMMAND[0], [*COMMAND, "stat", "--duration", "1.3"])
     output = b""
     try:
         while more := os.read(terminal, 10_000):
@@ -87,7 +85,7 @@ def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
     os.close(terminal)
 
     assert 0 == status
-    assert 1 <= output.count(b"F\x1b[J") <= 3
+    assert 1 == output.count(b"F\x1b[J")
 
 
 # wait
@@ -154,7 +152,7 @@ def test_a_storm_is_recorded_and_replayed(tmp_path: Path) -> None:
     with watching("record", str(path), command=COMMAND) as recorder:
         while not path.exists() or path.stat().st_size < 1000:
             subprocess.run(["true"], check=True)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, "20000"])
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(STORM)])
         storm.wait()
         recorder.send_signal(signal.SIGTERM)
         recorder.wait()
@@ -162,12 +160,12 @@ def test_a_storm_is_recorded_and_replayed(tmp_path: Path) -> None:
 
     assert 0 == recorder.returncode
     names = [event["name"] for event in events if event["event"] == "comm"]
-    assert ["storm"] * 20000 == names
+    assert ["storm"] * STORM == names
     (start,) = (event for event in events if event["event"] == "exec")
-    assert [sys.executable, "-c", RENAME, "20000"] == start["argv"]
+    assert [sys.executable, "-c", RENAME, str(STORM)] == start["argv"]
 
 
-@pytest.mark.parametrize("count", [1, 7, 4000])
+@pytest.mark.parametrize("count", [1, 4000])
 def test_record_stops_after_count_events(count: int, tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     with watching("record", "-c", str(count), str(path), command=COMMAND) as recorder:
@@ -175,7 +173,8 @@ def test_record_stops_after_count_events(count: int, tmp_path: Path) -> None:
             subprocess.run([sys.executable, "-c", RENAME, "1000"], check=True)
 
     assert 0 == recorder.returncode
-    assert count == len(events_in(path))
+    with recording.open(path) as replayed:
+        assert count == len(list(replayed))
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="takes tshark")
@@ -268,7 +267,6 @@ def test_head_ends_stat_quietly() -> None:
     with watching("stat", "--json", command=COMMAND) as stat:
         assert stat.stdout is not None
         assert stat.stderr is not None
-        stat.stdout.readline()
         stat.stdout.close()
         stat.wait()
 

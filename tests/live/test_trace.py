@@ -16,9 +16,6 @@ from live.commanding import watching
 
 TRACE = [sys.executable, "-m", "procconn", "trace"]
 
-# Whole commands, several at a time: not for a machine that is busy.
-pytestmark = [pytest.mark.slow, pytest.mark.heavy]
-
 
 def trace(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

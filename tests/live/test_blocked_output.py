@@ -1,0 +1,131 @@
+"""An output that nobody takes: loss is told, and signals end the command all the same.
+
+The output is a pipe that is full from the start.
+"""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+import pytest
+
+from live.commanding import RENAME, watching
+from live.staging import wait_for
+from live.test_command_endings import balance_of, traced
+
+COMMAND = [sys.executable, "-m", "procconn"]
+IMPATIENT = """
+import sys
+from procconn.cli import ending, main
+
+ending._PATIENCE = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+PAGE = 4096  # bytes of a pipe that become free together
+WRITE = {"x86_64": "1", "aarch64": "64"}[platform.machine()]  # asm/unistd.h
+STORM = 5_003
+
+
+@contextmanager
+def full_pipe(room: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
+    """Give a pipe that is full, but for so many pages."""
+    ends = os.pipe()
+    with FileIO(ends[0]) as reading, FileIO(ends[1], "w") as writing:
+        os.set_blocking(ends[1], False)
+        while writing.write(bytes(PAGE)):
+            pass
+        os.set_blocking(ends[1], True)
+        reading.read(room * PAGE)
+        yield reading, writing
+
+
+def is_blocked(process: subprocess.Popen[bytes]) -> bool:
+    """Whether its main thread is writing, which nothing else than a full pipe lasts."""
+    number = Path(f"/proc/{process.pid}/syscall").read_text().split()[0]
+    return number == WRITE
+
+
+def block(process: subprocess.Popen[bytes]) -> None:
+    """Let things happen until it has something to write."""
+    while not is_blocked(process):
+        subprocess.run([sys.executable, "-c", RENAME, "100"], check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("watch", "--json"), ("stat", "--json"), ("record", "/dev/stdout")],
+    ids=lambda it: it[0],
+)
+def test_a_signal_ends_it_and_what_is_missing_is_told(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", IMPATIENT]
+    room = int(arguments[0] == "record")  # for the header
+    path = tmp_path / "trace"
+    with (
+        full_pipe(room) as (_, writing),
+        traced(path, *arguments, command=command, stdout=writing) as process,
+    ):
+        wait_for(lambda: path.exists() and balance_of(path) == 1)
+        block(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+
+    assert b"procconn: what happened last is not told: the output took" in errors
+    assert (0, 0) == (process.returncode, balance_of(path))
+
+
+def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -> None:
+    script = "echo ready >&2; exec cat /dev/zero"
+    path = tmp_path / "trace"
+    arguments = ("trace", "sh", "-c", script)
+    with (
+        full_pipe() as (_, writing),
+        traced(path, *arguments, command=COMMAND, stdout=writing) as process,
+    ):
+        assert process.stderr is not None
+        assert b"ready\n" == process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        summary = process.stderr.read()
+
+    assert summary.startswith(b"1 processes in ")
+    assert (128 + signal.SIGTERM, 0) == (process.returncode, balance_of(path))
+
+
+def test_a_signal_ends_a_summary_that_nobody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    arguments = ("trace", "sh", "-c", "exit 7")
+    with (
+        full_pipe() as (_, writing),
+        traced(
+            path, *arguments, command=COMMAND, stderr=writing, stdout=None
+        ) as process,
+    ):
+        wait_for(lambda: is_blocked(process))
+        process.send_signal(signal.SIGTERM)
+
+    assert (7, 0) == (process.returncode, balance_of(path))
+
+
+def test_watch_tells_all_when_its_output_is_read_again() -> None:
+    with (
+        full_pipe() as (reading, writing),
+        watching("--json", "--events", "comm", stdout=writing) as watch,
+    ):
+        block(watch)
+        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(STORM)])
+        storm.wait()
+        watch.send_signal(signal.SIGTERM)
+        writing.close()
+        lines = reading.readall().lstrip(b"\0").splitlines()
+    records = map(json.loads, lines)
+
+    assert STORM == sum(r.get("pid") == storm.pid for r in records)
