@@ -44,7 +44,7 @@ from procconn import (
     decode,
 )
 
-CHAINS = 20
+CHAINS = 10
 
 
 def chain(number: object) -> list[str]:
@@ -130,7 +130,7 @@ def test_at_real_time_priority_hardly_any_program_is_missing() -> None:
         realtime = is_realtime(connector)
 
     # Others may have the processors for a moment.
-    check(events, numbers, realtime=realtime, most_absent=CHAINS // 5)
+    check(events, numbers, realtime=realtime, most_absent=CHAINS // 3)
 
 
 def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> None:
