@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import sys
 import warnings
@@ -150,7 +149,7 @@ def _warn(message: str) -> None:
 
 def is_kernel(major: int, minor: int) -> bool:
     """Tell whether the kernel is at least of that version."""
-    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return bool(version and tuple(map(int, version.groups())) >= (major, minor))
 
 

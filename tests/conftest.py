@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import signal
 
 import pytest
@@ -17,6 +18,11 @@ settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unhurried")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded out of the collections that many tests ask for."""
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

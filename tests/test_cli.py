@@ -120,6 +120,15 @@ def test_the_library_loads_nothing_of_it_and_help_no_subcommand(name: str) -> No
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_what_is_slow_to_load_is_not_loaded() -> None:
+    modules = ", ".join(f"procconn.cli.{name}" for name in SUBCOMMANDS)
+    code = (
+        f"import sys, {modules}\nassert not {{'asyncio', 'numpy'}} & {{*sys.modules}}"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     ("text", "mask"),
     [

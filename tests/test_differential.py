@@ -137,7 +137,7 @@ def mutated_buffers(draw: st.DrawFn) -> bytes:
 
 any_buffers = st.one_of(mixed_buffers, mutated_buffers(), st.binary(max_size=200))
 
-thorough = settings(max_examples=400)
+thorough = settings(max_examples=150)
 
 
 @given(valid_buffers)

@@ -62,7 +62,7 @@ def events(draw: st.DrawFn) -> tuple[bytes, Event]:
     return event(what, *fields)
 
 
-thorough = settings(max_examples=1000)
+thorough = settings(max_examples=250)
 
 
 @given(some_wanted, events())

@@ -7,6 +7,7 @@ import threading
 
 from procconn.cli.ending import ENDING
 
+_AWAITED = (*ENDING, signal.SIGCHLD)
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, which tells all in front
 _PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # which it ignores, as others do not
 
@@ -17,13 +18,18 @@ class Child:
     What a terminal sends reaches it by itself; other signals are passed on, until
     `end` is called.
 
+    Attributes:
+        has_ended: set when it has; the pid stays its own until `end`.
+
     Raises:
         OSError: it cannot be started.
     """
 
     def __init__(self, command: list[str]) -> None:
         self._is_over = False
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self.has_ended = threading.Event()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else its status is gone with it
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             self.pid = os.posix_spawnp(
                 command[0],
@@ -38,11 +44,6 @@ class Child:
         self._passing = threading.Thread(target=self._pass_on, daemon=True)
         self._passing.start()
 
-    def has_ended(self) -> bool:
-        """Tell whether it has; the pid stays its own until `end`."""
-        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self.pid, how) is not None
-
     def end(self) -> int:
         """Wait for its end, take signals again ourselves; return the wait status."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -56,9 +57,13 @@ class Child:
 
     def _pass_on(self) -> None:
         while True:
-            info = signal.sigwaitinfo(ENDING)
+            info = signal.sigwaitinfo(_AWAITED)
             if self._is_over:
                 return
-            if info.si_code != _SI_KERNEL and info.si_pid != self.pid:
+            if info.si_signo == signal.SIGCHLD:
+                how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+                if os.waitid(os.P_PID, self.pid, how) is not None:
+                    self.has_ended.set()
+            elif info.si_code != _SI_KERNEL and info.si_pid != self.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, info.si_signo)

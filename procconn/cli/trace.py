@@ -13,7 +13,6 @@ from procconn.cli.ending import Ended
 from procconn.cli.following import Following
 from procconn.cli.output import Output, tell, tell_usage_lost
 from procconn.cli.summary import summary, tree
-from procconn.clock import NS_PER_S
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
@@ -23,8 +22,9 @@ from procconn.programs import Program
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 _QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes
-_LATENCY = 0.02  # seconds: what is traced is not to be slowed down
-_PATIENCE = 0.5  # seconds for the last events, which are there by then
+_LATENCY = 0.1  # seconds: what is traced is not to be slowed down
+_PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that time
+_PATIENCE = 5.0  # seconds for the last events, which are there at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
 _OF_SIGNALS = 128
 
@@ -144,22 +144,31 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _follow(connector: ProcConnector, child: Child) -> Run:
-    """Bring all events up to the command's end."""
+    """Bring all events up to the command's end.
+
+    They wait in the queue meanwhile, so that what is traced is disturbed seldom.
+    """
     ran = Run(child.pid)
     buffer = memoryview(bytearray(_BATCH))
-    ended_ns = None
-    while not ran.is_over:
-        batch = decode(buffer[: connector.recv_into(buffer, _PATIENCE)])
-        for event in batch:
-            ran.take(event)
-            if ran.is_over:  # what comes later is another's
-                break
-        if ended_ns is None:
-            if child.has_ended():
-                ended_ns = time.monotonic_ns()
-        elif not batch or batch[-1].timestamp_ns > ended_ns + NS_PER_S:
-            break  # its exit was lost
+    while not child.has_ended.wait(_PAUSE):
+        while _take(connector, buffer, ran, 0):
+            pass
+    give_up = time.monotonic() + _PATIENCE  # its exit was lost, if it is not there
+    while not ran.is_over and time.monotonic() < give_up:
+        _take(connector, buffer, ran, _LATENCY)
     return ran
+
+
+def _take(
+    connector: ProcConnector, buffer: memoryview, ran: Run, timeout: float
+) -> bool:
+    """Take in what waits, up to the command's end; tell whether there was something."""
+    batch = decode(buffer[: connector.recv_into(buffer, timeout)])
+    for event in batch:
+        if ran.is_over:  # what comes later is another's
+            break
+        ran.take(event)
+    return bool(batch)
 
 
 def _report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -169,6 +168,8 @@ class ProcessMonitor:
     async def _receive_async(self) -> None:
         follower = self._follower
         if follower.is_due:
+            import asyncio  # noqa: PLC0415 - who awaits has it already
+
             known = list(self.processes)
             snapshot = await asyncio.to_thread(take_snapshot, known=known)
             follower.put_snapshot(snapshot)

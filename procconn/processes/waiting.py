@@ -6,7 +6,6 @@ once, and again after it: to the table, what happened in between is like a loss.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -66,6 +65,8 @@ async def wait_async(
     pids: Iterable[int], timeout: float | None = None
 ) -> dict[int, Process]:
     """Do as `wait`, on asyncio."""
+    import asyncio  # noqa: PLC0415 - who awaits has it already
+
     deadline = None if timeout is None else time.monotonic() + timeout
     awaited = await asyncio.to_thread(Awaited, pids)
     if not awaited.pids:

@@ -542,7 +542,7 @@ while waiting.read_text().split()[0] != "{PPOLL}":
 
 def test_a_descriptor_is_not_used_after_the_close() -> None:
     """Event counters that get the freed numbers are neither written to nor closed."""
-    for _ in range(100):
+    for _ in range(30):
         connector = ProcConnector(EventMask.NONE)
         thread, results = result_of(connector.recv)
         wait_until_blocked(thread)

@@ -45,9 +45,9 @@ def waited_for_cpu() -> float:
 
 @pytest.mark.heavy
 @room_for(40_000)
-def test_a_million_events_at_full_speed_all_arrive() -> None:
+def test_a_storm_at_full_speed_arrives_whole() -> None:
     """The default buffer holds 80,000 events; only a starved reader may lose some."""
-    count = 1_000_000
+    count = 300_000
 
     def storm() -> tuple[int, int, float]:
         with ProcConnector() as connector, program("rename", count, 0) as producer:
@@ -71,7 +71,7 @@ def test_a_million_events_at_full_speed_all_arrive() -> None:
 @pytest.mark.heavy
 @room_for(20_000)
 def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
-    count = 500_000
+    count = 100_000
     with ProcConnector() as connector:
         with program("rename", count, 20_000) as producer:
             serials: list[int] = []
@@ -113,7 +113,7 @@ def settled(
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
     """A witness with room for all counts the events of other programs too."""
-    count = 100_000
+    count = 40_000
     mask = EventMask.COMM
     with (
         ProcConnector(mask, receive_buffer=LARGE) as witness,
@@ -220,7 +220,7 @@ def test_lost_is_known_before_it_is_read_about() -> None:
     "mask", [EventMask.ALL, EventMask.COMM | EventMask.EXIT], ids=["all", "filtered"]
 )
 def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> None:
-    count = 200_000
+    count = 100_000
     arguments = (PROGRAMS / "older.py", str(count), str(int(mask)), "50000")
     result = run_refused(NO_MEMINFO, *arguments)
     assert "" == result.stderr

@@ -325,7 +325,7 @@ def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
     expected: dict[int, list[tuple[str, ...]]] = {}
 
     def load() -> None:
-        for number in range(300):
+        for number in range(150):
             with subprocess.Popen(chain(number)) as process:
                 expected[process.pid] = [tuple(chain(number)), ("true", str(number))]
             command = [again, str(number)]

@@ -43,13 +43,13 @@ def _own_name() -> Iterator[None]:
 
 
 @pytest.mark.heavy
-def test_a_million_events_all_arrive_while_the_reader_sleeps_for_a_second() -> None:
-    """Only a starved machine may lose some: the queue and the kernel hold 960,000."""
-    count = 1_000_000
+def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
+    """Only a starved machine may lose some: the queue and the kernel hold 470,000."""
+    count = 500_000
 
     def storm() -> tuple[int, int, float]:
         with (
-            ProcConnector(queue=67_108_864) as connector,
+            ProcConnector(queue=30_000_000) as connector,
             program("rename", count, 0) as producer,
         ):
             waited = waited_for_cpu()
@@ -63,7 +63,7 @@ def test_a_million_events_all_arrive_while_the_reader_sleeps_for_a_second() -> N
                         ended = ended or event.pid == producer.pid
                 if received > count // 10 and not has_slept:
                     has_slept = True
-                    time.sleep(1)
+                    time.sleep(0.5)
             return received, connector.lost, waited_for_cpu() - waited
 
     for _ in range(5):

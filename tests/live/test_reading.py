@@ -436,7 +436,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
 def test_an_exception_in_a_signal_handler_loses_no_lost(way: str) -> None:
     with (
         ProcConnector(EventMask.COMM, receive_buffer=50_000) as connector,
-        program("rename", 300_000, 0) as producer,
+        program("rename", 100_000, 0) as producer,
     ):
         events: list[Event] = []
         with Interruptions() as interruptions:

@@ -50,10 +50,13 @@ def test_stat_counts_by_kind_and_by_program() -> None:
         seconds = [json.loads(line) for line in stat.stdout]
         stat.wait()
 
+    # On a busy machine one may end before its program could be read.
+    unknown = sum(s["programs"].get("?", {"started": 0})["started"] for s in seconds)
     told = [s["programs"]["false"] for s in seconds if "false" in s["programs"]]
     assert 0 == stat.returncode
-    assert 20 <= sum(it["started"] for it in told)
-    assert 20 <= sum(it["failed"] for it in told)
+    assert 0 < sum(it["started"] for it in told)
+    assert 20 <= unknown + sum(it["started"] for it in told)
+    assert 20 <= unknown + sum(it["failed"] for it in told)
     assert 20 <= sum(s["events"].get("exec", 0) for s in seconds)
     assert 0 < seconds[0]["programs"][_own_name()]["running"]
 

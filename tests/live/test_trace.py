@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,12 @@ def pids_in(tree: str, root: int | None = None) -> set[int]:
 )
 def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
     assert status == trace("--", *command).returncode
+
+
+def test_it_has_a_status_also_where_ends_of_children_were_to_be_ignored() -> None:
+    line = f"trap '' CHLD; exec {shlex.join(TRACE)} sh -c 'exit 3'"
+
+    assert 3 == subprocess.run(["bash", "-c", line], stderr=-3, check=False).returncode
 
 
 def test_input_and_output_are_the_commands() -> None:

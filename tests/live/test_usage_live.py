@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from procconn._core import TaskRecord
 
 RECEIVE_BUFFER = 32 << 20
-SHORT_COMMANDS = 2000
+SHORT_COMMANDS = 1000
 
 _COSTLY = """
 import hashlib, os, sys, threading, time
@@ -168,16 +168,16 @@ def meter() -> Iterator[Meter]:
 
 @pytest.mark.heavy
 def test_every_short_command_has_its_record(meter: Meter) -> None:
-    """Two at a time; the one in a hundred that has large memory keeps it."""
+    """Two at a time; the one in fifty that has large memory keeps it."""
     large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
     marked: set[int] = set()
     pids: set[int] = set()
 
     def start(count: int) -> None:
         for number in range(count):
-            pid = spawn(*large) if number % 100 == 0 else spawn("/bin/true")
+            pid = spawn(*large) if number % 50 == 0 else spawn("/bin/true")
             pids.add(pid)
-            if number % 100 == 0:
+            if number % 50 == 0:
                 marked.add(pid)
             os.waitpid(pid, 0)
 
