@@ -133,7 +133,7 @@ class ProcConnector:
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events as they come, until the connector is closed.
 
-        An iterator that has raised is at its end, as a generator's is; a new one goes on
+        An iterator that has raised is at its end, as a generator is; a new one goes on
         where it stopped.
         """
         self._check_open()

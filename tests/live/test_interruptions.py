@@ -357,6 +357,7 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
     assert asyncio.run(asyncio.wait_for(main(), DEADLINE)) > 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("way", ["recv", "recv_many", "for", "recv_raw", "subscribe"])
 def test_too_little_memory_at_any_moment_loses_nothing(way: str) -> None:
     """It is a MemoryError, and what was received is kept."""
