@@ -69,7 +69,8 @@ static int start(struct procconn_stream *stream, size_t queue)
 {
     int status = 0;
 
-    stream->room = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stream->room < 0)
+        stream->room = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (stream->ready < 0)
         stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (stream->room < 0 || stream->ready < 0)

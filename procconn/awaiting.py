@@ -36,14 +36,15 @@ class Awaiting:
         import asyncio  # noqa: PLC0415 - who awaits has it already
 
         loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self.abandon()
         if self._future is not None:
             raise RuntimeError(BUSY)
-        seconds = None
-        if deadline_ns >= 0:
-            seconds = (deadline_ns - time.monotonic_ns()) / NS_PER_S
-        future = self._future = loop.create_future()
+        self._future = future  # no call since the look, so no other thread's loop came
         try:
+            seconds = None
+            if deadline_ns >= 0:
+                seconds = (deadline_ns - time.monotonic_ns()) / NS_PER_S
             fd = lib.procconn_hold_pollable(self._stream, _FOR_ASYNCIO)
             if fd < 0:
                 return  # the next read tells why
@@ -53,8 +54,9 @@ class Awaiting:
             finally:
                 loop.remove_reader(fd)
         finally:
-            self._future = None
-            lib.procconn_release_pollable(self._stream)
+            if self._future is future:  # else a closed loop's, and another one waits
+                self._future = None
+                lib.procconn_release_pollable(self._stream)
 
     def abandon(self) -> None:
         """Let go of what a closed loop holds."""

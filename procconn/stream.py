@@ -5,7 +5,7 @@ where this object hands them out. Signal handlers of Python run between bytecode
 may raise, but only behind a call or a jump. So whoever takes events out of here does it
 by a last statement that has none: whatever a handler interrupts, an event is either
 still here or delivered. What is to be done with the stream behind a call of C, its
-holder does, whom nobody gets in the way of; it lets go without a call too.
+holder does, whom nobody gets in the way of.
 """
 
 from __future__ import annotations
@@ -107,17 +107,17 @@ class Stream:
             result = copied(ffi.buffer(window.bytes, window.size))
             if self.is_polled:
                 self.announce(self.left)
+            size = window.size
         except BaseException:
-            if window.holder == holder:
-                window.size = window.holder = 0
+            lib.procconn_let_go(self.handle, holder)
             raise
-        window.taken = window.size
+        window.taken = size
         window.holder = 0
         return result
 
     def change(self, wanted: Wanted) -> None:
         """Let only what is wanted come, and drop the rest of what is decoded."""
-        window, holder = self.window, next(_HOLDERS)
+        holder = next(_HOLDERS)
         kept: list[Event] = []
         fresh = iter(kept)
         try:
@@ -125,11 +125,9 @@ class Stream:
             kept += self.decoded[0]  # out of the reach of who takes some meanwhile
             kept[:] = [event for event in kept if socketfilter.admits(wanted, event)]
         finally:
-            if window.holder == holder:
-                if kept:
-                    self.decoded[0] = fresh
-                window.rounds += 1
-                window.holder = 0
+            if kept:
+                self.decoded[0] = fresh
+            lib.procconn_let_go(self.handle, holder)
         if self.is_polled:
             self.announce(self.left)
 
