@@ -134,8 +134,11 @@ void procconn_finish(struct procconn_stream *stream)
         copy(queue, stage->bytes + walk.at, walk.offset - walk.at, tail, size);
         stage->start = walk.offset;
     }
-    if (stage->start == stage->end)
+    if (stage->start == stage->end) {
         procconn_begin_anew(stage);
+        if (stream->usage != NULL && stream->emptied_ns != 0)
+            procconn_usage_tidy(stream->usage);
+    }
     if (queue->end > queue->peak)
         queue->peak = queue->end;
 }

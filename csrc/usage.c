@@ -120,7 +120,7 @@ void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
     unsigned batches = 0;
     int count;
 
-    usage_table_tidy(usage->table);
+    usage_table_tidy(usage->table, false);
     do {
         prepare(usage);
         count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
@@ -133,6 +133,11 @@ void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
         usage_table_doubt(usage->table);
     if (lost > 0)
         usage->lost += lost + usage_table_forget(usage->table, (uint64_t)procconn_now_ns());
+}
+
+void procconn_usage_tidy(struct procconn_usage *usage)
+{
+    usage_table_tidy(usage->table, true);
 }
 
 int procconn_usage_take(struct procconn_usage *usage, const struct procconn_task_exit *exit,

@@ -8,7 +8,7 @@ enum {
      * used takes no memory. */
     CAPACITY = 1 << 16,
 
-    /* So many may be left by tasks whose EXIT nobody wants, or is yet to come. */
+    /* So many may be left by tasks whose EXIT nobody wants, or has come since all were met. */
     MOST_LEFT = 1 << 13,
     FEWEST_LEFT = 1 << 12,
 
@@ -64,12 +64,16 @@ static void compact(struct usage_table *table, uint32_t most)
     }
 }
 
-void usage_table_tidy(struct usage_table *table)
+void usage_table_tidy(struct usage_table *table, bool all_were_met)
 {
-    if (table->taken == table->used)
+    uint32_t left = table->used - table->taken;
+
+    if (left == 0)
         clear(table);
-    else if (table->used > MOST_LEFT)
+    else if (all_were_met && table->used > MOST_LEFT)
         compact(table, FEWEST_LEFT);
+    else if (table->taken > left && table->used > MOST_LEFT)
+        compact(table, left);
 }
 
 bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record)

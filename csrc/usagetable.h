@@ -29,8 +29,9 @@ struct usage_table;
 struct usage_table *usage_table_new(void);
 void usage_table_free(struct usage_table *table);
 
-/* Makes room: of what has waited for longest only so much stays. */
-void usage_table_tidy(struct usage_table *table);
+/* Makes room: of what was taken, and, where all EXITs of before have been met, of those
+ * that wait: of what has waited for longest only so much stays. */
+void usage_table_tidy(struct usage_table *table, bool all_were_met);
 
 /* Puts a record in; false if the table is full. */
 bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record);

@@ -32,7 +32,7 @@ static void check_table(const struct procconn_task_record *record)
     if (table == NULL)
         table = usage_table_new();
     PROMISE(table != NULL);
-    usage_table_tidy(table);
+    usage_table_tidy(table, true);
     PROMISE(usage_table_add(table, record));
     PROMISE(usage_table_take(table, &exit, &taken));
     PROMISE(memcmp(&taken, record, sizeof taken) == 0);

@@ -103,6 +103,7 @@ class Meter:
 
     def drain(self, *, exits_are_missing: bool = False) -> None:
         """Take the records that wait."""
+        lib.procconn_usage_tidy(self.usage)
         lib.procconn_usage_drain(self.usage, exits_are_missing)
 
     def take(self, event: Exit) -> TaskRecord | None:

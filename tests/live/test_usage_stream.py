@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
     assert {None} == {exits[pid].usage for pid in pids if pid in exits}
     assert count <= usage_lost <= lost
     assert after is not None
+
+
+def test_a_reader_that_is_thousands_of_exits_behind_gets_the_usage_of_each() -> None:
+    """It reads a part at a time; the records of all come with the first."""
+    count = 10_000
+    with ProcConnector(EventMask.EXIT, usage=True) as connector:
+        for _ in range(count):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        ours = (
+            it for it in connector if isinstance(it, Exit) and it.tgid == os.getpid()
+        )
+        usages = [it.usage for it in islice(ours, count)]
+
+        assert (usages.count(None), connector.usage_lost) == (0, 0)
 
 
 def test_exits_that_the_mask_leaves_out_leave_their_records_to_nobody() -> None:
