@@ -114,7 +114,9 @@ void procconn_finish(struct procconn_stream *stream)
     size_t size;
 
     if (stream->usage != NULL && stream->met_exit) {
-        procconn_usage_drain(stream->usage, stream->misses_exits);
+        /* That of a first thread can have another's number, and be masked out with those. */
+        procconn_usage_drain(stream->usage,
+                             stream->misses_exits || !stream->settings.wanted.threads);
         stream->met_exit = stream->misses_exits = false;
     }
     stream->again_ns = 0;

@@ -98,15 +98,14 @@ static bool fits(const struct procconn_task_record *record, const struct proccon
            (record->tgid == exit->tgid || record->tgid == 0);
 }
 
-bool usage_table_take(struct usage_table *table, const struct procconn_task_exit *exit,
-                      struct procconn_task_record *record)
+/* Returns how many records fit; *is_given tells whether one is surely the EXIT's. */
+static uint32_t take(struct usage_table *table, const struct procconn_task_exit *exit,
+                     struct procconn_task_record *record, bool *is_given)
 {
     struct entry *entry, *oldest = NULL;
     bool one_is_doubted = false;
     uint32_t index, count = 0;
 
-    if (exit->pid == 0 || exit->timestamp_ns <= table->missing_until_ns)
-        return false;
     for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
         entry = &table->entries[index - 1];
         if (!fits(&entry->record, exit))
@@ -115,13 +114,12 @@ bool usage_table_take(struct usage_table *table, const struct procconn_task_exit
         count++;
         one_is_doubted = one_is_doubted || index <= table->doubted;
     }
-    if (count == 0)
-        return false;
-    *record = oldest->record;
-    if (count == 1 || !one_is_doubted) {
+    *is_given = count == 1 || (count > 1 && !one_is_doubted);
+    if (*is_given) {
+        *record = oldest->record;
         oldest->record.pid = 0;
         table->taken++;
-        return true;
+        return count;
     }
     for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
         entry = &table->entries[index - 1];
@@ -130,7 +128,22 @@ bool usage_table_take(struct usage_table *table, const struct procconn_task_exit
             table->taken++;
         }
     }
-    return false;
+    return count;
+}
+
+bool usage_table_take(struct usage_table *table, const struct procconn_task_exit *exit,
+                      struct procconn_task_record *record)
+{
+    struct procconn_task_exit first = *exit;
+    bool is_given;
+
+    if (exit->pid == 0 || exit->timestamp_ns <= table->missing_until_ns)
+        return false;
+    if (take(table, exit, record, &is_given) == 0 && exit->pid != exit->tgid) {
+        first.pid = exit->tgid;
+        take(table, &first, record, &is_given);
+    }
+    return is_given;
 }
 
 size_t usage_table_forget(struct usage_table *table, uint64_t missing_until_ns)

@@ -11,6 +11,9 @@
  * - An EXIT that nobody gets, as it is masked out, leaves its record behind. A mask
  *   hides all EXITs of threads, or all of one exit code: a record also has to be of the
  *   same group and exit code.
+ * - A first thread that ends for the exec of another exchanges its number with that one,
+ *   at times before its EXIT is made, which then has the other's number. Such an EXIT, for
+ *   which there is no record, is given that of the first thread.
  * - An EXIT that was lost does so too. From then on, the records that wait are doubted:
  *   where there is another one of the same kind, neither is given.
  * - When a record is lost, all that wait are forgotten, and no EXIT of before that is

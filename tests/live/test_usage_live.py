@@ -249,6 +249,22 @@ def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
     )
 
 
+def test_a_first_thread_that_has_given_its_number_away_keeps_its_record(
+    meter: Meter,
+) -> None:
+    """Now and then the thread that execs has it before the first's EXIT is made."""
+    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    os.waitpid(pid, 0)
+    first, last = meter.exits(lambda it: it.tgid == pid, 2)
+    meter.drain()
+    of_first = meter.take(first._replace(pid=first.tgid + 1))
+    of_last = meter.take(last)
+
+    assert of_first is not None
+    assert of_last is not None
+    assert of_last.peak_rss < of_first.peak_rss
+
+
 def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
     """A pid that is given out again at once, read late: each has its own peak."""
     last_pid = Path("/proc/sys/kernel/ns_last_pid")
@@ -272,7 +288,7 @@ def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda it: it._replace(pid=2**22 + 1),
+        lambda it: it._replace(pid=2**22 + 1, tgid=2**22 + 1),
         lambda it: it._replace(tgid=1),  # of a thread that had the number
         lambda it: it._replace(exit_code=256),
         lambda it: it._replace(timestamp_ns=1),  # before the registration, or a loss
