@@ -199,7 +199,10 @@ def _connectors() -> str | None:
 
 
 def check_proc() -> None:
-    """See that /proc shows this pid namespace: in another's, ids are of others.
+    """See that /proc shows this pid namespace, and the kernel's own clocks.
+
+    In another pid namespace's, ids are of others; in a time namespace (Linux 5.6, see
+    time_namespaces(7)), processes seem to be of other times than their events.
 
     Raises:
         UnsupportedError: it does not.
@@ -210,11 +213,25 @@ def check_proc() -> None:
             "/proc is not mounted here, or shows the processes of another pid"
             " namespace; mount this one's, as with mount -t proc proc /proc",
         )
+    if _clocks_are_shifted():
+        raise UnsupportedError(
+            errno.ENOTSUP,
+            "this process is in a time namespace, whose clocks are not those of the"
+            " kernel's events; start it outside of that",
+        )
 
 
 def _proc_is_mounted() -> bool:
     """Tell so; of another pid namespace, there is no /proc/self."""
     return os.path.exists("/proc/self/ns")
+
+
+def _clocks_are_shifted() -> bool:
+    try:
+        with open("/proc/self/timens_offsets") as file:
+            return any(int(word) for line in file for word in line.split()[1:])
+    except OSError:  # Linux before 5.6, or without CONFIG_TIME_NS
+        return False
 
 
 def _in_namespace(kind: str, inode: int) -> bool:

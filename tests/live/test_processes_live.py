@@ -287,7 +287,7 @@ for attempt in (
     try:
         attempt()
     except procconn.UnsupportedError as error:
-        print("another pid namespace; mount" in str(error))
+        print("pid namespace; mount" in str(error) or "time namespace" in str(error))
 """
 
 
@@ -299,5 +299,16 @@ def test_a_proc_of_another_pid_namespace_is_not_read(way: str) -> None:
     """Its ids are of other processes than the events'."""
     line = f"{way} && exec {sys.executable} -c '{_WITHOUT_PROC}'"
     done = run("unshare", "--mount", "sh", "-c", line)
+
+    assert done.stdout.split() == ["True"] * 4, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a time namespace takes root")
+def test_in_a_time_namespace_processes_are_not_followed() -> None:
+    """Its clocks are not those of the events."""
+    shifted = ["unshare", "--time", "--monotonic", "100000", "--fork"]
+    if run(*shifted, "true").returncode:
+        pytest.skip("no time namespaces here")
+    done = run(*shifted, sys.executable, "-c", _WITHOUT_PROC)
 
     assert done.stdout.split() == ["True"] * 4, done.stderr
