@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from live.staging import DEADLINE, LIFETIMES, end_input, speaking, wait_until_blocked
+from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
 from procconn.processes.waiting import _ask_proc
 
@@ -160,18 +161,24 @@ def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
         assert {} == wait([])
 
 
-def test_waiting_on_asyncio_tells_the_same(lifetimes: Path) -> None:
-    async def both(program: subprocess.Popen[str], pid: int) -> dict[int, Process]:
-        task = asyncio.create_task(wait_async([pid], DEADLINE))
-        await asyncio.sleep(0)
-        end_input(program)
-        return await task
+@pytest.mark.parametrize("how", ["leader-first", "double-fork"])
+def test_waiting_on_asyncio_tells_the_same(
+    lifetimes: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a process that ends as soon as events are waited for."""
+    arecv_many = ProcConnector.arecv_many
+    with speaking(lifetimes, how) as (program, pid):
 
-    for how in ("leader-first", "double-fork"):
-        with speaking(lifetimes, how) as (program, pid):
-            ended = asyncio.run(both(program, pid))
+        async def end_and_receive(
+            connector: ProcConnector, timeout: float | None
+        ) -> list[Event]:
+            end_input(program)
+            return await arecv_many(connector, timeout)
 
-            assert LIFETIMES.get(how, 4) == ended[pid].returncode
+        monkeypatch.setattr(ProcConnector, "arecv_many", end_and_receive)
+        ended = asyncio.run(wait_async([pid], DEADLINE))
+
+    assert LIFETIMES.get(how, 4) == ended[pid].returncode
 
 
 def test_no_end_is_missed_while_waiting_begins() -> None:
