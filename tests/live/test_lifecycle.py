@@ -393,14 +393,14 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@room_for(30_000)
+@room_for(10_000)
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "each its own"])
 def test_readers_in_two_threads_get_an_error_or_events_of_their_own(
     way: str, queue: int
 ) -> None:
-    count = 30_000
+    count = 10_000
     with ProcConnector(EventMask.COMM, max_latency=0, queue=queue) as connector:
         own = threading.get_native_id()
         done = threading.Event()

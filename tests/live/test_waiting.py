@@ -183,7 +183,7 @@ def test_waiting_on_asyncio_tells_the_same(
 
 def test_no_end_is_missed_while_waiting_begins() -> None:
     """A process that ends about then is gone or told of with its status."""
-    for delay in range(100):
+    for delay in range(40):
         child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
         reaper = threading.Thread(target=child.wait)
         reaper.start()
