@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from live.staging import DEADLINE, PROGRAMS, rest_of, run
+from live.staging import DEADLINE, PROGRAMS, rest_of, run, skip_unless_traceable
 from procconn import Event, EventMask, ProcConnector
 
 BATCH = 32  # datagrams that one call of the kernel brings
@@ -126,8 +125,7 @@ READINGS = {
 @pytest.mark.parametrize("way", READINGS)
 def test_a_waking_takes_two_system_calls(way: str) -> None:
     """The wait and the receive, where nobody has asked for the descriptor."""
-    if not shutil.which("strace"):
-        pytest.skip("takes strace")
+    skip_unless_traceable()
     code = COUNT_CALLS.format(read=READINGS[way])
     with tempfile.NamedTemporaryFile() as log:
         strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]
