@@ -351,12 +351,6 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 LISTEN, IGNORE = 1, 2
 
 
-def skip_unless_traceable() -> None:
-    """Skip where system calls cannot be counted: a sanitizer makes its own."""
-    if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
-        pytest.skip("takes strace, and no sanitizer")
-
-
 class Requests:
     """The requests that a Python program and its children sent to the kernel.
 
@@ -366,7 +360,8 @@ class Requests:
     """
 
     def __init__(self, code: str, refusal: tuple[str, ...] = ()) -> None:
-        skip_unless_traceable()
+        if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
+            pytest.skip("takes strace, and no sanitizer")
         with tempfile.NamedTemporaryFile() as log:
             strace = ["strace", "-f", "-qq", "-xx", "-s", "64", "-o", log.name]
             filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
