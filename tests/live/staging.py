@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -342,6 +343,13 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
+
+
+@cache
+def everyone_may_run_python() -> bool:
+    """Whether this Python and the library are where an ordinary user may read them."""
+    probe = run(*AS_ORDINARY_USER, sys.executable, "-c", "import procconn")
+    return probe.returncode == 0
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

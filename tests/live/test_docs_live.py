@@ -11,7 +11,13 @@ import documents
 import pytest
 from documents import DOCUMENTS, code, needs_events
 
-from live.staging import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON, run
+from live.staging import (
+    AS_ORDINARY_USER,
+    IS_ROOT,
+    KERNEL,
+    PYTHON,
+    everyone_may_run_python,
+)
 from procconn import ProcConnector
 
 # Namespaces, and a buffer that doctor finds large enough.
@@ -46,11 +52,12 @@ def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(KERNEL < (6, 6), reason="takes Linux 6.6")
+@pytest.mark.skipif(
+    KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes a Python that everyone may run, and Linux 6.6",
+)
 def test_the_guide_for_the_unprivileged_runs_for_an_ordinary_user() -> None:
     python = [*AS_ORDINARY_USER, sys.executable, "-W", "error"]
-    if run(*python, "-c", "import procconn").returncode:
-        pytest.skip("takes a Python that everyone may run")
     done = subprocess.run(
         [*python, documents.__file__, "docs/guides/unprivileged.md"],
         check=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from procconn import EventMask, Exit, Lost, ProcConnector
 from procconn.processes import Ended, Process, ProcessMonitor
 
 if TYPE_CHECKING:
-    import resource
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
@@ -45,10 +45,10 @@ def check(process: Process, used: resource.struct_rusage) -> None:
     usage = process.usage
     assert usage is not None
     assert usage.cpu_ns is not None
-    assert usage.cpu_ns / 1e9 == pytest.approx(
-        used.ru_utime + used.ru_stime, rel=0.05, abs=0.005
-    )
-    assert usage.peak_rss == pytest.approx(used.ru_maxrss * 1024, rel=0.05)
+    assert usage.cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.1)
+    # What wait4 tells is at least the size of this process, before its exec.
+    if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        assert usage.peak_rss == pytest.approx(used.ru_maxrss * 1024, rel=0.05)
     assert used.ru_oublock * STORAGE == usage.write_bytes
     assert usage.write_chars is not None
 
@@ -81,7 +81,7 @@ print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
         usage = ended(monitor, int(pid)).usage
 
     assert usage is not None
-    assert (usage.cpu_ns or 0) / 1e9 == pytest.approx(float(cpu), rel=0.05)
+    assert (usage.cpu_ns or 0) / 1e9 == pytest.approx(float(cpu), rel=0.1)
     assert usage.peak_rss == pytest.approx(int(peak) * 1024, rel=0.05)
     assert int(written) * STORAGE == usage.write_bytes
 

@@ -7,14 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from live.staging import DEADLINE, KERNEL, NOBODY, PROGRAMS, program, run, started
+from live.staging import (
+    DEADLINE,
+    KERNEL,
+    NOBODY,
+    PROGRAMS,
+    everyone_may_run_python,
+    program,
+    run,
+    started,
+)
 from live.taking import is_realtime
 from procconn import EventMask, ProcConnector
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 by_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or KERNEL < (6, 6),
-    reason="takes root, and Linux 6.6, which gives anybody events",
+    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes root, a Python that everyone may run, and Linux 6.6",
 )
 
 

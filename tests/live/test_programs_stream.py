@@ -13,8 +13,9 @@ import pytest
 
 from live.compiling import compiled
 from live.staging import (
+    AS_ORDINARY_USER,
     DEADLINE,
-    NOBODY,
+    everyone_may_run_python,
     program,
     serials_of,
     set_serials,
@@ -143,7 +144,8 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
     recording.write_bytes(recorded)
     code = "import sys, procconn; print(procconn.decode(sys.stdin.buffer.read()))"
     command = [sys.executable, "-c", code]
-    command = [*NOBODY, *command] if os.geteuid() == 0 else command
+    if everyone_may_run_python():
+        command = [*AS_ORDINARY_USER, *command]
     with recording.open("rb") as file:
         there = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
 

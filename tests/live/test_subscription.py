@@ -20,6 +20,7 @@ from live.staging import (
     NO_ANSWERS,
     NO_NETLINK,
     Requests,
+    everyone_may_run_python,
     name_kept,
     plain_socket,
     program,
@@ -117,13 +118,8 @@ print(json.dumps([granted, seen, [str(warning.message) for warning in caught]]))
 """
 
 
-def ordinary_users_can_run_this_python() -> bool:
-    probe = [*AS_ORDINARY_USER, sys.executable, "-c", "import procconn"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
 as_ordinary_user = pytest.mark.skipif(
-    KERNEL < (6, 6) or not ordinary_users_can_run_this_python(),
+    KERNEL < (6, 6) or not everyone_may_run_python(),
     reason="takes a Python that everyone may run, and Linux 6.6",
 )
 
