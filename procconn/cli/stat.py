@@ -14,13 +14,25 @@ from procconn.cli.output import Output, tell_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.clock import NS_PER_S
-from procconn.events import Event, Exec, Exit, Lost
+from procconn.events import (
+    Comm,
+    Coredump,
+    Event,
+    Exec,
+    Exit,
+    Gid,
+    Lost,
+    Ptrace,
+    Sid,
+    Uid,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_LATENCY = 0.1  # seconds: few wake-ups, and soon enough for a line a second
+_LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
+_NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
 
 
@@ -94,6 +106,7 @@ class _Stat:
         """Take in all events, and tell of each second when it is over."""
         left = self._selection.count
         take, admits = self._following.take, self._selection.admits
+        threads, alone = self._selection.threads, self._counted_alone()
         for events in batches:
             self._following.catch_up()
             turn_ns = self._current.since_ns + NS_PER_S
@@ -101,6 +114,11 @@ class _Stat:
                 if event.timestamp_ns >= turn_ns:
                     self._turn_over(event)
                     turn_ns = self._current.since_ns + NS_PER_S
+                kind = type(event)
+                if kind in alone:
+                    if threads or event[0] == event[1]:  # pid and tgid
+                        self._current.kinds[kind] += 1
+                    continue
                 seen = take(event)
                 if not admits(seen):
                     continue
@@ -115,6 +133,13 @@ class _Stat:
                 late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
                 if time.monotonic_ns() >= self._current.since_ns + late_ns:
                     self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
+
+    def _counted_alone(self) -> set[type[Event]]:
+        """Tell which kinds need no look at their process, as each of them counts."""
+        selection = self._selection
+        if selection.is_of_some or selection.count:
+            return set()
+        return {kind for kind in _NO_LIVES if kind.what & selection.mask}
 
     def _turn_over(self, event: Event) -> None:
         """End the current second, as this event is of the next one or later."""
