@@ -167,7 +167,9 @@ class Following:
         changes = self._table.feed(event)
         if process is None:  # all that is known is the event
             return Seen(event, None, program, uid, not event.is_thread)
-        self._forget(changes)
+        if changes:
+            self._programs.pop(pid, None)
+            self._uids.pop(pid, None)
         return Seen(event, process, program, uid, bool(changes))
 
     def _look(self) -> list[Change]:

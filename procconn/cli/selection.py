@@ -10,6 +10,7 @@ from procconn.events import EventMask, Exit, Fork, Lost, Unknown
 from procconn.programs import Program
 
 _EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
+_ANY_EXIT, _FAILED_EXIT = int(EventMask.EXIT), int(EventMask.NONZERO_EXIT)
 _LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
 
@@ -77,6 +78,10 @@ class Selection:
         return self.mask | (_LIVES if self.uid is None else _LIVES | EventMask.UID)
 
     @functools.cached_property
+    def _kinds(self) -> int:
+        return int(self.mask)  # flags take many times as long
+
+    @functools.cached_property
     def is_of_some(self) -> bool:
         """Whether it is of some processes only."""
         of = (self.pid, self.tree, self.uid, self.pattern)
@@ -92,7 +97,7 @@ class Selection:
         if isinstance(event, Exit):
             if not (seen.ended or self.threads) or not self._admits_exit(seen, event):
                 return False
-        elif not self.mask & event.what or (event.is_thread and not self.threads):
+        elif not self._kinds & event.what or (event.is_thread and not self.threads):
             return False
         return not self.is_of_some or self._admits_process(seen)
 
@@ -110,9 +115,9 @@ class Selection:
         return program is not None and bool(self.pattern.search(program.command))
 
     def _admits_exit(self, seen: Seen, event: Exit) -> bool:
-        if self.mask & EventMask.EXIT:
+        if self._kinds & _ANY_EXIT:
             return True
-        return bool(self.mask & EventMask.NONZERO_EXIT and seen.returncode_of(event))
+        return bool(self._kinds & _FAILED_EXIT and seen.returncode_of(event))
 
     def _admits_process(self, seen: Seen) -> bool:
         event = seen.event

@@ -14,13 +14,25 @@ from procconn.cli.output import Output, tell_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.clock import NS_PER_S
-from procconn.events import Event, Exec, Exit, Lost
+from procconn.events import (
+    Comm,
+    Coredump,
+    Event,
+    Exec,
+    Exit,
+    Gid,
+    Lost,
+    Ptrace,
+    Sid,
+    Uid,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_LATENCY = 0.1  # seconds: few wake-ups, and soon enough for a line a second
+_LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
+_NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
 
 
@@ -29,7 +41,7 @@ class Tally:
 
     def __init__(self, since_ns: int) -> None:
         self.since_ns = since_ns
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Counter[type[Event]] = Counter()
         self.started: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.lost = 0
@@ -40,7 +52,7 @@ class Tally:
         if isinstance(event, Lost):
             self.lost += event.count
             return
-        self.kinds[type(event).__name__.lower()] += 1
+        self.kinds[type(event)] += 1
         if isinstance(event, Exec):
             self.started[_name_of(seen)] += 1
         elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
@@ -93,24 +105,41 @@ class _Stat:
     def count_all(self, batches: Iterator[list[Event]]) -> None:
         """Take in all events, and tell of each second when it is over."""
         left = self._selection.count
+        take, admits = self._following.take, self._selection.admits
+        threads, alone = self._selection.threads, self._counted_alone()
         for events in batches:
             self._following.catch_up()
+            turn_ns = self._current.since_ns + NS_PER_S
             for event in events:
-                if event.timestamp_ns >= self._current.since_ns + NS_PER_S:
+                if event.timestamp_ns >= turn_ns:
                     self._turn_over(event)
-                seen = self._following.take(event)
-                if not self._selection.admits(seen):
+                    turn_ns = self._current.since_ns + NS_PER_S
+                kind = type(event)
+                if kind in alone:
+                    if threads or event[0] == event[1]:  # pid and tgid
+                        self._current.kinds[kind] += 1
+                    continue
+                seen = take(event)
+                if not admits(seen):
                     continue
                 self._current.take(seen)
-                left = left if left is None else left - (not isinstance(event, Lost))
-                if left == 0:
-                    return
+                if left is not None and not isinstance(event, Lost):
+                    left -= 1
+                    if left == 0:
+                        return
             if not self._is_live:
                 self._end_ns = events[-1].timestamp_ns
             elif not events:  # so all until a little while ago was counted
                 late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
                 if time.monotonic_ns() >= self._current.since_ns + late_ns:
                     self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
+
+    def _counted_alone(self) -> set[type[Event]]:
+        """Tell which kinds need no look at their process, as each of them counts."""
+        selection = self._selection
+        if selection.is_of_some or selection.count:
+            return set()
+        return {kind for kind in _NO_LIVES if kind.what & selection.mask}
 
     def _turn_over(self, event: Event) -> None:
         """End the current second, as this event is of the next one or later."""
@@ -166,7 +195,7 @@ class _Stat:
 
     def _table(self, tally: Tally, seconds: float) -> Iterator[str]:
         kinds = ", ".join(
-            f"{count} {kind}" for kind, count in tally.kinds.most_common()
+            f"{count} {_kind_name(kind)}" for kind, count in tally.kinds.most_common()
         )
         yield f"in {span(seconds)}: {kinds or 'nothing'}" + (
             f", {tally.lost} lost" if tally.lost else ""
@@ -190,7 +219,7 @@ class _Stat:
         names = {*tally.started, *tally.failed, *running}
         record = {
             "time": self._time_of(at).isoformat(timespec="microseconds"),
-            "events": dict(tally.kinds),
+            "events": {_kind_name(kind): it for kind, it in tally.kinds.items()},
             "lost": tally.lost,
             "programs": {
                 name: {
@@ -206,3 +235,7 @@ class _Stat:
 
 def _name_of(it: Seen | Running) -> str:
     return it.program.name or "?" if it.program is not None else "?"
+
+
+def _kind_name(kind: type[Event]) -> str:
+    return kind.__name__.lower()

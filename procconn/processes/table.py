@@ -83,20 +83,19 @@ class ProcessTable:
         """
         if self._ended:
             self._let_go()
-        match event:
-            case Fork():
-                return self._fork(event)
-            case Exec():
-                return self._exec(event)
-            case Exit():
-                return self._exit(event)
-            case Comm():
-                self._comm(event)
-            case Lost():
-                self._epoch += 1
-                if self._notes is None:
-                    self._notes = deque(maxlen=_NOTES)
-                return [event]
+        if isinstance(event, Fork):
+            return self._fork(event)
+        if isinstance(event, Exit):
+            return self._exit(event)
+        if isinstance(event, Exec):
+            return self._exec(event)
+        if isinstance(event, Comm):
+            self._comm(event)
+        elif isinstance(event, Lost):
+            self._epoch += 1
+            if self._notes is None:
+                self._notes = deque(maxlen=_NOTES)
+            return [event]
         return []
 
     def resync(self, snapshot: Snapshot) -> list[Change]:
