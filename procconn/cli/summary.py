@@ -9,10 +9,48 @@ from procconn.cli.lines import ending, fit, span, told, used, visible
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
+    from signal import Signals
 
-    from procconn.cli.trace import Ran
+    from procconn.processes import Process
+    from procconn.programs import Program
 
 _MOST = 10  # lines of each part
+
+
+class Ran:
+    """A process of the tree: `lanes.Lifetime`, and its place in the tree."""
+
+    def __init__(self, process: Process, program: Program | None) -> None:
+        self.process = process
+        self.program = program
+        self.children: list[Ran] = []
+        self.pid = process.pid
+        self.ppid = process.ppid
+
+    @property
+    def name(self) -> str | None:
+        """The name of what it ran last, if known."""
+        return None if self.program is None else self.program.name
+
+    @property
+    def started_ns(self) -> int | None:
+        """When it was forked, on CLOCK_MONOTONIC, in nanoseconds."""
+        return self.process.started_ns
+
+    @property
+    def ended_ns(self) -> int | None:
+        """When it ended, in nanoseconds; None if it still ran at the end."""
+        return self.process.ended_ns
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as `Process.returncode`."""
+        return self.process.returncode
+
+    @property
+    def signal(self) -> Signals | None:
+        """The signal that ended it, or None."""
+        return self.process.signal
 
 
 def summary(

@@ -6,17 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from signal import Signals
 
 from procconn.cli.child import Child
 from procconn.cli.ending import Ended
 from procconn.cli.following import Following
 from procconn.cli.output import Output, tell, tell_usage_lost
-from procconn.cli.summary import summary, tree
+from procconn.cli.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
-from procconn.processes import Process
 from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
@@ -27,42 +25,6 @@ _PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that 
 _PATIENCE = 5.0  # seconds for the last events, which are there at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
 _OF_SIGNALS = 128
-
-
-class Ran:
-    """A process of the tree: `lanes.Lifetime`, and its place in the tree."""
-
-    def __init__(self, process: Process, program: Program | None) -> None:
-        self.process = process
-        self.program = program
-        self.children: list[Ran] = []
-        self.pid = process.pid
-        self.ppid = process.ppid
-
-    @property
-    def name(self) -> str | None:
-        """The name of what it ran last, if known."""
-        return None if self.program is None else self.program.name
-
-    @property
-    def started_ns(self) -> int | None:
-        """When it was forked, on CLOCK_MONOTONIC, in nanoseconds."""
-        return self.process.started_ns
-
-    @property
-    def ended_ns(self) -> int | None:
-        """When it ended, in nanoseconds; None if it still ran at the end."""
-        return self.process.ended_ns
-
-    @property
-    def returncode(self) -> int | None:
-        """How it ended, as `Process.returncode`."""
-        return self.process.returncode
-
-    @property
-    def signal(self) -> Signals | None:
-        """The signal that ended it, or None."""
-        return self.process.signal
 
 
 class Run:
