@@ -33,8 +33,8 @@ int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size)
 void procconn_open_usage(struct procconn_stream *stream)
 {
     if (stream->settings.usage && stream->usage == NULL)
-        stream->usage = procconn_usage_open((int)stream->window.receive_buffer,
-                                            &stream->window.usage_error);
+        stream->usage =
+            procconn_usage_open((int)stream->window.receive_buffer, &stream->window.usage_error);
 }
 
 /* Forgotten before they are freed: a child that is forked meanwhile must not free what

@@ -65,8 +65,8 @@ void procconn_let_go(struct procconn_stream *stream, uint64_t holder)
     __atomic_store_n(&stream->window.holder, 0, __ATOMIC_RELEASE);
 }
 
-int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
-                  uint64_t rounds, size_t left)
+int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most, uint64_t rounds,
+                  size_t left)
 {
     int status = procconn_enter(stream, READING);
 

@@ -14,8 +14,8 @@ enum {
 
 void *procconn_map(size_t size)
 {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     return memory == MAP_FAILED ? NULL : memory;
 }
@@ -231,8 +231,7 @@ int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t m
     return status < 0 ? status : look(stream, most);
 }
 
-int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
-                  uint64_t holder)
+int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most, uint64_t holder)
 {
     int status = procconn_enter(stream, READING);
 

@@ -196,8 +196,7 @@ int64_t procconn_find_answer(const uint8_t *buffer, size_t size, uint32_t ack)
 
     do {
         status = procconn_next(&walk, &event);
-        if (status == PROCCONN_ANSWER &&
-            procconn_load_u32(buffer + walk.at + CN_MSG_ACK_AT) == ack)
+        if (status == PROCCONN_ANSWER && procconn_load_u32(buffer + walk.at + CN_MSG_ACK_AT) == ack)
             return procconn_event_word(&event, 0);
     } while (status != PROCCONN_END && status != PROCCONN_BAD_HEADER &&
              status != PROCCONN_BAD_LENGTH);

@@ -12,8 +12,8 @@
  * of them cannot keep the caller from its deadline. */
 enum { MAX_REFUSED = 1 << 12 };
 
-uint32_t procconn_admits(const struct procconn_wanted *wanted, uint32_t what,
-                         uint32_t is_thread, uint32_t exit_code)
+uint32_t procconn_admits(const struct procconn_wanted *wanted, uint32_t what, uint32_t is_thread,
+                         uint32_t exit_code)
 {
     if (is_thread && !wanted->threads)
         return 0;
@@ -28,10 +28,9 @@ bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procc
 
     if (event->kind == NULL)
         return wanted->unknown_kinds;
-    return procconn_admits(
-        wanted, event->what,
-        procconn_event_word(event, task) != procconn_event_word(event, task + 1),
-        event->what == PROCCONN_EXIT ? procconn_event_word(event, 2) : 0);
+    return procconn_admits(wanted, event->what,
+                           procconn_event_word(event, task) != procconn_event_word(event, task + 1),
+                           event->what == PROCCONN_EXIT ? procconn_event_word(event, 2) : 0);
 }
 
 /* Whether every message of a datagram is an event, as the kernel sends them, and
@@ -159,8 +158,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
     int count, error = 0;
 
     stream->emptied_ns = 0;
-    while (error == 0 && refused < MAX_REFUSED &&
-           into->end + PLACE_SIZE + LOST_SIZE <= limit) {
+    while (error == 0 && refused < MAX_REFUSED && into->end + PLACE_SIZE + LOST_SIZE <= limit) {
         room = (limit - into->end - LOST_SIZE) / PLACE_SIZE;
         room = room < BATCH ? room : BATCH;
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,

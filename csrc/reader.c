@@ -76,8 +76,8 @@ static int start(struct procconn_stream *stream, size_t queue)
     if (stream->room < 0 || stream->ready < 0)
         status = -errno;
     if (status == 0)
-        status = procconn_resize(&stream->queue, queue + LARGEST_MESSAGE + stream->queue.end -
-                                                     stream->queue.start);
+        status = procconn_resize(&stream->queue,
+                                 queue + LARGEST_MESSAGE + stream->queue.end - stream->queue.start);
     if (status < 0)
         return status;
     atomic_fetch_add(&stream->users, 1);

@@ -25,7 +25,7 @@ int procconn_attach_filter(int fd, const struct procconn_filter *filter)
 static int attach_probing(int fd, const struct procconn_filter *filter, uint32_t task)
 {
     struct instruction code[6 + sizeof filter->program / sizeof(struct instruction)] = {
-        {LOAD_WORD, 0, 0, EVENT_WHAT_AT},  {JUMP_IF_EQUAL, 0, 3, htonl(PROCCONN_COMM)},
+        {LOAD_WORD, 0, 0, EVENT_WHAT_AT}, {JUMP_IF_EQUAL, 0, 3, htonl(PROCCONN_COMM)},
         {LOAD_WORD, 0, 0, EVENT_DATA_AT}, {JUMP_IF_EQUAL, 0, 1, htonl(task)},
         {RETURN, 0, 0, UINT32_MAX},
     };
@@ -45,7 +45,8 @@ static int enlarge(struct procconn_stream *stream)
     if (getsockopt(stream->socket, SOL_SOCKET, SO_RCVBUF, &size, &length) != 0)
         return -errno;
     stream->window.receive_buffer = (uint32_t)size / 2;
-    stream->filling_ns = (int64_t)(stream->window.receive_buffer / EVENT_CHARGE) * EVENT_INTERVAL_NS;
+    stream->filling_ns =
+        (int64_t)(stream->window.receive_buffer / EVENT_CHARGE) * EVENT_INTERVAL_NS;
     return 0;
 }
 

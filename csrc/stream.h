@@ -92,19 +92,19 @@ struct procconn_stream {
     bool wants_room;
     int pollables[POLLABLES];
     bool has_thread;
-    bool subscribed;      /* or to be renewed */
-    int failure;          /* of the thread's last receive */
-    bool silent;          /* the thread's probe did not come back */
+    bool subscribed; /* or to be renewed */
+    int failure;     /* of the thread's last receive */
+    bool silent;     /* the thread's probe did not come back */
 
     struct messages queue; /* for the consumer */
     struct messages stage; /* before it, where messages get tails: waiting for theirs */
     struct procconn_programs *programs; /* NULL if they get none */
     struct procconn_usage *usage;       /* likewise */
-    int64_t again_ns; /* when the first message of the stage may have got its tail */
-    int64_t seen_ns;  /* all events until then were drained */
+    int64_t again_ns;    /* when the first message of the stage may have got its tail */
+    int64_t seen_ns;     /* all events until then were drained */
     uint64_t lost_usage; /* records, before the close */
-    bool met_exit;    /* in the last drain */
-    bool misses_exits; /* some may have been lost, or were not wanted */
+    bool met_exit;       /* in the last drain */
+    bool misses_exits;   /* some may have been lost, or were not wanted */
 
     bool screening;     /* until the socket is empty, some in it may be unwanted */
     int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
@@ -173,7 +173,7 @@ void procconn_close_attachments(struct procconn_stream *stream);
 void procconn_finish(struct procconn_stream *stream);
 
 /* buffer.c: what waits */
-void *procconn_map(size_t size); /* NULL if there is no memory */
+void *procconn_map(size_t size);                                 /* NULL if there is no memory */
 int procconn_resize(struct messages *messages, size_t capacity); /* under the lock */
 void procconn_begin_anew(struct messages *messages);             /* under the lock, if empty */
 bool procconn_has_room(struct procconn_stream *stream);          /* under the lock */

@@ -121,8 +121,8 @@ static int begin_listening(struct procconn_stream *stream, const struct procconn
         status = procconn_join_group(stream->requests);
     if (status == 0)
         status = listen_until_answered(stream, nonce, timeout_ns);
-    if (status == 0 && setsockopt(stream->requests, SOL_NETLINK, DROP_MEMBERSHIP, &group,
-                                  sizeof group) != 0)
+    if (status == 0 &&
+        setsockopt(stream->requests, SOL_NETLINK, DROP_MEMBERSHIP, &group, sizeof group) != 0)
         status = -errno;
     return status > 0 ? -status : status;
 }

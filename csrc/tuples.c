@@ -130,9 +130,9 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
         return NULL;
     if (kind == NULL) {
         if (!put(fields, &index, filler_int(filler, event->what)) ||
-            !put(fields, &index,
-                 PyBytes_FromStringAndSize((const char *)event->data,
-                                           (Py_ssize_t)event->data_size)))
+            !put(
+                fields, &index,
+                PyBytes_FromStringAndSize((const char *)event->data, (Py_ssize_t)event->data_size)))
             return NULL;
     } else {
         for (size_t i = 0; i < kind->words; i++)

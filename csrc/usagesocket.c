@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* SOCK_CLOEXEC, O_CLOEXEC */
-#include "system.h"
 #include "usagesocket.h"
+#include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
