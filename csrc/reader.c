@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 
 #include "stream.h"
 
-enum { CHUNK = 65536 }; /* bytes of one drain, while which the consumer may wait */
+enum {
+    CHUNK = 65536, /* bytes of one drain, while which the consumer may wait */
+    NICE = -20,    /* lest the consumer takes the processor from it */
+};
 
 /* Under the lock. */
 static void note(struct procconn_stream *stream, int status)
@@ -44,6 +48,7 @@ static void *run(void *argument)
     struct procconn_stream *stream = argument;
     int status;
 
+    setpriority(PRIO_PROCESS, 0, NICE); /* of this thread alone; ordinary users may not */
     while (!procconn_is_closed(stream)) {
         status = await_room(stream);
         if (status == 0)

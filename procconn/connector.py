@@ -65,7 +65,8 @@ class ProcConnector:
             416. Without CAP_NET_ADMIN, net.core.rmem_max limits what is got, and a
             RuntimeWarning says so.
         queue: the size of a queue in the process, in bytes; an event takes 76. A thread
-            receives into it whatever the program is doing. 0: no thread, no queue.
+            receives into it whatever the program is doing, with CAP_SYS_NICE before all
+            ordinary ones (nice -20). 0: no thread, no queue.
         max_latency: the reader is woken at once after a silence, and after that at most
             once in so long, in seconds; 0 wakes it for every event.
         timeout: how long to wait for the kernel's answer, in seconds.
