@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from live.staging import DEADLINE, LIFETIMES, end_input, speaking, wait_until_blocked
+from live.staging import (
+    DEADLINE,
+    LIFETIMES,
+    end_input,
+    everyone_may_run_python,
+    speaking,
+    wait_until_blocked,
+)
 from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
 from procconn.processes.waiting import _ask_proc
@@ -134,6 +141,9 @@ except PermissionError as error:
 """
 
 
+@pytest.mark.skipif(
+    not everyone_may_run_python(), reason="takes a Python that everyone may run"
+)
 @pytest.mark.parametrize("hidepid", [1, 2])
 def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
     as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
