@@ -46,6 +46,11 @@ def event_time(event: Event) -> datetime:
     return date(timestamp_ns + wall_offset())
 
 
+def wall_ns(event: Event) -> int:
+    """Tell when an event happened, in nanoseconds since 1970; see `event_time`."""
+    return event.timestamp_ns + wall_offset()
+
+
 def date(wall_ns: int) -> datetime:
     """Make a datetime in UTC of nanoseconds since 1970."""
     return _EPOCH + timedelta(microseconds=wall_ns // 1000)

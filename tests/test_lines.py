@@ -11,6 +11,7 @@ from procconn import event_time
 from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines, fit, size, span
+from procconn.clock import wall_ns
 from procconn.events import (
     Comm,
     Coredump,
@@ -71,7 +72,7 @@ def text(seen: Seen | Event, width: int | None = None, coloured: bool = False) -
 
 
 def record(seen: Seen | Event) -> dict[str, object]:
-    line = JsonLines(event_time)(seen if isinstance(seen, Seen) else seen_alone(seen))
+    line = JsonLines(wall_ns)(seen if isinstance(seen, Seen) else seen_alone(seen))
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     parsed: dict[str, object] = json.loads(line)

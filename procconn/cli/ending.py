@@ -12,6 +12,8 @@ nothing but wait, as for a terminal that is stopped.
 
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 # All that would end the process and that somebody sends on purpose.
@@ -25,7 +27,7 @@ ENDING = (
     signal.SIGALRM,
     signal.SIGXCPU,
 )
-_TOGETHER_NS = 1_000_000_000  # within which signals are one
+TOGETHER_NS = 1_000_000_000  # within which signals are one
 _PATIENCE = 2.0  # seconds
 _WORK = 0.001  # seconds of CPU in that time, without which it waits for something
 
@@ -83,7 +85,7 @@ class Ending:
         if is_first:
             self.number, self.at_ns = number, now_ns
         if not is_timer:
-            self._deaf_until_ns = now_ns + _TOGETHER_NS
+            self._deaf_until_ns = now_ns + TOGETHER_NS
         self.hurry()
         if not may_go_on:
             raise Ended
@@ -94,3 +96,25 @@ class Ending:
 
 the_ending = Ending()
 """That of this process, whose main thread takes its signals."""
+
+
+@contextmanager
+def diverted(stop: Callable[[], object]) -> Iterator[None]:
+    """Have signals call something at once, and end the command only behind it."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    taken = {number: it for number, it in before.items() if callable(it)}
+    came: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        stop()
+
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])

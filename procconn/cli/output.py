@@ -67,6 +67,29 @@ class Output:
         return self.is_terminal and not plain
 
 
+class Progress:
+    """A line on the terminal of standard error, which the next one replaces."""
+
+    def __init__(self) -> None:
+        self._output = Output.of_errors()
+        self.is_seen = self._output.is_terminal
+
+    def show(self, text: str) -> None:
+        """Show a line, if people see it."""
+        if self.is_seen:
+            self._output.write(f"\r{text}\x1b[K")
+
+    def end(self) -> None:
+        """Leave the line that is there."""
+        if self.is_seen:
+            self._output.write("\n")
+
+    def tell(self, message: str) -> None:
+        """Tell a message, in place of the line."""
+        self.show("")
+        tell(message)
+
+
 def tell(message: str) -> None:
     """Tell a message on standard error, unless that is closed or gone."""
     if sys.stderr is not None:  # else print() writes to standard output

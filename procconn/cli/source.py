@@ -3,21 +3,23 @@
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.selection import Selection
-from procconn.clock import LONGEST, NS_PER_S, event_time
+from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
 
-_QUEUE = 76_000_000  # bytes: 1,000,000 events
+QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
 _LATE = 0.05  # seconds
 _NEVER = sys.maxsize  # nanoseconds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _LATENCIES = 4  # after so many, and that long, what waited for a program has come
 
 
@@ -36,6 +38,12 @@ class Source(Protocol):
     def time_of(self, event: Event) -> datetime:
         """Tell when an event happened, in UTC."""
 
+    def wall_ns(self, event: Event) -> int:
+        """Tell the same in nanoseconds since 1970."""
+
+    def end(self) -> None:
+        """Bring no more than what has happened until now; another thread may say so."""
+
     def lost(self) -> int | None:
         """Tell how many events were dropped so far; None if the events alone tell."""
 
@@ -46,13 +54,16 @@ class Source(Protocol):
         """Let go of it."""
 
 
-def open_source(selection: Selection, *, latency: float, usage: bool = False) -> Source:
+def open_source(
+    selection: Selection, *, latency: float, usage: bool = False, queue: int = QUEUE
+) -> Source:
     """Open the recording, or subscribe to the kernel's events.
 
     Args:
         selection: what is asked of the kernel, and for how long.
         latency: the most often that events are brought, in seconds.
         usage: whether what a task used is wanted.
+        queue: how many bytes of events may wait.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
@@ -62,6 +73,7 @@ def open_source(selection: Selection, *, latency: float, usage: bool = False) ->
         usage=usage,
         latency=latency,
         duration=selection.duration,
+        queue=queue,
     )
 
 
@@ -74,6 +86,7 @@ class Live:
         usage: whether what a task used is wanted.
         latency: the most often that events are brought, in seconds.
         duration: for how long from the first time that they are waited for.
+        queue: how many bytes of events may wait.
     """
 
     is_live = True
@@ -86,6 +99,7 @@ class Live:
         usage: bool,
         latency: float,
         duration: float | None,
+        queue: int = QUEUE,
     ) -> None:
         programs = bool(mask & EventMask.EXEC)
         self._duration = duration
@@ -96,7 +110,7 @@ class Live:
             threads=threads,
             programs=programs,
             usage=usage,
-            queue=_QUEUE,
+            queue=queue,
             max_latency=latency,
             heartbeat=_HEARTBEAT,
         )
@@ -123,7 +137,7 @@ class Live:
             try:
                 left = self._seconds_left()
                 timeout = self._late if left == 0 else left
-                if patience is not None:
+                if patience is not None and left != 0:
                     timeout = patience if timeout is None else min(timeout, patience)
                 size = self._connector.recv_into(buffer, timeout)
                 the_ending.is_held = True  # with no call in between
@@ -143,6 +157,14 @@ class Live:
     def time_of(self, event: Event) -> datetime:
         """Tell when an event happened, in UTC."""
         return event_time(event)
+
+    def wall_ns(self, event: Event) -> int:
+        """Tell the same in nanoseconds since 1970."""
+        return wall_ns(event)
+
+    def end(self) -> None:
+        """Bring no more than what has happened until now; another thread may say so."""
+        self._end_ns = min(self._end_ns, time.monotonic_ns())
 
     def lost(self) -> int:
         """Tell how many events were dropped so far."""
@@ -177,13 +199,14 @@ class _Recorded:
         from procconn.recording import Recording  # noqa: PLC0415 - not when live
 
         self._duration = duration
+        self._is_over = False
         self._recording = Recording(path)
         self.time_of = self._recording.event_time
 
     def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
         del patience  # nothing is waited for
         end_ns = _NEVER
-        while batch := self._recording.recv_many():
+        while not self._is_over and (batch := self._recording.recv_many()):
             if self._duration is not None and end_ns == _NEVER:
                 span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
                 end_ns = batch[0].timestamp_ns + span_ns
@@ -191,6 +214,12 @@ class _Recorded:
                 yield list(_within(batch, end_ns))
                 return
             yield batch
+
+    def wall_ns(self, event: Event) -> int:
+        return (self.time_of(event) - _EPOCH) // _MICROSECOND * 1000
+
+    def end(self) -> None:
+        self._is_over = True
 
     def lost(self) -> int | None:
         return None

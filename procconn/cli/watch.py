@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         for batch in first(selection.count, selected(selection, source)):
             if options.json:
-                lines = map(JsonLines(source.time_of), batch)
+                lines = map(JsonLines(source.wall_ns), batch)
             else:
                 lines = map(_text(source, output), batch)
             output.write("".join(lines))
@@ -38,16 +38,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def selected(selection: Selection, source: Source) -> Iterator[list[Seen]]:
-    """Bring the events that were asked for, with what is known of each."""
+def selected(
+    selection: Selection, source: Source, *, patience: float | None = None
+) -> Iterator[list[Seen]]:
+    """Bring the events that were asked for, with what is known of each.
+
+    Args:
+        selection: which.
+        source: where from.
+        patience: bring an empty list after so many seconds without an event.
+    """
     if not selection.is_of_processes:
         admit = source.is_live and not selection.is_of_some
-        for events in source.batches():
+        for events in source.batches(patience):
             batch = list(map(seen_alone, events))
             yield batch if admit else list(filter(selection.admits, batch))
         return
     following = Following(tree=selection.tree, is_live=source.is_live)
-    for events in source.batches():
+    for events in source.batches(patience):
         following.catch_up()
         yield [it for it in map(following.take, events) if selection.admits(it)]
 
