@@ -13,6 +13,7 @@ EVENTS = {
     for member in EventMask  # its members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
+_QUEUE = 76_000_000  # bytes: 1,000,000 events
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -45,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_wait(commands)
     _add_trace(commands)
     _add_record(commands)
+    _add_ship(commands)
     _add_doctor(commands)
     return parser
 
@@ -164,6 +166,60 @@ def _add_record(
     _add_kinds(command)
     _add_usage(command, "also what each process used; records all threads")
     _add_limits(command)
+
+
+def _add_ship(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    command = _add(
+        commands,
+        "ship",
+        "Send events to a NATS server's JetStream, where those of many machines meet.\n"
+        "Who we are is taken from NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and\n"
+        "NATS_PASSWORD; certificates from NATS_CA, NATS_CERT and NATS_KEY.",
+        "procconn ship nats://localhost --events exec,exit",
+        is_endless=True,
+    )
+    command.set_defaults(run="procconn.ship")
+    command.add_argument("server", metavar="SERVER", help="nats://HOST or tls://HOST")
+    _add_selection(command)
+    _add_usage(command, "tell at each exit what was used: CPU, memory, I/O")
+    group = command.add_argument_group("how they are sent")
+    group.add_argument(
+        "--argv", action="store_true", help="also arguments, which may have secrets"
+    )
+    group.add_argument(
+        "--format",
+        choices=("json", "ecs"),
+        default="json",
+        help="lines as those of watch --json, or in the Elastic Common Schema",
+    )
+    group.add_argument(
+        "--host", metavar="NAME", help="in place of this machine's own name"
+    )
+    group.add_argument(
+        "--queue",
+        type=_count,
+        default=_QUEUE,
+        metavar="BYTES",
+        help="of events that wait while the server is away (default: %(default)s)",
+    )
+    group = command.add_argument_group("the stream, which is made if there is none")
+    group.add_argument("--stream", default="procconn", metavar="NAME")
+    group.add_argument(
+        "--max-age",
+        type=_seconds,
+        default=604_800,
+        metavar="SECONDS",
+        help="how long it keeps events; 0 for ever (default: %(default)s, a week)",
+    )
+    group.add_argument(
+        "--max-bytes",
+        type=_count,
+        default=-1,
+        metavar="BYTES",
+        help="how many it keeps, of compressed lines",
+    )
 
 
 def _add_doctor(

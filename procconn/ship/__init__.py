@@ -1,0 +1,27 @@
+"""`procconn ship`: events into a stream of a NATS server with JetStream.
+
+One way: `shipping` reads and stops, `messages` makes batches of lines, `ecs` puts them
+in other words, `delivery` gets each batch stored once, `server` knows the way to one.
+"""
+
+import argparse
+import asyncio
+import gc
+import importlib.util
+
+from procconn.cli.output import tell
+
+_OBJECTS = (
+    50_000  # more than are on their way; looking for cycles among them is in vain
+)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ship until there were enough events, or a signal comes."""
+    if importlib.util.find_spec("nats") is None:
+        tell("the client for NATS is not installed: pip install 'procconn[nats]'")
+        return 2
+    from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
+
+    gc.set_threshold(_OBJECTS)
+    return asyncio.run(Shipping(options).run())

@@ -1,0 +1,159 @@
+"""From the kernel to the server: reading, shipping, stopping, and telling of it."""
+
+import argparse
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+from nats.js.api import StreamConfig
+
+from procconn import __version__
+from procconn.cli.ending import TOGETHER_NS, diverted
+from procconn.cli.following import Seen
+from procconn.cli.json_lines import SCHEMA, JsonLines
+from procconn.cli.output import Progress, tell_lost, tell_usage_lost
+from procconn.cli.selection import Selection
+from procconn.cli.source import open_source
+from procconn.cli.watch import first, lost_in, selected
+from procconn.clock import NS_PER_S
+from procconn.ship.delivery import Delivery
+from procconn.ship.ecs import as_ecs
+from procconn.ship.messages import SUBJECTS, Message, Messages
+from procconn.ship.server import settings_for
+
+_LATENCY = 0.25  # seconds: the most often that events are read
+_TOGETHER = 1.0  # seconds of events, or
+_MANY = 4096  # events, are published at once
+_LAST = 5.0  # seconds to publish what was read, after a signal
+_BEHIND = 3.0  # seconds without reading, after which events wait in the queue
+
+
+class Shipping:
+    """The way of events, from a source to a server.
+
+    Args:
+        options: what the command line says.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options, self._selection = options, Selection.of(options)
+        self._settings = settings_for(options.server)
+        wanted = {"usage": options.usage, "queue": options.queue}
+        self._source = open_source(self._selection, latency=_LATENCY, **wanted)
+        wall_ns = self._source.wall_ns
+        self._lines = JsonLines(wall_ns, withholds_argv=not options.argv)
+        self._host = options.host or socket.gethostname()
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        origin = f"{self._boot}-{time.monotonic_ns()}"
+        schema = "ecs" if options.format == "ecs" else SCHEMA
+        self._messages = Messages(self._host, origin, schema, self._line_of)
+        self._lost = self._taken = 0
+        self._read_at = time.monotonic()
+        self._progress = Progress()
+
+    async def run(self) -> int:
+        """Ship until the source has no more, or a signal comes.
+
+        Raises:
+            OSError: the server cannot be used, or was away at the end; it says so.
+        """
+        loop = asyncio.get_running_loop()
+        options = self._options
+        keep = {"max_age": options.max_age, "max_bytes": options.max_bytes}
+        config = StreamConfig(name=options.stream, subjects=[SUBJECTS], **keep)
+        try:
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+                delivery = Delivery(self._settings, config, group, self._progress.tell)
+                keeping = group.create_task(delivery.keep_connected())
+                showing = group.create_task(self._show(delivery))
+                with diverted(lambda: loop.call_soon_threadsafe(self._stop, limit)):
+                    await self._ship(delivery, group)
+                keeping.cancel()
+                showing.cancel()
+        except TimeoutError:
+            left = self._taken - delivery.shipped
+            text = f"{left} events that were read, and what waited behind them,"
+            raise OSError(f"{text} could not be stored in time") from None
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            self._source.close()
+            self._progress.end()
+            tell_lost(self._lost if self._source.is_live else 0)
+            tell_usage_lost(self._source.usage_lost())
+        return 0
+
+    async def _ship(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        batches = self._read()
+
+        def read() -> asyncio.Task[list[Message] | None]:
+            return group.create_task(asyncio.to_thread(next, batches, None))
+
+        started = self._of_us("started", version=__version__)
+        reading = read()  # the next batch, while the last one is on its way
+        await delivery.send(started)
+        while (batch := await reading) is not None:
+            reading = read()
+            for message in batch:
+                await delivery.send(message)
+        await delivery.settle()
+        stopped = self._of_us("stopped", events=delivery.shipped, lost=self._lost)
+        await delivery.send(stopped)
+
+    def _read(self) -> Iterator[list[Message]]:
+        """Bring what comes together; blocks meanwhile, in a thread of its own."""
+        gathered: list[Seen] = []
+        since = time.monotonic()
+        seen = selected(self._selection, self._source, patience=_LATENCY)
+        for batch in chain(first(self._selection.count, seen), [None]):
+            gathered += batch or []
+            self._read_at = time.monotonic()
+            is_due = len(gathered) >= _MANY or self._read_at >= since + _TOGETHER
+            if is_due or batch is None:
+                messages = list(self._messages.of(gathered))
+                self._taken += sum(it.events for it in messages)
+                self._lost += lost_in(gathered)
+                yield messages
+                gathered, since = [], time.monotonic()
+
+    def _line_of(self, seen: Seen) -> str:
+        return self._worded(self._lines(seen))
+
+    def _of_us(self, event: str, **values: object) -> Message:
+        """Tell of the shipper itself, as of an event."""
+        record = {
+            "event": event,
+            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+            **values,
+            "boot_id": self._boot,
+            "timestamp_ns": time.monotonic_ns(),
+        }
+        line = json.dumps(record, separators=(",", ":")) + "\n"
+        return self._messages.alone("shipper", self._worded(line))
+
+    def _worded(self, line: str) -> str:
+        return as_ecs(line, self._host) if self._options.format == "ecs" else line
+
+    def _stop(self, limit: asyncio.Timeout) -> None:
+        """Let the first signal end the reading, and a later one everything."""
+        now, end = asyncio.get_running_loop().time(), limit.when()
+        if end is None:
+            self._source.end()
+            limit.reschedule(now + _LAST)
+        elif now >= end - _LAST + TOGETHER_NS / NS_PER_S:
+            limit.reschedule(now)
+
+    async def _show(self, delivery: Delivery) -> None:
+        """Show people each second how it goes."""
+        while self._progress.is_seen:
+            behind = time.monotonic() - self._read_at
+            more = f" and those of the last {behind:.0f} s" if behind > _BEHIND else ""
+            waiting = f"{self._taken - delivery.shipped:,} waiting{more}"
+            shipped = f"{delivery.shipped:,} events shipped"
+            self._progress.show(f"{shipped}, {waiting}, {self._lost:,} lost")
+            await asyncio.sleep(1)

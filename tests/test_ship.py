@@ -1,0 +1,184 @@
+"""What `procconn ship` makes of events, without any server."""
+
+import argparse
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from procconn import ship
+from procconn.cli.following import Seen, seen_alone
+from procconn.cli.json_lines import SCHEMA, JsonLines
+from procconn.cli.parser import parse
+from procconn.clock import wall_ns
+from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
+from procconn.programs import Program
+from procconn.ship.ecs import as_ecs
+from procconn.ship.messages import Message, Messages
+
+PROGRAM = Program(
+    argv=("make", "-j2"),
+    name="make",
+    exe="/usr/bin/make",
+    cwd="/work",
+    ppid=7,
+    uid=1000,
+    euid=0,
+    gid=100,
+    egid=0,
+    cgroup="/",
+    cut=False,
+    missing="",
+)
+
+
+def messages_of(*events: Event, host: str = "web1") -> list[Message]:
+    messages = Messages(host, "origin", "urn:test", JsonLines(wall_ns))
+    return list(messages.of(map(seen_alone, events)))
+
+
+def records_of(message: Message) -> list[dict[str, object]]:
+    return [json.loads(it) for it in gzip.decompress(message.payload).splitlines()]
+
+
+def ecs_of(event: Event) -> dict[str, dict[str, object]]:
+    seen = Seen(event, None, PROGRAM, 0, ended=isinstance(event, Exit))
+    document: dict[str, dict[str, object]] = json.loads(
+        as_ecs(JsonLines(wall_ns)(seen), "web1.example")
+    )
+    return document
+
+
+def test_a_message_has_the_events_of_one_kind_in_their_order() -> None:
+    fork, other = Fork(1, 1, 2, 2, 10, 0), Fork(1, 1, 3, 3, 30, 0)
+    messages = messages_of(fork, Comm(2, 2, b"a", 20, 0), other)
+
+    assert ["procconn.web1.fork", "procconn.web1.comm"] == [
+        it.subject for it in messages
+    ]
+    assert [2, 3] == [it["child_pid"] for it in records_of(messages[0])]
+    assert [2, 1] == [it.events for it in messages]
+
+
+def test_what_was_lost_stands_alone_behind_all_that_came_before() -> None:
+    messages = messages_of(
+        Comm(1, 1, b"a", 10, 0), Lost(5, 15), Comm(1, 1, b"b", 20, 0)
+    )
+
+    assert ["comm", "lost", "comm"] == [it.subject.split(".")[2] for it in messages]
+    assert [False, True, False] == [it.is_alone for it in messages]
+    assert [1, 0, 1] == [it.events for it in messages]
+
+
+def test_ids_count_up_and_headers_tell_of_the_lines() -> None:
+    events = (Comm(1, 1, b"a", 10, 0), Fork(1, 1, 2, 2, 10, 0))
+    headers = [it.headers for it in messages_of(*events, host="web1.example")]
+
+    assert ["origin-1", "origin-2"] == [it["Nats-Msg-Id"] for it in headers]
+    assert {"web1.example"} == {it["Procconn-Host"] for it in headers}
+    assert {"gzip"} == {it["Content-Encoding"] for it in headers}
+    assert {"urn:test"} == {it["Procconn-Schema"] for it in headers}
+
+
+@pytest.mark.parametrize("host", ["web1.example", "web 1", "web*1", "web>1"])
+def test_a_hosts_name_is_one_token_of_the_subject(host: str) -> None:
+    (message,) = messages_of(Comm(1, 1, b"a", 10, 0), host=host)
+
+    assert 3 == len(message.subject.split("."))
+    assert not set(" *>") & set(message.subject)
+
+
+def test_no_message_is_too_large_for_a_server() -> None:
+    """A server takes 1 MiB unless it is told otherwise."""
+    long = Exec(1, 1, 10, 0, PROGRAM._replace(argv=("\xff" * 49_000,)))
+    messages = messages_of(*[long] * 9)
+
+    assert 9 == sum(it.events for it in messages)
+    for message in messages:
+        assert len(gzip.decompress(message.payload)) <= 524_288
+
+
+def test_the_elastic_common_schema_names_what_ran() -> None:
+    document = ecs_of(Exec(42, 42, 10, 1, PROGRAM))
+
+    assert {
+        "thread": {"id": 42},
+        "pid": 42,
+        "args": ["make", "-j2"],
+        "name": "make",
+        "executable": "/usr/bin/make",
+        "working_directory": "/work",
+        "parent": {"pid": 7},
+        "real_user": {"id": "1000"},
+        "user": {"id": "0", "name": "root"},
+        "real_group": {"id": "100"},
+        "group": {"id": "0"},
+    } == document["process"]
+    assert ["start"] == document["event"]["type"]
+    assert {"name": "web1.example"} == document["host"]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "type_"),
+    [
+        (Fork(1, 1, 2, 2, 10, 0), "event", "start"),
+        (Exit(2, 2, 256, 17, 1, 1, 10, 0, None), "event", "end"),
+        (Uid(2, 2, 0, 0, 10, 0), "event", "change"),
+        (Lost(3, 10), "pipeline_error", "info"),
+    ],
+)
+def test_the_elastic_common_schema_has_categories(
+    event: Event, kind: str, type_: str
+) -> None:
+    document = ecs_of(event)
+
+    assert kind == document["event"]["kind"]
+    assert [type_] == document["event"]["type"]
+    assert type(event).__name__.lower() == document["event"]["action"]
+
+
+def test_an_exit_has_its_status_there_and_nothing_that_is_null() -> None:
+    document = ecs_of(Exit(2, 2, 256, 17, 1, 1, 10, 0, None))
+
+    assert 1 == document["process"]["exit_code"]
+    assert None not in document["procconn"].values()
+
+
+def test_without_the_client_it_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "nats", None)
+
+    assert 2 == ship.run(argparse.Namespace())
+    assert "pip install 'procconn[nats]'" in capsys.readouterr().err
+
+
+def test_the_schema_is_called_what_its_document_says() -> None:
+    document = Path(__file__).parents[1] / "docs" / "watch.schema.json"
+
+    assert SCHEMA == json.loads(document.read_text())["$id"]
+
+
+def test_the_command_line_has_no_place_for_secrets() -> None:
+    options = vars(parse(["ship", "nats://localhost"]))
+
+    assert not {"token", "password", "creds", "user_credentials"} & options.keys()
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("localhost", "give nats://HOST or tls://HOST"),
+        ("http://localhost", "give nats://HOST or tls://HOST"),
+        ("nats://", "give nats://HOST or tls://HOST"),
+        ("nats://me:secret@localhost", "all can see who you are"),
+    ],
+)
+def test_an_address_is_one_of_a_server_and_tells_nobody_who_we_are(
+    url: str, text: str
+) -> None:
+    server = pytest.importorskip("procconn.ship.server")
+    with pytest.raises(ValueError, match=text):
+        server.settings_for(url)
