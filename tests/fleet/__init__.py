@@ -1,0 +1,1 @@
+"""Real servers of NATS, and shippers that ship to them."""

@@ -1,0 +1,34 @@
+"""Servers for tests, which skip where there is none to be started."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from fleet.servers import NATS_SERVER, Network, Server, on_loopback
+
+# They import the client, which `make slow` installs.
+collect_ignore_glob = [] if find_spec("nats") else ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def _needs_server() -> None:
+    if NATS_SERVER is None:
+        pytest.skip("nats-server is not installed")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server with JetStream, on the loopback."""
+    server = on_loopback(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    yield network
+    network.close()

@@ -1,0 +1,147 @@
+"""What a stream has, as tests look at it."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats
+from nats.errors import Error
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
+
+from fleet.servers import PATIENCE
+
+
+@dataclass
+class Stored:
+    """All records of a stream, in its order, and how it came to have them.
+
+    Attributes:
+        records: each with the host and kind of its subject.
+        twice: how many messages are there more than once.
+        kinds: how many records of each kind.
+        lost: how many events are told as lost.
+        headers: of each message.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    twice: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def of(self, kind: str, host: str | None = None) -> list[dict[str, Any]]:
+        """Return the records of a kind, of a host or of all."""
+        return [
+            record
+            for record in self.records
+            if record["kind"] == kind and host in (None, record["host"])
+        ]
+
+
+def stored(url: str, stream: str = "procconn") -> Stored:
+    """Read a stream to its end."""
+    return asyncio.run(_stored(url, stream))
+
+
+def count(url: str, stream: str = "procconn") -> int:
+    """Tell how many messages a stream has; -1 if it or its server is not there."""
+
+    async def ask() -> int:
+        client = await nats.connect(
+            url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore
+        )
+        try:
+            info = await client.jetstream().stream_info(stream)
+        except NotFoundError:
+            return -1
+        finally:
+            await client.close()
+        return info.state.messages
+
+    try:
+        return asyncio.run(ask())
+    except (OSError, Error):
+        return -1
+
+
+def settings(url: str, stream: str) -> StreamConfig:
+    """Tell how a stream is set up."""
+
+    async def ask() -> StreamConfig:
+        client = await nats.connect(url)
+        info = await client.jetstream().stream_info(stream)
+        await client.close()
+        return info.config
+
+    return asyncio.run(ask())
+
+
+def purge(url: str) -> None:
+    """Make room."""
+
+    async def ask() -> None:
+        client = await nats.connect(url)
+        await client.jetstream().purge_stream("procconn")
+        await client.close()
+
+    asyncio.run(ask())
+
+
+def wait_for_messages(url: str, least: int = 1) -> None:
+    """Wait until a stream has as many messages."""
+    deadline = time.monotonic() + PATIENCE
+    while count(url) < least:
+        assert time.monotonic() < deadline, (least, asyncio.run(_state(url)))
+        time.sleep(0.1)
+
+
+def wait_for_events(url: str, kind: str, least: int) -> None:
+    """Wait until so many events of a kind are stored, or told as lost."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = stored(url)
+        if (seen := found.kinds[kind] + found.lost) >= least:
+            return
+        assert time.monotonic() < deadline, f"{seen} of {least} events"
+        time.sleep(0.5)
+
+
+async def _stored(url: str, stream: str) -> Stored:
+    found, ids = Stored(), Counter[str]()
+    client = await nats.connect(url)
+    jetstream = client.jetstream()
+    info = await jetstream.stream_info(stream)
+    source = await jetstream.subscribe(">", stream=stream, ordered_consumer=True)
+    for _ in range(info.state.messages):
+        message = await source.next_msg(timeout=PATIENCE)
+        headers = message.headers
+        assert headers is not None
+        _, host, kind = message.subject.split(".")
+        lines = gzip.decompress(message.data).splitlines()
+        records = [{"host": host, "kind": kind, **json.loads(it)} for it in lines]
+        ids[headers["Nats-Msg-Id"]] += 1
+        found.headers.append(headers)
+        found.records += records
+        found.kinds[kind] += len(records)
+        if kind == "lost":
+            found.lost += sum(record["count"] for record in records)
+    await client.close()
+    found.twice = ids.total() - len(ids)
+    return found
+
+
+async def _state(url: str) -> str:
+    """Tell what the server says of the stream, as it says it."""
+    client = await nats.connect(url)
+    answer = await client.request("$JS.API.STREAM.INFO.procconn", timeout=PATIENCE)
+    await client.close()
+    return answer.data.decode()
+
+
+async def _ignore(error: Exception) -> None:
+    del error

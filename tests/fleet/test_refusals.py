@@ -1,0 +1,217 @@
+"""Servers that refuse: one clear line each, and no traceback."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleet.servers import PATIENCE, Server, free_port, on_loopback
+from fleet.shippers import KIND, SHIP, Storm, shipping, stop
+from fleet.streams import purge, stored, wait_for_messages
+
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
+
+BUILD = str(Path(__file__).parents[2] / "examples" / "build.pcap")
+
+
+@contextmanager
+def serving(folder: Path, more: str = "", most: str = "1GB") -> Iterator[Server]:
+    server = on_loopback(folder, more, most=most)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def refused(url: str, *options: str, **environ: str) -> str:
+    """Ship a recording; return the one line that tells why it cannot be done."""
+    done = subprocess.run(
+        [*SHIP, url, "--input", BUILD, *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env={**os.environ, **environ},
+    )
+    assert 2 == done.returncode, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def certify(folder: Path, host: str) -> tuple[Path, Path]:
+    """Make a certificate that nobody but itself has signed."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+            *("-keyout", key, "-out", certificate, "-subj", "/CN=test"),
+            *("-addext", f"subjectAltName=IP:{host}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def tls(certificate: Path, key: Path) -> str:
+    return f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
+
+
+def test_where_nobody_listens_it_says_so_once_and_waits() -> None:
+    with shipping(f"nats://127.0.0.1:{free_port()}", "--input", BUILD) as shipper:
+        assert shipper.stderr is not None
+        first = shipper.stderr.readline()
+        time.sleep(3)  # some attempts
+        told = stop(shipper)
+
+    assert first.endswith(": nobody listens there; events wait\n")
+    (last,) = told.splitlines()
+    assert last.endswith("could not be stored in time")
+
+
+def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, "127.0.0.1")
+    with serving(tmp_path, tls(*certificate)) as server:
+        line = refused(server.url.replace("nats", "tls", 1))
+
+    assert "its certificate is not good (self-signed certificate)" in line
+    assert "NATS_CA" in line
+
+
+def test_a_certificate_of_another_host_is_named(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, "127.0.0.2")
+    with serving(tmp_path, tls(*certificate)) as server:
+        line = refused(server.url, NATS_CA=str(certificate[0]))
+
+    assert "its certificate is not good" in line
+    assert "127.0.0.1" in line
+
+
+def test_a_certificate_that_is_trusted_serves(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, "127.0.0.1")
+    environ = {**os.environ, "NATS_CA": str(certificate[0])}
+    with serving(tmp_path, tls(*certificate)) as server:
+        command = [*SHIP, server.url, "--input", BUILD]
+        subprocess.run(command, check=True, env=environ, timeout=PATIENCE)
+
+
+def test_a_server_without_tls_is_not_taken_for_one_with_it(server: Server) -> None:
+    line = refused(server.url.replace("nats", "tls", 1))
+
+    assert "it speaks no TLS" in line
+
+
+def test_without_jetstream_it_ends(tmp_path: Path) -> None:
+    config = tmp_path / "plain.conf"
+    port = free_port()
+    config.write_text(f'listen: "127.0.0.1:{port}"\n')
+    server = Server(tmp_path, config, ("127.0.0.1", port))
+    server.start()
+    line = refused(server.url)
+    server.kill()
+
+    assert line.endswith(": it has no JetStream for us; see jetstream {}")
+
+
+def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
+    with serving(tmp_path, 'authorization { token: "secret" }') as server:
+        line = refused(server.url, NATS_TOKEN="other")
+        environ = {**os.environ, "NATS_TOKEN": "secret"}
+        command = [*SHIP, server.url, "--input", BUILD]
+        subprocess.run(command, check=True, env=environ, timeout=PATIENCE)
+
+    assert "it refuses us (Authorization Violation); NATS_CREDS" in line
+
+
+def test_a_password_in_the_address_is_refused() -> None:
+    line = refused("nats://me:secret@127.0.0.1")
+
+    assert "all can see who you are in an address" in line
+
+
+def test_a_file_of_credentials_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with serving(tmp_path, 'authorization { token: "secret" }') as server:
+        line = refused(server.url, NATS_CREDS="/nowhere/my.creds")
+
+    assert "/nowhere/my.creds" in line
+
+
+def test_a_stream_that_takes_other_subjects_is_told(server: Server) -> None:
+    subprocess.run([*SHIP, server.url, "--input", BUILD], check=True)
+    line = refused(server.url, "--stream", "another")
+
+    assert "JetStream says: subjects overlap with an existing stream" in line
+
+
+def test_a_full_store_is_told_once_and_events_wait_until_there_is_room(
+    tmp_path: Path,
+) -> None:
+    storm = Storm(60_000)
+    options = storm.options
+    with (
+        serving(tmp_path, most="400KB") as server,
+        shipping(server.url, *options) as shipper,
+    ):
+        assert shipper.stderr is not None
+        wait_for_messages(server.url)
+        storm.begin()
+        storm.end()
+        full = shipper.stderr.readline()
+        before = stored(server.url)
+        purge(server.url)
+        again = shipper.stderr.readline()
+        told = stop(shipper)
+        found = stored(server.url)
+
+    assert "JetStream says: insufficient" in full
+    assert "events wait" in full
+    assert "it works again" in again
+    assert (0, "") == (shipper.returncode, told)
+    ours = [it["timestamp_ns"] for it in (*before.of(KIND), *found.of(KIND))]
+    assert 60_000 == len(set(ours)) == len(ours)
+
+
+def test_a_user_needs_no_more_permissions_than_the_guide_says(tmp_path: Path) -> None:
+    publish = ["procconn.web1.>"]
+    publish += [f"$JS.API.STREAM.{it}.procconn" for it in ("INFO", "CREATE")]
+    names = ", ".join(f'"{it}"' for it in publish)
+    may = f'{{ publish: [{names}], subscribe: "_INBOX.>" }}'
+    user = f'{{ user: "web1", password: "secret", permissions: {may} }}'
+    reader = '{ user: "reader", password: "other" }'
+    environ = {"NATS_USER": "web1", "NATS_PASSWORD": "secret"}
+    with serving(tmp_path, f"authorization {{ users: [{user}, {reader}] }}") as server:
+        command = [*SHIP, server.url, "--input", BUILD, "--host", "web1"]
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            env={**os.environ, **environ},
+            timeout=PATIENCE,
+        )
+        found = stored(server.url.replace("//", "//reader:other@"))
+
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert {"web1"} == {it["host"] for it in found.records}
+
+
+def test_a_host_that_may_not_publish_is_told_so(tmp_path: Path) -> None:
+    may = '{ publish: ["$JS.API.>", "procconn.web1.>"], subscribe: "_INBOX.>" }'
+    user = f'{{ user: "web1", password: "secret", permissions: {may} }}'
+    environ = {"NATS_USER": "web1", "NATS_PASSWORD": "secret"}
+    options = ["--input", BUILD, "--host", "web2"]
+    with (
+        serving(tmp_path, f"authorization {{ users: [{user}] }}") as server,
+        shipping(server.url, *options, environ=environ) as shipper,
+    ):
+        assert shipper.stderr is not None
+        line = shipper.stderr.readline()
+        stop(shipper)
+
+    assert "permissions violation for publish" in line.lower()
+    assert "procconn.web2." in line
