@@ -6,6 +6,7 @@
 #   make screens                   take the screens in the guide anew
 #   make bench                     compare with other implementations
 #   make bench-commands            compare who tells command lines right
+#   make bench-fleet               measure shippers and servers of NATS
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
 #   make test-nobody               test the wheel as an ordinary user (as root)
@@ -29,7 +30,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
-    bench-commands wheel test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
+    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
     sanitize refleaks slow clean
 
 watch: $(VENV)/installed
@@ -72,6 +73,9 @@ bench-readme: $(VENV)/developing
 bench-commands: $(VENV)/developing
 	$(BIN)/pytest --quiet benchmarks/test_judge.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
+
+bench-fleet: $(VENV)/developing
+	$(BIN)/python -m benchmarks.fleet $(ARGS)
 
 # For a C library older than this machine's, whose own headers are only for what zig has
 # none for: Debian keeps Python's pyconfig.h there.

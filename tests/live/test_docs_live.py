@@ -2,9 +2,11 @@
 
 import functools
 import re
+import shutil
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import documents
@@ -41,6 +43,9 @@ def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> No
     shell = "".join(it.text for it in code(document) if it.language == "sh")
     if not IS_ROOT and any(command in shell for command in _TAKES_ROOT):
         pytest.skip(f"takes root, as it has one of {', '.join(_TAKES_ROOT)}")
+    has_nats = find_spec("nats") and shutil.which("nats-server")
+    if "nats-server" in shell and not has_nats:
+        pytest.skip("takes nats-server and procconn[nats]")
     reads_programs = any(_READS_PROGRAMS.search(it.text) for it in code(document))
     if reads_programs and not _programs_are_read_at_once():
         pytest.skip("takes real-time priority, to show what short commands ran")
