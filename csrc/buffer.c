@@ -146,7 +146,7 @@ static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
     }
     pthread_mutex_unlock(&stream->lock);
     if (status == 0)
-        status = procconn_doze(stream->ready, stream->wake, deadline_ns);
+        status = procconn_sleep(stream->ready, stream->wake, deadline_ns);
     return status < 0 ? status : 0;
 }
 

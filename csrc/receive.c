@@ -16,40 +16,29 @@ int64_t procconn_earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Sleeps for so long, or for ever if it is negative. */
-static int sleep_for(int fd, int wake, int64_t left_ns)
+/* Sleeps until `fd` (unless -1) or `wake` is readable, or the time has come. Returns
+ * 1, 0 or a negative errno; -ECANCELED is for `wake`. An error on the socket counts
+ * as readable: the next receive tells what it was. */
+int procconn_sleep(int fd, int wake, int64_t until_ns)
 {
     struct pollfd watched[2] = {{.fd = wake, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    struct timespec left = {.tv_sec = (time_t)(left_ns / NS_PER_S),
-                            .tv_nsec = (long)(left_ns % NS_PER_S)};
-    int ready = ppoll(watched, fd < 0 ? 1 : 2, left_ns >= 0 ? &left : NULL, NULL);
+    struct timespec left = {0};
+    int64_t left_ns;
+    int ready;
 
+    if (until_ns >= 0) {
+        left_ns = until_ns - procconn_now_ns();
+        if (left_ns > 0) {
+            left.tv_sec = (time_t)(left_ns / NS_PER_S);
+            left.tv_nsec = (long)(left_ns % NS_PER_S);
+        }
+    }
+    ready = ppoll(watched, fd < 0 ? 1 : 2, until_ns >= 0 ? &left : NULL, NULL);
     if (ready < 0)
         return -errno;
     if (watched[0].revents != 0)
         return -ECANCELED;
     return ready > 0;
-}
-
-static int64_t left_until(int64_t until_ns)
-{
-    int64_t left_ns = until_ns < 0 ? -1 : until_ns - procconn_now_ns();
-
-    return until_ns >= 0 && left_ns < 0 ? 0 : left_ns;
-}
-
-int procconn_sleep(int fd, int wake, int64_t until_ns)
-{
-    return sleep_for(fd, wake, left_until(until_ns));
-}
-
-int procconn_doze(int fd, int wake, int64_t until_ns)
-{
-    int64_t left_ns = left_until(until_ns);
-    bool is_long = left_ns < 0 || left_ns > NS_PER_S;
-    int status = sleep_for(fd, wake, is_long ? NS_PER_S : left_ns);
-
-    return is_long && status == 0 ? -EINTR : status;
 }
 
 /* Lets events gather until the time has come or the socket may be half full. Where
@@ -69,7 +58,7 @@ static int gather(const struct procconn_stream *stream, int64_t emptied_ns, int6
                 break;
             filling_ns = now_ns + stream->filling_ns;
         }
-        status = procconn_doze(-1, stream->wake, procconn_earlier(until_ns, filling_ns));
+        status = procconn_sleep(-1, stream->wake, procconn_earlier(until_ns, filling_ns));
     }
     return status;
 }
@@ -100,13 +89,13 @@ static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
     pthread_mutex_unlock(&stream->lock);
 
     if (staged && again_ns != 0) /* a program is awaited, and the queue had room */
-        status = procconn_doze(-1, stream->wake, procconn_earlier(deadline_ns, again_ns));
+        status = procconn_sleep(-1, stream->wake, procconn_earlier(deadline_ns, again_ns));
     else if (staged || emptied_ns == 0)
         return 1;
     else if (procconn_now_ns() < next_ns)
         status = gather(stream, emptied_ns, procconn_earlier(deadline_ns, next_ns));
     else
-        return procconn_doze(stream->socket, stream->wake, deadline_ns);
+        return procconn_sleep(stream->socket, stream->wake, deadline_ns);
     return status < 0 ? status : 1;
 }
 

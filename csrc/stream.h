@@ -149,13 +149,7 @@ void procconn_end_listening(struct procconn_stream *stream); /* under the lock *
 
 /* receive.c: waiting. 0 or a negative errno each; times are on CLOCK_MONOTONIC */
 int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
-/* Until `fd` (unless -1) or `wake` is readable, or the time has come: 1, 0 or a negative
- * errno; -ECANCELED is for `wake`. An error on the socket counts as readable: the next
- * receive tells what it was. */
 int procconn_sleep(int fd, int wake, int64_t until_ns);
-/* The same for who takes signals: as one that came just before, or to another thread,
- * does not end the wait, -EINTR does it once a second. */
-int procconn_doze(int fd, int wake, int64_t until_ns);
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 void procconn_ask_drops(struct procconn_stream *stream); /* under the lock */
 

@@ -5,7 +5,6 @@ import gc
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,6 @@ from live.staging import (
     serials_of,
     set_serials,
     wait_for,
-    wait_until_blocked,
 )
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector, decode
 
@@ -257,33 +255,6 @@ def test_raw_reading_interrupted_at_each_moment_loses_nothing(
         return bool(done)
 
     assert each_moment(act) > 2
-
-
-@pytest.mark.parametrize("queue", [0, 262_144])
-def test_a_signal_that_ends_no_wait_is_handled_soon(queue: int) -> None:
-    """As one that comes just before the wait: here another thread gets it."""
-
-    def handle(_: int, __: FrameType | None) -> None:
-        raise InterruptionError
-
-    def send() -> None:
-        wait_until_blocked(os.getpid())
-        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-
-    previous = signal.signal(signal.SIGUSR1, handle)
-    sender = threading.Thread(target=send)
-    try:
-        with ProcConnector(EventMask.NONE, queue=queue) as connector:
-            sender.start()
-            began = time.monotonic()
-            with pytest.raises(InterruptionError):
-                connector.recv(timeout=DEADLINE)
-            waited = time.monotonic() - began
-    finally:
-        sender.join()
-        signal.signal(signal.SIGUSR1, previous)
-
-    assert waited < DEADLINE / 2
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
