@@ -129,9 +129,24 @@ def test_a_pid_that_comes_again_is_another_process() -> None:
     assert change.process != first
 
 
-def test_a_process_whose_end_nobody_told_ends_when_its_pid_comes_again() -> None:
+def test_an_exit_may_be_reported_when_its_pid_is_used_again() -> None:
+    """The kernel lets the parent reap a process before it reports its exit."""
     table, first = started()
-    ended, begun = table.feed(fork(10, 3 * S))
+    (begun,) = table.feed(fork(10, 3 * S))
+    ended = feed(table, exit_of(10, 10, 3 * S + 1, 1 << 8))
+    second = table.processes[10]
+
+    assert begun == Started(second, 3 * S)
+    assert ended == [Ended(first, 3 * S + 1)]
+    assert first.returncode == 1
+    assert [Ended(second, 4 * S)] == table.feed(exit_of(10, 10, 4 * S, 2 << 8))
+    assert second.returncode == 2
+
+
+def test_a_process_whose_end_nobody_told_ends_with_the_next_that_has_its_pid() -> None:
+    table, first = started()
+    (begun,) = table.feed(fork(10, 3 * S))
+    ended, _ = table.feed(exit_of(10, 10, 5 * S, 2 << 8))
 
     assert ended == Ended(first, 3 * S)
     assert isinstance(begun, Started)

@@ -46,6 +46,7 @@ class Process:
         "_executed_ns",
         "_exit",
         "_known_ns",
+        "_overtaken",
         "_read_ns",
         "_seems_ended_ns",
         "_threads",
@@ -89,6 +90,7 @@ class Process:
         self._seems_ended_ns = 0  # when the last thread ended that is known of
         self._epoch = 0  # how often the table had lost events before
         self._told = False  # whether its start was told
+        self._overtaken: Process | None = None  # had this pid, and its exit is to come
 
     @property
     def is_running(self) -> bool:

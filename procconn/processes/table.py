@@ -13,15 +13,12 @@ later. Either order is taken:
 
 - Events are fed first: those since the beginning or the last `Lost` are noted, and
   what the snapshot says of a process is brought up to date with what came after.
-- The snapshot comes first: of a process that it tells of, events before the reading
-  change nothing that was read.
+- The snapshot comes first: events before the reading change nothing that was read.
 
 Between a `Lost` and the snapshot, the threads of a process that is older than the loss
 are not known well: what looks like its end is told when the snapshot confirms it. A
-table that never saw a snapshot expects none, and tells at once.
-
-A pid comes again only when all others were given out; the table takes it that this
-takes longer than `_SLACK_NS`.
+table that never saw a snapshot expects none, and tells at once. The pid of
+one from a snapshot is taken to come again no sooner than in `_SLACK_NS`.
 """
 
 from __future__ import annotations
@@ -86,6 +83,9 @@ class ProcessTable:
         if isinstance(event, Fork):
             return self._fork(event)
         if isinstance(event, Exit):
+            second = self._processes.get(event.tgid)
+            if second and second._overtaken and event.pid == event.tgid:
+                return self._end_overtaken(second._overtaken, second, event)
             return self._exit(event)
         if isinstance(event, Exec):
             return self._exec(event)
@@ -151,15 +151,18 @@ class ProcessTable:
                 known._threads.add(pid)
             return []
         changes: list[Change] = []
-        parent = self._processes.get(parent_tgid)
+        overtaken, parent = None, self._processes.get(parent_tgid)
         if parent is not None and parent._known_ns > timestamp_ns + _SLACK_NS:
             parent = None  # that pid was another's then
         if known is not None:
             if timestamp_ns < known._known_ns - _SLACK_NS:
                 return []  # that of an earlier process with this pid
-            if timestamp_ns <= known._known_ns + _SLACK_NS:
+            if known.known_since == "start" and known._epoch == self._epoch:
+                overtaken = known
+            elif timestamp_ns <= known._known_ns + _SLACK_NS:
                 return self._begin(known, event, parent)
-            changes.append(self._gone(known, timestamp_ns))
+            else:
+                changes.append(self._gone(known, timestamp_ns))
         if parent is None and parent_tgid != self._root and not self._is_wanted(tgid):
             return changes
         named_alike = parent is not None and event.parent_pid == parent_tgid
@@ -174,6 +177,7 @@ class ProcessTable:
         )
         process._epoch = self._epoch
         process._told = True
+        process._overtaken = overtaken
         self._processes[pid] = process
         changes.append(Started(process, timestamp_ns))
         return changes
@@ -272,6 +276,17 @@ class ProcessTable:
         del self._processes[process.pid]
         self._ended.append(process)
         return Ended(process, timestamp_ns)
+
+    def _end_overtaken(self, it: Process, by: Process, event: Exit) -> list[Change]:
+        """End one whose pid was used again before do_exit() reported its exit."""
+        by._overtaken = None
+        if is_its := event.timestamp_ns <= by._known_ns + _SLACK_NS:
+            it._thread_ended(event)
+            ended = self._end(it, event.timestamp_ns)
+        else:
+            ended = self._gone(it, by._known_ns)
+        self._processes[by.pid] = by
+        return [ended] if is_its else [ended, *self._exit(event)]
 
     def _gone(self, process: Process, timestamp_ns: int) -> Ended:
         """End a process that runs no more, seen or not."""
