@@ -18,6 +18,7 @@ _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
 _LATE = 0.05  # seconds
 _NEVER = sys.maxsize  # nanoseconds
+_GLANCE = 1.0  # seconds, after which a signal is seen that came just before a wait
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATENCIES = 4  # after so many, and that long, what waited for a program has come
@@ -137,8 +138,9 @@ class Live:
             try:
                 left = self._seconds_left()
                 timeout = self._late if left == 0 else left
+                timeout = _GLANCE if timeout is None else min(timeout, _GLANCE)
                 if patience is not None and left != 0:
-                    timeout = patience if timeout is None else min(timeout, patience)
+                    timeout = min(timeout, patience)
                 size = self._connector.recv_into(buffer, timeout)
                 the_ending.is_held = True  # with no call in between
             except Ended:

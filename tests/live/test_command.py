@@ -229,15 +229,24 @@ def test_nothing_is_lost_of_many_events_at_full_speed() -> None:
     assert (count, b"") == (shown, errors)
 
 
+def with_little_room(receive_buffer: int) -> str:
+    """Return the beginning of a program that runs the command, its queue small."""
+    return f"""if 1:
+        import sys
+        from procconn.cli import main, source
+        class Small(source.ProcConnector):
+            def __init__(self, *arguments, **settings):
+                settings |= {{"queue": 262_144, "receive_buffer": {receive_buffer}}}
+                super().__init__(*arguments, **settings)
+        source.ProcConnector = Small
+        """
+
+
 def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     """With the queue and the kernel's buffer made small, and nobody reading."""
     code = (
-        "import functools, sys\n"
-        "from procconn.cli import main, source, watch\n"
-        "source._QUEUE = 262_144\n"
-        "source.ProcConnector = functools.partial("
-        "source.ProcConnector, receive_buffer=20_000)\n"
-        "sys.exit(main(['watch', '--json', '--events', 'comm']))"
+        with_little_room(20_000)
+        + "sys.exit(main(['watch', '--json', '--events', 'comm']))"
     )
     with watching(command=[sys.executable, "-c", code]) as watch:
         lines = [started(watch)]
@@ -262,12 +271,8 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
 def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
     """With the queue and the kernel's buffer made small, and nobody reading."""
     code = (
-        "import functools, sys\n"
-        "from procconn.cli import main, source, watch\n"
-        "source._QUEUE = 262_144\n"
-        "source.ProcConnector = functools.partial("
-        "source.ProcConnector, receive_buffer=1_000_000)\n"
-        "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
+        with_little_room(1_000_000)
+        + "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
     )
     count = 50_000
     with watching(command=[sys.executable, "-c", code]) as watch:

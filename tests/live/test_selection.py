@@ -14,7 +14,7 @@ import pytest
 from schema import complaints
 
 from live.commanding import events_until, started, watching
-from live.staging import wait_until_blocked
+from live.staging import wait_for
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/watch.schema.json").read_text())
 
@@ -164,5 +164,6 @@ def _line_within(process: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def wait_until_subscribed(watch: subprocess.Popen[bytes]) -> None:
-    """Wait until the main thread of the command sleeps for events."""
-    wait_until_blocked(watch.pid)
+    """Wait for the second thread, which begins to receive when that is done."""
+    threads = Path(f"/proc/{watch.pid}/task")  # another one reads programs
+    wait_for(lambda: len(list(threads.iterdir())) == 3)
