@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from benchmarks.processes import Forkstat, Reader, has_forkstat, in_c, in_python
 
-ROUNDS = 5  # in which all that are compared take turns
+ROUNDS = 3  # in which all that are compared take turns
 
 DEFAULTS, AT_ONCE, ONE_MS, TEN_MS = (
     "defaults",
