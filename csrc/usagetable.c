@@ -139,8 +139,8 @@ bool usage_table_take(struct usage_table *table, const struct procconn_task_exit
 
     if (exit->pid == 0 || exit->timestamp_ns <= table->missing_until_ns)
         return false;
-    if (take(table, exit, record, &is_given) == 0 && exit->pid != exit->tgid) {
-        first.pid = exit->tgid;
+    if (take(table, exit, record, &is_given) == 0 && exit->tgid != 0) {
+        first.pid = exit->tgid; /* it may be the same, of which there is none */
         take(table, &first, record, &is_given);
     }
     return is_given;
