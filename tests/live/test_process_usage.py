@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
 
 QUEUE = 64 << 20  # lest other programs' events be lost while a test waits
-FILES = 40  # of a build
 STORAGE = 512  # bytes of a block that rusage counts
 
 
@@ -101,14 +100,15 @@ def test_odd_ends_leave_nothing_out(code: str) -> None:
 
 
 @pytest.mark.heavy
-def test_each_of_2000_short_commands_has_its_own_usage() -> None:
+@pytest.mark.parametrize("count", [1000, pytest.param(6000, marks=pytest.mark.slow)])
+def test_each_of_many_short_commands_has_its_own_usage(count: int) -> None:
     """Marked ones had much memory; of no other is that told."""
     large = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
     marked: set[int] = set()
     pids: set[int] = set()
 
     def start() -> None:
-        for number in range(1000):
+        for number in range(count // 2):
             is_marked = number % 100 == 0
             pid = spawn(*large) if is_marked else spawn("/bin/true")
             pids.add(pid)
@@ -129,7 +129,7 @@ def test_each_of_2000_short_commands_has_its_own_usage() -> None:
                     peaks[event.pid] = event.usage and event.usage.peak_rss
         assert (0, 0) == (connector.lost, connector.usage_lost)
 
-    assert len(pids) == 2000
+    assert len(pids) == count
     assert [] == [pid for pid in pids if peaks[pid] is None]
     assert marked == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
 
@@ -138,10 +138,13 @@ def test_each_of_2000_short_commands_has_its_own_usage() -> None:
 @pytest.mark.skipif(
     not (shutil.which("make") and shutil.which("cc")), reason="takes make and cc"
 )
-def test_the_sums_over_a_build_are_what_wait4_tells_of_it(tmp_path: Path) -> None:
-    names = [f"{number}.o" for number in range(FILES)]
+@pytest.mark.parametrize("files", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_the_sums_over_a_build_are_what_wait4_tells_of_it(
+    files: int, tmp_path: Path
+) -> None:
+    names = [f"{number}.o" for number in range(files)]
     (tmp_path / "Makefile").write_text(f"all: {' '.join(names)}\n")
-    for number in range(FILES):
+    for number in range(files):
         functions = "".join(
             f"int f{number}_{n}(int x) {{ return x * {n} + {number}; }}\n"
             for n in range(400)
