@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import lives
 import pytest
 
 from procconn import ship
@@ -14,23 +15,17 @@ from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.parser import parse
 from procconn.clock import wall_ns
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
-from procconn.programs import Program
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import Message, Messages
 
-PROGRAM = Program(
+PROGRAM = lives.PROGRAM._replace(
     argv=("make", "-j2"),
     name="make",
     exe="/usr/bin/make",
-    cwd="/work",
+    cwd="/src",
     ppid=7,
     uid=1000,
-    euid=0,
     gid=100,
-    egid=0,
-    cgroup="/",
-    cut=False,
-    missing="",
 )
 
 
@@ -109,7 +104,7 @@ def test_the_elastic_common_schema_names_what_ran() -> None:
         "args": ["make", "-j2"],
         "name": "make",
         "executable": "/usr/bin/make",
-        "working_directory": "/work",
+        "working_directory": "/src",
         "parent": {"pid": 7},
         "real_user": {"id": "1000"},
         "user": {"id": "0", "name": "root"},
