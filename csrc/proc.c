@@ -207,7 +207,7 @@ void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading 
     draft.directory = procconn_open_process(pid);
     fd = draft.directory < 0 ? -1 : openat(draft.directory, "cmdline", O_RDONLY | O_CLOEXEC);
     error = fd < 0 ? errno : read_arguments(&draft, fd);
-    reading->read_ns = procconn_now_ns();
+    reading->read_ns = reading->done_ns = procconn_now_ns();
     if (error != 0) {
         reading->missing = why_unreadable(pid, error);
     } else {
@@ -224,7 +224,7 @@ void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading 
         if (reading->is_torn)
             tear(&draft);
         else
-            reading->read_ns = procconn_now_ns();
+            reading->done_ns = procconn_now_ns();
     }
     if (fd >= 0)
         close(fd);

@@ -76,7 +76,7 @@ static void read_program(struct procconn_programs *programs, const uint8_t *data
         .stamp_ns = (int64_t)event.timestamp_ns,
         .started_ns = reading.started_ns,
         .read_ns = reading.read_ns,
-        .until_ns = reading.read_ns + programs->latency_ns,
+        .until_ns = reading.done_ns + programs->latency_ns,
         .print = reading.print,
         .place = reading.place,
         .is_read = reading.size > sizeof(struct program_header),

@@ -60,6 +60,7 @@ class StreamPlace(Protocol):
 class Reading(Protocol):
     size: int
     read_ns: int
+    done_ns: int
     started_ns: int
     print: int
     place: int
