@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 from benchmarks import beside, report
 from benchmarks.beside import Side, side_by_side
+from benchmarks.building import FILES, make, write_sources
 from benchmarks.judging import VERDICTS, judge, run
 from benchmarks.printers import (
     FORKSTAT,
@@ -40,13 +40,13 @@ from benchmarks.processes import (
     run_storm,
 )
 from benchmarks.report import Row
+from benchmarks.subcommands import subcommands
 
 COMPARISON = ROOT / "docs" / "comparison.md"
 
 _SHORT, _CHAINS = 6_000, 2_000
 _FLOOD = 1_000_000
 _SPINNERS, _SPINNING_S = 2, 120
-_FILES, _FUNCTIONS = 200, 20
 _BUILDS = 7
 _JSON_FILE = BUILD / "bench-commands.json"
 _HEADINGS = (
@@ -174,35 +174,17 @@ def build() -> list[Row]:
     """Time a build of small C files, with and without."""
     watched: list[float] = []
     alone: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        _write_sources(Path(folder))
-        _make(folder)  # warms the caches
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sources(folder)
+        make(folder)  # warms the caches
         for _ in range(_BUILDS):
-            alone.append(_make(folder))
+            alone.append(make(folder))
             with closing(_start(_PROCCONN, nobody=False)) as reader:
                 reader.begin()
-                watched.append(_make(folder))
-    figure = f"`make -j2` of {_FILES} C files, watched"
+                watched.append(make(folder))
+    figure = f"`make -j2` of {FILES} C files, watched"
     return [Row(figure, "unwatched", "s", watched, alone).must(1.05, 1.02)]
-
-
-def _write_sources(folder: Path) -> None:
-    objects = [f"{n}.o" for n in range(_FILES)]
-    (folder / "Makefile").write_text(f"all: {' '.join(objects)}\n")
-    for number in range(_FILES):
-        text = "".join(
-            f"int f{number}_{n}(int x) {{ return x * {n} + {number}; }}\n"
-            for n in range(_FUNCTIONS)
-        )
-        (folder / f"{number}.c").write_text(f"#include <stdio.h>\n{text}")
-
-
-def _make(folder: str) -> float:
-    """Build everything anew; return the seconds that took."""
-    start = time.monotonic()
-    command = ["make", "--silent", "--always-make", "-j2", "-C", folder]
-    subprocess.run(command, check=True)
-    return time.monotonic() - start
 
 
 def limits(trials: list[Trial]) -> list[Row]:
@@ -257,7 +239,7 @@ def main() -> None:
     choice.add_argument(
         "--docs",
         action="store_true",
-        help=f"put what compares commands into {COMPARISON.name}, too",
+        help="put the tables into the documents, too",
     )
     choice.add_argument(
         "--only", action="append", choices=every, help="may be given several times"
@@ -282,20 +264,24 @@ def main() -> None:
         rows += [*flood(), *build()]
     sides = [] if options.only else side_by_side()
     rows += beside.limits(sides)
+    costs = [] if options.only else subcommands()
     facts["listeners"] = max(int(str(facts["listeners"])), listeners())
     print(report.aligned([_HEADINGS, *(trial.cells() for trial in trials)]))
-    if rows:
-        print(f"\n{report.table(rows)}")
+    for part in (rows, costs):
+        if part:
+            print(f"\n{report.table(part)}")
     print(f"\n{report.described(facts)}")
     if options.docs:
         report.refuse_company(int(str(facts["listeners"])))
         text = f"{compared(trials, sides)}\n\n{report.described(facts)}"
         report.put_into(COMPARISON, "commands", text)
+        text = f"{report.table(costs)}\n\n{report.described(facts)}"
+        report.put_into(report.DOCUMENT, "subcommands", text)
     content = {
         "machine": facts,
         "trials": [trial._asdict() for trial in trials],
         "sides": [side._asdict() for side in sides],
-        "rows": [row.record() for row in rows],
+        "rows": [row.record() for row in (*rows, *costs)],
     }
     _JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 

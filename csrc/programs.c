@@ -168,7 +168,7 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
     programs->socket = programs->wake = -1;
     programs->owner = getpid();
     programs->latency_ns = between(SHORTEST_LATENCY_NS, gather_ns, LONGEST_LATENCY_NS);
-    programs->pause_ns = (gather_ns > SHORTEST_LATENCY_NS ? gather_ns : SHORTEST_LATENCY_NS) / 8;
+    programs->pause_ns = between(SHORTEST_LATENCY_NS, gather_ns, INT64_MAX) / 8;
     atomic_store(&programs->references, 1);
     programs->entries = calloc(MOST_ENTRIES, sizeof programs->entries[0]);
     programs->bytes = malloc(MOST_BYTES);

@@ -13,7 +13,6 @@ EVENTS = {
     for member in EventMask  # its members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
-_QUEUE = 76_000_000  # bytes: 1,000,000 events
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -200,9 +199,8 @@ def _add_ship(
     group.add_argument(
         "--queue",
         type=_count,
-        default=_QUEUE,
         metavar="BYTES",
-        help="of events that wait while the server is away (default: %(default)s)",
+        help="of events that wait while the server is away (default: 1,000,000 events)",
     )
     group = command.add_argument_group("the stream, which is made if there is none")
     group.add_argument("--stream", default="procconn", metavar="NAME")

@@ -11,6 +11,7 @@ from procconn.cli.child import Child
 from procconn.cli.ending import Ended
 from procconn.cli.following import Following
 from procconn.cli.output import Output, tell, tell_usage_lost
+from procconn.cli.source import QUEUE
 from procconn.cli.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
@@ -18,7 +19,6 @@ from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
-_QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes
 _LATENCY = 0.1  # seconds: what is traced is not to be slowed down
 _PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that time
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         _MASK,
         programs=True,
         usage=options.usage,
-        queue=_QUEUE,
+        queue=QUEUE,
         max_latency=_LATENCY,
     ) as connector:
         try:

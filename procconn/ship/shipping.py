@@ -18,7 +18,7 @@ from procconn.cli.following import Seen
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.output import Progress, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
-from procconn.cli.source import open_source
+from procconn.cli.source import QUEUE, open_source
 from procconn.cli.watch import first, lost_in, selected
 from procconn.clock import NS_PER_S
 from procconn.ship.delivery import Delivery
@@ -43,7 +43,7 @@ class Shipping:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options, self._selection = options, Selection.of(options)
         self._settings = settings_for(options.server)
-        wanted = {"usage": options.usage, "queue": options.queue}
+        wanted = {"usage": options.usage, "queue": options.queue or QUEUE}
         self._source = open_source(self._selection, latency=_LATENCY, **wanted)
         wall_ns = self._source.wall_ns
         self._lines = JsonLines(wall_ns, withholds_argv=not options.argv)

@@ -1,0 +1,77 @@
+"""What the subcommands cost: of a processor, for an event, and to what is traced."""
+
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.building import FILES, make, write_sources
+from benchmarks.processes import Command, run_execs, run_storm
+from benchmarks.report import Row
+
+_RATE = 5_000  # events a second
+_STEADY = 50_000
+_STORM = 1_000_000
+_EXECS = 3_000
+_BUILDS = 7
+
+
+def _stat() -> list[Row]:
+    """Have events counted, of the kinds that need no program, and execs."""
+    with closing(Command("stat", "--json")) as command:
+        before_ns, start_ns = command.cpu_ns(), time.monotonic_ns()
+        run_storm(_STEADY, 1_000_000_000 // _RATE)
+        share = (command.cpu_ns() - before_ns) / (time.monotonic_ns() - start_ns)
+        command.rest()
+        before_ns = command.cpu_ns()
+        run_execs(_EXECS)
+        command.rest()
+        for_exec = (command.cpu_ns() - before_ns) / _EXECS / 1000
+        command.lost()
+    return [
+        Row(f"`stat`, {_RATE:,} events a second", "", "% of a CPU", [100 * share]).must(
+            2
+        ),
+        Row("`stat`, a program that is run and ends", "", "µs", [for_exec]),
+    ]
+
+
+def _watch() -> list[Row]:
+    """Have a million events written into a file."""
+    with tempfile.NamedTemporaryFile() as file:
+        command = Command("watch", "--json", "--events", "comm", "-o", file.name)
+        with closing(command):
+            before_ns = command.cpu_ns()
+            run_storm(_STORM)
+            command.rest()
+            cost = (command.cpu_ns() - before_ns) / _STORM / 1000
+            lost = command.lost()
+    figure = f"`watch --json` into a file, {_STORM:,} events at full speed"
+    return [
+        Row(figure, "", "µs an event", [cost]).must(6),
+        Row(figure, "", "lost", [lost]).must(0),
+    ]
+
+
+def _trace() -> list[Row]:
+    """Have a build traced, and drawn."""
+    traced: list[float] = []
+    alone: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sources(folder)
+        picture, told = f"{name}/timeline.svg", f"{name}/summary"
+        command = [sys.executable, "-m", "procconn", "trace", "-o", told]
+        command += ["--timeline", picture, "--"]
+        make(folder)  # warms the caches
+        for _ in range(_BUILDS):
+            alone.append(make(folder))
+            traced.append(make(folder, *command))
+    figure = f"`make -j2` of {FILES} C files, traced and drawn"
+    return [Row(figure, "alone", "s", traced, alone).must(1.05, 1.02)]
+
+
+def subcommands() -> list[Row]:
+    """Measure those that have much to do."""
+    return [*_stat(), *_watch(), *_trace()]
