@@ -21,7 +21,21 @@ for _ in range(int(sys.argv[1])):
     prctl(15, b"storm")
 """
 
-WATCH = [sys.executable, "-m", "procconn", "watch"]
+COMMAND = [sys.executable, "-m", "procconn"]
+WATCH = [*COMMAND, "watch"]
+
+
+def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; keep only unexpected errors."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        text=True,
+        check=False,
+        **{"capture_output": True, "timeout": PATIENCE, **settings},
+    )
+    if done.stderr:
+        done.stderr = unexpected(done.stderr.encode()).decode()
+    return done
 
 
 @contextmanager

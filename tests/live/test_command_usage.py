@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from schema import complaints
 
-from live.commanding import WATCH, events_until, finish, started, watching
+from live.commanding import COMMAND, WATCH, events_until, finish, started, watching
 from live.staging import KERNEL
 from procconn import Usage
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/watch.schema.json").read_text())
-COMMAND = WATCH[:-1]
 MIB = 1 << 20
 
 # What 64 MiB and 0.3 s on a processor show, though no first thread has used the latter.

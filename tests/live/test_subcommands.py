@@ -13,22 +13,12 @@ from typing import Any
 
 import pytest
 
-from live.commanding import RENAME, watching
+from live.commanding import COMMAND, RENAME, run, watching
 from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
 from procconn import recording
 
-COMMAND = [sys.executable, "-m", "procconn"]
 STORM = 5_003  # more than are received at once
-
-
-def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        text=True,
-        check=False,
-        **{"capture_output": True, "timeout": 60, **settings},
-    )
 
 
 def events_in(recording: Path) -> list[Any]:

@@ -13,18 +13,13 @@ from typing import Any
 
 import pytest
 
-from live.commanding import watching
+from live.commanding import COMMAND, run, watching
 
-TRACE = [sys.executable, "-m", "procconn", "trace"]
+TRACE = [*COMMAND, "trace"]
 
 
 def trace(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TRACE, *arguments],
-        text=True,
-        check=False,
-        **{"capture_output": True, "timeout": 60, **settings},
-    )
+    return run("trace", *arguments, **settings)
 
 
 def pids_in(tree: str, root: int | None = None) -> set[int]:
@@ -56,7 +51,10 @@ def pids_in(tree: str, root: int | None = None) -> set[int]:
     ],
 )
 def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
-    assert status == trace("--", *command).returncode
+    # where nothing is that may not be read, which would also be a reason
+    settings = {"env": os.environ | {"PATH": "/usr/bin:/bin"}}
+
+    assert status == trace("--", *command, **settings).returncode
 
 
 def test_it_has_a_status_also_where_ends_of_children_were_to_be_ignored() -> None:
