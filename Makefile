@@ -136,7 +136,13 @@ sanitize:
 	tests/sanitize/threads.sh 60 $(ARGS)
 	tests/sanitize/run.sh $(PYTHON) 1200 $(ARGS)
 
+# By the names of Debian's packages, where root may install what is missing.
+SLOW_TOOLS := chromium tshark tmux nats-server
+
 slow: $(VENV)/developing
+	(PATH=$$PATH:/usr/sbin; for tool in $(SLOW_TOOLS); do command -v $$tool || exit; done) || \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qq --no-install-recommends $(SLOW_TOOLS); }
 	$(PIP) install --group slow
 	$(BIN)/pytest -m slow $(ARGS)
 

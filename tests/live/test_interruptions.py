@@ -5,6 +5,7 @@ import gc
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -359,7 +360,19 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("way", ["recv", "recv_many", "for", "recv_raw", "subscribe"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("recv", "recv_many", "for", "recv_raw"),
+        pytest.param(
+            "subscribe",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12),
+                reason="Python itself then crashes: masks are enum's flags",
+            ),
+        ),
+    ],
+)
 def test_too_little_memory_at_any_moment_loses_nothing(way: str) -> None:
     """It is a MemoryError, and what was received is kept."""
     testcapi = pytest.importorskip("_testcapi")
