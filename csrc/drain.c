@@ -110,15 +110,16 @@ static void place_gap(struct procconn_stream *stream, struct messages *into, siz
     stream->misses_exits = true;
 }
 
-/* There can be new drops only if the queue was full, so not if what was taken since
- * it was last empty could not have filled half of it. It is asked once a second all
- * the same, as the kernel may also fail to copy a message. */
+/* There can be new drops only if the queue was full, so not if it is empty now and what
+ * was taken since it was last could not have filled half of it. It is asked once a second
+ * all the same, as the kernel may also fail to copy a message. */
 static void tell_loss(struct procconn_stream *stream, bool overflowed, int64_t began_ns)
 {
     uint64_t half = stream->window.receive_buffer; /* of the account, which is doubled */
     uint64_t count;
 
-    if (stream->unchecked * EVENT_CHARGE >= half || began_ns - stream->asked_ns >= NS_PER_S) {
+    if (stream->emptied_ns == 0 || stream->unchecked * EVENT_CHARGE >= half ||
+        began_ns - stream->asked_ns >= NS_PER_S) {
         procconn_ask_drops(stream);
         stream->asked_ns = began_ns;
     }

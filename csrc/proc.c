@@ -40,7 +40,7 @@ static int64_t clock_ns(clockid_t clock)
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static uint64_t fingerprint(const uint8_t *bytes, size_t size)
+uint64_t procconn_fingerprint(const uint8_t *bytes, size_t size)
 {
     uint64_t print = size, word;
 
@@ -110,7 +110,7 @@ static int read_arguments(struct draft *draft, int fd)
     if (size > PROGRAM_MOST_ARGV)
         size = PROGRAM_MOST_ARGV;
     draft->reading->is_empty = size == 0;
-    draft->reading->print = fingerprint(bytes, (size_t)size);
+    draft->reading->print = procconn_fingerprint(bytes, (size_t)size);
     keep(draft, ARGV_TEXT, size, PROGRAM_MOST_ARGV);
     return 0;
 }

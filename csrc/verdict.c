@@ -13,7 +13,7 @@
 
 #include "proc.h"
 
-enum { TRIES = 4 };
+enum { TRIES = 5 };
 
 static void blank(uint8_t *tail, struct procconn_reading *reading, enum procconn_missing missing)
 {
@@ -52,13 +52,20 @@ static void leave_out_arguments(uint8_t *tail, struct procconn_reading *reading)
 
 void procconn_read_program(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
 {
-    for (int tries = 0; tries < TRIES; tries++) {
+    uint64_t print = 0, before;
+    bool is_sure = false, is_changing;
+
+    /* The next program can have equal arguments, so all is to be the same twice. */
+    for (int tries = 0; !is_sure && tries < TRIES; tries++) {
+        before = print;
         procconn_read_process(pid, tail, reading);
-        if (!reading->is_torn && !is_between_programs(reading))
-            break;
-        poll(NULL, 0, 1); /* a millisecond: an exec is over by then */
+        print = procconn_fingerprint(tail, reading->size) ^ reading->place;
+        is_changing = reading->is_torn || is_between_programs(reading);
+        if (is_changing)
+            poll(NULL, 0, 1); /* a millisecond: an exec is over by then */
+        is_sure = tries > 0 && print == before && !is_changing;
     }
-    if (is_between_programs(reading))
+    if (!is_sure && !reading->is_torn)
         blank(tail, reading, PROCCONN_LATER);
     else if (reading->is_empty && reading->is_ending)
         leave_out_arguments(tail, reading);

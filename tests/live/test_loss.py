@@ -169,6 +169,23 @@ def test_a_gap_is_told_between_the_events_around_it() -> None:
     assert serials == before + after
 
 
+def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
+    """Although a full socket has room again once a part was taken."""
+    part = bytearray(16_384)
+    with ProcConnector(EventMask.COMM, receive_buffer=1_000_000) as connector:
+        rest_of(connector)
+        set_serials(range(4000))
+        events = decode(part[: connector.recv_into(part, 0)])
+        set_serials(range(4000, 4010))
+        while size := connector.recv_into(part, 0):
+            events += decode(part[:size])
+
+    (index,) = (i for i, event in enumerate(events) if isinstance(event, Lost))
+    before = serials_of(events[:index])
+    assert list(range(len(before))) == before
+    assert list(range(4000, 4010)) == serials_of(events[index:])
+
+
 def test_each_of_several_gaps_is_told_in_its_place() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         rest_of(connector)

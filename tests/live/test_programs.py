@@ -98,6 +98,19 @@ def test_a_script_has_its_interpreters_arguments_and_its_own_name(
     assert program.name in ("script", None)
 
 
+def test_a_reading_is_of_one_of_two_programs_with_equal_arguments(
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / "one", tmp_path / "other"]
+    for path in paths:
+        shutil.copy(compiled("flip"), path)
+    with started(*paths) as process:
+        found = [read_program(process.pid) for _ in range(2000)]
+    names = {(it.name, Path(it.exe).name) for it in found if it and it.name and it.exe}
+
+    assert {("one", "one"), ("other", "other")} == names
+
+
 def test_arguments_can_have_any_bytes() -> None:
     argument = os.fsdecode(bytes(range(1, 256)))
     with started("cat", argument, "-", "") as process:
