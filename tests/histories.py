@@ -75,7 +75,7 @@ class History:
             entries.append(
                 SnapshotEntry(pid, ppid, "name", start, tuple(threads), at, at + 1)
             )
-        begin, end = self.moments[min(last, first)], self.moments[-1]
+        begin, end = self.moments[min(last, first)], moment
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
     def truth_of(self, pid: int, timestamp_ns: int) -> Truth | None:

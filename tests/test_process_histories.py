@@ -1,7 +1,9 @@
 """Random histories of processes, against a slow model of them."""
 
+import random
 from collections import Counter
 
+import pytest
 from histories import History, Truth
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,9 +166,28 @@ def test_a_snapshot_makes_up_for_what_was_before(
 
 @given(_STEPS, st.tuples(*[_POSITION] * 4), st.integers(0, 3))
 def test_a_snapshot_makes_up_for_a_loss(
-    steps: list[tuple[str, int, int]], where: tuple[int, int, int, int], stride: int
+    steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
     """It is taken after the loss, and put behind the events that it has seen."""
+    see_it_made_up_for(steps, where, stride)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_so_it_does_in_long_histories(seed: int) -> None:
+    """Longer ones than hypothesis likes to make, in which pids come again and again."""
+    numbers = random.Random(seed)
+    for _ in range(1500):
+        steps = [
+            (numbers.choice(_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
+            for _ in range(60)
+        ]
+        where = tuple(numbers.randint(0, 100) for _ in range(4))
+        see_it_made_up_for(steps, where, numbers.randint(0, 3))
+
+
+def see_it_made_up_for(
+    steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
+) -> None:
     history = History(steps)
     begin, length, taken, late = where
     moments, events = history.moments, history.events
@@ -180,7 +201,7 @@ def test_a_snapshot_makes_up_for_a_loss(
         + [
             i + 1
             for i, event in enumerate(events)
-            if event.timestamp_ns <= max(it.after_ns for it in snapshot.processes)
+            if event.timestamp_ns <= snapshot.after_ns
         ]
     )
     position = min(len(events), seen + late % 10)

@@ -18,16 +18,17 @@ later. Either order is taken:
 Between a `Lost` and the snapshot, the threads of a process that is older than the loss
 are not known well: what looks like its end is told when the snapshot confirms it. A
 table that never saw a snapshot expects none, and tells at once. The pid of
-one from a snapshot is taken to come again no sooner than in `_SLACK_NS`.
+one from a snapshot is taken to come again no sooner than in `SLACK_NS`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost
+from procconn.processes.notes import SLACK_NS, Note, brought_up_to_date
 from procconn.processes.process import Change, Ended, Executed, Process, Started
 
 if TYPE_CHECKING:
@@ -35,17 +36,7 @@ if TYPE_CHECKING:
 
     from procconn.processes.snapshot import Snapshot, SnapshotEntry
 
-_SLACK_NS = 100_000_000  # /proc rounds times to 10 ms; a fork is reported later still
 _NOTES = 20_000  # what comes while a snapshot is taken; more is only older
-
-
-class _Note(NamedTuple):
-    """What an event did to the threads of a process, or to its name."""
-
-    tgid: int
-    pid: int
-    kind: type
-    timestamp_ns: int
 
 
 class ProcessTable:
@@ -61,7 +52,7 @@ class ProcessTable:
         self._processes: dict[int, Process] = {}
         self._everything = tree is None
         self._root = tree  # until it is found
-        self._notes: deque[_Note] | None = deque(maxlen=_NOTES)  # None: all is known
+        self._notes: deque[Note] | None = deque(maxlen=_NOTES)  # None: all is known
         self._has_snapshot = False
         self._epoch = 0
         self._ended: list[Process] = []
@@ -107,7 +98,7 @@ class ProcessTable:
             What has ended and what has started unseen.
         """
         self._let_go()
-        notes: dict[int, list[_Note]] = {}
+        notes: dict[int, list[Note]] = {}
         for note in self._notes or ():
             notes.setdefault(note.tgid, []).append(note)
         changes: list[Change] = []
@@ -122,9 +113,11 @@ class ProcessTable:
                 running.add(entry.pid)  # and nothing newer is said of it
                 continue
             if process is not None and not is_same(process, entry):
+                if process._seems_ended_ns > entry.started_ns:
+                    process._threads = None  # that exit was the other's
                 changes.append(self._gone(process, entry.before_ns))
                 process = None
-            threads, is_named = _brought_up_to_date(entry, notes.get(entry.pid, []))
+            threads, is_named = brought_up_to_date(entry, notes.get(entry.pid, []))
             if threads and process is None:
                 strangers[entry.pid] = entry, threads, is_named
             elif threads and process is not None:
@@ -142,7 +135,7 @@ class ProcessTable:
     def _fork(self, event: Fork) -> list[Change]:
         _, parent_tgid, pid, tgid, timestamp_ns, _ = event
         if self._notes is not None:
-            self._notes.append(_Note(tgid, pid, Fork, timestamp_ns))
+            self._notes.append(Note(tgid, pid, Fork, timestamp_ns))
         known = self._processes.get(tgid)
         if pid != tgid:
             if known is not None and timestamp_ns >= known._read_ns:
@@ -152,14 +145,14 @@ class ProcessTable:
             return []
         changes: list[Change] = []
         overtaken, parent = None, self._processes.get(parent_tgid)
-        if parent is not None and parent._known_ns > timestamp_ns + _SLACK_NS:
+        if parent is not None and parent._known_ns > timestamp_ns + SLACK_NS:
             parent = None  # that pid was another's then
         if known is not None:
-            if timestamp_ns < known._known_ns - _SLACK_NS:
+            if timestamp_ns < known._known_ns - SLACK_NS:
                 return []  # that of an earlier process with this pid
             if known.known_since == "start" and known._epoch == self._epoch:
                 overtaken = known
-            elif timestamp_ns <= known._known_ns + _SLACK_NS:
+            elif timestamp_ns <= known._known_ns + SLACK_NS:
                 return self._begin(known, event, parent)
             else:
                 changes.append(self._gone(known, timestamp_ns))
@@ -185,7 +178,7 @@ class ProcessTable:
     def _exec(self, event: Exec) -> list[Change]:
         pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
         if self._notes is not None:
-            self._notes.append(_Note(tgid, pid, Exec, timestamp_ns))
+            self._notes.append(Note(tgid, pid, Exec, timestamp_ns))
         program = event.program
         changes: list[Change] = []
         process = self._processes.get(tgid)
@@ -203,7 +196,7 @@ class ProcessTable:
             if self._has_snapshot and self._notes is not None:  # its fork was lost
                 process._told = True
                 changes.append(Started(process, timestamp_ns))
-        elif timestamp_ns < process._known_ns - _SLACK_NS:
+        elif timestamp_ns < process._known_ns - SLACK_NS:
             return []  # that of an earlier process with this pid
         if timestamp_ns >= process._read_ns:
             process._threads = process._exit = None
@@ -216,7 +209,7 @@ class ProcessTable:
     def _exit(self, event: Exit) -> list[Change]:
         pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
         if self._notes is not None:
-            self._notes.append(_Note(tgid, pid, Exit, timestamp_ns))
+            self._notes.append(Note(tgid, pid, Exit, timestamp_ns))
         process = self._processes.get(tgid)
         if process is None or timestamp_ns < process._read_ns:
             return []
@@ -245,7 +238,7 @@ class ProcessTable:
         if event.pid != event.tgid:
             return
         if self._notes is not None:
-            note = _Note(event.tgid, event.pid, Comm, event.timestamp_ns)
+            note = Note(event.tgid, event.pid, Comm, event.timestamp_ns)
             self._notes.append(note)
         process = self._processes.get(event.tgid)
         if process is not None and event.timestamp_ns >= process._read_ns:
@@ -280,7 +273,7 @@ class ProcessTable:
     def _end_overtaken(self, it: Process, by: Process, event: Exit) -> list[Change]:
         """End one whose pid was used again before do_exit() reported its exit."""
         by._overtaken = None
-        if is_its := event.timestamp_ns <= by._known_ns + _SLACK_NS:
+        if is_its := event.timestamp_ns <= by._known_ns + SLACK_NS:
             it._thread_ended(event)
             ended = self._end(it, event.timestamp_ns)
         else:
@@ -359,32 +352,7 @@ class ProcessTable:
 def is_same(process: Process, entry: SnapshotEntry) -> bool:
     """Tell whether an entry is of that process, not of a later one with its pid."""
     started_ns = entry.started_ns
-    return started_ns is not None and started_ns <= process._known_ns + _SLACK_NS
-
-
-def _brought_up_to_date(
-    entry: SnapshotEntry, notes: list[_Note]
-) -> tuple[set[int], bool]:
-    """Apply to an entry what came after its reading.
-
-    Returns:
-        The threads that run, and whether its name is still the one that was read.
-    """
-    threads, is_named = set(entry.threads), True
-    for _, pid, kind, timestamp_ns in notes:
-        if timestamp_ns < entry.before_ns:
-            continue
-        if kind is Exec:
-            threads, is_named = {entry.pid}, False
-        elif kind is Comm:
-            is_named = False
-        elif kind is Exit:
-            threads.discard(pid)
-        elif pid != entry.pid:
-            threads.add(pid)
-        elif timestamp_ns > max(entry.after_ns, (entry.started_ns or 0) + _SLACK_NS):
-            return set(), False  # the pid is another's since
-    return threads, is_named
+    return started_ns is not None and started_ns <= process._known_ns + SLACK_NS
 
 
 def _fill(
