@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 from procconn.clock import LONGEST, NS_PER_S
@@ -10,6 +11,8 @@ from procconn.events import EventMask
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+_MOST_PID = 0x7FFFFFFF
 
 
 def mask(name: str, value: EventMask) -> EventMask:
@@ -36,6 +39,22 @@ def whole(name: str, value: int, least: int, most: int) -> int:
     if not least <= value <= most:
         raise ValueError(f"{name} must be from {least} to {most} bytes, not {value}")
     return value
+
+
+def pid(name: str, value: int) -> int:
+    """Take the id of a process."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a process id, not {value!r}")
+    if not 1 <= value <= _MOST_PID:
+        raise ValueError(f"{name} must be from 1 to {_MOST_PID}, not {value}")
+    return value
+
+
+def deadline(timeout: float | None) -> float | None:
+    """Take a timeout in seconds, and tell when it is over by `time.monotonic`."""
+    if timeout is None:
+        return None
+    return time.monotonic() + seconds("timeout", timeout) / NS_PER_S
 
 
 def seconds(name: str, value: float, *, positive: bool = False) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from procconn import arguments
 from procconn._core import ffi, lib
 from procconn.decoder import decode
 from procconn.environment import check_proc
@@ -12,8 +13,6 @@ from procconn.events import EventType, Exec
 
 if TYPE_CHECKING:
     from procconn.programs import Program
-
-_MOST_PID = 0x7FFFFFFF
 
 
 def read_program(pid: int) -> Program | None:
@@ -32,10 +31,7 @@ def read_program(pid: int) -> Program | None:
         ValueError: it can be no process's.
         UnsupportedError: /proc does not show this pid namespace.
     """
-    if not isinstance(pid, int) or isinstance(pid, bool):
-        raise TypeError(f"pid must be a process id, not {pid!r}")
-    if not 1 <= pid <= _MOST_PID:
-        raise ValueError(f"pid must be from 1 to {_MOST_PID}, not {pid}")
+    arguments.pid("pid", pid)
     check_proc()
     tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
     reading = ffi.new("struct procconn_reading *")

@@ -140,7 +140,10 @@ def bash() -> str:
         for option in it.options:
             if option.value:
                 of_kinds[option.value] += [f"'{it.name} {f}'" for f in option.flags]
-    kinds = [f"        {' | '.join(them)}) kind={k} ;;" for k, them in of_kinds.items()]
+    kinds = [
+        f"        {' | '.join(them)}) {_bash_kind(kind)} ;;"
+        for kind, them in of_kinds.items()
+    ]
     words = [_bash_words("''", [*(it.name for it in each), *_flags(general())], "")]
     words += [
         _bash_words(it.name, [*_flags(it.options), *_HELP], it.argument) for it in each
@@ -183,6 +186,14 @@ def _bash_words(pattern: str, words: list[str], kind: str) -> str:
     return f"        {pattern}) words='{' '.join(words)}'{argument} ;;"
 
 
+def _bash_kind(value: str) -> str:
+    return f"kind=WORDS words='{_choices(value)}'" if "|" in value else f"kind={value}"
+
+
+def _choices(value: str) -> str:
+    return value.replace("|", " ")
+
+
 def _zsh_case(command: Subcommand) -> Iterator[str]:
     specs = [_spec(option) for option in command.options]
     specs.append("'(- *)'{-h,--help}'[show this help message and exit]'")
@@ -204,7 +215,8 @@ def _spec(option: Option) -> str:
     value = ""
     flags = list(option.flags)
     if option.value:
-        value = f":{option.value.lower()}:{_ZSH_ACTIONS.get(option.value, ' ')}"
+        few = f"({_choices(option.value)})" if "|" in option.value else " "
+        value = f":{option.value.lower()}:{_ZSH_ACTIONS.get(option.value, few)}"
         flags = [f"{it}=" if it.startswith("--") else f"{it}+" for it in flags]
     if len(flags) == 1:
         return f"'{flags[0]}[{text}]{value}'"

@@ -69,6 +69,11 @@ def subcommands() -> Iterator[Subcommand]:
         )
 
 
+def _value_of(action: argparse.Action) -> str:
+    """Name a kind of value, or list the few that there are."""
+    return str(action.metavar) if action.choices is None else "|".join(action.choices)
+
+
 def _options(parser: argparse.ArgumentParser, *, with_help: bool) -> Iterator[Option]:
     usual = (parser._positionals, parser._optionals)
     for group in parser._action_groups:
@@ -80,7 +85,7 @@ def _options(parser: argparse.ArgumentParser, *, with_help: bool) -> Iterator[Op
                 continue
             yield Option(
                 tuple(action.option_strings),
-                "" if action.nargs == 0 else str(action.metavar),
+                "" if action.nargs == 0 else _value_of(action),
                 (action.help or "") % vars(action),
                 title,
             )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from procconn import EventMask, EventType, Exec, ProcConnector
+from procconn.processes import ProcessMonitor, wait
 
 WRONG_TYPES: list[tuple[str, Any]] = [
     ("mask", "exec"),
@@ -71,3 +72,27 @@ def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
 def test_a_mask_of_a_wrong_type_is_shown_one_that_is_right() -> None:
     with pytest.raises(TypeError, match=r"EventMask\.EXEC"):
         ProcConnector("exec")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pids", [5, "5", [True], ["5"], [5.0], None], ids=str)
+def test_what_are_no_process_ids_are_not_waited_for(pids: Any) -> None:
+    with pytest.raises(TypeError, match=r"^pids must be .+, not "):
+        wait(pids)
+
+
+@pytest.mark.parametrize("timeout", ["1", True], ids=str)
+def test_a_timeout_of_a_wrong_type_is_named_at_once(timeout: Any) -> None:
+    with pytest.raises(TypeError, match=r"^timeout must be .+, not "):
+        wait([1], timeout)
+
+
+@pytest.mark.parametrize("timeout", [-1, math.inf, math.nan], ids=str)
+def test_a_timeout_out_of_range_is_named_at_once(timeout: float) -> None:
+    with pytest.raises(ValueError, match=r"^timeout must be "):
+        wait([1], timeout)
+
+
+@pytest.mark.parametrize("tree", ["1", 1.5, True], ids=str)
+def test_a_tree_begins_with_a_process_id(tree: Any) -> None:
+    with pytest.raises(TypeError, match=r"^tree must be .+, not "):
+        ProcessMonitor(tree=tree)

@@ -125,6 +125,7 @@ def test_bash_offers_every_subcommand() -> None:
         (["watch", "--events", "="], {*EVENTS}),
         (["watch", "--count", ""], set[str]()),
         (["watch", "-u", "roo"], {"root"}),
+        (["ship", "--format", ""], {"ecs", "json"}),
         (["record", "--usage", START], {str(PAGE)}),
         (["trace", "--timeline", "a.svg", "-o", "b", "mktem"], {"mktemp"}),
         (["trace", "--timeline", "=", "a.svg", "mktem"], {"mktemp"}),

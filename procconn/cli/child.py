@@ -1,13 +1,18 @@
 """A command that is run in our place: signals go to it, and its status is ours."""
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import threading
 
 from procconn.cli.ending import ENDING
 
-_AWAITED = (*ENDING, signal.SIGCHLD)
+# Also what would stop no command, and what commands of its own have a use for.
+_PASSED = (signal.SIGCONT, signal.SIGWINCH, signal.SIGVTALRM)
+_REAL_TIME = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+_AWAITED = (*ENDING, *_PASSED, *_REAL_TIME, signal.SIGCHLD)
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, which tells all in front
 _PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # which it ignores, as others do not
 
@@ -16,7 +21,8 @@ class Child:
     """A running command, with our standard streams, in our process group.
 
     What a terminal sends reaches it by itself; other signals are passed on, until
-    `end` is called.
+    `end` is called. A script without a first line that names its interpreter is the
+    shell's, as with env(1).
 
     Attributes:
         has_ended: set when it has; the pid stays its own until `end`.
@@ -31,18 +37,29 @@ class Child:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else its status is gone with it
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
-            self.pid = os.posix_spawnp(
-                command[0],
-                command,
-                os.environ,
-                setsigmask=self._before,
-                setsigdef=_PYTHONS_OWN,
-            )
+            try:
+                self.pid = self._spawn(command)
+            except OSError as error:
+                if error.errno != errno.ENOEXEC:
+                    raise
+                path = shutil.which(command[0]) or command[0]
+                self.pid = self._spawn(["/bin/sh", path, *command[1:]])
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
             raise
         self._passing = threading.Thread(target=self._pass_on, daemon=True)
         self._passing.start()
+
+    def _spawn(self, command: list[str]) -> int:
+        if not command[0]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            setsigmask=self._before,
+            setsigdef=_PYTHONS_OWN,
+        )
 
     def end(self) -> int:
         """Wait for its end, take signals again ourselves; return the wait status."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from procconn.clock import NS_PER_S
 from procconn.events import Event, Exec, Exit, Fork, Lost, Uid, Unknown
 from procconn.processes import Change, Ended, Process, ProcessTable, take_snapshot
+from procconn.processes.snapshot import check_there
 from procconn.programs import Program
 from procconn.reading import read_program
 from procconn.usage import Usage
@@ -90,6 +91,7 @@ class Following:
 
     Raises:
         ProcessLookupError: there is no process `tree`.
+        PermissionError: /proc does not show it to this user.
     """
 
     def __init__(self, *, tree: int | None, is_live: bool) -> None:
@@ -102,10 +104,8 @@ class Following:
         self._looked_ns = 0
         if is_live:
             self._look()
-            if tree is not None and tree not in self.running:
-                raise ProcessLookupError(
-                    f"there is no process {tree}; give the pid of one that runs"
-                )
+            if tree is not None:
+                check_there([tree], self.running)
 
     def catch_up(self) -> list[Change]:
         """After a loss, look at /proc for what was missed, at most once a second."""

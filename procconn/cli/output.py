@@ -1,8 +1,10 @@
 """Where lines go: standard output or a file, with no buffer to be flushed."""
 
+import argparse
 import os
 import select
 import sys
+from pathlib import Path
 
 _STDOUT, _STDERR = 1, 2
 
@@ -65,6 +67,20 @@ class Output:
         """Whether it is a terminal that shows colours, and they are wanted."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
         return self.is_terminal and not plain
+
+
+def open_output(options: argparse.Namespace) -> Output:
+    """Open what was asked for, after the source: what the file had is lost by that.
+
+    Raises:
+        ValueError: it is what is read.
+        OSError: the file cannot be opened.
+    """
+    path = options.output
+    is_there = path and Path(path).is_file()
+    if is_there and options.input and Path(path).samefile(options.input):
+        raise ValueError(f"{path} is what is read; name another file for --output")
+    return Output(path)
 
 
 class Progress:

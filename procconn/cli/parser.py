@@ -162,9 +162,9 @@ def _add_record(
         is_endless=True,
     )
     command.add_argument("file", metavar="FILE")
-    _add_kinds(command)
+    command.set_defaults(input=None)
+    _add_which(command)
     _add_usage(command, "also what each process used; records all threads")
-    _add_limits(command)
 
 
 def _add_ship(
@@ -234,7 +234,14 @@ def _add_doctor(
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which events."""
+    """Add the options that say which events, and where from."""
+    _add_which(command)
+    command.add_argument(
+        "-i", "--input", metavar="FILE", help="read a recording, not the kernel"
+    )
+
+
+def _add_which(command: argparse.ArgumentParser) -> None:
     _add_kinds(command)
     group = command.add_argument_group("of which processes")
     group.add_argument("-p", "--pid", type=_pid, metavar="PID", help="this one")
@@ -251,9 +258,11 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
         metavar="REGEX",
         help="those whose command line has a match",
     )
-    _add_limits(command)
     command.add_argument(
-        "-i", "--input", metavar="FILE", help="read a recording, not the kernel"
+        "-d", "--duration", type=_seconds, metavar="SECONDS", help="stop after so long"
+    )
+    command.add_argument(
+        "-c", "--count", type=_count, metavar="N", help="stop after so many events"
     )
 
 
@@ -273,15 +282,6 @@ def _add_kinds(command: argparse.ArgumentParser) -> None:
         "--threads",
         action="store_true",
         help="also of threads other than a process's first",
-    )
-
-
-def _add_limits(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-d", "--duration", type=_seconds, metavar="SECONDS", help="stop after so long"
-    )
-    command.add_argument(
-        "-c", "--count", type=_count, metavar="N", help="stop after so many events"
     )
 
 

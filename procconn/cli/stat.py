@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.following import Following, Running, Seen
 from procconn.cli.lines import fit, span, visible
-from procconn.cli.output import Output, tell_lost
+from procconn.cli.output import Output, open_output, tell_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.clock import NS_PER_S
@@ -69,9 +69,14 @@ class Tally:
 def run(options: argparse.Namespace) -> int:
     """Count until there were enough events, or a signal comes."""
     selection = Selection.of(options)
-    output = Output(options.output)
     source = open_source(selection, latency=_LATENCY)
-    stat = _Stat(selection, source, output, as_json=options.json)
+    try:
+        following = Following(tree=selection.tree, is_live=source.is_live)
+        output = open_output(options)
+    except BaseException:
+        source.close()
+        raise
+    stat = _Stat(selection, source, following, output, as_json=options.json)
     try:
         stat.count_all(source.batches(_LATENCY))
     except (BrokenPipeError, Ended):  # nobody takes it
@@ -87,7 +92,13 @@ def run(options: argparse.Namespace) -> int:
 
 class _Stat:
     def __init__(
-        self, selection: Selection, source: Source, output: Output, *, as_json: bool
+        self,
+        selection: Selection,
+        source: Source,
+        following: Following,
+        output: Output,
+        *,
+        as_json: bool,
     ) -> None:
         self._selection = selection
         self._is_live = source.is_live
@@ -95,7 +106,7 @@ class _Stat:
         self._output = output
         self._as_json = as_json
         self.is_silent = False
-        self._following = Following(tree=selection.tree, is_live=source.is_live)
+        self._following = following
         self._begun_ns = time.monotonic_ns() if source.is_live else 0
         self._end_ns = 0  # of a recording
         self._current = Tally(self._begun_ns)
@@ -126,6 +137,7 @@ class _Stat:
                 if left is not None and not isinstance(event, Lost):
                     left -= 1
                     if left == 0:
+                        self._end_ns = event.timestamp_ns
                         return
             if not self._is_live:
                 self._end_ns = events[-1].timestamp_ns

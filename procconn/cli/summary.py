@@ -64,7 +64,8 @@ def summary(
     """Tell how many processes there were, which failed, and what took long."""
     failed = [it for it in ran if it.returncode]
     running = sum(it.process.is_running for it in ran)
-    line = f"{len(ran)} processes in {span(took)}, at most {peak} at once"
+    line = f"{len(ran)} process{'' if len(ran) == 1 else 'es'} in {span(took)}"
+    line += f", at most {peak} at once"
     line += f", {len(failed)} failed" if failed else ", none failed"
     yield line + (f", {running} still running\n" if running else "\n")
     if failed:

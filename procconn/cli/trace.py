@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -59,6 +60,12 @@ class Run:
             self._running.pop(event.tgid, None)
             self.is_over = self.is_over or event.tgid == self._root
 
+    @property
+    def duration(self) -> float | None:
+        """How long the command itself ran, in seconds; None if that is not known."""
+        its = (it.process.duration for it in self.all if it.pid == self._root)
+        return next(its, None)
+
     def _add(self, ran: Ran, parent: int) -> None:
         if parent in self._running:
             self._running[parent].children.append(ran)
@@ -81,20 +88,22 @@ def run(options: argparse.Namespace) -> int:
         try:
             child = Child(options.command)
         except OSError as error:
-            tell(f"{options.command[0]}: {error.strerror}")
+            tell(f"{shlex.quote(options.command[0])}: {error.strerror}")
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
         status = None
         begun = time.monotonic()
         try:
             ran = _follow(connector, child)
             connector.close()
-            took = time.monotonic() - begun
+            took = ran.duration or time.monotonic() - begun
             status = _status(child.end())
             _report(options, ran, took, output)
             tell_usage_lost(connector.usage_lost)
             if drawing is not None:
                 title = " ".join(options.command)
-                Path(options.timeline).write_text(drawing(ran.all, title))
+                Path(options.timeline).write_text(
+                    drawing(ran.all, title), encoding="utf-8"
+                )
         except Ended:  # a signal after the command's end
             if status is None:
                 raise

@@ -7,20 +7,21 @@ from procconn.cli.ending import Ended
 from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines
-from procconn.cli.output import Output, tell_lost, tell_usage_lost
+from procconn.cli.output import Output, open_output, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
-from procconn.events import Lost
+from procconn.events import Event, Lost
 
 
 def run(options: argparse.Namespace) -> int:
     """Print events until there were enough, or a signal comes."""
     selection = Selection.of(options)
-    output = Output(options.output)
     source = open_source(selection, latency=options.latency, usage=options.usage)
     lost = 0
     try:
-        for batch in first(selection.count, selected(selection, source)):
+        batches = first(selection.count, selected(selection, source))
+        output = open_output(options)
+        for batch in batches:
             if options.json:
                 lines = map(JsonLines(source.wall_ns), batch)
             else:
@@ -47,15 +48,23 @@ def selected(
         selection: which.
         source: where from.
         patience: bring an empty list after so many seconds without an event.
+
+    Raises:
+        ProcessLookupError: there is no such process as asked for.
     """
-    if not selection.is_of_processes:
-        admit = source.is_live and not selection.is_of_some
-        for events in source.batches(patience):
-            batch = list(map(seen_alone, events))
-            yield batch if admit else list(filter(selection.admits, batch))
-        return
-    following = Following(tree=selection.tree, is_live=source.is_live)
-    for events in source.batches(patience):
+    batches = source.batches(patience)
+    if selection.is_of_processes:
+        following = Following(tree=selection.tree, is_live=source.is_live)
+        return _followed(selection, following, batches)
+    admits_all = source.is_live and not selection.is_of_some
+    alone = (list(map(seen_alone, events)) for events in batches)
+    return alone if admits_all else (list(filter(selection.admits, it)) for it in alone)
+
+
+def _followed(
+    selection: Selection, following: Following, batches: Iterator[list[Event]]
+) -> Iterator[list[Seen]]:
+    for events in batches:
         following.catch_up()
         yield [it for it in map(following.take, events) if selection.admits(it)]
 

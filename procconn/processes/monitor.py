@@ -6,11 +6,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from procconn import arguments
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import EventMask
 from procconn.processes.follower import Follower
-from procconn.processes.snapshot import take_snapshot
+from procconn.processes.snapshot import check_there, take_snapshot
 from procconn.processes.table import ProcessTable
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class ProcessMonitor:
 
     Raises:
         ProcessLookupError: there is no process `tree`.
-        UnsupportedError, PermissionError, ValueError: as of `ProcConnector`.
+        PermissionError: /proc does not show it to this user.
+        TypeError, ValueError, UnsupportedError, PermissionError: as of
+            `ProcConnector`.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class ProcessMonitor:
         timeout: float = 1.0,
         heartbeat: float | None = None,
     ) -> None:
+        if tree is not None:
+            arguments.pid("tree", tree)
         self._connector = ProcConnector(
             _MASK,
             queue=queue,
@@ -64,10 +69,8 @@ class ProcessMonitor:
         )
         try:
             first = take_snapshot()
-            if tree is not None and tree not in {it.pid for it in first.processes}:
-                raise ProcessLookupError(
-                    f"there is no process {tree}; give the pid of one that runs"
-                )
+            if tree is not None:
+                check_there([tree], {it.pid for it in first.processes})
             self._follower = Follower(ProcessTable(tree=tree), first)
         except BaseException:
             self._connector.close()
@@ -91,8 +94,10 @@ class ProcessMonitor:
 
         Raises:
             ConnectionClosedError: another thread closed the monitor.
+            ValueError: the monitor is closed already, or the timeout is no time.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        self._check_open()
+        deadline = arguments.deadline(timeout)
         while not (changes := self._follower.all_changes()):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             self._receive(left)

@@ -48,6 +48,7 @@ class Process:
         "_known_ns",
         "_overtaken",
         "_read_ns",
+        "_saw_end",
         "_seems_ended_ns",
         "_threads",
         "_told",
@@ -90,6 +91,7 @@ class Process:
         self._seems_ended_ns = 0  # when the last thread ended that is known of
         self._epoch = 0  # how often the table had lost events before
         self._told = False  # whether its start was told
+        self._saw_end = False  # rather than that it is gone, or a zombie
         self._overtaken: Process | None = None  # had this pid, and its exit is to come
 
     @property
@@ -117,8 +119,8 @@ class Process:
 
     @property
     def duration(self) -> float | None:
-        """How long it ran, in seconds; None while it runs or if that is not known."""
-        if self.started_ns is None or self.ended_ns is None:
+        """How long it ran, in seconds; None if its beginning or end was not seen."""
+        if self.started_ns is None or self.ended_ns is None or not self._saw_end:
             return None
         return (self.ended_ns - self.started_ns) / NS_PER_S
 

@@ -91,6 +91,26 @@ def is_hidden(pid: int) -> bool:
     return False
 
 
+def check_there(pids: Iterable[int], found: Collection[int]) -> None:
+    """Check that processes are there which somebody names.
+
+    Raises:
+        ProcessLookupError: one is not, or is another thread than its process's first.
+        PermissionError: /proc does not show one to this user.
+    """
+    for pid in pids:
+        if pid not in found and is_hidden(pid):
+            raise PermissionError(
+                f"/proc does not show process {pid} to this user (hidepid=);"
+                " try it as its user or as root"
+            )
+        if pid not in found or is_thread(pid):
+            raise ProcessLookupError(
+                f"there is no process {pid}; it may have ended already, or be a"
+                " thread of another"
+            )
+
+
 def is_thread(pid: int) -> bool:
     """Tell whether an id is that of a thread other than its process's first."""
     try:

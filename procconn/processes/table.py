@@ -265,6 +265,7 @@ class ProcessTable:
         if process._epoch != self._epoch:
             process._usage = None  # some of its threads' may be lost
         process.ended_ns = timestamp_ns
+        process._saw_end = process._exit is not None
         process._threads = None
         del self._processes[process.pid]
         self._ended.append(process)

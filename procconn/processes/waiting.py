@@ -7,23 +7,19 @@ once, and again after it: to the table, what happened in between is like a loss.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
+from procconn import arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.processes.follower import Follower
 from procconn.processes.process import Ended, Process
 from procconn.processes.snapshot import (
-    Snapshot,
-    is_hidden,
-    is_thread,
+    check_there,
     take_snapshot,
     zombie_exit_code,
 )
 from procconn.processes.table import ProcessTable, is_same
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
@@ -46,9 +42,11 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
     Raises:
         ProcessLookupError: one of them is not there.
         PermissionError: /proc does not show one of them to this user.
+        TypeError: one of them is no process id, or the timeout no time.
+        ValueError: the timeout is negative, or no number.
         UnsupportedError: no events can come here; the text says why.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = arguments.deadline(timeout)
     awaited = Awaited(pids)
     if not awaited.pids:
         return awaited.ended
@@ -67,7 +65,7 @@ async def wait_async(
     """Do as `wait`, on asyncio."""
     import asyncio  # noqa: PLC0415 - who awaits has it already
 
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = arguments.deadline(timeout)
     awaited = await asyncio.to_thread(Awaited, pids)
     if not awaited.pids:
         return awaited.ended
@@ -88,12 +86,15 @@ class Awaited(Follower):
     """The processes that are waited for, and those of them that have ended."""
 
     def __init__(self, pids: Iterable[int]) -> None:
+        if not isinstance(pids, Iterable):
+            raise TypeError(f"pids must be several, such as [{pids!r}], not {pids!r}")
         self.pids = set(pids)
+        for pid in self.pids:
+            if not isinstance(pid, int) or isinstance(pid, bool):
+                raise TypeError(f"pids must be process ids, not {pid!r}")
         self.ended: dict[int, Process] = {}
-        if not all(isinstance(pid, int) for pid in self.pids):
-            raise TypeError("pids must be ints, the ids of processes")
         first = take_snapshot(self.pids)
-        self._check(first)
+        check_there(self.pids, {entry.pid for entry in first.processes})
         super().__init__(ProcessTable(), first)
         for entry in first.processes:
             if not entry.threads:
@@ -119,20 +120,6 @@ class Awaited(Follower):
         for change in self.all_changes():
             if isinstance(change, Ended) and change.process.pid in self.pids:
                 self._end(change.process)
-
-    def _check(self, first: Snapshot) -> None:
-        found = {entry.pid for entry in first.processes}
-        for pid in self.pids:
-            if pid not in found and is_hidden(pid):
-                raise PermissionError(
-                    f"/proc does not show process {pid} to this user (hidepid=);"
-                    " wait for it as its user or as root"
-                )
-            if pid not in found or is_thread(pid):
-                raise ProcessLookupError(
-                    f"there is no process {pid}; it may have ended already, or be a"
-                    " thread of another"
-                )
 
     def _concerns(self, event: Event) -> bool:
         match event:

@@ -97,7 +97,7 @@ def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
         summary = process.stderr.read()
 
-    assert summary.startswith(b"1 processes in ")
+    assert summary.startswith(b"1 process in ")
     assert (128 + signal.SIGTERM, 0) == (process.returncode, balance_of(path))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
 from procconn import recording
 
+BUILD = Path(__file__).parents[2] / "examples/build.pcap"
 STORM = 5_003  # more than are received at once
 
 
@@ -55,12 +57,50 @@ def _own_name() -> str:
     return Path("/proc/self/comm").read_text().strip()
 
 
+@pytest.mark.parametrize("subcommand", ["watch", "stat"])
+def test_a_file_keeps_what_it_has_if_nothing_can_be_told(
+    subcommand: str, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    shutil.copy(BUILD, kept)
+    no_process = run(subcommand, "--tree", 2**31 - 1, "--output", kept)
+    what_is_read = run(subcommand, "--input", kept, "--output", kept)
+
+    assert (2, 2) == (no_process.returncode, what_is_read.returncode)
+    assert "is what is read" in what_is_read.stderr
+    assert BUILD.read_bytes() == kept.read_bytes()
+
+
+def test_what_comes_of_one_process_is_recorded_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tree.pcap"
+    with subprocess.Popen(["sh", "-c", "read _; true; exit 3"], stdin=-1) as shell:
+        with watching("record", "--tree", str(shell.pid), path, command=COMMAND) as it:
+            wait_for(path.exists)
+            subprocess.run(["true"], check=True)
+            shell.communicate(b"\n")
+            wait_for(
+                lambda: b'"exit"' in run("watch", "--json", "-i", path).stdout.encode()
+            )
+            it.send_signal(signal.SIGINT)
+            it.wait()
+    pids = {it["pid"] for it in events_in(path) if it["event"] == "exit"}
+
+    assert {shell.pid} == pids & {shell.pid}
+    assert 2 == len(pids)
+
+
 def test_stat_prints_a_table_at_the_end() -> None:
     result = run("stat", "--duration", "0.3")
     first, heading, *_ = result.stdout.splitlines()
 
     assert first.startswith("in 300 ms: ")
     assert heading.split() == ["started", "failed", "running", "program"]
+
+
+def test_stat_of_so_many_events_tells_how_long_they_took() -> None:
+    result = run("stat", "--input", BUILD, "--count", "200")
+
+    assert re.match(r"in 1\.\d+ s: 68 fork, 68 exec, 64 exit\n", result.stdout)
 
 
 def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:

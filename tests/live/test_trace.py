@@ -48,6 +48,7 @@ def pids_in(tree: str, root: int | None = None) -> set[int]:
         (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
         (["no such command"], 127),
         (["/dev/null"], 126),
+        ([""], 127),
     ],
 )
 def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
@@ -68,6 +69,26 @@ def test_input_and_output_are_the_commands() -> None:
 
     assert "words\n" == result.stdout
     assert result.stderr.startswith("errors\n")
+
+
+def test_a_script_without_an_interpreter_is_the_shells(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1"; exit 3\n')
+    script.chmod(0o755)
+    result = trace(str(script), "word")
+
+    assert (3, "word\n") == (result.returncode, result.stdout)
+
+
+def test_the_time_is_that_of_the_command() -> None:
+    result = trace("true")
+
+    (line,) = (
+        it for it in result.stderr.splitlines() if it.startswith("1 process in ")
+    )
+    took = re.match(r"1 process in ([\d.]+) (m?s),", line)
+    assert took
+    assert float(took[1]) * (1000 if took[2] == "s" else 1) < 100, "not that of ours"
 
 
 def test_options_of_the_command_are_its_own() -> None:

@@ -86,7 +86,10 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
     with subprocess.Popen(["sh", "-c", script]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
 
-        assert expected == wait([zombie.pid])[zombie.pid].returncode
+        process = wait([zombie.pid])[zombie.pid]
+
+    assert expected == process.returncode
+    assert process.duration is None, "nobody has seen the end"
 
 
 def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
