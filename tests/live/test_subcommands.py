@@ -57,6 +57,10 @@ def _own_name() -> str:
     return Path("/proc/self/comm").read_text().strip()
 
 
+def told_of(recording: Path) -> str:
+    return run("watch", "--json", "--input", recording).stdout
+
+
 @pytest.mark.parametrize("subcommand", ["watch", "stat"])
 def test_a_file_keeps_what_it_has_if_nothing_can_be_told(
     subcommand: str, tmp_path: Path
@@ -73,20 +77,24 @@ def test_a_file_keeps_what_it_has_if_nothing_can_be_told(
 
 def test_what_comes_of_one_process_is_recorded_alone(tmp_path: Path) -> None:
     path = tmp_path / "tree.pcap"
-    with subprocess.Popen(["sh", "-c", "read _; true; exit 3"], stdin=-1) as shell:
-        with watching("record", "--tree", str(shell.pid), path, command=COMMAND) as it:
+    script = "read _; /bin/true; exec sh -c '/bin/true; exit 3'"
+    with subprocess.Popen(["sh", "-c", script], stdin=-1) as shell:
+        arguments = ("record", "--tree", str(shell.pid), str(path))
+        with watching(*arguments, command=COMMAND) as recorder:
             wait_for(path.exists)
             subprocess.run(["true"], check=True)
             shell.communicate(b"\n")
             wait_for(
-                lambda: b'"exit"' in run("watch", "--json", "-i", path).stdout.encode()
+                lambda: (
+                    f'"pid":{shell.pid},"tgid":{shell.pid},"exit_code"' in told_of(path)
+                )
             )
-            it.send_signal(signal.SIGINT)
-            it.wait()
-    pids = {it["pid"] for it in events_in(path) if it["event"] == "exit"}
+            recorder.send_signal(signal.SIGINT)
+            recorder.wait()
+    pids = [it["pid"] for it in events_in(path) if it["event"] == "exit"]
 
-    assert {shell.pid} == pids & {shell.pid}
-    assert 2 == len(pids)
+    assert 3 == len(pids)
+    assert shell.pid == pids[-1]
 
 
 def test_stat_prints_a_table_at_the_end() -> None:
