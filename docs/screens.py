@@ -1,8 +1,8 @@
-"""Take screens of the command on a terminal, and put them into a guide.
+"""Take screens of the command on a terminal, and put them into documents.
 
-    screens.py [GUIDE]
+    screens.py [DOCUMENT]...
 
-Where a guide has `<!-- screen NAME -->`, what is up to `<!-- /screen -->` is replaced.
+Where one has `<!-- screen NAME -->`, what is up to `<!-- /screen -->` is replaced.
 It takes tmux, make and events. Two shells run beside each other: one works, the other
 looks at what it does.
 """
@@ -17,7 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-GUIDE = Path(__file__).parent / "guides/command.md"
+_DOCS = Path(__file__).parent
+DOCUMENTS = (_DOCS / "tutorial.md", _DOCS / "guides/command.md")
 
 _WIDTH, _HEIGHT = 100, 50
 _PATIENCE = 60.0  # seconds
@@ -144,7 +145,13 @@ def record(work: Terminal, view: Terminal) -> None:
     view.until_done()
 
 
-_SCREENS = {it.__name__: it for it in (watch, stat, wait, trace, record)}
+def doctor(_: Terminal, view: Terminal) -> None:
+    """Look at what is in the way here."""
+    view.type("procconn doctor")
+    view.until_done()
+
+
+_SCREENS = {it.__name__: it for it in (watch, stat, wait, trace, record, doctor)}
 
 
 def taken(name: str) -> str:
@@ -163,16 +170,16 @@ def taken(name: str) -> str:
 
 
 def main() -> None:
-    """Take all screens of a guide anew."""
-    guide = Path(sys.argv[1]) if len(sys.argv) > 1 else GUIDE
-    guide.write_text(
-        re.sub(
-            r"(<!-- screen (\w+) -->\n).*?(<!-- /screen -->)",
-            lambda it: f"{it[1]}```\n{taken(it[2])}\n```\n{it[3]}",
-            guide.read_text(),
-            flags=re.DOTALL,
+    """Take all screens of documents anew."""
+    for document in map(Path, sys.argv[1:] or DOCUMENTS):
+        document.write_text(
+            re.sub(
+                r"(<!-- screen (\w+) -->\n).*?(<!-- /screen -->)",
+                lambda it: f"{it[1]}```\n{taken(it[2])}\n```\n{it[3]}",
+                document.read_text(),
+                flags=re.DOTALL,
+            )
         )
-    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import pytest
 from live.staging import IS_ROOT
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "docs/guides/command.md"
+DOCUMENTS = [ROOT / "docs/tutorial.md", ROOT / "docs/guides/command.md"]
+SCREENS = {"watch", "trace", "stat", "wait", "record", "doctor"}
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,10 +37,11 @@ def shapes(guide: Path) -> dict[str, set[str]]:
 
 
 def test_screens_taken_now_look_alike(tmp_path: Path) -> None:
-    copy = Path(shutil.copy(GUIDE, tmp_path))
+    copies = [Path(shutil.copy(it, tmp_path)) for it in DOCUMENTS]
     subprocess.run(
-        [sys.executable, ROOT / "docs/screens.py", copy], check=True, timeout=300
+        [sys.executable, ROOT / "docs/screens.py", *copies], check=True, timeout=300
     )
+    shown = [shapes(it) for it in DOCUMENTS]
 
-    assert 5 == len(shapes(GUIDE))
-    assert shapes(GUIDE) == shapes(copy)
+    assert shown == [shapes(it) for it in copies]
+    assert {name for document in shown for name in document} == SCREENS
