@@ -21,7 +21,7 @@ from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 _BATCH = 262_144  # bytes
-_LATENCY = 0.1  # seconds: what is traced is not to be slowed down
+_LATENCY = 0.02  # seconds: what is traced is not to be slowed down
 _PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that time
 _PATIENCE = 5.0  # seconds for the last events, which are there at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
