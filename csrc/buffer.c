@@ -238,7 +238,7 @@ int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
     if (status < 0)
         return status;
     status = procconn_bring(stream, deadline_ns, most);
-    if (stream->window.size > 0)
+    if (stream->window.size > 0 || status == -EMSGSIZE)
         procconn_set_waiting(stream, 1);
     if (status == 0)
         stream->window.holder = holder;

@@ -152,7 +152,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
 {
     struct messages *into = procconn_inlet(stream);
     size_t left = into->capacity - into->end, begin = into->end, room;
-    size_t limit = begin + (most < left ? most : left);
+    size_t limit = begin + (most < left ? most : left), queued = stream->queue.end;
     int64_t began_ns = procconn_now_ns();
     unsigned refused = 0;
     bool overflowed = false;
@@ -193,5 +193,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
     count = into->end > begin;
     if (into != &stream->queue)
         procconn_finish(stream);
+    if (stream->has_thread && stream->queue.end > queued) /* who waits, waits for that */
+        procconn_set_ready(stream, true);
     return count || error == -EAGAIN ? 0 : error;
 }

@@ -1,5 +1,5 @@
 /* The thread that reads programs: its socket, its life, its loop. */
-#define _GNU_SOURCE /* accept4 */
+#define _GNU_SOURCE
 #include "programs.h"
 
 #include <arpa/inet.h>

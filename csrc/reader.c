@@ -58,8 +58,6 @@ static void *run(void *argument)
         pthread_mutex_lock(&stream->lock);
         if (status < 0 && status != -EINTR)
             note(stream, status);
-        else if (stream->queue.end > stream->queue.start)
-            procconn_set_ready(stream, true);
         pthread_mutex_unlock(&stream->lock);
         if (status < 0 && status != -EINTR && status != -ENOTCONN)
             break;

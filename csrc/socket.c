@@ -142,6 +142,8 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
         stream->misses_exits = true;
         procconn_screen(stream);
         stream->screening = true;
+        if (!stream->has_thread) /* or else a poller would see what is not wanted */
+            procconn_drain(stream, SIZE_MAX);
         stream->window.holder = holder;
     }
     pthread_mutex_unlock(&stream->lock);

@@ -63,9 +63,10 @@ def seconds(name: str, value: float, *, positive: bool = False) -> int:
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {value}")
-    if positive and value == 0:
-        raise ValueError(f"{name} must be more than 0 seconds")
-    return int(min(value, LONGEST) * NS_PER_S)
+    nanoseconds = int(min(value, LONGEST) * NS_PER_S)
+    if positive and nanoseconds == 0:
+        raise ValueError(f"{name} must be a nanosecond or more, not {value} seconds")
+    return nanoseconds
 
 
 def writable(name: str, value: WriteableBuffer) -> memoryview:
@@ -79,4 +80,4 @@ def writable(name: str, value: WriteableBuffer) -> memoryview:
         ) from None
     if view.readonly or not view.c_contiguous:
         raise TypeError(f"{name} must be writable and contiguous, such as a bytearray")
-    return view.cast("B")
+    return view.cast("B") if view.nbytes else memoryview(bytearray())

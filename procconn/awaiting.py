@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from procconn._core import lib
 from procconn.clock import NS_PER_S
-from procconn.status import BUSY
+from procconn.status import BUSY, checked
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -45,9 +45,7 @@ class Awaiting:
             seconds = None
             if deadline_ns >= 0:
                 seconds = (deadline_ns - time.monotonic_ns()) / NS_PER_S
-            fd = lib.procconn_hold_pollable(self._stream, _FOR_ASYNCIO)
-            if fd < 0:
-                return  # the next read tells why
+            fd = checked(lib.procconn_hold_pollable(self._stream, _FOR_ASYNCIO))
             loop.add_reader(fd, _finish, future)
             try:
                 await asyncio.wait((future,), timeout=seconds)
@@ -63,6 +61,12 @@ class Awaiting:
         if self._future is not None and self._future.get_loop().is_closed():
             self._future = None
             lib.procconn_release_pollable(self._stream)
+
+    async def let_others(self) -> None:
+        """Let the loop's other tasks have a turn."""
+        import asyncio  # noqa: PLC0415 - who awaits has it already
+
+        await asyncio.sleep(0)
 
     async def in_thread(self, call: Callable[[], _T]) -> _T:
         """Let a thread do what may block."""

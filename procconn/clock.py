@@ -38,11 +38,9 @@ def event_time(event: Event) -> datetime:
     Raises:
         TypeError: it is no event.
     """
-    try:
-        timestamp_ns = event.timestamp_ns
-    except AttributeError:
-        kind = type(event).__name__
-        raise TypeError(f"event must be an event, such as Exec, not {kind}") from None
+    timestamp_ns = getattr(event, "timestamp_ns", None)
+    if not isinstance(timestamp_ns, int):
+        raise TypeError(f"event must be an event, not {event!r}")
     return date(timestamp_ns + wall_offset())
 
 

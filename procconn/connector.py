@@ -374,6 +374,8 @@ class ProcConnector:
         """Do what `_read` does, on asyncio."""
         if not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
+        if not self._stream.left:
+            await self._awaiting.let_others()  # however long a burst lasts
         while not self._stream.left:
             status = self._stream.try_read(_AT_ONCE, _BATCH)
             if status == -errno.ENOTCONN:

@@ -55,8 +55,10 @@ class _OfFile:
         if isinstance(file, str | os.PathLike):
             # Unbuffered: nothing is kept back that a crash would take.
             self._file = builtins.open(file, mode, buffering=0)  # type: ignore[assignment]  # noqa: SIM115
-        else:
+        elif hasattr(file, "read"):
             self._file = file
+        else:
+            raise TypeError(f"file must be a path or a binary file, not {file!r}")
 
     @property
     def closed(self) -> bool:

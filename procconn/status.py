@@ -38,7 +38,7 @@ def checked(status: int) -> int:
         case errno.ECHILD:
             raise RuntimeError(_NOT_OURS)
         case errno.ENOMEM:
-            raise MemoryError("what was received is kept: free some, and read on")
+            raise MemoryError("too little; what was received is kept: free some first")
         case number:
             raise failure(number)
 

@@ -10,13 +10,14 @@ holder does, whom nobody gets in the way of.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import time
-import weakref
 from itertools import count
 from operator import length_hint
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet
 
 from procconn import environment, socketfilter
 from procconn._core import ffi, lib
@@ -26,7 +27,7 @@ from procconn.status import checked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from procconn._core import RawView, Settings, StreamPlace, Wanted, Window
+    from procconn._core import RawView, Settings, Wanted, Window
     from procconn.events import Event
 
 _T = TypeVar("_T")
@@ -50,12 +51,12 @@ class Stream:
         self.decoded: list[Iterator[Event]] = [iter([])]
         settings.decoded = ffi.cast("void *", id(self.decoded))
         self._timeout_ns = timeout_ns
+        # Whatever a signal handler interrupts, C ends what is collected.
         self._place = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
+        _ALL.add(self)
         checked(lib.procconn_open(self._place, settings))
         self.handle = self._place[0]
         self.window: Window = lib.procconn_window(self.handle)
-        # Also when the interpreter exits; the kernel would not notice otherwise.
-        self._finalizer = weakref.finalize(self, _close, self._place)
 
     @property
     def left(self) -> int:
@@ -146,7 +147,12 @@ class Stream:
 
     def close(self) -> None:
         """End it; no signal handler can interrupt that."""
-        _close(self._place)
+        if self._place[0]:
+            lib.procconn_close(self._place[0])
+
+    def forget(self) -> None:
+        """In a forked child, leave to the parent what is decoded."""
+        self.decoded[0] = iter([])
 
     def _look_into(self, status: int) -> None:
         """Come back if the call is to be repeated, else raise."""
@@ -157,5 +163,19 @@ class Stream:
             checked(status)
 
 
-def _close(place: StreamPlace) -> None:
-    lib.procconn_close(place[0])
+_ALL: WeakSet[Stream] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The kernel does not notice the end of a process."""
+    for stream in [*_ALL]:
+        stream.close()
+
+
+def _forget_all() -> None:
+    for stream in [*_ALL]:
+        stream.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

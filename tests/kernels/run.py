@@ -116,7 +116,7 @@ def make_root() -> None:
     """Make the root file system and its archive, unless they are there."""
     if not BASE.exists():
         shutil.rmtree(ROOT, ignore_errors=True)
-        choices = ("--variant=minbase", "--include=python3,strace")
+        choices = ("--variant=minbase", "--include=python3")
         run("debootstrap", *choices, "bookworm", ROOT)
         sources = ROOT / "etc/apt/sources.list"
         mirror = sources.read_text().split()[1]  # which debootstrap chose

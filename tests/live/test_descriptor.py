@@ -20,7 +20,14 @@ from live.staging import (
     rest_of,
     wait_for,
 )
-from procconn import Event, EventMask, ProcConnector, Sid, decode
+from procconn import (
+    BufferTooSmallError,
+    Event,
+    EventMask,
+    ProcConnector,
+    Sid,
+    decode,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*multi-threaded, use of fork:DeprecationWarning"
@@ -150,6 +157,29 @@ def test_a_changed_mask_leaves_it_unreadable_without_events(queue: int) -> None:
         connector.subscribe(EventMask.NONE)
 
         wait_for(lambda: not ready(connector))
+
+
+@with_and_without_queue
+def test_it_is_readable_after_a_buffer_was_too_small(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        connector.fileno()
+        begin_session()
+        wait_for(lambda: ready(connector))
+        with pytest.raises(BufferTooSmallError):
+            connector.recv_into(bytearray(10), DEADLINE)
+
+        assert ready(connector)
+        assert connector.recv(0)
+
+
+def test_events_that_are_no_longer_wanted_leave_it_unreadable() -> None:
+    """Also those that the kernel has queued."""
+    with ProcConnector(EventMask.SID) as connector:
+        connector.fileno()
+        begin_session()
+        connector.subscribe(EventMask.NONE)
+
+        assert not ready(connector)
 
 
 @with_and_without_queue

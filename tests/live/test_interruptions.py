@@ -187,7 +187,7 @@ def test_interrupted_at_each_moment_every_request_is_taken_back(queue: int) -> N
 
     assert (0, "") == (requests.result.returncode, requests.result.stderr)
     sent = requests.all_sent
-    assert sent.count(LISTEN) == sent.count(IGNORE) > 10
+    assert sent.count(LISTEN) == sent.count(IGNORE) > 5
 
 
 READINGS: dict[str, Callable[[ProcConnector], list[Event]]] = {

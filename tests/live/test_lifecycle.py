@@ -493,6 +493,61 @@ assert os.waitpid(child, 0)[1] == 0
     assert (0, "") == (result.returncode, result.stderr)
 
 
+@pytest.mark.parametrize("call", ["recv", "recv_many"])
+def test_a_forked_child_does_not_get_what_its_parent_will(call: str) -> None:
+    """What is decoded and not taken yet."""
+    code = f"""
+import ctypes, os
+from procconn import EventMask, ProcConnector
+connector = ProcConnector(EventMask.COMM)
+for _ in range(3):
+    ctypes.CDLL(None).prctl(15, b"name")
+assert connector.recv()
+if (child := os.fork()) == 0:
+    try:
+        connector.{call}(0)
+    except RuntimeError as error:
+        os._exit("after the fork" not in str(error))
+    os._exit(2)
+assert os.waitpid(child, 0)[1] == 0
+assert len(connector.recv_many(0)) >= 2
+"""
+    result = run_python(code)
+
+    assert (0, "") == (result.returncode, result.stderr)
+
+
+def test_one_that_is_dropped_is_closed_whatever_handlers_raise() -> None:
+    """In no Python code that runs then can a signal keep it open."""
+    code = """
+import os, sys
+from procconn import EventMask, ProcConnector
+
+def interrupt(*_):
+    global calls
+    calls -= 1
+    if calls == 0:
+        raise KeyboardInterrupt
+
+sys.unraisablehook = id # which nothing can interrupt
+before = os.listdir("/proc/self/fd")
+for moment in range(1, 9):
+    connectors = [ProcConnector(EventMask.NONE)]
+    calls = moment
+    sys.settrace(interrupt)
+    try:
+        connectors.pop()
+    except KeyboardInterrupt:
+        pass
+    sys.settrace(None)
+    assert calls < moment
+    assert os.listdir("/proc/self/fd") == before
+"""
+    result = run_python(code)
+
+    assert (0, "") == (result.returncode, result.stderr)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
     with ProcConnector(EventMask.NONE) as connector:

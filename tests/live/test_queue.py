@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import select
 import sys
 import threading
@@ -320,3 +321,46 @@ def test_closing_from_a_thread_ends_a_blocked_arecv_many() -> None:
         thread.join(DEADLINE / 4)
 
     assert ended[0] in ("ConnectionClosedError", "ValueError")
+
+
+def test_other_tasks_have_their_turns_however_long_a_burst_lasts() -> None:
+    async def main() -> tuple[int, int]:
+        turns = batches = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        with ProcConnector(EventMask.COMM) as connector:
+            await connector.arecv_many(0)  # from now on, the queue has room
+            set_serials(range(30_000))
+            task = asyncio.create_task(other())
+            events: list[Event] = []
+            while len(serials_of(events)) < 30_000:
+                events += await connector.arecv_many(DEADLINE)
+                batches += 1
+            task.cancel()
+        return turns, batches
+
+    turns, batches = asyncio.run(main())
+
+    assert turns >= batches - 1 > 3
+
+
+def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
+    async def main() -> None:
+        with ProcConnector(EventMask.NONE) as connector:
+            await connector.arecv_many(0)
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                await connector.arecv_many(DEADLINE)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    with pytest.raises(OSError, match="Too many open files"):
+        asyncio.run(main())

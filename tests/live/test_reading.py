@@ -1,6 +1,7 @@
 """Every way to read delivers every event once, in time, whatever happens meanwhile."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -381,12 +382,14 @@ class Interruptions:
 
     def __enter__(self) -> Self:
         self._previous = signal.signal(signal.SIGALRM, self._handle)
+        gc.disable()  # who is collected in library code is not what is meant
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._previous)
+        gc.enable()
 
     def _handle(self, _: int, frame: FrameType | None) -> None:
         if frame and self.left and is_of_connector(frame):

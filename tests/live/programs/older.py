@@ -26,6 +26,7 @@ with connector, subprocess.Popen(command) as storm:
     while not ended:
         events = connector.recv_many(timeout=60)
         assert events
+        time.sleep(0.002)  # so that the socket fills
         for event in events:
             told += event.count if isinstance(event, Lost) else 0
             occasions += isinstance(event, Lost)
