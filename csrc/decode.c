@@ -38,14 +38,6 @@ const struct procconn_kind procconn_kinds[32] = {
     [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
 };
 
-static uint64_t load_u64(const uint8_t *bytes)
-{
-    uint64_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
 /*
  * The length of the message at the start of `bytes`: `status` says if it is
  * whole (PROCCONN_EVENT) or how its framing is damaged.
@@ -109,8 +101,8 @@ static enum procconn_status parse_lost(const uint8_t *message, size_t size,
 {
     if (size < LOST_SIZE - EVENT_AT)
         return PROCCONN_BAD_FIELDS;
-    event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
-    event->lost = load_u64(message + LOST_COUNT_AT);
+    event->timestamp_ns = procconn_load_u64(message + EVENT_TIMESTAMP_AT);
+    event->lost = procconn_load_u64(message + LOST_COUNT_AT);
     return PROCCONN_LOST;
 }
 
@@ -122,7 +114,7 @@ static enum procconn_status parse_event(const uint8_t *message, size_t size,
         return PROCCONN_BAD_EVENT;
     event->what = procconn_load_u32(message + EVENT_WHAT_AT);
     event->cpu = procconn_load_u32(message + EVENT_CPU_AT);
-    event->timestamp_ns = load_u64(message + EVENT_TIMESTAMP_AT);
+    event->timestamp_ns = procconn_load_u64(message + EVENT_TIMESTAMP_AT);
     event->data = message + EVENT_DATA_AT;
     event->data_size = size - EVENT_HEADER_SIZE;
     event->tail = NULL;

@@ -54,6 +54,14 @@ static inline uint32_t procconn_load_u32(const uint8_t *bytes)
     return value;
 }
 
+static inline uint64_t procconn_load_u64(const uint8_t *bytes)
+{
+    uint64_t value;
+
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
 static inline void procconn_store_u16(uint8_t *bytes, uint16_t value)
 {
     memcpy(bytes, &value, sizeof value);

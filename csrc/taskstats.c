@@ -66,14 +66,6 @@ const uint8_t *procconn_find_attribute(const uint8_t *bytes, size_t size, unsign
     return NULL;
 }
 
-static uint64_t load_u64(const uint8_t *bytes)
-{
-    uint64_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
 /*
  * The scheduler's count ends with the last tick or switch, up to 10 ms ago: most of a
  * short command. But a task that never gave up the processor either ran or waited for
@@ -82,11 +74,11 @@ static uint64_t load_u64(const uint8_t *bytes)
 static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
                          const struct procconn_task_record *record)
 {
-    uint64_t counted_ns = load_u64(moved + STATS_CPU_RUN_VIRTUAL_AT);
-    uint64_t waited_ns = load_u64(stats + STATS_CPU_DELAY_AT);
+    uint64_t counted_ns = procconn_load_u64(moved + STATS_CPU_RUN_VIRTUAL_AT);
+    uint64_t waited_ns = procconn_load_u64(stats + STATS_CPU_DELAY_AT);
 
     /* A task that never ran has not ended: CONFIG_TASK_DELAY_ACCT is not built in. */
-    if (load_u64(stats + STATS_CPU_COUNT_AT) == 0)
+    if (procconn_load_u64(stats + STATS_CPU_COUNT_AT) == 0)
         return USAGE_UNKNOWN;
     if (record->switches == 0 && record->elapsed_ns > waited_ns &&
         record->elapsed_ns - waited_ns > counted_ns)
@@ -116,23 +108,23 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
     record->tgid = version >= STATS_VERSION_WITH_TGID && size >= tgid_at + STATS_TGID_SIZE
                        ? procconn_load_u32(stats + tgid_at)
                        : 0;
-    record->user_ns = load_u64(moved + STATS_USER_US_AT) * NS_PER_US;
-    record->system_ns = load_u64(moved + STATS_SYSTEM_US_AT) * NS_PER_US;
-    record->peak_rss = load_u64(moved + STATS_PEAK_RSS_KIB_AT) * BYTES_PER_KIB;
-    record->read_bytes = load_u64(moved + STATS_READ_BYTES_AT);
-    record->write_bytes = load_u64(moved + STATS_WRITE_BYTES_AT);
-    record->read_chars = load_u64(moved + STATS_READ_CHARS_AT);
-    record->write_chars = load_u64(moved + STATS_WRITE_CHARS_AT);
-    record->minor_faults = load_u64(moved + STATS_MINOR_FAULTS_AT);
-    record->major_faults = load_u64(moved + STATS_MAJOR_FAULTS_AT);
-    record->switches = load_u64(moved + STATS_SWITCHES_AT);
-    record->involuntary_switches = load_u64(moved + STATS_INVOLUNTARY_AT);
-    record->elapsed_ns = load_u64(moved + STATS_ELAPSED_US_AT) * NS_PER_US;
+    record->user_ns = procconn_load_u64(moved + STATS_USER_US_AT) * NS_PER_US;
+    record->system_ns = procconn_load_u64(moved + STATS_SYSTEM_US_AT) * NS_PER_US;
+    record->peak_rss = procconn_load_u64(moved + STATS_PEAK_RSS_KIB_AT) * BYTES_PER_KIB;
+    record->read_bytes = procconn_load_u64(moved + STATS_READ_BYTES_AT);
+    record->write_bytes = procconn_load_u64(moved + STATS_WRITE_BYTES_AT);
+    record->read_chars = procconn_load_u64(moved + STATS_READ_CHARS_AT);
+    record->write_chars = procconn_load_u64(moved + STATS_WRITE_CHARS_AT);
+    record->minor_faults = procconn_load_u64(moved + STATS_MINOR_FAULTS_AT);
+    record->major_faults = procconn_load_u64(moved + STATS_MAJOR_FAULTS_AT);
+    record->switches = procconn_load_u64(moved + STATS_SWITCHES_AT);
+    record->involuntary_switches = procconn_load_u64(moved + STATS_INVOLUNTARY_AT);
+    record->elapsed_ns = procconn_load_u64(moved + STATS_ELAPSED_US_AT) * NS_PER_US;
     record->cpu_ns = cpu_time(stats, moved, record);
 
     /* No memory was mapped: a kernel thread, or extended accounting is not built in
      * (CONFIG_TASK_XACCT). */
-    if (load_u64(moved + STATS_PEAK_VM_KIB_AT) == 0)
+    if (procconn_load_u64(moved + STATS_PEAK_VM_KIB_AT) == 0)
         record->read_chars = record->write_chars = USAGE_UNKNOWN;
     /* Linux keeps what a CPU has not yet added to the sum, a few dozen pages, out of it. */
     if (record->peak_rss == 0)

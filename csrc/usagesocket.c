@@ -34,35 +34,21 @@ enum {
     MOST_BEFORE_ANSWER = 1 << 16,
 };
 
-static void store_u16(uint8_t *bytes, size_t value)
-{
-    uint16_t stored = (uint16_t)value;
-
-    memcpy(bytes, &stored, sizeof stored);
-}
-
-static void store_u32(uint8_t *bytes, size_t value)
-{
-    uint32_t stored = (uint32_t)value;
-
-    memcpy(bytes, &stored, sizeof stored);
-}
-
 /* Sends a request with one attribute, a text. */
-static int request(int fd, uint16_t family, uint8_t command, unsigned attribute, const char *text)
+static int request(int fd, uint16_t family, uint8_t command, uint16_t attribute, const char *text)
 {
     uint8_t message[MOST_BYTES] = {0};
     size_t size = strlen(text) + 1;
     size_t length = TEXT_AT + size;
 
-    store_u32(message + NLMSG_LEN_AT, length);
-    store_u16(message + NLMSG_TYPE_AT, family);
-    store_u16(message + NLMSG_FLAGS_AT, NLMSG_FLAGS_REQUEST_ACK);
-    store_u32(message + NLMSG_SEQ_AT, SEQUENCE);
+    procconn_store_u32(message + NLMSG_LEN_AT, (uint32_t)length);
+    procconn_store_u16(message + NLMSG_TYPE_AT, family);
+    procconn_store_u16(message + NLMSG_FLAGS_AT, NLMSG_FLAGS_REQUEST_ACK);
+    procconn_store_u32(message + NLMSG_SEQ_AT, SEQUENCE);
     message[GENL_CMD_AT] = command;
     message[GENL_CMD_AT + 1] = 1; /* the version of the family's protocol */
-    store_u16(message + GENL_ATTRIBUTES_AT, ATTRIBUTE_HEADER_SIZE + size);
-    store_u16(message + GENL_ATTRIBUTES_AT + ATTRIBUTE_TYPE_AT, attribute);
+    procconn_store_u16(message + GENL_ATTRIBUTES_AT, (uint16_t)(ATTRIBUTE_HEADER_SIZE + size));
+    procconn_store_u16(message + GENL_ATTRIBUTES_AT + ATTRIBUTE_TYPE_AT, attribute);
     memcpy(message + TEXT_AT, text, size);
     return send(fd, message, length, 0) < 0 ? -errno : 0;
 }
@@ -123,7 +109,7 @@ static int read_answer(int fd, uint16_t *family)
     return -EBUSY;
 }
 
-static int ask(int fd, uint16_t asked, uint8_t command, unsigned attribute, const char *text,
+static int ask(int fd, uint16_t asked, uint8_t command, uint16_t attribute, const char *text,
                uint16_t *family)
 {
     int error = request(fd, asked, command, attribute, text);
