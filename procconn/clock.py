@@ -40,7 +40,7 @@ def event_time(event: Event) -> datetime:
     """
     timestamp_ns = getattr(event, "timestamp_ns", None)
     if not isinstance(timestamp_ns, int):
-        raise TypeError(f"event must be an event, not {event!r}")
+        raise TypeError(f"event must be an event, such as an Exec, not {event!r}")
     return date(timestamp_ns + wall_offset())
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from procconn import EventMask, EventType, Exec, ProcConnector, event_time
+from procconn import EventMask, EventType, Exec, ProcConnector
 from procconn.processes import ProcessMonitor, wait
 
 WRONG_TYPES: list[tuple[str, Any]] = [
@@ -101,9 +101,3 @@ def test_a_tree_begins_with_a_process_id(tree: Any) -> None:
 def test_a_heartbeat_of_less_than_a_nanosecond_is_none() -> None:
     with pytest.raises(ValueError, match=r"^heartbeat must be "):
         ProcConnector(heartbeat=1e-10)
-
-
-@pytest.mark.parametrize("event", [5, Exec, None], ids=str)
-def test_what_is_no_event_has_no_time(event: Any) -> None:
-    with pytest.raises(TypeError, match=r"^event must be an event, not "):
-        event_time(event)

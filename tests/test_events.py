@@ -496,9 +496,11 @@ def test_event_time_takes_any_event(event: Event, wall: list[int]) -> None:
     assert UTC == event_time(event._replace(timestamp_ns=0)).tzinfo
 
 
-@pytest.mark.parametrize("wrong", [5, None, "now", datetime.now(UTC)])
+@pytest.mark.parametrize("wrong", [5, None, "now", datetime.now(UTC), Exec])
 def test_event_time_of_something_else_is_a_type_error(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"^event must be an event, such as Exec, not "):
+    with pytest.raises(
+        TypeError, match=r"^event must be an event, such as an Exec, not "
+    ):
         event_time(wrong)
 
 

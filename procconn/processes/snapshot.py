@@ -107,7 +107,7 @@ def check_there(pids: Iterable[int], found: Collection[int]) -> None:
         if pid not in found or is_thread(pid):
             raise ProcessLookupError(
                 f"there is no process {pid}; it may have ended already, or be a"
-                " thread of another"
+                " thread of another: give the pid of one that runs"
             )
 
 
