@@ -139,7 +139,8 @@ def test_a_process_that_is_not_there_is_told() -> None:
 
     assert 2 == result.returncode
     assert result.stderr.endswith(
-        "procconn: there is no process 4194304; give the pid of one that runs\n"
+        "procconn: there is no process 4194304; it may have ended already, or be a"
+        " thread of another: give the pid of one that runs\n"
     )
 
 
