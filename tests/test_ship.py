@@ -3,7 +3,9 @@
 import argparse
 import gzip
 import json
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -295,3 +297,25 @@ def test_a_queue_larger_than_memory_is_told_by_its_option(
     monkeypatch.setattr(shipping, "open_source", open_source)
     with pytest.raises(ValueError, match="--queue 99: there is not as much memory"):
         shipping.Shipping(parse(["ship", "nats://localhost", "--queue", "99"]))
+
+
+def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
+    pytest.importorskip("nats")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tls://127.0.0.1:{server.getsockname()[1]}"
+        recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
+        with subprocess.Popen(
+            [sys.executable, "-m", "procconn", "ship", url, "--input", recording],
+            env={**os.environ, "NATS_TOKEN": "secret"},
+            stderr=subprocess.PIPE,
+        ) as shipper:
+            server.settimeout(60)
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b'INFO {"auth_required":true,"max_payload":99}\r\n')
+                said = b"".join(iter(lambda: connection.recv(4096), b""))
+            told = shipper.communicate()[1]
+
+    assert b"" == said
+    assert b"it speaks no TLS" in told
+    assert 2 == shipper.returncode
