@@ -3,6 +3,9 @@
 import argparse
 import gzip
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,7 +66,6 @@ def test_what_was_lost_stands_alone_behind_all_that_came_before() -> None:
     )
 
     assert ["comm", "lost", "comm"] == [it.subject.split(".")[2] for it in messages]
-    assert [False, True, False] == [it.is_alone for it in messages]
     assert [1, 0, 1] == [it.events for it in messages]
 
 
@@ -141,6 +143,20 @@ def test_an_exit_has_its_status_there_and_nothing_that_is_null() -> None:
     assert None not in document["procconn"].values()
 
 
+def test_the_elastic_common_schema_takes_any_text_and_what_was_used() -> None:
+    text = 'a"]},{%s\\"x":null, \xe9'
+    seen = Seen(
+        Exec(42, 42, 10, 1, PROGRAM._replace(argv=(text, "", text), name=text)),
+        *(None, PROGRAM._replace(argv=(text, "", text), name=text), 0),
+    )
+    line = JsonLines(wall_ns)(seen).removesuffix("}\n") + ',"usage":{"cpu_ns":5}}\n'
+    document = json.loads(as_ecs(line, text))
+
+    assert [text, "", text] == document["process"]["args"]
+    assert text == document["process"]["name"] == document["host"]["name"]
+    assert {"cpu_ns": 5} == document["procconn"]["usage"]
+
+
 def test_without_the_client_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +184,10 @@ def test_the_command_line_has_no_place_for_secrets() -> None:
         ("localhost", "give nats://HOST or tls://HOST"),
         ("http://localhost", "give nats://HOST or tls://HOST"),
         ("nats://", "give nats://HOST or tls://HOST"),
+        ("nats://[::1", "give nats://HOST or tls://HOST"),
+        ("nats://a..b", "give nats://HOST or tls://HOST"),
+        ("nats://127.0.0.1:abc", "give nats://HOST or tls://HOST"),
+        ("nats://127.0.0.1:99999", "give nats://HOST or tls://HOST"),
         ("nats://me:secret@localhost", "all can see who you are"),
     ],
 )
@@ -177,3 +197,125 @@ def test_an_address_is_one_of_a_server_and_tells_nobody_who_we_are(
     server = pytest.importorskip("procconn.ship.server")
     with pytest.raises(ValueError, match=text):
         server.settings_for(url)
+
+
+SEED = "SUA" + "B" * 55
+CREDS = f"""-----BEGIN NATS USER JWT-----
+ey.ab.cd
+------END NATS USER JWT------
+
+-----BEGIN USER NKEY SEED-----
+{SEED}
+------END USER NKEY SEED------
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "text"),
+    [
+        ("NATS_NKEY", "nkeys_seed_str", f"{SEED}\n"),
+        ("NATS_CREDS", "user_credentials", CREDS),
+    ],
+)
+def test_a_file_of_credentials_is_taken_or_named(
+    name: str,
+    parameter: str,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = pytest.importorskip("procconn.ship.server")
+    path = tmp_path / "file"
+    monkeypatch.setenv(name, str(path))
+    with pytest.raises(OSError, match=rf"{name} \({path}\): No such file"):
+        server.who_we_are()
+    for bad in (b"", b"garbage\n", b"\xff\x00", text.replace("SU", "SA").encode()):
+        path.write_bytes(bad)
+        with pytest.raises(
+            OSError, match=rf"{name} \({path}\): there is no user's key"
+        ):
+            server.who_we_are()
+    path.write_text(text)
+
+    assert {parameter: text} == server.who_we_are()
+
+
+@pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT"])
+def test_a_file_for_tls_is_named_with_its_variable(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = pytest.importorskip("procconn.ship.server")
+    path = tmp_path / "file"
+    monkeypatch.setenv(name, str(path))
+    with pytest.raises(OSError, match=rf"{name} \({path}\): No such file"):
+        server.settings_for("tls://localhost")
+    path.write_text("garbage")
+    with pytest.raises(OSError, match=rf"{name} \({path}\): .*_ssl.c"):
+        server.settings_for("nats://localhost")
+
+
+def test_a_name_that_is_not_found_is_told_as_that() -> None:
+    server = pytest.importorskip("procconn.ship.server")
+    error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    assert server.is_away(error)
+    assert "its name is not found (Name or service not known)" == server.why(error)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--host", "web1\nX: y", "can be printed"),
+        ("--host", "web\udcff", "can be printed"),
+        ("--host", "", "can be printed"),
+        ("--stream", "a.b", "no name of a stream"),
+        ("--stream", "a b", "no name of a stream"),
+        ("--stream", "a\x07", "no name of a stream"),
+        ("--stream", "\udcff", "no name of a stream"),
+        ("--max-bytes", str(1 << 63), "is more than 9223372036854775807 bytes"),
+        ("--max-age", "9223372037", "is more than 9223372036 seconds"),
+        ("--max-age", "nan", "not a number of seconds"),
+    ],
+)
+def test_what_no_server_takes_is_refused_at_once(
+    option: str, value: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["ship", "nats://localhost", option, value])
+
+    assert text in capsys.readouterr().err
+
+
+def test_a_queue_larger_than_memory_is_told_by_its_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipping = pytest.importorskip("procconn.ship.shipping")
+
+    def open_source(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(shipping, "open_source", open_source)
+    with pytest.raises(ValueError, match="--queue 99: there is not as much memory"):
+        shipping.Shipping(parse(["ship", "nats://localhost", "--queue", "99"]))
+
+
+def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
+    pytest.importorskip("nats")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tls://127.0.0.1:{server.getsockname()[1]}"
+        recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
+        with subprocess.Popen(
+            [sys.executable, "-m", "procconn", "ship", url, "--input", recording],
+            env={**os.environ, "NATS_TOKEN": "secret"},
+            stderr=subprocess.PIPE,
+        ) as shipper:
+            server.settimeout(60)
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b'INFO {"auth_required":true,"max_payload":99}\r\n')
+                said = b"".join(iter(lambda: connection.recv(4096), b""))
+            told = shipper.communicate()[1]
+
+    assert b"" == said
+    assert b"it speaks no TLS" in told
+    assert 2 == shipper.returncode

@@ -5,8 +5,8 @@ DuckDB, Spark and others read the folder as one table:
     SELECT host, name, count(*) FROM 'FOLDER/*/*.parquet' GROUP BY ALL
 
 Messages are read by their numbers, and the next number is kept in a file behind what
-was written. After a crash, reading begins there again, and the files, which are named
-for their first message, replace those that were written already.
+was written. Files are named for the first message that was read for them: after a
+crash, those from the next number on are removed, and reading begins there again.
 """
 
 import asyncio
@@ -49,6 +49,9 @@ async def to_parquet(server: str, folder: Path, long: float = LONG) -> None:
     client = await nats.connect(server, max_reconnect_attempts=-1, error_cb=tell)
     stream = client.jetstream()
     number = int(place.read_text()) if place.exists() else 1
+    for path in folder.glob("*/*.parquet"):
+        if int(path.stem) >= number:
+            path.unlink()
     while True:
         messages = await gather(stream, number, long)
         hours: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -86,13 +89,15 @@ async def gather(
 
 
 def rows(message: RawStreamMsg) -> list[dict[str, Any]]:
-    """Return the exits that a message tells of."""
-    host = (message.headers or {})["Procconn-Host"]
+    """Return the exits that a message tells of; those of other schemas are left out."""
+    headers = message.headers or {}
+    if headers["Procconn-Schema"] == "ecs":
+        return []
     events = map(json.loads, gzip.decompress(message.data or b"").splitlines())
     return [
         {
             **event,
-            "host": host,
+            "host": headers["Procconn-Host"],
             "time": datetime.fromisoformat(event["time"]).astimezone(UTC),
         }
         for event in events

@@ -5,8 +5,11 @@ import os
 import select
 import sys
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 _STDOUT, _STDERR = 1, 2
+_PATIENCE = 1.0  # seconds for what is told to be taken, at the end
 
 
 class Output:
@@ -84,26 +87,41 @@ def open_output(options: argparse.Namespace) -> Output:
 
 
 class Progress:
-    """A line on the terminal of standard error, which the next one replaces."""
+    """What is told meanwhile: messages, and a line that the next one replaces.
+
+    A thread writes, as a terminal may be stopped and others may not read: nobody waits
+    for that here. What goes wrong with it ends the showing, and nothing else.
+    """
 
     def __init__(self) -> None:
         self._output = Output.of_errors()
         self.is_seen = self._output.is_terminal
+        self._texts: SimpleQueue[str | None] = SimpleQueue()
+        self._thread = Thread(target=self._write, daemon=True)
+        self._thread.start()
 
     def show(self, text: str) -> None:
-        """Show a line, if people see it."""
-        if self.is_seen:
-            self._output.write(f"\r{text}\x1b[K")
-
-    def end(self) -> None:
-        """Leave the line that is there."""
-        if self.is_seen:
-            self._output.write("\n")
+        """Show a line, if people see it and the last one was taken."""
+        if self.is_seen and self._texts.empty():
+            self._texts.put(f"\r{text}\x1b[K")
 
     def tell(self, message: str) -> None:
         """Tell a message, in place of the line."""
-        self.show("")
-        tell(message)
+        clear = "\r\x1b[K" if self.is_seen else ""
+        self._texts.put(f"{clear}procconn: {message}\n")
+
+    def end(self) -> None:
+        """Leave the line that is there."""
+        self._texts.put("\n" if self.is_seen else "")
+        self._texts.put(None)
+        self._thread.join(_PATIENCE)
+
+    def _write(self) -> None:
+        try:
+            for text in iter(self._texts.get, None):
+                self._output.write(text)
+        except OSError:  # such as a terminal that was closed
+            self.is_seen = False
 
 
 def tell(message: str) -> None:
@@ -115,13 +133,12 @@ def tell(message: str) -> None:
             return
 
 
-def tell_lost(count: int) -> None:
+def tell_lost(count: int, helps: str = "a faster reader of the output") -> None:
     """Tell how many events were lost, if any were, and what helps."""
     if count:
         tell(
             f"{count} events were lost: the kernel's buffer was full. What helps: fewer"
-            " --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and a faster"
-            " reader of the output"
+            f" --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and {helps}"
         )
 
 

@@ -13,6 +13,8 @@ EVENTS = {
     for member in EventMask  # its members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
+_MOST_BYTES = (1 << 63) - 1  # of a stream, as JetStream counts
+_LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -194,7 +196,7 @@ def _add_ship(
         help="lines as those of watch --json, or in the Elastic Common Schema",
     )
     group.add_argument(
-        "--host", metavar="NAME", help="in place of this machine's own name"
+        "--host", type=_host, metavar="NAME", help="in place of this machine's own name"
     )
     group.add_argument(
         "--queue",
@@ -203,17 +205,17 @@ def _add_ship(
         help="of events that wait while the server is away (default: 1,000,000 events)",
     )
     group = command.add_argument_group("the stream, which is made if there is none")
-    group.add_argument("--stream", default="procconn", metavar="NAME")
+    group.add_argument("--stream", type=_stream, default="procconn", metavar="NAME")
     group.add_argument(
         "--max-age",
-        type=_seconds,
+        type=_age,
         default=604_800,
         metavar="SECONDS",
         help="how long it keeps events; 0 for ever (default: %(default)s, a week)",
     )
     group.add_argument(
         "--max-bytes",
-        type=_count,
+        type=_size,
         default=-1,
         metavar="BYTES",
         help="how many it keeps, of compressed lines",
@@ -350,3 +352,28 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def _age(text: str) -> float:
+    if (seconds := _seconds(text)) > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST} seconds")
+    return seconds
+
+
+def _size(text: str) -> int:
+    if (size := _count(text)) > _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_BYTES} bytes")
+    return size
+
+
+def _host(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name that can be printed")
+    return text
+
+
+def _stream(text: str) -> str:
+    if not text.isprintable() or not re.fullmatch(r"[^\s.*>/\\]+", text):
+        message = f"{text!r} is no name of a stream: it has no space, nor any of .*>/\\"
+        raise argparse.ArgumentTypeError(message)
+    return text

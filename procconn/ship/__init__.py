@@ -11,10 +11,6 @@ import importlib.util
 
 from procconn.cli.output import tell
 
-_OBJECTS = (
-    50_000  # more than are on their way; looking for cycles among them is in vain
-)
-
 
 def run(options: argparse.Namespace) -> int:
     """Ship until there were enough events, or a signal comes."""
@@ -23,5 +19,5 @@ def run(options: argparse.Namespace) -> int:
         return 2
     from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
 
-    gc.set_threshold(_OBJECTS)
+    gc.set_threshold(50_000)  # more than are on their way, which have no cycles
     return asyncio.run(Shipping(options).run())

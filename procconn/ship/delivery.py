@@ -22,7 +22,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from procconn.ship.messages import Message
-from procconn.ship.server import is_away, why
+from procconn.ship.server import has_no_stream, is_away, who_we_are, why
 
 _IN_FLIGHT = 16  # messages
 _PAUSE = 1  # seconds between attempts
@@ -32,49 +32,45 @@ _PINGS = 5  # seconds; after two without an answer the connection counts as brok
 logging.getLogger("nats").addHandler(logging.NullHandler())  # `tell` tells it
 
 
+class _Client(Client):
+    """One that tells a server without TLS nothing, if it is to use that."""
+
+    def _connect_command(self) -> bytes:  # what says who we are
+        if self.options.get("tls") and not self._server_info.get("tls_required"):
+            raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
+        return super()._connect_command()
+
+
 @dataclass
 class Delivery:
-    """What gets messages stored.
+    """What gets messages stored."""
 
-    Attributes:
-        settings: the way to the server.
-        config: how to make the stream if there is none.
-        group: has the tasks that are started here.
-        tell: tells people what is in the way.
-        shipped: how many events are stored.
-    """
-
-    settings: dict[str, Any]
-    config: StreamConfig
-    group: asyncio.TaskGroup
-    tell: Callable[[str], None]
-    shipped: int = 0
+    settings: dict[str, Any]  # the way to the server
+    config: StreamConfig  # how to make the stream if there is none
+    group: asyncio.TaskGroup  # has the tasks that are started here
+    tell: Callable[[str], None]  # tells people what is in the way
+    shipped: int = 0  # events that are stored
     _troubles: set[str] = field(default_factory=set)
-    _has_worked: bool = False
+    _has_worked: bool = False  # a message was stored
     _stream: asyncio.Future[JetStreamContext] = field(default_factory=asyncio.Future)
-    _broken: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    _answers: set[asyncio.Task[Any]] = field(default_factory=set)
     _flights: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def keep_connected(self) -> NoReturn:
-        """Connect, and again whenever the connection breaks.
-
-        Raises:
-            OSError: the first connection cannot work unless something is changed.
-        """
+        """Connect, and again when it breaks; OSError if it never can work."""
         while True:
-            client, closed = Client(), asyncio.Event()
+            client, closed = _Client(), asyncio.Event()
             try:
                 self._stream.set_result(await self._connect(client, closed))
-                self._has_worked = True
                 self._relax()
                 await closed.wait()
                 self._complain(ConnectionClosedError())
             except (OSError, Error) as error:
                 if not (self._has_worked or is_away(error)):
-                    raise OSError(f"{self.settings['servers']}: {why(error)}") from None
+                    raise self._refusal(error) from None
                 self._complain(error)
             finally:
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(Exception):  # it is given up in any case
                     await asyncio.wait_for(client.close(), _PAUSE)
             if self._stream.done():
                 self._stream = asyncio.Future()
@@ -83,11 +79,11 @@ class Delivery:
 
     async def send(self, message: Message) -> None:
         """Publish a message; wait while too many are not stored yet."""
-        await self.settle(0 if message.is_alone else _IN_FLIGHT - 1)
+        await self.settle(_IN_FLIGHT - 1 if message.events else 0)
         flight = self.group.create_task(self._deliver(message))
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
-        if message.is_alone:
+        if not message.events:
             await self.settle()
 
     async def settle(self, most: int = 0) -> None:
@@ -112,48 +108,53 @@ class Delivery:
             closed_cb=on_closed,
             error_cb=on_error,
             **self.settings,
+            **who_we_are(),
         )
-        if "tls" in self.settings and not client._server_info.get("tls_required"):
-            raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
         stream = client.jetstream()
+        await self._make_stream(stream)
+        return stream
+
+    async def _make_stream(self, stream: JetStreamContext) -> None:
         try:
             await stream.stream_info(str(self.config.name))
         except NotFoundError:
             await stream.add_stream(self.config)
-        return stream
 
     async def _deliver(self, message: Message) -> None:
-        has_failed = False
+        failure: Exception | None = None
         while True:
             stream = await asyncio.shield(self._stream)
             try:
-                await self._publish(stream, message)
-                break
+                if failure and has_no_stream(failure):  # somebody deleted it
+                    await self._make_stream(stream)
+                where = _PATIENCE, self.config.name, message.headers
+                publish = stream.publish(message.subject, message.payload, *where)
+                self._answers.add(answer := asyncio.create_task(publish))
+                answer.add_done_callback(self._answers.discard)
+                await asyncio.wait((answer,))
+                if not answer.cancelled():
+                    answer.result()
+                    break
             except (OSError, Error) as error:
-                has_failed = True
+                if has_no_stream(error) and not self._has_worked:
+                    raise self._refusal(error) from None
+                failure = error
                 if not isinstance(error, ConnectionClosedError):
                     self._complain(error)
                     self._break_off()  # it may answer to none of the others
             await asyncio.sleep(_PAUSE)
+        self._has_worked = True
         self.shipped += message.events
-        if has_failed:
+        if failure:
             self._relax()
-
-    async def _publish(self, stream: JetStreamContext, message: Message) -> None:
-        subject, payload, headers = message[:3]
-        name, broken = self.config.name, self._broken
-        publish = stream.publish(subject, payload, _PATIENCE, name, headers)
-        answer = asyncio.create_task(publish)
-        await asyncio.wait((answer, broken), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            raise ConnectionClosedError
-        answer.result()
 
     def _break_off(self) -> None:
         """Have all that is not stored published again."""
-        self._broken.set_result(None)
-        self._broken = asyncio.Future()
+        for answer in self._answers:
+            answer.cancel()
+
+    def _refusal(self, error: Exception) -> OSError:
+        return OSError(f"{self.settings['servers']}: {why(error)}")
 
     def _complain(self, error: Exception) -> None:
         if (trouble := why(error)) not in self._troubles:

@@ -1,7 +1,9 @@
 """Batches of lines, as messages: one kind of event each, compressed."""
 
 import gzip
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from procconn.cli.following import Seen
@@ -17,54 +19,44 @@ _NOT_IN_SUBJECTS = str.maketrans(dict.fromkeys(" \t\r\n.*>", "_"))
 class Message(NamedTuple):
     """What is published at once.
 
-    Attributes:
-        events: how many it tells of.
-        is_alone: whether all before it are to be stored first, and none behind it.
+    One of no events has its place: it is stored behind all before it, then the others.
     """
 
     subject: str
     payload: bytes
     headers: dict[str, str]
     events: int
-    is_alone: bool
 
 
+@dataclass
 class Messages:
-    """Make messages of events, numbered in their order.
+    """Make messages of events, numbered in their order."""
 
-    Args:
-        host: the name of the machine.
-        origin: what no other shipper ever has; ids begin with it.
-        schema: the name of what the lines are.
-        line_of: makes the line of an event, with its end.
-    """
-
-    def __init__(
-        self, host: str, origin: str, schema: str, line_of: Callable[[Seen], str]
-    ) -> None:
-        self._subject = f"procconn.{host.translate(_NOT_IN_SUBJECTS)}."
-        self._origin, self._sequence = origin, 0
-        self._headers = {
-            "Content-Encoding": "gzip",
-            "Procconn-Host": host,
-            "Procconn-Schema": schema,
-        }
-        self._line_of = line_of
+    host: str  # the name of the machine
+    origin: str  # what no other shipper ever has; ids begin with it
+    schema: str  # the name of what the lines are
+    line_of: Callable[[Seen], str]  # makes the line of an event, with its end
+    _sequence: int = 0
 
     def of(self, batch: Iterable[Seen]) -> Iterator[Message]:
         """Make the messages of some events, those of a kind together.
 
         What was lost stands alone, behind all that came before it.
         """
-        lines: dict[str, list[str]] = {}
+        lines, sizes = defaultdict[str, list[str]](list), Counter[str]()
         for seen in batch:
-            kind, line = _KINDS[type(seen.event)], self._line_of(seen)
+            kind, line = _KINDS[type(seen.event)], self.line_of(seen)
             if isinstance(seen.event, Lost):
                 yield from self._of_kinds(lines)
-                lines = {}
+                lines.clear()
+                sizes.clear()
                 yield self.alone(kind, line)
-            else:
-                lines.setdefault(kind, []).append(line)
+                continue
+            if sizes[kind] and sizes[kind] + len(line) > _MOST_BYTES:
+                yield from self._of_kinds({kind: lines.pop(kind)})
+                sizes[kind] = 0
+            lines[kind].append(line)
+            sizes[kind] += len(line)
         yield from self._of_kinds(lines)
 
     def alone(self, kind: str, line: str) -> Message:
@@ -73,20 +65,17 @@ class Messages:
 
     def _of_kinds(self, lines: dict[str, list[str]]) -> Iterator[Message]:
         for kind, of_kind in lines.items():
-            start = size = 0
-            for at, line in enumerate(of_kind):
-                if size + len(line) > _MOST_BYTES:
-                    yield self._message(kind, of_kind[start:at], at - start)
-                    start, size = at, 0
-                size += len(line)
-            yield self._message(kind, of_kind[start:], len(of_kind) - start)
+            yield self._message(kind, of_kind, len(of_kind))
 
     def _message(self, kind: str, lines: list[str], events: int) -> Message:
         self._sequence += 1
         headers = {
-            "Nats-Msg-Id": f"{self._origin}-{self._sequence}",
+            "Nats-Msg-Id": f"{self.origin}-{self._sequence}",
+            "Content-Encoding": "gzip",
             "Procconn-Events": str(events),
-            **self._headers,
+            "Procconn-Host": self.host,
+            "Procconn-Schema": self.schema,
         }
+        subject = f"procconn.{self.host.translate(_NOT_IN_SUBJECTS)}.{kind}"
         payload = gzip.compress("".join(lines).encode(), _LEVEL, mtime=0)
-        return Message(self._subject + kind, payload, headers, events, events == 0)
+        return Message(subject, payload, headers, events)

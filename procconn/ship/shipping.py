@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nats.js.api import StreamConfig
 
 from procconn import __version__
 from procconn.cli.ending import TOGETHER_NS, diverted
-from procconn.cli.following import Seen
+from procconn.cli.following import Seen  # noqa: TC001
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.output import Progress, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
@@ -34,36 +35,33 @@ _BEHIND = 3.0  # seconds without reading, after which events wait in the queue
 
 
 class Shipping:
-    """The way of events, from a source to a server.
-
-    Args:
-        options: what the command line says.
-    """
+    """The way of events, from a source to a server, as the command line says."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options, self._selection = options, Selection.of(options)
         self._settings = settings_for(options.server)
         wanted = {"usage": options.usage, "queue": options.queue or QUEUE}
-        self._source = open_source(self._selection, latency=_LATENCY, **wanted)
-        wall_ns = self._source.wall_ns
-        self._lines = JsonLines(wall_ns, withholds_argv=not options.argv)
-        self._host = options.host or socket.gethostname()
+        try:
+            self._source = open_source(self._selection, latency=_LATENCY, **wanted)
+        except MemoryError:
+            text = f"--queue {wanted['queue']}: there is not as much memory"
+            raise ValueError(text) from None
+        lines = JsonLines(self._source.wall_ns, withholds_argv=not options.argv)
+        host = options.host or socket.gethostname()
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         origin = f"{self._boot}-{time.monotonic_ns()}"
         schema = "ecs" if options.format == "ecs" else SCHEMA
-        self._messages = Messages(self._host, origin, schema, self._line_of)
-        self._lost = self._taken = 0
+        self._words = partial(as_ecs, host=host) if schema == "ecs" else str
+        self._messages = Messages(
+            host, origin, schema, lambda seen: self._words(lines(seen))
+        )
+        self._lost_seen = self._taken = 0
         self._read_at = time.monotonic()
         self._progress = Progress()
 
     async def run(self) -> int:
-        """Ship until the source has no more, or a signal comes.
-
-        Raises:
-            OSError: the server cannot be used, or was away at the end; it says so.
-        """
-        loop = asyncio.get_running_loop()
-        options = self._options
+        """Ship until the source ends or a signal comes; OSError says why not."""
+        loop, options = asyncio.get_running_loop(), self._options
         keep = {"max_age": options.max_age, "max_bytes": options.max_bytes}
         config = StreamConfig(name=options.stream, subjects=[SUBJECTS], **keep)
         try:
@@ -82,23 +80,21 @@ class Shipping:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            lost = self._lost if self._source.is_live else 0
             self._source.close()
             self._progress.end()
-            tell_lost(self._lost if self._source.is_live else 0)
+            tell_lost(lost, "a larger --queue, where its server is away or slow")
             tell_usage_lost(self._source.usage_lost())
         return 0
 
     async def _ship(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         batches = self._read()
-
-        def read() -> asyncio.Task[list[Message] | None]:
-            return group.create_task(asyncio.to_thread(next, batches, None))
-
+        read = partial(asyncio.to_thread, next, batches, None)
         started = self._of_us("started", version=__version__)
-        reading = read()  # the next batch, while the last one is on its way
+        reading = group.create_task(read())  # the next batch, while one is on its way
         await delivery.send(started)
         while (batch := await reading) is not None:
-            reading = read()
+            reading = group.create_task(read())
             for message in batch:
                 await delivery.send(message)
         await delivery.settle()
@@ -117,27 +113,22 @@ class Shipping:
             if is_due or batch is None:
                 messages = list(self._messages.of(gathered))
                 self._taken += sum(it.events for it in messages)
-                self._lost += lost_in(gathered)
+                self._lost_seen += lost_in(gathered)
                 yield messages
                 gathered, since = [], time.monotonic()
 
-    def _line_of(self, seen: Seen) -> str:
-        return self._worded(self._lines(seen))
+    @property
+    def _lost(self) -> int:
+        """How many events; a live source also knows of those that wait to be told."""
+        return self._source.lost() or self._lost_seen
 
     def _of_us(self, event: str, **values: object) -> Message:
         """Tell of the shipper itself, as of an event."""
-        record = {
-            "event": event,
-            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-            **values,
-            "boot_id": self._boot,
-            "timestamp_ns": time.monotonic_ns(),
-        }
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        ours = {"boot_id": self._boot, "timestamp_ns": time.monotonic_ns()}
+        record = {"event": event, "time": now, **values, **ours}
         line = json.dumps(record, separators=(",", ":")) + "\n"
-        return self._messages.alone("shipper", self._worded(line))
-
-    def _worded(self, line: str) -> str:
-        return as_ecs(line, self._host) if self._options.format == "ecs" else line
+        return self._messages.alone("shipper", self._words(line))
 
     def _stop(self, limit: asyncio.Timeout) -> None:
         """Let the first signal end the reading, and a later one everything."""
@@ -153,7 +144,7 @@ class Shipping:
         while self._progress.is_seen:
             behind = time.monotonic() - self._read_at
             more = f" and those of the last {behind:.0f} s" if behind > _BEHIND else ""
-            waiting = f"{self._taken - delivery.shipped:,} waiting{more}"
-            shipped = f"{delivery.shipped:,} events shipped"
-            self._progress.show(f"{shipped}, {waiting}, {self._lost:,} lost")
+            done, left = delivery.shipped, self._taken - delivery.shipped
+            text = f"{done:,} events shipped, {left:,} waiting{more}"
+            self._progress.show(f"{text}, {self._lost:,} lost")
             await asyncio.sleep(1)

@@ -5,11 +5,13 @@ import gzip
 import json
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import nats
 from nats.errors import Error
+from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
@@ -83,13 +85,38 @@ def settings(url: str, stream: str) -> StreamConfig:
 
 def purge(url: str) -> None:
     """Make room."""
+    _manage(url, lambda jetstream: jetstream.purge_stream("procconn"))
 
-    async def ask() -> None:
+
+def delete(url: str) -> None:
+    """Take the stream away."""
+    _manage(url, lambda jetstream: jetstream.delete_stream("procconn"))
+
+
+def delete_consumer(url: str, name: str) -> None:
+    """Have the server forget how far somebody has come."""
+    _manage(url, lambda jetstream: jetstream.delete_consumer("procconn", name))
+
+
+def make(url: str, stream: str, subject: str) -> None:
+    """Make a stream of that subject alone."""
+    config = StreamConfig(name=stream, subjects=[subject])
+    _manage(url, lambda jetstream: jetstream.add_stream(config))
+
+
+def publish(url: str, subject: str, line: str, headers: dict[str, str]) -> None:
+    """Have a message of one line stored."""
+    data = gzip.compress(line.encode())
+    _manage(url, lambda jetstream: jetstream.publish(subject, data, headers=headers))
+
+
+def _manage(url: str, ask: Callable[[JetStreamContext], Awaitable[object]]) -> None:
+    async def managed() -> None:
         client = await nats.connect(url)
-        await client.jetstream().purge_stream("procconn")
+        await ask(client.jetstream())
         await client.close()
 
-    asyncio.run(ask())
+    asyncio.run(managed())
 
 
 def wait_for_messages(url: str, least: int = 1) -> None:

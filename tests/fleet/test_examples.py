@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from fleet.servers import FLEET, PATIENCE, Server
+from fleet.servers import FLEET, PATIENCE, Server, free_port
 from fleet.shippers import SHIP
+from fleet.streams import delete_consumer, make, publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
@@ -30,11 +31,11 @@ def consuming(*command: str) -> Iterator[None]:
             process.kill()
 
 
-def ship(server: Server, *hosts: str) -> None:
+def ship(server: Server, *hosts: str, form: str = "json") -> None:
     build = str(FLEET.parent / "build.pcap")
     for host in hosts:
         command = [*SHIP, server.url, "--input", build, "--host", host]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, "--format", form], check=True)
 
 
 def wait_for(fact: Callable[[], Any]) -> None:
@@ -60,6 +61,7 @@ def test_failed_programs_are_counted_once_over_crashes(
     with consuming(*command):
         wait_for(lambda: len(counted()) == len(HOSTS))
     once = counted()
+    ship(server, "web3", form="ecs")
     ship(server, *HOSTS)  # while it is away
     with consuming(*command):
         wait_for(lambda: sum(counted().values()) >= 2 * sum(once.values()))
@@ -67,6 +69,45 @@ def test_failed_programs_are_counted_once_over_crashes(
 
     assert set(HOSTS) == {name.partition(" on ")[2] for name in once}
     assert {name: 2 * number for name, number in once.items()} == twice
+
+
+def test_failed_programs_are_counted_on_where_stream_and_consumer_come_and_go(
+    server: Server, tmp_path: Path
+) -> None:
+    path, told = tmp_path / "failed.json", tmp_path / "told"
+    command = [sys.executable, str(FLEET / "count_failed.py"), server.url, str(path)]
+
+    def counted() -> int:
+        return sum(json.loads(path.read_text())["failed"].values())
+
+    with told.open("w") as errors, subprocess.Popen(command, stderr=errors) as consumer:
+        try:
+            wait_for(lambda: "stream not found" in told.read_text())
+            ship(server, "web1")
+            wait_for(path.exists)
+            once = counted()
+            delete_consumer(server.url, "count-failed")
+            ship(server, "web2")
+            wait_for(lambda: counted() == 2 * once)
+        finally:
+            consumer.kill()
+
+    assert "Traceback" not in told.read_text()
+
+
+def test_a_hub_that_is_not_there_is_told_in_a_line() -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        [sys.executable, str(FLEET / "gather.py"), url, "rack7"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    (line,) = done.stderr.splitlines()
+
+    assert 1 == done.returncode
+    assert line.startswith(f"{url}: ")
 
 
 def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
@@ -86,6 +127,7 @@ def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
             return False
         return bool(query(f"SELECT count(*) FROM {files}")[0][0] >= total)
 
+    ship(server, "web3", form="ecs")
     ship(server, *HOSTS)
     with consuming(*command):
         wait_for(lambda: has(EXITS * len(HOSTS)))
@@ -101,3 +143,44 @@ def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
     assert [(host, EXITS) for host in HOSTS] == found
     assert "make" == longest[0][0]
     assert ["2026-11-24T21"] == [it.name for it in tmp_path.glob("exits/*T*")]
+
+
+# Reads so many messages for a file, which is what a slower server makes of it, too.
+_SLOWER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import to_parquet
+to_parquet.MANY = int(sys.argv[4])
+asyncio.run(to_parquet.to_parquet(sys.argv[2], Path(sys.argv[3]), 1.0))
+"""
+
+
+def test_after_a_crash_between_files_no_row_is_there_twice(
+    server: Server, tmp_path: Path
+) -> None:
+    """The second reading ends elsewhere, so its files have other first messages."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "exits"
+    make(server.url, "procconn", "procconn.>")
+    headers = {"Procconn-Host": "web1", "Procconn-Schema": "urn:test"}
+    exits = {"name": "x", "user": "root", "returncode": 0, "duration": 1.0}
+    for pid in range(6):
+        row = {**exits, "pid": pid, "time": f"2026-11-24T{10 + pid // 3}:30:00+00:00"}
+        publish(server.url, "procconn.web1.exit", json.dumps(row), headers)
+
+    def pids() -> list[int]:
+        tables = [parquet.read_table(it) for it in sorted(folder.glob("*/*.parquet"))]
+        return sorted(pid for it in tables for pid in it["pid"].to_pylist())
+
+    def is_through() -> bool:
+        place = folder / "next"
+        return place.exists() and place.read_text() == "7"
+
+    for many in (5, 3):
+        command = ["-c", _SLOWER, str(FLEET), server.url, str(folder), str(many)]
+        (folder / "next").unlink(missing_ok=True)  # as if it had crashed before it knew
+        with consuming(*command):
+            wait_for(is_through)
+
+        assert [*range(6)] == pids()

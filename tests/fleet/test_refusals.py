@@ -11,7 +11,7 @@ import pytest
 
 from fleet.servers import PATIENCE, Server, free_port, on_loopback
 from fleet.shippers import KIND, SHIP, Storm, shipping, stop
-from fleet.streams import purge, stored, wait_for_messages
+from fleet.streams import make, purge, stored, wait_for_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
@@ -147,6 +147,62 @@ def test_a_stream_that_takes_other_subjects_is_told(server: Server) -> None:
     line = refused(server.url, "--stream", "another")
 
     assert "JetStream says: subjects overlap with an existing stream" in line
+
+
+@pytest.mark.parametrize("others", [["foo.>"], ["foo.>", "procconn.>"]])
+def test_a_stream_of_other_subjects_is_told(server: Server, others: list[str]) -> None:
+    for number, subject in enumerate(others):
+        make(server.url, f"stream{number}", subject)
+    line = refused(server.url, "--stream", "stream0")
+
+    assert "that stream takes no procconn.>; --stream names another" in line
+
+
+def test_a_server_that_takes_small_messages_only_is_told_once(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "max_payload: 700") as server,
+        shipping(server.url, "--input", BUILD) as shipper,
+    ):
+        assert shipper.stderr is not None
+        line = shipper.stderr.readline()
+        time.sleep(3)  # some attempts
+        told = stop(shipper)
+
+    assert "its max_payload is less than a message; set 1MB there" in line
+    (last,) = told.splitlines()
+    assert last.endswith("could not be stored in time")
+
+
+@pytest.mark.parametrize("name", ["NATS_NKEY", "NATS_CREDS"])
+def test_a_file_of_credentials_without_any_is_named(
+    server: Server, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "garbage"
+    path.write_text("garbage\n")
+    line = refused(server.url, **{name: str(path)})
+
+    assert f"{name} ({path}): there is no user's key in it" in line
+
+
+def test_a_stream_with_a_size_drops_the_oldest_and_nothing_waits(
+    tmp_path: Path,
+) -> None:
+    storm = Storm(60_000)
+    options = [*storm.options, "--max-bytes", "300000"]
+    with (
+        serving(tmp_path, most="400KB") as server,
+        shipping(server.url, *options) as shipper,
+    ):
+        wait_for_messages(server.url)
+        storm.begin()
+        storm.end()
+        told = stop(shipper)
+        found = stored(server.url)
+
+    assert (0, "") == (shipper.returncode, told)
+    assert ["stopped"] == [it["event"] for it in found.of("shipper")]
+    assert 60_000 == found.of("shipper")[0]["events"]
+    assert 0 < found.kinds[KIND] < 60_000
 
 
 def test_a_full_store_is_told_once_and_events_wait_until_there_is_room(

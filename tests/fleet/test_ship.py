@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 from schema import complaints
 
-from fleet.servers import PATIENCE, Server
+from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, shipping, stop
-from fleet.streams import count, settings, stored, wait_for_messages
+from fleet.streams import count, delete, settings, stored, wait_for_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
@@ -142,6 +143,73 @@ def test_what_does_not_fit_while_the_server_is_away_is_told_as_lost_in_its_place
     for gap in gaps:
         before = found.records[gap - 1]["timestamp_ns"]
         assert before <= found.records[gap]["timestamp_ns"]
+
+
+def test_what_was_lost_by_the_end_is_told_though_nobody_was_there() -> None:
+    storm = Storm(400_000)
+    url = f"nats://127.0.0.1:{free_port()}"
+    with shipping(url, *storm.options, "--queue", "76000") as shipper:
+        assert shipper.stderr is not None
+        shipper.stderr.readline()  # it has subscribed by then
+        storm.begin()
+        storm.end()
+        told = stop(shipper)
+
+    assert 2 == shipper.returncode
+    assert re.search(r"[1-9]\d* events were lost", told)
+    assert "a larger --queue" in told
+
+
+def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
+    storm = Storm(1000)
+    with shipping(server.url, *storm.options) as shipper:
+        wait_for_messages(server.url)
+        delete(server.url)
+        storm.begin()
+        storm.end()
+        wait_for_messages(server.url)
+        told = stop(shipper)
+    found = stored(server.url)
+
+    assert 0 == shipper.returncode, told
+    assert 1000 == found.kinds[KIND]
+    assert "that stream takes no procconn.>" in told
+    assert "it works again" in told
+
+
+def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
+    leader, terminal = os.openpty()
+    command = [*SHIP, server.url, "--events", "exit"]
+    with subprocess.Popen(command, stderr=terminal) as shipper:
+        wait_for_messages(server.url)
+        termios.tcflow(terminal, termios.TCOOFF)
+        before = count(server.url)
+        server.kill()
+        time.sleep(3)  # it shows, and tells that the connection broke
+        server.start()
+        subprocess.run(["true"], check=True)
+        wait_for_messages(server.url, before + 1)
+        shipper.terminate()
+        assert 0 == shipper.wait(PATIENCE)
+    os.close(leader)
+    os.close(terminal)
+
+    assert "stopped" == stored(server.url).records[-1]["event"]
+
+
+def test_a_terminal_that_goes_away_ends_nothing(server: Server) -> None:
+    leader, terminal = os.openpty()
+    command = [*SHIP, server.url, "--events", "exit"]
+    with subprocess.Popen(command, stderr=terminal) as shipper:
+        os.close(terminal)
+        wait_for_messages(server.url)
+        os.close(leader)
+        time.sleep(3)  # it would show
+        assert shipper.poll() is None
+        shipper.terminate()
+        assert 0 == shipper.wait(PATIENCE)
+
+    assert "stopped" == stored(server.url).records[-1]["event"]
 
 
 def test_a_killed_shipper_leaves_a_start_without_a_stop(server: Server) -> None:
