@@ -304,16 +304,16 @@ def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tls://127.0.0.1:{server.getsockname()[1]}"
         recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
+        server.settimeout(60)
         with subprocess.Popen(
             [sys.executable, "-m", "procconn", "ship", url, "--input", recording],
             env={**os.environ, "NATS_TOKEN": "secret"},
             stderr=subprocess.PIPE,
         ) as shipper:
-            server.settimeout(60)
             connection, _ = server.accept()
             with connection:
                 connection.sendall(b'INFO {"auth_required":true,"max_payload":99}\r\n')
-                said = b"".join(iter(lambda: connection.recv(4096), b""))
+                said = connection.recv(4096)
             told = shipper.communicate()[1]
 
     assert b"" == said
