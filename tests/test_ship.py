@@ -299,23 +299,45 @@ def test_a_queue_larger_than_memory_is_told_by_its_option(
         shipping.Shipping(parse(["ship", "nats://localhost", "--queue", "99"]))
 
 
-def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
-    pytest.importorskip("nats")
+def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
+    """Return what a server is told by a shipper, and what that tells people."""
+    recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"tls://127.0.0.1:{server.getsockname()[1]}"
-        recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
+        server.settimeout(60)
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
         with subprocess.Popen(
             [sys.executable, "-m", "procconn", "ship", url, "--input", recording],
-            env={**os.environ, "NATS_TOKEN": "secret"},
+            env={**os.environ, **environ},
             stderr=subprocess.PIPE,
+            text=True,
         ) as shipper:
-            server.settimeout(60)
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(b'INFO {"auth_required":true,"max_payload":99}\r\n')
-                said = b"".join(iter(lambda: connection.recv(4096), b""))
-            told = shipper.communicate()[1]
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(60)
+                    connection.sendall(b"INFO " + info + b"\r\n")
+                    text = connection.recv(65_536)
+                assert shipper.stderr is not None
+                return text, shipper.stderr.readline()
+            finally:
+                shipper.kill()
 
-    assert b"" == said
-    assert b"it speaks no TLS" in told
-    assert 2 == shipper.returncode
+
+def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
+    pytest.importorskip("nats")
+    text, told = said("tls", b'{"auth_required":true}', NATS_TOKEN="secret")
+
+    assert b"" == text
+    assert "it speaks no TLS" in told
+
+
+def test_a_server_is_told_who_we_are_from_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("nkeys")
+    path = tmp_path / "creds"
+    path.write_text(CREDS.replace("\n", "\r\n"))
+    info = b'{"auth_required":true,"nonce":"abc"}'
+    text, _ = said("nats", info, NATS_CREDS=str(path))
+    connect = json.loads(text.splitlines()[0].removeprefix(b"CONNECT "))
+
+    assert "ey.ab.cd" == connect["jwt"]
+    assert connect["sig"]

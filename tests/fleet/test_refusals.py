@@ -129,6 +129,18 @@ def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
     assert "it refuses us (Authorization Violation); NATS_CREDS" in line
 
 
+def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+    nkeys = pytest.importorskip("nkeys")
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    path = tmp_path / "seed"
+    path.write_bytes(seed + b"\n")
+    with serving(tmp_path, f"authorization {{ users: [{{ nkey: {public} }}] }}") as one:
+        command = [*SHIP, one.url, "--input", BUILD]
+        environ = {**os.environ, "NATS_NKEY": str(path)}
+        subprocess.run(command, check=True, env=environ, timeout=PATIENCE)
+
+
 def test_a_password_in_the_address_is_refused() -> None:
     line = refused("nats://me:secret@127.0.0.1")
 

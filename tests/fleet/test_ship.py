@@ -7,6 +7,8 @@ import signal
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +179,19 @@ def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
     assert "it works again" in told
 
 
-def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
+@contextmanager
+def on_terminal(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """Run a shipper on a terminal of its own; bring both of the terminal's sides."""
     leader, terminal = os.openpty()
-    command = [*SHIP, server.url, "--events", "exit"]
-    with subprocess.Popen(command, stderr=terminal) as shipper:
+    with subprocess.Popen([*SHIP, *options], stderr=terminal) as shipper:
+        try:
+            yield shipper, leader, terminal
+        finally:
+            shipper.kill()
+
+
+def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
+    with on_terminal(server.url, "--events", "exit") as (shipper, leader, terminal):
         wait_for_messages(server.url)
         termios.tcflow(terminal, termios.TCOOFF)
         before = count(server.url)
@@ -191,16 +202,14 @@ def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
         wait_for_messages(server.url, before + 1)
         shipper.terminate()
         assert 0 == shipper.wait(PATIENCE)
-    os.close(leader)
-    os.close(terminal)
+        os.close(leader)
+        os.close(terminal)
 
     assert "stopped" == stored(server.url).records[-1]["event"]
 
 
 def test_a_terminal_that_goes_away_ends_nothing(server: Server) -> None:
-    leader, terminal = os.openpty()
-    command = [*SHIP, server.url, "--events", "exit"]
-    with subprocess.Popen(command, stderr=terminal) as shipper:
+    with on_terminal(server.url, "--events", "exit") as (shipper, leader, terminal):
         os.close(terminal)
         wait_for_messages(server.url)
         os.close(leader)
