@@ -237,7 +237,7 @@ def test_a_file_of_credentials_is_taken_or_named(
             server.who_we_are()
     path.write_text(text)
 
-    assert {parameter: text} == server.who_we_are()
+    assert {parameter: text.strip()} == server.who_we_are()
 
 
 @pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT"])
@@ -300,7 +300,7 @@ def test_a_queue_larger_than_memory_is_told_by_its_option(
 
 
 def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
-    """Return what a server is told by a shipper, and what that tells people."""
+    """Return what a server is told by a shipper, and what that tells people then."""
     recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)

@@ -16,7 +16,7 @@ from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableEr
 
 _NAMES = {"NATS_TOKEN": "token", "NATS_USER": "user", "NATS_PASSWORD": "password"}
 _SEED = "SU[A-D][A-Z2-7]{55}"  # base 32: the kinds of key, 32 bytes and their checksum
-_CREDS = rf"BEGIN NATS USER JWT-*\n\S+\n.*BEGIN USER NKEY SEED-*\n{_SEED}\n"
+_CREDS = rf"BEGIN NATS USER JWT-*\n\S+\n.*BEGIN USER NKEY SEED-*\n{_SEED}\n-"
 _FILES = {
     "NATS_CREDS": ("user_credentials", RawCredentials, _CREDS),
     "NATS_NKEY": ("nkeys_seed_str", str, rf"\A\s*{_SEED}\s*\Z"),
@@ -77,7 +77,7 @@ def who_we_are() -> dict[str, Any]:
             text = Path(environ[name]).read_text(errors="replace")
             if not re.search(pattern, text, re.DOTALL):
                 raise OSError("there is no user's key in it as nsc and nk write them")
-        who[parameter] = kind(text)
+        who[parameter] = kind(text.strip())
     return who
 
 
