@@ -136,8 +136,7 @@ class ProcConnector:
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events as they come, until the connector is closed.
 
-        An iterator that has raised is at its end, as a generator is; a new one goes on
-        where it stopped.
+        An iterator that has raised is at its end; a new one goes on where it stopped.
         """
         self._check_open()
         return chain.from_iterable(iter(self._next_batch, None))
