@@ -13,6 +13,7 @@ from live.staging import (
     name_kept,
     rest_of,
     serials_of,
+    set_name,
     set_serials,
     wait_for,
 )
@@ -85,6 +86,7 @@ def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
             def overtake() -> None:
                 set_serials(range(COUNT, 2 * COUNT))
                 events.extend(tried(connector, early))  # noqa: B023
+                set_name(b"go on")  # lest an iteration waits for ever
 
             with interposed(moment, overtake) as done:
                 events += tried(connector, late)
