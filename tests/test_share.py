@@ -184,6 +184,9 @@ def _heard(terminal: int, end: str) -> str:
     return output
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
+)
 @pytest.mark.parametrize(
     "shell", [pytest.param(it, marks=needs(it)) for it in SETTINGS]
 )

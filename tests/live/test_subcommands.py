@@ -111,6 +111,9 @@ def test_stat_of_so_many_events_tells_how_long_they_took() -> None:
     assert re.match(r"in 1\.\d+ s: 68 fork, 68 exec, 64 exit\n", result.stdout)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
+)
 def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
     pid, terminal = pty.fork()
     if pid == 0:

@@ -162,6 +162,9 @@ def test_signals_are_passed_on() -> None:
     assert 9 == process.returncode
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
+)
 def test_what_a_terminal_sends_comes_once() -> None:
     code = (
         "import signal, sys, time\n"
