@@ -44,4 +44,6 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
     main(float(sys.argv[1]))

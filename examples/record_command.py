@@ -40,4 +40,8 @@ def main(file: str, *command: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    match sys.argv[1:]:
+        case [file, *command] if command:
+            sys.exit(main(file, *command))
+        case _:
+            sys.exit(__doc__)

@@ -26,6 +26,8 @@ def run_once(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
     while True:
         run_once(sys.argv[1:])
         print("restarting", *sys.argv[1:], file=sys.stderr)

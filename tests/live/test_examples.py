@@ -1,5 +1,6 @@
 """The examples do what their first lines say."""
 
+import ast
 import json
 import os
 import pwd
@@ -67,6 +68,21 @@ def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "json_lines.py"}),
+    ids=lambda it: it.name,
+)
+def test_examples_say_what_they_take(path: Path) -> None:
+    command = example(path.name)
+    done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
+
+    assert 1 == done.returncode
+    assert ast.get_docstring(ast.parse(path.read_text()), clean=False) == (
+        done.stderr.removesuffix("\n")
+    )
+
+
 @pytest.mark.usefixtures("forker")
 def test_count_forks_counts_by_command() -> None:
     counts = {
@@ -109,6 +125,14 @@ def test_wait_for_exit_tells_at_once_of_what_has_ended() -> None:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
 
         assert output("wait_for_exit.py", str(zombie.pid)) == "0\n"
+
+
+def test_wait_for_exit_says_that_there_is_no_such_process() -> None:
+    command = example("wait_for_exit.py", "999999999")
+    done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
+
+    assert 1 == done.returncode
+    assert done.stderr.startswith("there is no process 999999999")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def shapes(guide: Path) -> dict[str, set[str]]:
-    """Reduce the screens' lines to their first words, all numbers the same, none too."""
+    """Reduce the screens' lines to their first words, with numbers, and none, as 0."""
     screens = re.findall(
         r"<!-- screen (\w+) -->\n(.*?)<!-- /screen -->", guide.read_text(), re.DOTALL
     )
