@@ -22,11 +22,18 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from procconn.ship.messages import Message
-from procconn.ship.server import has_no_stream, is_away, who_we_are, why
+from procconn.ship.server import (
+    has_no_stream,
+    is_away,
+    is_cut_off,
+    who_we_are,
+    why,
+)
 
 _IN_FLIGHT = 16  # messages
 _PAUSE = 1  # seconds between attempts
 _PATIENCE = 30  # seconds for an answer, on a connection that stands
+_CUT_OFF = 3  # new connections that broke: an end can come before the reason for it
 _PINGS = 5  # seconds; after two without an answer the connection counts as broken
 
 logging.getLogger("nats").addHandler(logging.NullHandler())  # `tell` tells it
@@ -58,17 +65,21 @@ class Delivery:
 
     async def keep_connected(self) -> NoReturn:
         """Connect, and again when it breaks; OSError if it never can work."""
+        cut_off = 0
         while True:
             client, closed = _Client(), asyncio.Event()
             try:
                 self._stream.set_result(await self._connect(client, closed))
+                cut_off = 0
                 self._relax()
                 await closed.wait()
                 self._complain(ConnectionClosedError())
             except (OSError, Error) as error:
                 if not (self._has_worked or is_away(error)):
                     raise self._refusal(error) from None
-                self._complain(error)
+                cut_off += 1
+                if cut_off >= _CUT_OFF or not is_cut_off(error):
+                    self._complain(error)
             finally:
                 with contextlib.suppress(Exception):  # it is given up in any case
                     await asyncio.wait_for(client.close(), _PAUSE)
@@ -96,7 +107,8 @@ class Delivery:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            if client.is_connected or is_away(error):  # else `connect` raises it
+            is_raised = is_cut_off(error) or not is_away(error)
+            if client.is_connected or not is_raised:
                 self._complain(error)
 
         await client.connect(

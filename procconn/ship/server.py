@@ -24,8 +24,9 @@ _FILES = {
 _OF_TLS = {"NATS_CA", "NATS_CERT", "NATS_KEY"}
 _AS_WHOM = "NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD say who"
 _NOBODY = "Connect call failed"  # asyncio's words, also of several addresses at once
-_AWAY_THERE = (errors.UnexpectedEOF, errors.ConnectionClosedError)
-_AWAY = (ConnectionError, TimeoutError, socket.gaierror, *_AWAY_THERE)
+_CUT_OFF = (ConnectionResetError, BrokenPipeError, errors.UnexpectedEOF)
+_BROKEN = (ConnectionError, errors.UnexpectedEOF, errors.ConnectionClosedError)
+_AWAY = (TimeoutError, socket.gaierror, *_BROKEN)
 _OF_ANOTHER = 10_060  # JetStream's code for a subject that another stream takes
 _NO_STREAM = "that stream takes no procconn.>; --stream names another, or delete it"
 _MEANINGS: dict[type[Exception], str] = {
@@ -84,6 +85,11 @@ def who_we_are() -> dict[str, Any]:
 def is_away(error: Exception) -> bool:
     """Tell whether it may work later, though nobody changes anything."""
     return isinstance(error, _AWAY) or _NOBODY in str(error)
+
+
+def is_cut_off(error: Exception) -> bool:
+    """Tell whether a connection ended, perhaps before the reason could be read."""
+    return isinstance(error, _CUT_OFF) and _NOBODY not in str(error)
 
 
 def has_no_stream(error: Exception) -> bool:

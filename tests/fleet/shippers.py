@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fleet.servers import PATIENCE
+from fleet.streams import Stored, stored, wait_for_messages
 
 SHIP = [sys.executable, "-m", "procconn", "ship"]
 STORM = 100_000
@@ -78,3 +79,14 @@ def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
     process.send_signal(number)
     _, told = process.communicate(timeout=PATIENCE)
     return told
+
+
+def ship(storm: Storm, url: str, *options: str) -> Stored:
+    """Ship a storm, and stop; return what is stored then."""
+    with shipping(url, *storm.options, *options) as shipper:
+        wait_for_messages(url)
+        storm.begin()
+        storm.end()
+        assert "" == stop(shipper)
+        assert 0 == shipper.returncode
+    return stored(url)

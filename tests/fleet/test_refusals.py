@@ -1,16 +1,21 @@
 """Servers that refuse: one clear line each, and no traceback."""
 
+import contextlib
 import os
+import socket
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from fleet.servers import PATIENCE, Server, free_port, on_loopback
-from fleet.shippers import KIND, SHIP, Storm, shipping, stop
+from fleet.shippers import KIND, SHIP, Storm, ship, shipping, stop
 from fleet.streams import make, purge, stored, wait_for_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
@@ -129,6 +134,64 @@ def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
     assert "it refuses us (Authorization Violation); NATS_CREDS" in line
 
 
+class Cutting:
+    """A server that cuts connections off, then says on each that it refuses."""
+
+    _INFO = b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576}\r\n'
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
+        Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.sendall(self._INFO)
+                    connection.recv(65_536)
+                    if self._times > 0:
+                        linger = struct.pack("ii", 1, 0)
+                        connection.setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, linger
+                        )
+                    else:
+                        connection.sendall(b"-ERR 'Authorization Violation'\r\n")
+                        connection.shutdown(socket.SHUT_WR)
+                        while connection.recv(65_536):
+                            pass
+                    self._times -= 1
+
+
+def test_a_refusal_that_is_cut_off_is_told_as_such_by_a_later_attempt() -> None:
+    with closing(Cutting(times=2)) as server:
+        line = refused(server.url, NATS_TOKEN="other")
+
+    assert "it refuses us (Authorization Violation); NATS_CREDS" in line
+
+
+def test_a_server_that_always_hangs_up_is_told_once() -> None:
+    with (
+        closing(Cutting(times=sys.maxsize)) as server,
+        shipping(server.url, "--input", BUILD) as shipper,
+    ):
+        assert shipper.stderr is not None
+        line = shipper.stderr.readline()
+        time.sleep(3)  # some attempts
+        told = stop(shipper)
+
+    assert line.endswith(": the connection broke; events wait\n")
+    (last,) = told.splitlines()
+    assert last.endswith("could not be stored in time")
+
+
 def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
     nkeys = pytest.importorskip("nkeys")
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
@@ -199,19 +262,9 @@ def test_a_file_of_credentials_without_any_is_named(
 def test_a_stream_with_a_size_drops_the_oldest_and_nothing_waits(
     tmp_path: Path,
 ) -> None:
-    storm = Storm(60_000)
-    options = [*storm.options, "--max-bytes", "300000"]
-    with (
-        serving(tmp_path, most="400KB") as server,
-        shipping(server.url, *options) as shipper,
-    ):
-        wait_for_messages(server.url)
-        storm.begin()
-        storm.end()
-        told = stop(shipper)
-        found = stored(server.url)
+    with serving(tmp_path, most="400KB") as server:
+        found = ship(Storm(60_000), server.url, "--max-bytes", "300000")
 
-    assert (0, "") == (shipper.returncode, told)
     assert ["stopped"] == [it["event"] for it in found.of("shipper")]
     assert 60_000 == found.of("shipper")[0]["events"]
     assert 0 < found.kinds[KIND] < 60_000
