@@ -195,26 +195,18 @@ static int fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most
     return waiting(stream) > 0 ? 0 : status;
 }
 
-/* The way from a whole message to the next. */
-static size_t span_of(const uint8_t *message, size_t left)
-{
-    size_t span = procconn_load_u32(message + NLMSG_LEN_AT) + NLMSG_ALIGNMENT - 1;
-
-    span -= span % NLMSG_ALIGNMENT;
-    return span < left ? span : left;
-}
-
 /* Puts as many whole messages as fit into the window. */
 static int look(struct procconn_stream *stream, size_t most)
 {
     const uint8_t *bytes = stream->queue.bytes + stream->queue.start;
     size_t left = waiting(stream), size = 0, span = 0;
 
-    if (left <= most) {
+    if (left <= most)
         size = left;
-    } else {
-        while (size + (span = span_of(bytes + size, left - size)) <= most)
-            size += span;
+    for (; size < left; size += span) {
+        span = procconn_span(procconn_load_u32(bytes + size + NLMSG_LEN_AT), left - size);
+        if (size + span > most)
+            break;
     }
     stream->window.bytes = bytes;
     stream->window.size = size;

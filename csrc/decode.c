@@ -2,40 +2,20 @@
 
 #include <limits.h>
 
-/* The bit numbers of `what`, for the table below. */
-enum {
-    FORK_BIT = 0,
-    EXEC_BIT = 1,
-    UID_BIT = 2,
-    GID_BIT = 6,
-    SID_BIT = 7,
-    PTRACE_BIT = 8,
-    COMM_BIT = 9,
-    COREDUMP_BIT = 30,
-    EXIT_BIT = 31,
-};
-
-_Static_assert(PROCCONN_FORK == 1U << FORK_BIT, "FORK");
-_Static_assert(PROCCONN_EXEC == 1U << EXEC_BIT, "EXEC");
-_Static_assert(PROCCONN_UID == 1U << UID_BIT, "UID");
-_Static_assert(PROCCONN_GID == 1U << GID_BIT, "GID");
-_Static_assert(PROCCONN_SID == 1U << SID_BIT, "SID");
-_Static_assert(PROCCONN_PTRACE == 1U << PTRACE_BIT, "PTRACE");
-_Static_assert(PROCCONN_COMM == 1U << COMM_BIT, "COMM");
-_Static_assert(PROCCONN_COREDUMP == 1U << COREDUMP_BIT, "COREDUMP");
-_Static_assert(PROCCONN_EXIT == 1U << EXIT_BIT, "EXIT");
+/* `what` has one bit for each kind; its number is the row in the table. */
+#define BIT(what) __builtin_ctz(what)
 
 /* EXIT and COREDUMP got their parent fields with Linux 4.18. */
 const struct procconn_kind procconn_kinds[32] = {
-    [FORK_BIT] = {.words = 4},
-    [EXEC_BIT] = {.words = 2, .has_tail = 1},
-    [UID_BIT] = {.words = 4},
-    [GID_BIT] = {.words = 4},
-    [SID_BIT] = {.words = 2},
-    [PTRACE_BIT] = {.words = 4},
-    [COMM_BIT] = {.words = 2, .has_name = 1},
-    [COREDUMP_BIT] = {.words = 4, .older_size = 2 * WORD_SIZE},
-    [EXIT_BIT] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
+    [BIT(PROCCONN_FORK)] = {.words = 4},
+    [BIT(PROCCONN_EXEC)] = {.words = 2, .has_tail = 1},
+    [BIT(PROCCONN_UID)] = {.words = 4},
+    [BIT(PROCCONN_GID)] = {.words = 4},
+    [BIT(PROCCONN_SID)] = {.words = 2},
+    [BIT(PROCCONN_PTRACE)] = {.words = 4},
+    [BIT(PROCCONN_COMM)] = {.words = 2, .has_name = 1},
+    [BIT(PROCCONN_COREDUMP)] = {.words = 4, .older_size = 2 * WORD_SIZE},
+    [BIT(PROCCONN_EXIT)] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
 };
 
 /*
@@ -53,14 +33,6 @@ static size_t message_length(const uint8_t *bytes, size_t left, enum procconn_st
     length = procconn_load_u32(bytes + NLMSG_LEN_AT);
     *status = length < NLMSG_HEADER_SIZE || length > left ? PROCCONN_BAD_LENGTH : PROCCONN_EVENT;
     return length;
-}
-
-/* The way to the next message; padding missing at the very end is forgiven. */
-static size_t message_span(size_t length, size_t left)
-{
-    size_t padding = -length % NLMSG_ALIGNMENT;
-
-    return left - length < padding ? left : length + padding;
 }
 
 static enum procconn_status parse_error(const uint8_t *message, size_t length, int *error)
@@ -91,7 +63,7 @@ static void find_kind(struct procconn_event *event)
     event->kind = NULL;
     if (event->what == 0 || (event->what & (event->what - 1)) != 0)
         return;
-    event->bit = (unsigned)__builtin_ctz(event->what);
+    event->bit = (unsigned)BIT(event->what);
     if (procconn_kinds[event->bit].words != 0)
         event->kind = &procconn_kinds[event->bit];
 }
@@ -161,7 +133,7 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
     length = message_length(message, left, &status);
     if (status != PROCCONN_EVENT)
         return status;
-    walk->offset += message_span(length, left);
+    walk->offset += procconn_span(length, left);
 
     switch (procconn_load_u16(message + NLMSG_TYPE_AT)) {
     case NLMSG_TYPE_NOOP:

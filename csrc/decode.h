@@ -72,6 +72,14 @@ static inline void procconn_store_u32(uint8_t *bytes, uint32_t value)
     memcpy(bytes, &value, sizeof value);
 }
 
+/* The way from a whole message to the next; padding missing at the very end is forgiven. */
+static inline size_t procconn_span(size_t length, size_t left)
+{
+    size_t padding = -length % NLMSG_ALIGNMENT;
+
+    return left - length < padding ? left : length + padding;
+}
+
 /* The u32 field number `index` of the union; 0 where an older kernel had none. */
 static inline uint32_t procconn_event_word(const struct procconn_event *event, size_t index)
 {
