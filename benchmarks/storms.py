@@ -4,7 +4,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.contestants import NAIVE, ROUNDS, WOKEN
+from benchmarks.contestants import GATHERING, NAIVE, ROUNDS, WOKEN
 from benchmarks.processes import Command, Reader, in_c, in_python, run_storm
 from benchmarks.report import Row
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _STORM = 1_000_000
 _UNREACHED = 1_000_000_000
 _QUEUE = 67_108_864
+_OTHERS = (WOKEN, GATHERING, NAIVE)
 
 
 def storms() -> list[Row]:
@@ -22,7 +23,7 @@ def storms() -> list[Row]:
     for _ in range(ROUNDS):
         for name, lose in _LOSERS.items():
             lost[name] = lost.get(name, 0) + lose()
-    others = f"{WOKEN}: {lost[WOKEN]:,} lost, {NAIVE}: {lost[NAIVE]:,}"
+    others = ", ".join(f"{name}: {lost[name]:,} lost" for name in _OTHERS)
     rows = [
         Row(
             f"{ROUNDS} times {_STORM:,} events at full speed, {name}",
@@ -31,7 +32,7 @@ def storms() -> list[Row]:
             [lost[name]],
         ).must(0)
         for name in _LOSERS
-        if name not in (WOKEN, NAIVE)
+        if name not in _OTHERS
     ]
     rows[0].decides = True
     return rows
@@ -69,5 +70,6 @@ _LOSERS: "dict[str, Callable[[], int]]" = {
         partial(in_python, "storm", _STORM, sleep=1, queue=_QUEUE)
     ),
     WOKEN: lambda: _observed(partial(in_c, "recv", _UNREACHED)),
+    GATHERING: lambda: _observed(partial(in_c, "gather", _UNREACHED)),
     NAIVE: lambda: _observed(partial(in_python, "naive", _UNREACHED)),
 }
