@@ -1,10 +1,14 @@
 """The command, started and read by tests."""
 
 import json
+import os
+import pty
 import select
+import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +59,45 @@ def watching(
         finally:
             patience.cancel()
             process.kill()
+
+
+class OnTerminal:
+    """A command on a terminal of its own, which is hung up when the block ends."""
+
+    def __init__(self, command: list[str]) -> None:
+        with warnings.catch_warnings():  # of threads, from Python 3.12 on
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(command[0], command)
+        self._status: int | None = None
+
+    def __enter__(self) -> "OnTerminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._terminal)
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+    def press(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._terminal, keys)
+
+    def shown(self) -> bytes:
+        """Return what comes next on the screen; nothing at the end."""
+        assert select.select([self._terminal], [], [], PATIENCE)[0]
+        try:
+            return os.read(self._terminal, 10_000)
+        except OSError:  # as terminals end
+            return b""
+
+    def wait(self) -> int:
+        """Return its status."""
+        _, self._status = os.waitpid(self._pid, 0)
+        return os.waitstatus_to_exitcode(self._status)
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from live.commanding import COMMAND, RENAME, run, watching
+from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
 from procconn import recording
@@ -111,22 +110,12 @@ def test_stat_of_so_many_events_tells_how_long_they_took() -> None:
     assert re.match(r"in 1\.\d+ s: 68 fork, 68 exec, 64 exit\n", result.stdout)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
-)
 def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(TERM="xterm")
-        os.execv(COMMAND[0], [*COMMAND, "stat", "--duration", "1.3"])
     output = b""
-    try:
-        while more := os.read(terminal, 10_000):
+    with OnTerminal([*COMMAND, "stat", "--duration", "1.3"]) as terminal:
+        while more := terminal.shown():
             output += more
-    except OSError:  # as terminals end
-        pass
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
+        status = terminal.wait()
 
     assert 0 == status
     assert 1 == output.count(b"F\x1b[J")

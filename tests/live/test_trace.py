@@ -1,7 +1,6 @@
 """`procconn trace`: the command runs as by itself, and its tree is told exactly."""
 
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from live.commanding import COMMAND, run, watching
+from live.commanding import COMMAND, OnTerminal, run, watching
 
 TRACE = [*COMMAND, "trace"]
 
@@ -162,9 +161,6 @@ def test_signals_are_passed_on() -> None:
     assert 9 == process.returncode
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
-)
 def test_what_a_terminal_sends_comes_once() -> None:
     code = (
         "import signal, sys, time\n"
@@ -179,22 +175,18 @@ def test_what_a_terminal_sends_comes_once() -> None:
         "print('got', count)\n"
         "sys.exit(5)"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(TRACE[0], [*TRACE, sys.executable, "-c", code])
-    output = b""
-    while b"ready" not in output:
-        output += os.read(terminal, 1000)
-    os.write(terminal, b"\x03")
-    try:
-        while more := os.read(terminal, 1000):
+    with OnTerminal([*TRACE, sys.executable, "-c", code]) as terminal:
+        output = b""
+        while b"ready" not in output:
+            more = terminal.shown()
+            assert more, output
             output += more
-    except OSError:  # as terminals end
-        pass
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
+        terminal.press(b"\x03")
+        while more := terminal.shown():
+            output += more
+        status = terminal.wait()
 
-    assert 5 == os.waitstatus_to_exitcode(status)
+    assert 5 == status
     assert b"got 1\r" in output
     assert b"most frequent programs:" in output
 
