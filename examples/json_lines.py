@@ -26,7 +26,7 @@ def record(change: Executed) -> dict[str, object]:
     return {
         "time": time.time() - (time.monotonic_ns() - change.timestamp_ns) / 1e9,
         "pid": process.pid,
-        "command": program and program.command,
+        "command": (program and program.command) or None,
         "executable": program and program.exe,
         "user": program and user(program.euid),
         "parent": process.parent and process.parent.name,
