@@ -37,15 +37,17 @@ def test_prints_a_process_from_fork_to_exit() -> None:
 def test_prints_text_with_the_exit_decoded() -> None:
     with watching("--latency", "0", "--events", "fork,exec,exit") as watch:
         started(watch)
-        child = subprocess.Popen(["sh", "-c", "kill -KILL $$"])
-        child.wait()
+        child = subprocess.Popen(["sh", "-c", "read go; kill -KILL $$"], stdin=-1)
         assert watch.stdout is not None
         for line in watch.stdout:
             text = line.decode()
+            if text.split()[1:3] == ["exec", str(child.pid)]:
+                child.communicate(b"go\n")
             if text.split()[1:3] == ["exit", str(child.pid)]:
                 break
 
-    assert f" {child.pid} sh -c 'kill -KILL $$' killed by SIGKILL after " in text
+    command = "sh -c 'read go; kill -KILL $$'"
+    assert f" {child.pid} {command} killed by SIGKILL after " in text
 
 
 def test_stops_after_count_events() -> None:

@@ -43,30 +43,40 @@ def test_every_line_is_as_the_schema_says() -> None:
 
 
 def test_exec_and_exit_tell_the_program_and_the_lifetime() -> None:
-    command = ["sh", "-c", "exec sleep 0.05"]
-    records = lines_of(command=command, cwd="/")
-    pid = records[-1]["pid"]
-    first, second = (r for r in records if r["event"] == "exec" and r["pid"] == pid)
+    first, second = ["sh", "-c", "read go; exec cat"], ["cat"]
+    with watching("--json") as watch:
+        started(watch)
+        child = subprocess.Popen(first, stdin=-1, cwd="/", bufsize=0)
+        assert child.stdin is not None
+        began = events_until(watch, child.pid, "exec")[-1]
+        child.stdin.write(b"go\n")
+        went_on = events_until(watch, child.pid, "exec")[-1]
+        child.communicate()
+        ended = events_until(watch, child.pid, "exit")[-1]
 
-    assert (command, ["sleep", "0.05"]) == (first["argv"], second["argv"])
-    assert ("/", os.getpid(), "") == (first["cwd"], first["ppid"], first["missing"])
-    assert pwd.getpwuid(os.geteuid()).pw_name == first["user"]
-    assert ["sleep", "0.05"] == records[-1]["argv"]
-    assert 0.05 <= records[-1]["duration"]
+    assert (first, second) == (began["argv"], went_on["argv"])
+    assert ("/", os.getpid(), "") == (began["cwd"], began["ppid"], began["missing"])
+    assert pwd.getpwuid(os.geteuid()).pw_name == began["user"]
+    assert second == ended["argv"]
+    assert 0 < ended["duration"]
 
 
 def test_failed_shows_failed_exits_alone_with_what_ran() -> None:
+    command = ["sh", "-c", "read go; exit 7"]
     with watching("--json", "--failed") as watch:
         while not (line := _line_within(watch, 0.1)):
             subprocess.run(["false"], check=False)
         subprocess.run(["true"], check=True)
-        child = subprocess.Popen(["sh", "-c", "exit 7"])
-        child.wait()
-        records = [json.loads(line), *events_until(watch, child.pid, "exit")]
+        child = subprocess.Popen(command, stdin=-1)
+        behind = subprocess.Popen(["false"])  # what is told of it is behind the exec
+        behind.wait()
+        records = [json.loads(line), *events_until(watch, behind.pid, "exit")]
+        child.communicate(b"go\n")
+        records += events_until(watch, child.pid, "exit")
 
     assert {"exit"} == {record["event"] for record in records}
     assert 0 not in {record["returncode"] for record in records}
-    assert ["sh", "-c", "exit 7"] == records[-1]["argv"]
+    assert command == records[-1]["argv"]
 
 
 def test_pid_shows_that_process_alone() -> None:
@@ -110,8 +120,9 @@ def test_name_matches_the_command_line() -> None:
             subprocess.run(["sh", "-c", "exit 1", mark], check=False)
             subprocess.run(["sh", "-c", "exit 1", "other"], check=False)
         records.append(json.loads(line))
-        child = subprocess.Popen(["sh", "-c", "exit 1", mark])
-        child.wait()
+        child = subprocess.Popen(["sh", "-c", "read go; exit 1", mark], stdin=-1)
+        records += events_until(watch, child.pid, "exec")
+        child.communicate(b"go\n")
         records += events_until(watch, child.pid, "exit")
 
     told = [r["argv"] for r in records if r["event"] in ("exec", "exit")]
