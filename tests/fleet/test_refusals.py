@@ -48,6 +48,17 @@ def refused(url: str, *options: str, **environ: str) -> str:
     return line
 
 
+def told_of_waiting(url: str) -> str:
+    """Ship a recording for some attempts; return the one line that tells why it waits."""
+    with shipping(url, "--input", BUILD) as shipper:
+        assert shipper.stderr is not None
+        line = shipper.stderr.readline()
+        time.sleep(3)
+        (last,) = stop(shipper).splitlines()
+    assert last.endswith("could not be stored in time")
+    return line
+
+
 def certify(folder: Path, host: str) -> tuple[Path, Path]:
     """Make a certificate that nobody but itself has signed."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -69,15 +80,9 @@ def tls(certificate: Path, key: Path) -> str:
 
 
 def test_where_nobody_listens_it_says_so_once_and_waits() -> None:
-    with shipping(f"nats://127.0.0.1:{free_port()}", "--input", BUILD) as shipper:
-        assert shipper.stderr is not None
-        first = shipper.stderr.readline()
-        time.sleep(3)  # some attempts
-        told = stop(shipper)
+    line = told_of_waiting(f"nats://127.0.0.1:{free_port()}")
 
-    assert first.endswith(": nobody listens there; events wait\n")
-    (last,) = told.splitlines()
-    assert last.endswith("could not be stored in time")
+    assert line.endswith(": nobody listens there; events wait\n")
 
 
 def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> None:
@@ -178,18 +183,10 @@ def test_a_refusal_that_is_cut_off_is_told_as_such_by_a_later_attempt() -> None:
 
 
 def test_a_server_that_always_hangs_up_is_told_once() -> None:
-    with (
-        closing(Cutting(times=sys.maxsize)) as server,
-        shipping(server.url, "--input", BUILD) as shipper,
-    ):
-        assert shipper.stderr is not None
-        line = shipper.stderr.readline()
-        time.sleep(3)  # some attempts
-        told = stop(shipper)
+    with closing(Cutting(times=sys.maxsize)) as server:
+        line = told_of_waiting(server.url)
 
     assert line.endswith(": the connection broke; events wait\n")
-    (last,) = told.splitlines()
-    assert last.endswith("could not be stored in time")
 
 
 def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
@@ -234,18 +231,10 @@ def test_a_stream_of_other_subjects_is_told(server: Server, others: list[str]) -
 
 
 def test_a_server_that_takes_small_messages_only_is_told_once(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, "max_payload: 700") as server,
-        shipping(server.url, "--input", BUILD) as shipper,
-    ):
-        assert shipper.stderr is not None
-        line = shipper.stderr.readline()
-        time.sleep(3)  # some attempts
-        told = stop(shipper)
+    with serving(tmp_path, "max_payload: 700") as server:
+        line = told_of_waiting(server.url)
 
     assert "its max_payload is less than a message; set 1MB there" in line
-    (last,) = told.splitlines()
-    assert last.endswith("could not be stored in time")
 
 
 @pytest.mark.parametrize("name", ["NATS_NKEY", "NATS_CREDS"])
