@@ -49,7 +49,7 @@ def refused(url: str, *options: str, **environ: str) -> str:
 
 
 def told_of_waiting(url: str) -> str:
-    """Ship a recording for some attempts; return the one line that tells why it waits."""
+    """Ship a recording for some attempts; return the line that says why it waits."""
     with shipping(url, "--input", BUILD) as shipper:
         assert shipper.stderr is not None
         line = shipper.stderr.readline()
