@@ -100,9 +100,7 @@ class Row:
 
 
 def _number(value: float) -> str:
-    if value == int(value) and abs(value) < 1_000_000:
-        return str(int(value))
-    if abs(value) >= 100:
+    if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
