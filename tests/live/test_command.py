@@ -22,7 +22,8 @@ from live.staging import room_for, unexpected
 
 
 def test_prints_a_process_from_fork_to_exit() -> None:
-    with watching("--json", "--events", "fork,exec,exit") as watch:
+    options = "--json", "--latency", "0", "--events", "fork,exec,exit"
+    with watching(*options) as watch:
         started(watch)
         child = subprocess.Popen(["sh", "-c", "exit 3"])
         child.wait()
@@ -35,7 +36,7 @@ def test_prints_a_process_from_fork_to_exit() -> None:
 
 
 def test_prints_text_with_the_exit_decoded() -> None:
-    with watching("--latency", "0", "--events", "fork,exec,exit") as watch:
+    with watching("--events", "fork,exec,exit") as watch:
         started(watch)
         child = subprocess.Popen(["sh", "-c", "read go; kill -KILL $$"], stdin=-1)
         assert watch.stdout is not None
