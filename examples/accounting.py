@@ -22,7 +22,8 @@ def main(seconds: float) -> None:
     for name, processes in sorted(ended.items()):
         failed = sum(bool(process.returncode) for process in processes)
         ran = sum(process.duration or 0 for process in processes)
-        print(f"{len(processes):7} {failed:7} {ran:10.3f} s {name}")
+        text = name.encode("unicode_escape").decode()  # it may have line feeds
+        print(f"{len(processes):7} {failed:7} {ran:10.3f} s {text}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class ForkCounter:
 def name_in_proc(pid: int) -> str:
     """Read a process's name; it may have ended since the event."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").rstrip()
+        return Path(f"/proc/{pid}/comm").read_text(errors="surrogateescape").rstrip()
     except OSError:
         return "(gone)"
 
@@ -49,7 +49,7 @@ def main(seconds: float) -> None:
                 counter.add(event)
         lost = connector.lost
     for name, count in counter.forks.most_common():
-        print(f"{count:7} {name}")
+        print(f"{count:7} {name.encode('unicode_escape').decode()}")
     print(f"{lost:7} events lost")
 
 
