@@ -12,6 +12,7 @@ from live.staging import IS_ROOT
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "docs/tutorial.md", ROOT / "docs/guides/command.md"]
+_NUMBER = r"[\d.]+|(?<=other listeners       ok       )none"
 SCREENS = {"watch", "trace", "stat", "wait", "record", "doctor"}
 
 pytestmark = [
@@ -23,13 +24,16 @@ pytestmark = [
 
 
 def shapes(guide: Path) -> dict[str, set[str]]:
-    """Reduce the screens' lines to their first words, with numbers, and none, as 0."""
+    """Reduce the screens' lines to their first words, all numbers the same.
+
+    The number of other listeners is "none" where there are none.
+    """
     screens = re.findall(
         r"<!-- screen (\w+) -->\n(.*?)<!-- /screen -->", guide.read_text(), re.DOTALL
     )
     return {
         name: {
-            " ".join(re.sub(r"[\d.]+|none", "0", line.lstrip("│├└─ ")).split()[:4])
+            " ".join(re.sub(_NUMBER, "0", line.lstrip("│├└─ ")).split()[:4])
             for line in text.splitlines()
         }
         for name, text in screens
