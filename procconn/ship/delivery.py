@@ -33,7 +33,7 @@ from procconn.ship.server import (
 _IN_FLIGHT = 16  # messages
 _PAUSE = 1  # seconds between attempts
 _PATIENCE = 30  # seconds for an answer, on a connection that stands
-_CUT_OFF = 3  # new connections that broke: an end can come before the reason for it
+_MOST_CUT_OFF = 2  # new connections in a row, as an end can overtake its reason
 _PINGS = 5  # seconds; after two without an answer the connection counts as broken
 
 logging.getLogger("nats").addHandler(logging.NullHandler())  # `tell` tells it
@@ -77,8 +77,8 @@ class Delivery:
             except (OSError, Error) as error:
                 if not (self._has_worked or is_away(error)):
                     raise self._refusal(error) from None
-                cut_off += 1
-                if cut_off >= _CUT_OFF or not is_cut_off(error):
+                cut_off = cut_off + 1 if is_cut_off(error) else 0
+                if cut_off == 0 or cut_off > _MOST_CUT_OFF:
                     self._complain(error)
             finally:
                 with contextlib.suppress(Exception):  # it is given up in any case
@@ -107,8 +107,8 @@ class Delivery:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            is_raised = is_cut_off(error) or not is_away(error)
-            if client.is_connected or not is_raised:
+            # While it connects, `connect` raises the others.
+            if client.is_connected or (is_away(error) and not is_cut_off(error)):
                 self._complain(error)
 
         await client.connect(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Thread
 
@@ -139,13 +140,13 @@ def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
     assert "it refuses us (Authorization Violation); NATS_CREDS" in line
 
 
-class Cutting:
-    """A server that cuts connections off, then says on each that it refuses."""
+class Refusing:
+    """A server that resets some connections, and on later ones says that it refuses."""
 
     _INFO = b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576}\r\n'
 
-    def __init__(self, times: int) -> None:
-        self._times = times
+    def __init__(self, resets: int) -> None:
+        self._resets = resets
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
         Thread(target=self._serve, daemon=True).start()
@@ -157,33 +158,37 @@ class Cutting:
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
+            for number in count():
                 connection, _ = self._listener.accept()
                 with connection:
                     connection.sendall(self._INFO)
                     connection.recv(65_536)
-                    if self._times > 0:
-                        linger = struct.pack("ii", 1, 0)
-                        connection.setsockopt(
-                            socket.SOL_SOCKET, socket.SO_LINGER, linger
-                        )
-                    else:
-                        connection.sendall(b"-ERR 'Authorization Violation'\r\n")
-                        connection.shutdown(socket.SHUT_WR)
-                        while connection.recv(65_536):
-                            pass
-                    self._times -= 1
+                    end = _reset if number < self._resets else _refuse
+                    end(connection)
+
+
+def _reset(connection: socket.socket) -> None:
+    """Have its close send a reset, which drops what was not read."""
+    linger = struct.pack("ii", 1, 0)  # on, for no time
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+def _refuse(connection: socket.socket) -> None:
+    connection.sendall(b"-ERR 'Authorization Violation'\r\n")
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65_536):  # or else its close would reset it
+        pass
 
 
 def test_a_refusal_that_is_cut_off_is_told_as_such_by_a_later_attempt() -> None:
-    with closing(Cutting(times=2)) as server:
+    with closing(Refusing(resets=2)) as server:
         line = refused(server.url, NATS_TOKEN="other")
 
     assert "it refuses us (Authorization Violation); NATS_CREDS" in line
 
 
 def test_a_server_that_always_hangs_up_is_told_once() -> None:
-    with closing(Cutting(times=sys.maxsize)) as server:
+    with closing(Refusing(resets=sys.maxsize)) as server:
         line = told_of_waiting(server.url)
 
     assert line.endswith(": the connection broke; events wait\n")
