@@ -23,7 +23,7 @@ def storms() -> list[Row]:
     for _ in range(ROUNDS):
         for name, lose in _LOSERS.items():
             lost[name] = lost.get(name, 0) + lose()
-    others = ", ".join(f"{name}: {lost[name]:,} lost" for name in _OTHERS)
+    others = "; ".join(f"{name}: {lost[name]:,} lost" for name in _OTHERS)
     rows = [
         Row(
             f"{ROUNDS} times {_STORM:,} events at full speed, {name}",
