@@ -26,7 +26,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
+SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
@@ -47,7 +47,7 @@ types: $(VENV)/developing
 	$(BIN)/basedpyright
 
 c-warnings: $(VENV)/developing
-	for file in csrc/*.c; do \
+	for file in csrc/*.c csrc/*/*.c; do \
 	    $(CC) $(STRICT) -Icsrc $$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
 	        -c $$file -o /dev/null || exit 1; \
 	done

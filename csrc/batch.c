@@ -1,18 +1,13 @@
 /*
  * What a stream has decoded and nobody has taken yet. It is handed out by an iterator,
- * the one item of a list that Python looks into. With tuples.c the only file that knows
- * Python.
+ * the one item of a list that Python looks into.
  *
  * Who takes the last event of a list leaves an iterator that is at its end for good, and
  * others may do so at any time. So no list is added to that others have seen: the
  * consumer moves what is left into a new one, decodes behind that, and then puts its
  * iterator into the place.
  */
-#include <pyconfig.h>
-#ifndef Py_GIL_DISABLED /* free-threaded builds before 3.15 have no stable ABI */
-#define Py_LIMITED_API 0x030b0000
-#endif
-#include <Python.h>
+#include "limited.h"
 
 #include <errno.h>
 
@@ -43,7 +38,7 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
 
     if (iterator != NULL) {
         move(PyList_GetItem(place, 0), events, left);
-        if (procconn_decode_all(&walk, events, stream->settings.types) >= 0)
+        if (procconn_decode(&walk, events, stream->settings.types, SIZE_MAX) >= 0)
             status = 0;
         PyList_SetItem(place, 0, iterator);
         stream->window.rounds++;

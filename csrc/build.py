@@ -7,8 +7,11 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 
-SOURCES = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c"))
-HEADERS = sorted(f"csrc/{path.name}" for path in HERE.glob("*.h"))
+
+def _named(pattern: str) -> list[str]:
+    """Name files of this folder, and of those in it, as seen from the one above."""
+    return sorted(str(path.relative_to(HERE.parent)) for path in HERE.rglob(pattern))
+
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "procconn.cdef").read_text())
@@ -17,8 +20,8 @@ for name in re.findall("^    ([A-Z_]+) =", (HERE / "wire.h").read_text(), re.MUL
 ffibuilder.set_source(
     "procconn._core",
     '#include "procconn.h"\n#include "wire.h"',
-    sources=SOURCES,
-    depends=["csrc/procconn.cdef", *HEADERS],
+    sources=_named("*.c"),
+    depends=["csrc/procconn.cdef", *_named("*.h")],
     include_dirs=["csrc"],
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],
     extra_link_args=["-pthread"],

@@ -18,23 +18,6 @@ const struct procconn_kind procconn_kinds[32] = {
     [BIT(PROCCONN_EXIT)] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
 };
 
-/*
- * The length of the message at the start of `bytes`: `status` says if it is
- * whole (PROCCONN_EVENT) or how its framing is damaged.
- */
-static size_t message_length(const uint8_t *bytes, size_t left, enum procconn_status *status)
-{
-    size_t length;
-
-    if (left < NLMSG_HEADER_SIZE) {
-        *status = PROCCONN_BAD_HEADER;
-        return 0;
-    }
-    length = procconn_load_u32(bytes + NLMSG_LEN_AT);
-    *status = length < NLMSG_HEADER_SIZE || length > left ? PROCCONN_BAD_LENGTH : PROCCONN_EVENT;
-    return length;
-}
-
 static enum procconn_status parse_error(const uint8_t *message, size_t length, int *error)
 {
     int32_t value;
@@ -121,18 +104,18 @@ static enum procconn_status parse_connector(const uint8_t *message, size_t lengt
 
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event)
 {
-    size_t left = walk->size - walk->offset;
-    enum procconn_status status;
+    size_t left = walk->size - walk->offset, length;
     const uint8_t *message;
-    size_t length;
 
     walk->at = walk->offset;
     if (left == 0)
         return PROCCONN_END;
+    if (left < NLMSG_HEADER_SIZE)
+        return PROCCONN_BAD_HEADER;
     message = walk->buffer + walk->offset;
-    length = message_length(message, left, &status);
-    if (status != PROCCONN_EVENT)
-        return status;
+    length = procconn_load_u32(message + NLMSG_LEN_AT);
+    if (length < NLMSG_HEADER_SIZE || length > left)
+        return PROCCONN_BAD_LENGTH;
     walk->offset += procconn_span(length, left);
 
     switch (procconn_load_u16(message + NLMSG_TYPE_AT)) {

@@ -72,6 +72,18 @@ static inline void procconn_store_u32(uint8_t *bytes, uint32_t value)
     memcpy(bytes, &value, sizeof value);
 }
 
+/* Begins a message of that size, whose other bytes are 0. */
+static inline void procconn_write_headers(uint8_t *message, uint16_t size, uint32_t idx,
+                                          uint32_t val)
+{
+    memset(message, 0, size);
+    procconn_store_u32(message + NLMSG_LEN_AT, size);
+    procconn_store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
+    procconn_store_u32(message + CN_MSG_IDX_AT, idx);
+    procconn_store_u32(message + CN_MSG_VAL_AT, val);
+    procconn_store_u16(message + CN_MSG_LEN_AT, (uint16_t)(size - EVENT_AT));
+}
+
 /* The way from a whole message to the next; padding missing at the very end is forgiven. */
 static inline size_t procconn_span(size_t length, size_t left)
 {

@@ -78,12 +78,7 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
 /* The library's own message for a gap; drawn in wire.h. */
 static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
 {
-    memset(message, 0, LOST_SIZE);
-    procconn_store_u32(message + NLMSG_LEN_AT, LOST_SIZE);
-    procconn_store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
-    procconn_store_u32(message + CN_MSG_IDX_AT, CN_IDX_OWN);
-    procconn_store_u32(message + CN_MSG_VAL_AT, CN_VAL_LOST);
-    procconn_store_u16(message + CN_MSG_LEN_AT, LOST_SIZE - EVENT_AT);
+    procconn_write_headers(message, LOST_SIZE, CN_IDX_OWN, CN_VAL_LOST);
     memcpy(message + EVENT_TIMESTAMP_AT, &gap->since_ns, sizeof gap->since_ns);
     memcpy(message + LOST_COUNT_AT, &gap->count, sizeof gap->count);
 }

@@ -1,11 +1,21 @@
 /*
- * What one call of tuples.c, which has included Python.h, makes objects of and with:
+ * What one call of procconn_decode makes objects of and with:
  * ints and names that come again, and the argument tuples that are filled anew.
  */
 #ifndef PROCCONN_FILLER_H
 #define PROCCONN_FILLER_H
 
+#include "limited.h"
+
 #include "decode.h"
+
+/* Places in `types`, behind those of the 32 bits. */
+enum {
+    UNKNOWN_TYPE = 32,
+    LOST_TYPE,
+    PROGRAM_TYPE,
+    USAGE_TYPE,
+};
 
 enum {
     MAX_FIELDS = 13,
@@ -23,7 +33,6 @@ struct filler {
     PyObject *types;
     newfunc tuple_new;
     PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
-    PyObject *fields[MAX_FIELDS + 1];    /* borrowed: the inner tuple of those */
     struct cached_int ints[CACHED_INTS];
     PyObject *name; /* the last one, which threads of a pool have in common */
     uint8_t name_bytes[COMM_NAME_SIZE];
@@ -52,24 +61,34 @@ static inline void filler_end(struct filler *filler)
  * while they change. */
 static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
 {
-    PyObject *fields, *arguments;
+    PyObject **arguments = &filler->arguments[count], *fields;
 
-    if (filler->fields[count] != NULL)
-        return filler->fields[count];
+    if (*arguments != NULL)
+        return PyTuple_GetItem(*arguments, 0);
     fields = PyTuple_New(count);
-    if (fields == NULL)
+    *arguments = fields != NULL ? PyTuple_Pack(1, fields) : NULL;
+    Py_XDECREF(fields);
+    if (*arguments == NULL)
         return NULL;
-    arguments = PyTuple_New(1);
-    if (arguments == NULL) {
-        Py_DECREF(fields);
-        return NULL;
-    }
     PyObject_GC_UnTrack(fields);
-    PyObject_GC_UnTrack(arguments);
-    PyTuple_SetItem(arguments, 0, fields);
-    filler->arguments[count] = arguments;
-    filler->fields[count] = fields;
+    PyObject_GC_UnTrack(*arguments);
     return fields;
+}
+
+/* Makes an instance of the class at that place of `types`. It holds only ints, bytes,
+ * and tuples that hold no more than text and such, so it can be in no cycle and the
+ * collector need not look at it. */
+static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
+{
+    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
+    PyObject *object;
+
+    if (arguments == NULL)
+        return NULL;
+    object = filler->tuple_new(class, arguments, NULL);
+    if (object != NULL)
+        PyObject_GC_UnTrack(object);
+    return object;
 }
 
 static inline PyObject *filler_int(struct filler *filler, uint32_t value)
@@ -152,5 +171,8 @@ static inline PyObject *none(void)
     Py_INCREF(Py_None);
     return Py_None;
 }
+
+/* tails/make.c: what is attached to the event, or None; NULL without memory. */
+PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event);
 
 #endif

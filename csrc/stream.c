@@ -147,12 +147,6 @@ void procconn_close(struct procconn_stream *stream)
         procconn_drop_user(stream);
 }
 
-static void unmap(struct messages *messages)
-{
-    if (messages->bytes != NULL)
-        munmap(messages->bytes, messages->capacity);
-}
-
 void procconn_drop_reference(struct procconn_stream *stream)
 {
     bool is_owner = procconn_is_owner(stream); /* asked while it is sure to be there */
@@ -160,8 +154,8 @@ void procconn_drop_reference(struct procconn_stream *stream)
     if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner)
         return; /* a forked child has not the thread */
     close_pollables(stream);
-    unmap(&stream->queue);
-    unmap(&stream->stage);
+    munmap(stream->queue.bytes, stream->queue.capacity); /* if there is none, nothing happens */
+    munmap(stream->stage.bytes, stream->stage.capacity);
     if (stream->mark != NULL)
         munmap((void *)(uintptr_t)stream->mark, (size_t)sysconf(_SC_PAGESIZE));
     free(stream);

@@ -158,7 +158,7 @@ void procconn_prepare(struct batch *batch);
 bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
 int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lock */
 
-/* attach.c: from the stage to the queue, with tails. Under the lock */
+/* tails/attach.c: from the stage to the queue, with tails. Under the lock */
 struct messages *procconn_inlet(struct procconn_stream *stream);
 int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size);
 /* Where there are no events, this would work all the same and nothing come of it. */

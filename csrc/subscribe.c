@@ -26,25 +26,13 @@ enum {
 static int request(const struct procconn_stream *stream, uint32_t operation, uint32_t ack)
 {
     const struct netlink_address kernel = {.family = AF_NETLINK};
-    const struct {
-        uint32_t length;
-        uint16_t type, nlmsg_flags;
-        uint32_t nlmsg_seq, port, idx, val, seq, ack;
-        uint16_t size, flags;
-        uint32_t operation;
-    } message = {
-        .length = sizeof message,
-        .type = NLMSG_TYPE_DONE,
-        .idx = CN_IDX_PROC,
-        .val = CN_VAL_PROC,
-        .ack = ack,
-        .size = sizeof message.operation,
-        .operation = operation,
-    };
+    uint8_t message[REQUEST_SIZE];
     ssize_t sent;
 
-    _Static_assert(sizeof message == REQUEST_SIZE, "a request has no gaps");
-    sent = sendto(stream->requests, &message, sizeof message, 0, (const struct sockaddr *)&kernel,
+    procconn_write_headers(message, REQUEST_SIZE, CN_IDX_PROC, CN_VAL_PROC);
+    procconn_store_u32(message + CN_MSG_ACK_AT, ack);
+    procconn_store_u32(message + EVENT_AT, operation);
+    sent = sendto(stream->requests, message, sizeof message, 0, (const struct sockaddr *)&kernel,
                   sizeof kernel);
     return sent < 0 ? -errno : 0;
 }

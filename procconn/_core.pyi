@@ -192,11 +192,8 @@ class _Lib:
 
     procconn_kinds: Final[list[_Kind]]
 
-    def procconn_decode_one(
-        self, walk: CWalk, events: _Object, types: _Object, /
-    ) -> int: ...
-    def procconn_decode_all(
-        self, walk: CWalk, events: _Object, types: _Object, /
+    def procconn_decode(
+        self, walk: CWalk, events: _Object, types: _Object, most: int, /
     ) -> int: ...
     def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...

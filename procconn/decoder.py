@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -72,22 +73,23 @@ class Walk:
         """Bytes not walked over yet."""
         return self._walk.size - self._walk.offset
 
-    def all(self, events: list[Event]) -> int:
+    def take(self, events: list[Event], most: int = sys.maxsize) -> int:
         """Append events up to the end, a bare NLMSG_DONE, or a failure.
+
+        Args:
+            events: the list.
+            most: of messages to look at.
 
         Returns:
             The status of the last step; a negative one is a failure.
         """
-        return lib.procconn_decode_all(
-            self._walk, ffi.cast("void *", id(events)), CLASSES
-        )
+        place = ffi.cast("void *", id(events))
+        return lib.procconn_decode(self._walk, place, CLASSES, most)
 
     def one(self) -> tuple[int, Event | None]:
         """Take one step: return its status, and the event if there was one."""
         events: list[Event] = []
-        status = lib.procconn_decode_one(
-            self._walk, ffi.cast("void *", id(events)), CLASSES
-        )
+        status = self.take(events, 1)
         return status, events[0] if events else None
 
     def count_rows(self) -> tuple[int, bool, bool]:
@@ -162,7 +164,7 @@ def decode(buffer: ReadableBuffer) -> list[Event]:
     """
     events: list[Event] = []
     with Walk(buffer) as walk:
-        status = walk.all(events)
+        status = walk.take(events)
         if status < 0:
             raise walk.failure(status, events)
     return events

@@ -241,7 +241,7 @@ class Recording(_OfFile):
         events: list[Event] = []
         with Walk(messages) as walk:
             while walk.left:
-                status = walk.all(events)
+                status = walk.take(events)
                 if status == lib.PROCCONN_NO_MEMORY:
                     raise walk.failure(status, events)
                 self._damaged += status < 0

@@ -1,11 +1,11 @@
 /* Fill the rings of programs from one thread and empty them from another; say what is
- * wrong with what arrives. Compiled with csrc/store.c. */
+ * wrong with what arrives. Compiled with csrc/programs/store.c. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "programs.h"
+#include "programs/programs.h"
 
 enum { PAUSE = MOST_ENTRIES - 1, ROUNDS = 6 * PAUSE };
 

@@ -17,7 +17,8 @@ def test_programs_arrive_whole_or_are_busy(tmp_path: Path) -> None:
         pytest.skip("needs a C compiler and the C sources")
     command = [compiler, "-std=gnu11", "-O1", "-pthread", f"-I{sources}"]
     command += ["-o", str(tmp_path / "rings")]
-    subprocess.run([*command, HERE / "rings.c", sources / "store.c"], check=True)
+    command += [str(HERE / "rings.c"), str(sources / "programs/store.c")]
+    subprocess.run(command, check=True)
     said = subprocess.check_output(tmp_path / "rings", text=True, timeout=240).split()
 
     assert ["whole", "busy", "damaged"] == said[::2]

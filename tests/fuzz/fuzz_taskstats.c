@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "taskstats.h"
-#include "usagetable.h"
+#include "usage/taskstats.h"
+#include "usage/table.h"
 
 #define PROMISE(condition)                                                                         \
     do {                                                                                           \

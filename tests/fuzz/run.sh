@@ -56,7 +56,7 @@ fuzz() {
         fuzz-*.log
 }
 
-build fuzz_decode seeds.py csrc/decode.c csrc/decode_tail.c
-build fuzz_taskstats taskstats_seeds.py csrc/taskstats.c csrc/usagetable.c
+build fuzz_decode seeds.py csrc/decode.c csrc/tails/parse.c
+build fuzz_taskstats taskstats_seeds.py csrc/usage/{taskstats,table}.c
 fuzz fuzz_decode $((seconds * 3 / 4)) 512
 fuzz fuzz_taskstats $((seconds / 4)) 2048

@@ -142,13 +142,13 @@ def walk_without_memory(at: int) -> bool:
     gc.collect()  # ends the interpreter's own stores of free tuples
     testcapi.set_nomemory(at, at + 1)
     try:
-        status = walk.all(events)
+        status = walk.take(events)
     except MemoryError:  # outside the C module
         status = lib.PROCCONN_NO_MEMORY
     finally:
         testcapi.remove_mem_hooks()
     assert status in (lib.PROCCONN_END, lib.PROCCONN_NO_MEMORY)
-    assert walk.all(events) == lib.PROCCONN_END
+    assert walk.take(events) == lib.PROCCONN_END
     assert events == decode(FEW_EVENTS)
     return status == lib.PROCCONN_NO_MEMORY
 

@@ -11,8 +11,8 @@ place=$PWD/build/sanitize
 
 mkdir -p "$place"
 sources=()
-for source in csrc/*.c; do
-    grep -q '<Python.h>' "$source" || sources+=("$source")
+for source in csrc/*.c csrc/*/*.c; do
+    grep -Eq '"(limited|filler).h"' "$source" || sources+=("$source")
 done
 gcc -std=c11 -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthread -Icsrc \
     tests/sanitize/*.c "${sources[@]}" -o "$place/threads"

@@ -19,8 +19,8 @@
  * - When a record is lost, all that wait are forgotten, and no EXIT of before that is
  *   given one: it would be a later task's.
  */
-#ifndef PROCCONN_USAGETABLE_H
-#define PROCCONN_USAGETABLE_H
+#ifndef PROCCONN_USAGE_TABLE_H
+#define PROCCONN_USAGE_TABLE_H
 
 #include <stdbool.h>
 

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "decode.h"
+#include "socket.h"
 #include "system.h"
+#include "table.h"
 #include "taskstats.h"
-#include "usagesocket.h"
-#include "usagetable.h"
 
 enum {
     /* A place holds any message whole: the largest, of a group's last task on 6.18, has

@@ -1,6 +1,6 @@
 /* The socket that tasks' records come from: open, register, end the registration. */
-#ifndef PROCCONN_USAGESOCKET_H
-#define PROCCONN_USAGESOCKET_H
+#ifndef PROCCONN_USAGE_SOCKET_H
+#define PROCCONN_USAGE_SOCKET_H
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE /* SOCK_CLOEXEC, O_CLOEXEC */
-#include "usagesocket.h"
+#include "socket.h"
 #include "system.h"
 
 #include <errno.h>

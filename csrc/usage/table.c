@@ -1,4 +1,4 @@
-#include "usagetable.h"
+#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
