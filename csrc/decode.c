@@ -2,6 +2,8 @@
 
 #include <limits.h>
 
+#include "tails/parse.h"
+
 /* `what` has one bit for each kind; its number is the row in the table. */
 #define BIT(what) __builtin_ctz(what)
 

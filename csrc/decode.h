@@ -2,25 +2,7 @@
 #ifndef PROCCONN_DECODE_H
 #define PROCCONN_DECODE_H
 
-#include <stdbool.h>
-#include <string.h>
-
-#include "procconn.h"
-#include "wire.h"
-
-/* An event, or a loss, as views into the buffer; valid as long as the buffer is. */
-struct procconn_event {
-    uint32_t what;
-    uint32_t cpu;
-    uint64_t timestamp_ns;
-    const uint8_t *data; /* the union, as received */
-    size_t data_size;
-    unsigned bit;                     /* of `what`, and the row in procconn_kinds */
-    const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
-    uint64_t lost;                    /* of a loss: how many events, 0 = not known */
-    const uint8_t *tail;              /* a program's texts or a usage's values, or NULL */
-    struct program_header program;    /* of an EXEC with a tail; a copy */
-};
+#include "event.h"
 
 /*
  * Look at the message at walk->offset and step behind it. Returns a
@@ -31,73 +13,12 @@ struct procconn_event {
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
 
-/*
- * Look at what an EXEC or EXIT has behind its union. Sets event->tail, and
- * event->program, if that is the library's and whole; not if it is a newer
- * kernel's. Returns PROCCONN_EVENT, or PROCCONN_BAD_FIELDS if it is damaged.
- */
-enum procconn_status procconn_parse_tail(struct procconn_event *event);
-
-static inline uint16_t procconn_load_u16(const uint8_t *bytes)
-{
-    uint16_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static inline uint32_t procconn_load_u32(const uint8_t *bytes)
-{
-    uint32_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static inline uint64_t procconn_load_u64(const uint8_t *bytes)
-{
-    uint64_t value;
-
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static inline void procconn_store_u16(uint8_t *bytes, uint16_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static inline void procconn_store_u32(uint8_t *bytes, uint32_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-/* Begins a message of that size, whose other bytes are 0. */
-static inline void procconn_write_headers(uint8_t *message, uint16_t size, uint32_t idx,
-                                          uint32_t val)
-{
-    memset(message, 0, size);
-    procconn_store_u32(message + NLMSG_LEN_AT, size);
-    procconn_store_u16(message + NLMSG_TYPE_AT, NLMSG_TYPE_DONE);
-    procconn_store_u32(message + CN_MSG_IDX_AT, idx);
-    procconn_store_u32(message + CN_MSG_VAL_AT, val);
-    procconn_store_u16(message + CN_MSG_LEN_AT, (uint16_t)(size - EVENT_AT));
-}
-
 /* The way from a whole message to the next; padding missing at the very end is forgiven. */
 static inline size_t procconn_span(size_t length, size_t left)
 {
     size_t padding = -length % NLMSG_ALIGNMENT;
 
     return left - length < padding ? left : length + padding;
-}
-
-/* The u32 field number `index` of the union; 0 where an older kernel had none. */
-static inline uint32_t procconn_event_word(const struct procconn_event *event, size_t index)
-{
-    if ((index + 1) * WORD_SIZE > event->data_size)
-        return 0;
-    return procconn_load_u32(event->data + index * WORD_SIZE);
 }
 
 #endif

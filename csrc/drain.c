@@ -105,6 +105,15 @@ static void place_gap(struct procconn_stream *stream, struct messages *into, siz
     stream->misses_exits = true;
 }
 
+/* The kernel's count has 32 bits and begins at 0 with the socket. */
+void procconn_ask_drops(struct procconn_stream *stream)
+{
+    uint32_t meminfo[MEMINFO_COUNT];
+
+    if (stream->window.counts_drops && procconn_read_meminfo(stream->socket, meminfo))
+        stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
+}
+
 /* There can be new drops only if the queue was full, so not if it is empty now and what
  * was taken since it was last could not have filled half of it. It is asked once a second
  * all the same, as the kernel may also fail to copy a message. */

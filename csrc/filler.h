@@ -7,7 +7,7 @@
 
 #include "limited.h"
 
-#include "decode.h"
+#include "event.h"
 
 /* Places in `types`, behind those of the 32 bits. */
 enum {

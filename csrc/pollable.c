@@ -7,20 +7,6 @@
 
 #include "stream.h"
 
-/* Under the lock. */
-void procconn_set_ready(struct procconn_stream *stream, bool ready)
-{
-    eventfd_t count;
-
-    if (stream->ready < 0 || stream->is_ready == ready)
-        return;
-    stream->is_ready = ready;
-    if (ready)
-        eventfd_write(stream->ready, 1);
-    else
-        eventfd_read(stream->ready, &count);
-}
-
 static int watch(int pollable, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN};
@@ -81,12 +67,6 @@ int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
     if (status < 0)
         procconn_release_pollable(stream);
     return status;
-}
-
-void procconn_release_pollable(struct procconn_stream *stream)
-{
-    if (procconn_is_owner(stream) && atomic_exchange(&stream->held, false))
-        procconn_drop_user(stream);
 }
 
 void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)

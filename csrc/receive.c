@@ -2,44 +2,8 @@
  * Waits for events and lets them gather. Who emptied the socket waits before it
  * receives again, so that a wake-up takes two system calls: the wait, the receive.
  */
-#define _GNU_SOURCE /* ppoll */
-#include <errno.h>
-#include <poll.h>
-#include <time.h>
-
+#define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"
-
-int64_t procconn_earlier(int64_t a, int64_t b)
-{
-    if (a < 0 || b < 0)
-        return a < 0 ? b : a;
-    return a < b ? a : b;
-}
-
-/* Sleeps until `fd` (unless -1) or `wake` is readable, or the time has come. Returns
- * 1, 0 or a negative errno; -ECANCELED is for `wake`. An error on the socket counts
- * as readable: the next receive tells what it was. */
-int procconn_sleep(int fd, int wake, int64_t until_ns)
-{
-    struct pollfd watched[2] = {{.fd = wake, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    struct timespec left = {0};
-    int64_t left_ns;
-    int ready;
-
-    if (until_ns >= 0) {
-        left_ns = until_ns - procconn_now_ns();
-        if (left_ns > 0) {
-            left.tv_sec = (time_t)(left_ns / NS_PER_S);
-            left.tv_nsec = (long)(left_ns % NS_PER_S);
-        }
-    }
-    ready = ppoll(watched, fd < 0 ? 1 : 2, until_ns >= 0 ? &left : NULL, NULL);
-    if (ready < 0)
-        return -errno;
-    if (watched[0].revents != 0)
-        return -ECANCELED;
-    return ready > 0;
-}
 
 /* Lets events gather until the time has come or the socket may be half full. Where
  * the kernel does not tell how full it is (before 4.12), they gather for as long as
@@ -61,15 +25,6 @@ static int gather(const struct procconn_stream *stream, int64_t emptied_ns, int6
         status = procconn_sleep(-1, stream->wake, procconn_earlier(until_ns, filling_ns));
     }
     return status;
-}
-
-/* The kernel's count has 32 bits and begins at 0 with the socket. */
-void procconn_ask_drops(struct procconn_stream *stream)
-{
-    uint32_t meminfo[MEMINFO_COUNT];
-
-    if (stream->window.counts_drops && procconn_read_meminfo(stream->socket, meminfo))
-        stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
 }
 
 /* Waits until there may be something to drain or to finish: 1, 0 if the deadline came
@@ -111,5 +66,18 @@ int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t
     pthread_mutex_lock(&stream->lock);
     status = procconn_drain(stream, most);
     pthread_mutex_unlock(&stream->lock);
+    return status;
+}
+
+int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int64_t due_ns = -1;
+    int status;
+
+    if (stream->settings.heartbeat_ns > 0)
+        due_ns = stream->heard_ns + stream->settings.heartbeat_ns;
+    status = procconn_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
+    if (status == 0 && due_ns >= 0 && stream->heard_ns < due_ns && procconn_now_ns() >= due_ns)
+        status = procconn_probe(stream);
     return status;
 }

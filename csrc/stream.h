@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h> /* struct mmsghdr: with _GNU_SOURCE */
+#include <unistd.h>
 
 #include "decode.h"
 #include "system.h"
@@ -122,64 +123,70 @@ struct procconn_stream {
 
 enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 
-/* stream.c: its life */
+static inline bool procconn_is_closed(const struct procconn_stream *stream)
+{
+    return (atomic_load(&stream->state) & CLOSED) != 0;
+}
 
-/* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
-int procconn_enter(struct procconn_stream *stream, uint32_t activity);
-void procconn_leave(struct procconn_stream *stream);
-bool procconn_is_owner(const struct procconn_stream *stream); /* not a forked child */
-bool procconn_is_closed(struct procconn_stream *stream);
-void procconn_drop_user(struct procconn_stream *stream);
-void procconn_drop_reference(struct procconn_stream *stream);
+/* Not a forked child. */
+static inline bool procconn_is_owner(const struct procconn_stream *stream)
+{
+    return stream->mark != NULL ? *stream->mark != 0 : getpid() == stream->owner;
+}
 
-/* pollable.c: whether something waits. Under the lock */
-void procconn_set_ready(struct procconn_stream *stream, bool ready);
+/* From here on, each file calls only those above it. 0 or a negative errno each; times
+ * are on CLOCK_MONOTONIC. */
 
-/* socket.c: the event socket */
-int procconn_open_socket(struct procconn_stream *stream);
-int procconn_attach_filter(int fd, const struct procconn_filter *filter);
-void procconn_note_unknown(struct procconn_stream *stream); /* under the lock */
-
-/* In silence: 0 if the subscription lives or cannot be probed, -ENOTCONN if not. By
- * whoever receives. */
-int procconn_probe(struct procconn_stream *stream);
-
-/* subscribe.c: asking the kernel */
-void procconn_end_listening(struct procconn_stream *stream); /* under the lock */
-
-/* receive.c: waiting. 0 or a negative errno each; times are on CLOCK_MONOTONIC */
-int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
-int procconn_sleep(int fd, int wake, int64_t until_ns);
-int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
-void procconn_ask_drops(struct procconn_stream *stream); /* under the lock */
-
-/* drain.c */
-void procconn_prepare(struct batch *batch);
-bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
-int procconn_drain(struct procconn_stream *stream, size_t most); /* under the lock */
+/* queue.c. All but the last under the lock */
+int procconn_resize(struct messages *messages, size_t capacity);
+void procconn_begin_anew(struct messages *messages);             /* if empty */
+struct messages *procconn_inlet(struct procconn_stream *stream); /* where new ones go */
+bool procconn_has_room(struct procconn_stream *stream);
+void procconn_set_ready(struct procconn_stream *stream, bool ready); /* something waits */
+void procconn_consume(struct procconn_stream *stream, size_t size);
+void procconn_tidy(struct procconn_stream *stream);
 
 /* tails/attach.c: from the stage to the queue, with tails. Under the lock */
-struct messages *procconn_inlet(struct procconn_stream *stream);
 int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size);
 /* Where there are no events, this would work all the same and nothing come of it. */
 void procconn_open_usage(struct procconn_stream *stream);
 void procconn_close_attachments(struct procconn_stream *stream);
 void procconn_finish(struct procconn_stream *stream);
 
-/* buffer.c: what waits */
-void *procconn_map(size_t size);                                 /* NULL if there is no memory */
-int procconn_resize(struct messages *messages, size_t capacity); /* under the lock */
-void procconn_begin_anew(struct messages *messages);             /* under the lock, if empty */
-bool procconn_has_room(struct procconn_stream *stream);          /* under the lock */
-void procconn_screen(struct procconn_stream *stream);            /* under the lock */
-void procconn_tidy(struct procconn_stream *stream);
+/* drain.c: from the socket to the inlet. Under the lock */
+void procconn_prepare(struct batch *batch);
+bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
+int procconn_drain(struct procconn_stream *stream, size_t most);
+void procconn_ask_drops(struct procconn_stream *stream);
 
-/* Bring whole messages, up to `most` bytes, into the window, waiting for them; then
- * take some. `waiting`: whether what they became waits in the process. */
+/* socket.c: the event socket */
+int procconn_open_socket(struct procconn_stream *stream);
+int procconn_attach_filter(int fd, const struct procconn_filter *filter);
+
+/* probe.c. In silence: 0 if the subscription lives or cannot be probed, -ENOTCONN if not.
+ * By whoever receives. */
+int procconn_probe(struct procconn_stream *stream);
+
+/* receive.c: wait, drain, and look into silence. By whoever receives */
+int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
+int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
+
+/* requests.c: asking the kernel */
+int procconn_begin_listening(struct procconn_stream *stream, const struct procconn_filter *answers,
+                             uint32_t nonce, int64_t timeout_ns);
+void procconn_end_listening(struct procconn_stream *stream); /* under the lock */
+
+/* life.c: opened, used by one consumer at a time, closed by anyone */
+
+/* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
+int procconn_enter(struct procconn_stream *stream, uint32_t activity);
+void procconn_leave(struct procconn_stream *stream);
+void procconn_drop_user(struct procconn_stream *stream);
+void procconn_drop_reference(struct procconn_stream *stream);
+
+/* consumer.c. Bring whole messages, up to `most` bytes, into the window, waiting for them;
+ * then take some. `waiting`: whether what they became waits in the process. */
 int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 void procconn_take(struct procconn_stream *stream, size_t size, bool waiting);
-
-/* Receive as the one who has the socket, and look into silence. */
-int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 
 #endif

@@ -18,6 +18,15 @@ enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06 };
 
 int64_t procconn_now_ns(void); /* CLOCK_MONOTONIC */
 
+int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
+
+/* Sleep until `fd` (unless -1) or `wake` is readable, or the time has come. Returns 1, 0
+ * or a negative errno; -ECANCELED is for `wake`. An error on the socket counts as
+ * readable: the next receive tells what it was. */
+int procconn_sleep(int fd, int wake, int64_t until_ns);
+
+void *procconn_map(size_t size); /* NULL if there is no memory */
+
 /* A socket of the connector, not bound; then in the group of process events. */
 int procconn_open_netlink(int *fd);
 int procconn_join_group(int fd);

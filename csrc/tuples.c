@@ -10,6 +10,9 @@
  * (or, in a free-threaded build, the attached thread state), is all that two
  * threads decoding at once have between them.
  */
+#include "limited.h"
+
+#include "decode.h"
 #include "filler.h"
 
 enum {

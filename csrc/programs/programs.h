@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "decode.h"
+#include "event.h"
 #include "proc.h"
 
 enum {

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "decode.h"
 #include "procfile.h"
 #include "programs.h"
 

@@ -8,11 +8,6 @@
 
 enum { TAILS_SHARE = 4 }; /* how much more room messages with tails have */
 
-struct messages *procconn_inlet(struct procconn_stream *stream)
-{
-    return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
-}
-
 int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size)
 {
     const struct procconn_settings *settings = &stream->settings;
@@ -51,18 +46,6 @@ void procconn_close_attachments(struct procconn_stream *stream)
     if (programs != NULL)
         procconn_programs_stop(programs);
     procconn_usage_close(usage);
-}
-
-uint64_t procconn_lost_usage(struct procconn_stream *stream)
-{
-    uint64_t lost;
-
-    if (!procconn_is_owner(stream))
-        return stream->lost_usage;
-    pthread_mutex_lock(&stream->lock);
-    lost = stream->usage != NULL ? procconn_usage_lost(stream->usage) : stream->lost_usage;
-    pthread_mutex_unlock(&stream->lock);
-    return lost;
 }
 
 /* Copies a message; its tail begins where the union of today's kernels ends. */

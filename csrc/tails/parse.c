@@ -1,5 +1,5 @@
 /* What the library attaches to events: a program to an EXEC, a usage to an EXIT. */
-#include "decode.h"
+#include "parse.h"
 
 /* Each size is within its limit, and together the texts are what is left. */
 static bool sizes_fit(const struct program_header *header, size_t left)

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "decode.h"
+#include "event.h"
 #include "taskstats.h"
 
 enum {

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "decode.h"
+#include "event.h"
 
 /* Headers of before 5.19 have no tgid, and those of version 15 have it elsewhere. */
 #if __has_include(<linux/taskstats.h>)

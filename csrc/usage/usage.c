@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "decode.h"
+#include "event.h"
 #include "socket.h"
 #include "system.h"
 #include "table.h"

@@ -8,16 +8,6 @@
 
 #include "stream.h"
 
-bool procconn_is_closed(struct procconn_stream *stream)
-{
-    return (atomic_load(&stream->state) & CLOSED) != 0;
-}
-
-bool procconn_is_owner(const struct procconn_stream *stream)
-{
-    return stream->mark != NULL ? *stream->mark != 0 : getpid() == stream->owner;
-}
-
 /* Forgotten first: a child that is forked meanwhile must not close the number again. */
 static void close_descriptor(int *place)
 {
@@ -161,6 +151,12 @@ void procconn_drop_reference(struct procconn_stream *stream)
     free(stream);
 }
 
+void procconn_release_pollable(struct procconn_stream *stream)
+{
+    if (procconn_is_owner(stream) && atomic_exchange(&stream->held, false))
+        procconn_drop_user(stream);
+}
+
 void procconn_free(struct procconn_stream **place)
 {
     if (*place == NULL)
@@ -186,6 +182,18 @@ uint64_t procconn_lost(struct procconn_stream *stream)
     if (stream->socket >= 0)
         procconn_ask_drops(stream);
     lost = stream->drops + stream->damaged;
+    pthread_mutex_unlock(&stream->lock);
+    return lost;
+}
+
+uint64_t procconn_lost_usage(struct procconn_stream *stream)
+{
+    uint64_t lost;
+
+    if (!procconn_is_owner(stream))
+        return stream->lost_usage;
+    pthread_mutex_lock(&stream->lock);
+    lost = stream->usage != NULL ? procconn_usage_lost(stream->usage) : stream->lost_usage;
     pthread_mutex_unlock(&stream->lock);
     return lost;
 }

@@ -97,8 +97,8 @@ static int listen_until_answered(struct procconn_stream *stream, uint32_t nonce,
     return status;
 }
 
-static int begin_listening(struct procconn_stream *stream, const struct procconn_filter *answers,
-                           uint32_t nonce, int64_t timeout_ns)
+int procconn_begin_listening(struct procconn_stream *stream, const struct procconn_filter *answers,
+                             uint32_t nonce, int64_t timeout_ns)
 {
     int group = CONNECTOR_GROUP, status;
 
@@ -113,47 +113,4 @@ static int begin_listening(struct procconn_stream *stream, const struct procconn
         setsockopt(stream->requests, SOL_NETLINK, DROP_MEMBERSHIP, &group, sizeof group) != 0)
         status = -errno;
     return status > 0 ? -status : status;
-}
-
-int procconn_subscribe(struct procconn_stream *stream, const struct procconn_filter *answers,
-                       uint32_t nonce, int64_t timeout_ns, uint32_t again)
-{
-    int status = procconn_enter(stream, CHANGING);
-
-    if (status < 0)
-        return status;
-    pthread_mutex_lock(&stream->lock);
-    if (again) { /* the kernel has forgotten the LISTEN already */
-        stream->owed = 0;
-        procconn_end_listening(stream);
-    }
-    stream->subscribed = true;
-    pthread_mutex_unlock(&stream->lock);
-    if (stream->owed == 0)
-        status = begin_listening(stream, answers, nonce, timeout_ns);
-    pthread_mutex_lock(&stream->lock);
-    if (status < 0)
-        procconn_end_listening(stream);
-    else
-        procconn_open_usage(stream);
-    if (status == 0 && again)
-        procconn_note_unknown(stream);
-    pthread_mutex_unlock(&stream->lock);
-    procconn_leave(stream);
-    return status;
-}
-
-int procconn_unsubscribe(struct procconn_stream *stream, const struct procconn_filter *nothing)
-{
-    int status = procconn_enter(stream, CHANGING);
-
-    if (status < 0)
-        return status;
-    pthread_mutex_lock(&stream->lock);
-    stream->subscribed = stream->silent = false;
-    status = procconn_attach_filter(stream->socket, nothing);
-    procconn_end_listening(stream);
-    pthread_mutex_unlock(&stream->lock);
-    procconn_leave(stream);
-    return status;
 }

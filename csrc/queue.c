@@ -1,0 +1,106 @@
+/* The queue of a stream: whole messages, filled at one end and taken from the other. */
+#define _GNU_SOURCE /* MADV_DONTNEED */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "stream.h"
+
+enum {
+    PEAK_KEPT = 1 << 20, /* bytes that keep their pages after a burst */
+    WORTH_MOVING = 8,    /* part of a full queue that is free: moving what waits pays */
+};
+
+/* Gives the buffer another size; what is in it must fit. */
+int procconn_resize(struct messages *messages, size_t capacity)
+{
+    uint8_t *bytes = procconn_map(capacity);
+
+    if (bytes == NULL)
+        return -ENOMEM;
+    if (messages->bytes != NULL) {
+        memcpy(bytes, messages->bytes + messages->start, messages->end - messages->start);
+        munmap(messages->bytes, messages->capacity);
+    }
+    messages->end -= messages->start;
+    messages->start = 0;
+    messages->bytes = bytes;
+    messages->capacity = capacity;
+    return 0;
+}
+
+/* Gives pages back after a burst. */
+void procconn_begin_anew(struct messages *messages)
+{
+    messages->start = messages->end = 0;
+    if (messages->peak > PEAK_KEPT)
+        madvise(messages->bytes + PEAK_KEPT, messages->peak - PEAK_KEPT, MADV_DONTNEED);
+    messages->peak = 0;
+}
+
+struct messages *procconn_inlet(struct procconn_stream *stream)
+{
+    return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
+}
+
+bool procconn_has_room(struct procconn_stream *stream)
+{
+    size_t largest = procconn_inlet(stream) == &stream->queue ? PLACE_SIZE : LARGEST_MESSAGE;
+
+    return stream->queue.capacity - stream->queue.end >= largest + LOST_SIZE;
+}
+
+static void tell_room(struct procconn_stream *stream)
+{
+    if (stream->wants_room && procconn_has_room(stream)) {
+        stream->wants_room = false;
+        eventfd_write(stream->room, 1);
+    }
+}
+
+void procconn_set_ready(struct procconn_stream *stream, bool ready)
+{
+    eventfd_t count;
+
+    if (stream->ready < 0 || stream->is_ready == ready)
+        return;
+    stream->is_ready = ready;
+    if (ready)
+        eventfd_write(stream->ready, 1);
+    else
+        eventfd_read(stream->ready, &count);
+}
+
+void procconn_consume(struct procconn_stream *stream, size_t size)
+{
+    struct messages *queue = &stream->queue;
+
+    queue->start += size;
+    if (queue->start == queue->end)
+        procconn_begin_anew(queue);
+    tell_room(stream);
+}
+
+/* Moves what waits to the front once half of the buffer is behind it, or less where
+ * the thread waits for room, and takes away what the consumer has seen through the
+ * window. Nobody looks at it meanwhile. */
+void procconn_tidy(struct procconn_stream *stream)
+{
+    struct messages *queue = &stream->queue;
+    size_t worth;
+
+    stream->window.size = 0;
+    if (stream->window.taken == 0 && queue->start == 0) /* only the consumer moves it */
+        return;
+    pthread_mutex_lock(&stream->lock);
+    procconn_consume(stream, stream->window.taken);
+    stream->window.taken = 0;
+    worth = queue->capacity / (stream->wants_room ? WORTH_MOVING : 2);
+    if (queue->start >= worth && queue->start > 0) {
+        memmove(queue->bytes, queue->bytes + queue->start, queue->end - queue->start);
+        queue->end -= queue->start;
+        queue->start = 0;
+        tell_room(stream);
+    }
+    pthread_mutex_unlock(&stream->lock);
+}
