@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from procconn import clock
 from procconn._core import lib
-from procconn.byteorder import swapped, swapped_length
 from procconn.decoder import Walk, contiguous
 from procconn.errors import TruncatedError
-from procconn.packets import HEADER, PacketReader, packet
+from procconn.recording.byteorder import swapped, swapped_length
+from procconn.recording.packets import HEADER, PacketReader, packet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
