@@ -47,7 +47,7 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
     }
     Py_XDECREF(events);
     PyGILState_Release(gil);
-    procconn_take(stream, walk.offset, walk.offset > 0);
+    procconn_take(stream, walk.offset, walk.offset > 0 || left > 0);
     return status;
 }
 
@@ -71,10 +71,10 @@ int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
         status = -EAGAIN;
     else
         status = procconn_bring(stream, left > 0 ? 0 : deadline_ns, most);
-    if (status == 0 && stream->window.size > 0)
+    if (status == 0 && (stream->window.size > 0 || left > 0))
         status = decode(stream, (Py_ssize_t)left);
     else if (status == 0)
-        procconn_take(stream, 0, left > 0);
+        procconn_take(stream, 0, false);
     procconn_leave(stream);
     return status;
 }

@@ -36,6 +36,8 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
     if (status < 0)
         return status;
     pthread_mutex_lock(&stream->lock);
+    if (wanted == NULL)
+        wanted = &stream->settings.wanted;
     status = procconn_attach_filter(stream->socket, &wanted->filter);
     if (status == 0) {
         stream->settings.wanted = *wanted;
@@ -53,9 +55,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
 
 static void note_unknown(struct procconn_stream *stream)
 {
-    if (!stream->gap.open)
-        stream->gap.since_ns = procconn_now_ns();
-    stream->gap.open = true;
+    procconn_note_gap(stream, 0, procconn_now_ns());
     procconn_drain(stream, SIZE_MAX);
 }
 

@@ -90,7 +90,7 @@ void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
     pthread_mutex_lock(&stream->lock);
     procconn_consume(stream, size);
     stream->window.size = 0;
-    procconn_set_ready(stream, waiting || stream->queue.end > stream->queue.start);
+    procconn_set_ready(stream, waiting || procconn_waits(stream, 0));
     pthread_mutex_unlock(&stream->lock);
 }
 

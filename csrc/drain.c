@@ -12,6 +12,9 @@
  * of them cannot keep the caller from its deadline. */
 enum { MAX_REFUSED = 1 << 12 };
 
+/* What a datagram becomes at most: itself, behind what was lost before it. */
+enum { LARGEST_PART = PLACE_SIZE + LOST_SIZE };
+
 uint32_t procconn_admits(const struct procconn_wanted *wanted, uint32_t what, uint32_t is_thread,
                          uint32_t exit_code)
 {
@@ -35,7 +38,8 @@ bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procc
 
 /* Whether every message of a datagram is an event, as the kernel sends them, and
  * wanted. What the library itself adds to streams is not taken from a socket. */
-static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t size)
+static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t size,
+                  int64_t *stamp_ns)
 {
     struct procconn_walk walk = {.buffer = bytes, .size = size};
     struct procconn_event event;
@@ -46,33 +50,13 @@ static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t s
             stream->damaged++;
             return false;
         }
+        *stamp_ns = (int64_t)event.timestamp_ns;
         stream->met_exit = stream->met_exit || event.what == PROCCONN_EXIT;
         if (stream->screening && !procconn_is_wanted(&stream->settings.wanted, &event))
             return false;
     }
     stream->damaged += status < 0;
     return status == PROCCONN_END && walk.offset == size && size > 0;
-}
-
-/* Appends a datagram to the buffer if it is the kernel's and wanted. */
-static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i,
-                   struct messages *into)
-{
-    const uint8_t *place = stream->batch.places[i];
-    size_t size = header->msg_len;
-
-    if (header->msg_hdr.msg_namelen != sizeof(struct netlink_address) ||
-        stream->batch.senders[i].port != 0)
-        return false;
-    if (size > PLACE_SIZE || size % NLMSG_ALIGNMENT != 0) {
-        stream->damaged++;
-        return false;
-    }
-    if (!vouch(stream, place, size))
-        return false;
-    memcpy(into->bytes + into->end, place, size);
-    into->end += size;
-    return true;
 }
 
 /* The library's own message for a gap; drawn in wire.h. */
@@ -83,26 +67,43 @@ static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
     memcpy(message + LOST_COUNT_AT, &gap->count, sizeof gap->count);
 }
 
-/* Puts the gap where it is: a full queue only shrinks by reading, so all events that
- * were queued when the drain began come before it, those with older timestamps. If
- * the drain, whose messages begin at `begin`, did not get that far, it must wait. */
-static void place_gap(struct procconn_stream *stream, struct messages *into, size_t begin)
+/* Tells the gaps before a time, between which there is nothing, as one. */
+static void tell_gaps(struct procconn_stream *stream, struct messages *into, int64_t before_ns)
 {
-    struct procconn_walk walk = {.buffer = into->bytes, .size = into->end, .offset = begin};
-    struct procconn_event event;
-    size_t behind;
+    struct gap gap = stream->gaps[0];
+    size_t told = 1;
 
-    while (procconn_next(&walk, &event) != PROCCONN_END)
-        if ((int64_t)event.timestamp_ns > stream->gap.since_ns)
-            break;
-    if (walk.at == into->end && stream->emptied_ns == 0)
-        return;
-    behind = into->end - walk.at;
-    memmove(into->bytes + walk.at + LOST_SIZE, into->bytes + walk.at, behind);
-    write_lost(into->bytes + walk.at, &stream->gap);
+    for (; told < stream->gap_count && stream->gaps[told].since_ns < before_ns; told++)
+        gap.count += stream->gaps[told].count;
+    write_lost(into->bytes + into->end, &gap);
     into->end += LOST_SIZE;
-    stream->gap = (struct gap){0};
+    stream->gap_count -= told;
+    memmove(stream->gaps, stream->gaps + told, stream->gap_count * sizeof gap);
     stream->misses_exits = true;
+}
+
+/* Appends a datagram to the buffer if it is the kernel's and wanted. */
+static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i,
+                   struct messages *into)
+{
+    const uint8_t *place = stream->batch.places[i];
+    size_t size = header->msg_len;
+    int64_t stamp_ns = 0;
+
+    if (header->msg_hdr.msg_namelen != sizeof(struct netlink_address) ||
+        stream->batch.senders[i].port != 0)
+        return false;
+    if (size > PLACE_SIZE || size % NLMSG_ALIGNMENT != 0) {
+        stream->damaged++;
+        return false;
+    }
+    if (!vouch(stream, place, size, &stamp_ns))
+        return false;
+    if (stream->gap_count > 0 && stamp_ns > stream->gaps[0].since_ns)
+        tell_gaps(stream, into, stamp_ns);
+    memcpy(into->bytes + into->end, place, size);
+    into->end += size;
+    return true;
 }
 
 /* The kernel's count has 32 bits and begins at 0 with the socket. */
@@ -114,27 +115,51 @@ void procconn_ask_drops(struct procconn_stream *stream)
         stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
 }
 
-/* There can be new drops only if the queue was full, so not if it is empty now and what
- * was taken since it was last could not have filled half of it. It is asked once a second
- * all the same, as the kernel may also fail to copy a message. */
-static void tell_loss(struct procconn_stream *stream, bool overflowed, int64_t began_ns)
+/* If there are too many, the last ones become one. */
+void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns)
+{
+    stream->misses_exits = true;
+    if (stream->gap_count < MOST_GAPS)
+        stream->gaps[stream->gap_count++] = (struct gap){0, since_ns};
+    stream->gaps[stream->gap_count - 1].count += count;
+}
+
+static void note_loss(struct procconn_stream *stream, bool overflowed, int64_t since_ns)
+{
+    uint64_t count = stream->drops + stream->damaged - stream->told;
+
+    stream->told += count;
+    if (count > 0 || overflowed)
+        procconn_note_gap(stream, count, since_ns);
+}
+
+/* Before the socket is empty it may be full, and while it is read the kernel takes some into
+ * the room that was made, and drops others, in turn. What it has dropped lies behind all that
+ * is queued now, but for what took the room of the last receive. Asks no sooner than so long
+ * after the last time. */
+static void look_between(struct procconn_stream *stream, int64_t distance_ns)
+{
+    int64_t now_ns = procconn_now_ns();
+
+    if (now_ns - stream->seen_ns < stream->filling_ns || now_ns - stream->asked_ns < distance_ns)
+        return;
+    procconn_ask_drops(stream);
+    stream->asked_ns = now_ns;
+    note_loss(stream, false, now_ns);
+}
+
+/* There can be no new drops if the queue is empty now and what was taken since it was last
+ * could not have filled half of it. It is asked once a second all the same, as the kernel
+ * may also fail to copy a message. */
+static void look_behind(struct procconn_stream *stream, bool overflowed, int64_t began_ns)
 {
     uint64_t half = stream->window.receive_buffer; /* of the account, which is doubled */
-    uint64_t count;
 
-    if (stream->emptied_ns == 0 || stream->unchecked * EVENT_CHARGE >= half ||
-        began_ns - stream->asked_ns >= NS_PER_S) {
+    if (stream->unchecked * EVENT_CHARGE >= half || began_ns - stream->asked_ns >= NS_PER_S) {
         procconn_ask_drops(stream);
         stream->asked_ns = began_ns;
     }
-    count = stream->drops + stream->damaged - stream->told;
-    if (count == 0 && !overflowed)
-        return;
-    stream->told += count;
-    if (!stream->gap.open)
-        stream->gap.since_ns = began_ns;
-    stream->gap.open = true;
-    stream->gap.count += count;
+    note_loss(stream, overflowed, began_ns);
 }
 
 void procconn_prepare(struct batch *batch)
@@ -159,12 +184,12 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
     size_t limit = begin + (most < left ? most : left), queued = stream->queue.end;
     int64_t began_ns = procconn_now_ns();
     unsigned refused = 0;
-    bool overflowed = false;
+    bool overflowed = false, has_brought;
     int count, error = 0;
 
     stream->emptied_ns = 0;
-    while (error == 0 && refused < MAX_REFUSED && into->end + PLACE_SIZE + LOST_SIZE <= limit) {
-        room = (limit - into->end - LOST_SIZE) / PLACE_SIZE;
+    while (error == 0 && refused < MAX_REFUSED && into->end + LARGEST_PART + LOST_SIZE <= limit) {
+        room = (limit - into->end - LOST_SIZE) / LARGEST_PART;
         room = room < BATCH ? room : BATCH;
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
                          MSG_DONTWAIT | MSG_TRUNC, NULL);
@@ -174,6 +199,8 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
             stream->heard_ns = began_ns;
             stream->unchecked += (uint64_t)count;
             error = (size_t)count < room ? -EAGAIN : 0;
+            if (error == 0)
+                look_between(stream, LOOK_DISTANCE_NS);
         } else if (errno == ENOBUFS) { /* from a kernel that does not count drops */
             overflowed = true;
             refused++;
@@ -181,23 +208,25 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
             error = -errno;
         }
     }
-    if (error == -EAGAIN)
-        stream->emptied_ns = stream->seen_ns = began_ns;
-    tell_loss(stream, overflowed, began_ns);
     if (error == -EAGAIN) {
+        look_behind(stream, overflowed, began_ns);
+        if (stream->gap_count > 0)
+            tell_gaps(stream, into, INT64_MAX);
+        stream->emptied_ns = stream->seen_ns = began_ns;
         stream->unchecked = 0;
         stream->screening = false;
+    } else {
+        look_between(stream, 0);
+        note_loss(stream, overflowed, began_ns);
     }
-    if (stream->gap.open)
-        place_gap(stream, into, begin);
-    if (into->end > begin)
+    has_brought = into->end > begin;
+    if (has_brought)
         stream->woken_ns = began_ns;
     if (into->end > into->peak)
         into->peak = into->end;
-    count = into->end > begin;
     if (into != &stream->queue)
         procconn_finish(stream);
     if (stream->has_thread && stream->queue.end > queued) /* who waits, waits for that */
         procconn_set_ready(stream, true);
-    return count || error == -EAGAIN ? 0 : error;
+    return has_brought || error == -EAGAIN ? 0 : error;
 }

@@ -48,8 +48,8 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
     else if (*pollable < 0)
         status = make_pollable(stream, pollable);
     if (status == 0) {
-        procconn_set_ready(stream,
-                           stream->is_ready || waiting || stream->queue.end > stream->queue.start);
+        procconn_set_ready(stream, stream->is_ready || waiting ||
+                                       procconn_waits(stream, stream->window.taken));
         status = *pollable;
     }
     pthread_mutex_unlock(&stream->lock);
@@ -74,8 +74,6 @@ void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)
     if (!procconn_is_owner(stream))
         return;
     pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, waiting ||
-                                   stream->queue.end - stream->queue.start > stream->window.size ||
-                                   stream->silent || stream->failure != 0);
+    procconn_set_ready(stream, waiting || procconn_waits(stream, stream->window.size));
     pthread_mutex_unlock(&stream->lock);
 }

@@ -47,7 +47,7 @@ bool procconn_has_room(struct procconn_stream *stream)
 {
     size_t largest = procconn_inlet(stream) == &stream->queue ? PLACE_SIZE : LARGEST_MESSAGE;
 
-    return stream->queue.capacity - stream->queue.end >= largest + LOST_SIZE;
+    return stream->queue.capacity - stream->queue.end >= largest + 2 * LOST_SIZE;
 }
 
 static void tell_room(struct procconn_stream *stream)
@@ -69,6 +69,12 @@ void procconn_set_ready(struct procconn_stream *stream, bool ready)
         eventfd_write(stream->ready, 1);
     else
         eventfd_read(stream->ready, &count);
+}
+
+bool procconn_waits(const struct procconn_stream *stream, size_t taken)
+{
+    return stream->queue.end - stream->queue.start > taken || stream->silent ||
+           stream->failure != 0;
 }
 
 void procconn_consume(struct procconn_stream *stream, size_t size)

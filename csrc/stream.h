@@ -39,6 +39,9 @@ enum {
 
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
+    MOST_GAPS = 1024, /* that are on their way; a drain looks for them so often */
+    LOOK_DISTANCE_NS = 1000000,
+
     POLLABLES = 2, /* one for fileno(), one for asyncio */
     FOR_FILENO = 0,
 
@@ -63,9 +66,8 @@ struct messages {
     size_t peak; /* how far it was filled since it was last empty */
 };
 
-/* What the stream has not shown yet of what was lost. */
+/* What was lost and is not shown in the stream yet. */
 struct gap {
-    bool open;
     uint64_t count;
     int64_t since_ns; /* it lies behind what was queued then */
 };
@@ -117,7 +119,8 @@ struct procconn_stream {
     uint64_t told;      /* of both, in the stream */
     uint64_t unchecked; /* datagrams taken since the socket was last seen empty */
     int64_t asked_ns;   /* when the kernel was last asked for its count */
-    struct gap gap;
+    struct gap gaps[MOST_GAPS];
+    size_t gap_count;
     struct batch batch;
 };
 
@@ -142,7 +145,9 @@ int procconn_resize(struct messages *messages, size_t capacity);
 void procconn_begin_anew(struct messages *messages);             /* if empty */
 struct messages *procconn_inlet(struct procconn_stream *stream); /* where new ones go */
 bool procconn_has_room(struct procconn_stream *stream);
-void procconn_set_ready(struct procconn_stream *stream, bool ready); /* something waits */
+void procconn_set_ready(struct procconn_stream *stream, bool ready);
+/* Whether there is more to be told than so many bytes of messages. */
+bool procconn_waits(const struct procconn_stream *stream, size_t taken);
 void procconn_consume(struct procconn_stream *stream, size_t size);
 void procconn_tidy(struct procconn_stream *stream);
 
@@ -158,6 +163,7 @@ void procconn_prepare(struct batch *batch);
 bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
 int procconn_drain(struct procconn_stream *stream, size_t most);
 void procconn_ask_drops(struct procconn_stream *stream);
+void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns);
 
 /* socket.c: the event socket */
 int procconn_open_socket(struct procconn_stream *stream);

@@ -54,18 +54,35 @@ def deadline(timeout: float | None) -> float | None:
     """Take a timeout in seconds, and tell when it is over by `time.monotonic`."""
     if timeout is None:
         return None
-    return time.monotonic() + seconds("timeout", timeout) / NS_PER_S
+    return time.monotonic() + seconds("timeout", timeout, or_none=True) / NS_PER_S
 
 
-def seconds(name: str, value: float, *, positive: bool = False) -> int:
-    """Take a time, and return nanoseconds; no more than anyone waits."""
+def deadline_ns(timeout: float | None) -> int:
+    """Tell it in nanoseconds, as C takes it: 0 polls, -1 waits for ever."""
+    if timeout is None:
+        return -1
+    timeout_ns = seconds("timeout", timeout, or_none=True)
+    return time.monotonic_ns() + timeout_ns if timeout_ns else 0
+
+
+def seconds(
+    name: str, value: float, *, positive: bool = False, or_none: bool = False
+) -> int:
+    """Take a time, and return nanoseconds; no more than anyone waits.
+
+    Args:
+        name: the argument's.
+        value: seconds.
+        positive: whether 0 is too little.
+        or_none: whether the caller takes None, too.
+    """
+    other = ", or None" if or_none else ""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number of seconds from 0 on, not {value}")
-    nanoseconds = int(min(value, LONGEST) * NS_PER_S)
-    if positive and nanoseconds == 0:
-        raise ValueError(f"{name} must be a nanosecond or more, not {value} seconds")
+        raise TypeError(f"{name} must be a number of seconds{other}, not {value!r}")
+    nanoseconds = int(min(value, LONGEST) * NS_PER_S) if value >= 0 else -1
+    if nanoseconds < positive or value == math.inf:
+        least = "more than 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least} seconds{other}, not {value}")
     return nanoseconds
 
 

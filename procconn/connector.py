@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import time
 import warnings
 from itertools import chain, islice
 from operator import length_hint
@@ -34,6 +33,7 @@ USUAL_RECEIVE_BUFFER = 33_554_432
 _LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
 _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
+_LARGEST_QUEUE = 1 << 40
 
 _AT_ONCE = 0
 _FOR_EVER = -1
@@ -95,14 +95,14 @@ class ProcConnector:
     ) -> None:
         arguments.mask("mask", mask)
         self._threads = arguments.boolean("threads", threads)
-        self._wanted = socketfilter.wanted(mask, self._threads)
         timeout_ns = arguments.seconds("timeout", timeout, positive=True)
-        if arguments.whole("queue", queue, 0, sys.maxsize) and queue < _SMALLEST_QUEUE:
+        arguments.whole("queue", queue, 0, _LARGEST_QUEUE)
+        if 0 < queue < _SMALLEST_QUEUE:
             raise ValueError(
                 f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
             )
         settings = ffi.new("struct procconn_settings *")
-        settings.wanted = self._wanted[0]
+        settings.wanted = socketfilter.wanted(mask, self._threads)[0]
         settings.programs = arguments.boolean("programs", programs)
         if programs:
             environment.check_proc()
@@ -114,7 +114,7 @@ class ProcConnector:
         settings.heartbeat_ns = -1
         if heartbeat is not None:
             settings.heartbeat_ns = arguments.seconds(
-                "heartbeat", heartbeat, positive=True
+                "heartbeat", heartbeat, positive=True, or_none=True
             )
         settings.types = CLASSES
 
@@ -157,7 +157,7 @@ class ProcConnector:
             ValueError: the connector is closed.
         """
         self._check_open()
-        deadline_ns = _deadline(timeout)
+        deadline_ns = arguments.deadline_ns(timeout)
         while True:
             if self._stream.is_polled and self._stream.left == 1:
                 self._stream.announce(0)
@@ -176,9 +176,13 @@ class ProcConnector:
             The events; an empty list if none came in time.
         """
         self._check_open()
-        deadline_ns = _deadline(timeout)
+        deadline_ns = arguments.deadline_ns(timeout)
         while True:
-            self._stream.read(deadline_ns, _ALL)
+            try:
+                self._stream.read(deadline_ns, _ALL)
+            except OSError:  # which comes again when there is nothing else to tell
+                if not self._stream.left:
+                    raise
             if self._stream.is_polled:
                 self._stream.announce(0)
             events = [*self._stream.decoded[0]]
@@ -196,7 +200,7 @@ class ProcConnector:
             them; empty if none came in time.
         """
         self._check_open()
-        return self._stream.take_raw(_deadline(timeout), _ALL, bytes)
+        return self._stream.take_raw(arguments.deadline_ns(timeout), _ALL, bytes)
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
         """Receive like `recv_raw`, into a buffer: as many whole messages as fit.
@@ -219,7 +223,7 @@ class ProcConnector:
             place[:size] = messages
             return size
 
-        return self._stream.take_raw(_deadline(timeout), len(place), copied)
+        return self._stream.take_raw(arguments.deadline_ns(timeout), len(place), copied)
 
     def subscribe(self, mask: EventMask | None = None) -> None:
         """Change the mask, and subscribe again after `unsubscribe`.
@@ -234,12 +238,10 @@ class ProcConnector:
             UnsupportedError, PermissionError: as when opening.
         """
         self._check_open()
+        wanted = None
         if mask is not None:
             wanted = socketfilter.wanted(arguments.mask("mask", mask), self._threads)
-        else:
-            wanted = self._wanted
         self._stream.change(wanted)
-        self._wanted = wanted
         self._stream.listen()
 
     def unsubscribe(self) -> None:
@@ -279,11 +281,16 @@ class ProcConnector:
 
         Raises:
             ValueError: the connector is closed.
+            ConnectionClosedError: it was closed meanwhile.
+            RuntimeError: this is a forked child, and its parent had made none.
         """
         self._check_open()
         if self._needs_queue and not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
-        self._stream.is_polled = True
+        if not self._stream.is_polled:
+            self._stream.is_polled = True
+            if self._stream.left:  # who iterates already gets new iterators, which tell
+                self._stream.try_read(_AT_ONCE, _BATCH)
         left = self._stream.left
         return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
@@ -337,7 +344,7 @@ class ProcConnector:
             list if none came in time.
         """
         self._check_open()
-        await self._read_async(_deadline(timeout))
+        await self._read_async(arguments.deadline_ns(timeout))
         if self._stream.is_polled:
             self._stream.announce(0)
         return [*self._stream.decoded[0]]
@@ -361,16 +368,15 @@ class ProcConnector:
         return self._batch()
 
     def _batch(self) -> Iterator[Event]:
-        """Return an iterator over what is decoded, of which pollers are told."""
-        if self._stream.is_polled:
-            left = self._stream.left
-            if left > 1:
-                return islice(self._stream.decoded[0], left - 1)
+        """Return an iterator over what is decoded; of one event where pollers look."""
+        if not self._stream.is_polled:
+            return self._stream.decoded[0]
+        if self._stream.left == 1:
             self._stream.announce(0)
-        return self._stream.decoded[0]
+        return islice(self._stream.decoded[0], 1)
 
     async def _read_async(self, deadline_ns: int) -> None:
-        """Do what `_read` does, on asyncio."""
+        """Let there be events, unless the deadline passes, on asyncio."""
         if not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
         if not self._stream.left:
@@ -390,11 +396,3 @@ class ProcConnector:
     def _check_open(self) -> None:
         if self._stream.window.closed:
             raise ValueError("I/O operation on a closed ProcConnector")
-
-
-def _deadline(timeout: float | None) -> int:
-    """Turn a timeout in seconds into a time on CLOCK_MONOTONIC, in nanoseconds."""
-    if timeout is None:
-        return _FOR_EVER
-    timeout_ns = arguments.seconds("timeout", timeout)
-    return time.monotonic_ns() + timeout_ns if timeout_ns else _AT_ONCE

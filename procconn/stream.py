@@ -116,15 +116,20 @@ class Stream:
         window.holder = 0
         return result
 
-    def change(self, wanted: Wanted) -> None:
-        """Let only what is wanted come, and drop the rest of what is decoded."""
+    def change(self, wanted: Wanted | None) -> None:
+        """Let only what is wanted come, and drop the rest of what is decoded.
+
+        Args:
+            wanted: None is what was wanted before, also behind unsubscribing.
+        """
         holder = next(_HOLDERS)
         kept: list[Event] = []
         fresh = iter(kept)
         try:
-            checked(lib.procconn_change(self.handle, wanted, holder))
+            checked(lib.procconn_change(self.handle, wanted or ffi.NULL, holder))
             kept += self.decoded[0]  # out of the reach of who takes some meanwhile
-            kept[:] = [event for event in kept if socketfilter.admits(wanted, event)]
+            if wanted is not None:
+                kept[:] = [it for it in kept if socketfilter.admits(wanted, it)]
         finally:
             if kept:
                 self.decoded[0] = fresh
@@ -169,8 +174,18 @@ _ALL: WeakSet[Stream] = WeakSet()
 @atexit.register
 def _close_all() -> None:
     """The kernel does not notice the end of a process."""
-    for stream in [*_ALL]:
-        stream.close()
+    _close_each([*_ALL])
+
+
+def _close_each(streams: list[Stream]) -> None:
+    """Close all, whatever signal handlers raise meanwhile."""
+    try:
+        while streams:
+            streams[-1].close()
+            del streams[-1]
+    finally:
+        if streams:
+            _close_each(streams)
 
 
 def _forget_all() -> None:

@@ -82,7 +82,7 @@ def test_what_are_no_process_ids_are_not_waited_for(pids: Any) -> None:
 
 @pytest.mark.parametrize("timeout", ["1", True], ids=str)
 def test_a_timeout_of_a_wrong_type_is_named_at_once(timeout: Any) -> None:
-    with pytest.raises(TypeError, match=r"^timeout must be .+, not "):
+    with pytest.raises(TypeError, match=r"^timeout must be .+, or None, not "):
         wait([1], timeout)
 
 

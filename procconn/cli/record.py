@@ -4,6 +4,7 @@ import argparse
 import sys
 from itertools import compress
 
+from procconn._core import lib
 from procconn.cli.ending import Ended
 from procconn.cli.following import Following
 from procconn.cli.output import tell_lost, tell_usage_lost
@@ -13,7 +14,6 @@ from procconn.events import Event, Lost
 from procconn.recording import Recorder
 
 _LATENCY = 0.01  # seconds
-_ALIGNMENT = 4  # of messages, bytes
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,4 +80,4 @@ def _first(messages: memoryview, events: list[Event], count: int) -> tuple[int, 
 
 def _size(messages: memoryview, at: int) -> int:
     length = int.from_bytes(messages[at : at + 4], sys.byteorder)
-    return length + -length % _ALIGNMENT
+    return length + -length % lib.NLMSG_ALIGNMENT

@@ -14,7 +14,7 @@ import struct
 import time
 import warnings
 from bisect import bisect_left, bisect_right
-from io import BufferedIOBase
+from io import BufferedIOBase, TextIOBase
 from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
@@ -55,6 +55,8 @@ class _OfFile:
         if isinstance(file, str | os.PathLike):
             # Unbuffered: nothing is kept back that a crash would take.
             self._file = builtins.open(file, mode, buffering=0)  # type: ignore[assignment]  # noqa: SIM115
+        elif isinstance(file, TextIOBase):
+            raise TypeError(f"file must be binary, as of mode {mode!r}, not {file!r}")
         elif hasattr(file, "read"):
             self._file = file
         else:

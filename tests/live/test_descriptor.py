@@ -183,6 +183,51 @@ def test_events_that_are_no_longer_wanted_leave_it_unreadable() -> None:
 
 
 @with_and_without_queue
+def test_asking_for_it_again_does_not_make_it_readable(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        fd = connector.fileno()
+        begin_session()
+        wait_for(lambda: is_ready(fd))
+        assert connector.recv_raw(0)
+        connector.fileno()
+
+        assert not is_ready(fd) or connector.recv_raw(0)
+
+
+@with_and_without_queue
+def test_it_is_true_for_an_iteration_from_before_it_was_asked_for(queue: int) -> None:
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        for _ in range(3):
+            begin_session()
+        iterator = iter(connector)
+        next(iterator)
+        fd = connector.fileno()
+
+        assert is_ready(fd)
+        next(iterator)
+        next(iterator)
+        assert not is_ready(fd) or connector.recv_many(0)
+
+
+@with_and_without_queue
+@pytest.mark.parametrize("other", [ProcConnector.recv, by_for])
+def test_it_is_true_for_an_iteration_mixed_with_others(
+    other: Callable[[ProcConnector], object], queue: int
+) -> None:
+    with ProcConnector(EventMask.SID, queue=queue) as connector:
+        fd = connector.fileno()
+        for _ in range(5):
+            begin_session()
+        iterator = iter(connector)
+        next(iterator)
+        for _ in range(2):
+            other(connector)
+            next(iterator)
+
+        assert not is_ready(fd) or connector.recv_many(0)
+
+
+@with_and_without_queue
 def test_an_event_wakes_who_waits_for_it(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()

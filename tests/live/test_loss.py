@@ -186,6 +186,24 @@ def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
     assert list(range(4000, 4010)) == serials_of(events[index:])
 
 
+def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
+    part = bytearray(5000)  # a third of what it holds
+    with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
+        rest_of(connector)
+        set_serials(range(1000))
+        events = decode(part[: connector.recv_into(part, 0)])
+        set_serials(range(1000, 2000))
+        events += rest_of(connector)
+
+    first, second = (i for i, event in enumerate(events) if isinstance(event, Lost))
+    before, between = serials_of(events[:first]), serials_of(events[first:second])
+    assert list(range(len(before))) == before
+    assert list(range(1000, 1000 + len(between))) == between
+    assert lost_of(events[: first + 1]) >= 1000 - len(before)
+    assert lost_of(events[first + 1 :]) >= 1000 - len(between) > 0
+    assert between
+
+
 def test_each_of_several_gaps_is_told_in_its_place() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         rest_of(connector)
