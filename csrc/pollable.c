@@ -38,6 +38,7 @@ static int make_pollable(struct procconn_stream *stream, int *pollable)
 int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t waiting)
 {
     int *pollable = &stream->pollables[index];
+    size_t taken;
     int status = 0;
 
     if (!procconn_is_owner(stream))
@@ -48,8 +49,8 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
     else if (*pollable < 0)
         status = make_pollable(stream, pollable);
     if (status == 0) {
-        procconn_set_ready(stream, stream->is_ready || waiting ||
-                                       procconn_waits(stream, stream->window.taken));
+        taken = __atomic_load_n(&stream->window.taken, __ATOMIC_RELAXED); /* Python sets it */
+        procconn_set_ready(stream, stream->is_ready || waiting || procconn_waits(stream, taken));
         status = *pollable;
     }
     pthread_mutex_unlock(&stream->lock);

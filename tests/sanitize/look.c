@@ -45,7 +45,7 @@ int look_behind(struct round *round, int64_t deadline_ns)
     if (status == 0) {
         look(round, window);
         procconn_set_waiting(round->stream, 0);
-        window->taken = window->size;
+        __atomic_store_n(&window->taken, window->size, __ATOMIC_RELAXED);
     }
     return status;
 }
