@@ -43,6 +43,7 @@ struct messages *procconn_inlet(struct procconn_stream *stream)
     return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
 }
 
+/* For one more message, what was lost before it, and what was lost behind it. */
 bool procconn_has_room(struct procconn_stream *stream)
 {
     size_t largest = procconn_inlet(stream) == &stream->queue ? PLACE_SIZE : LARGEST_MESSAGE;

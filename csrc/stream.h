@@ -39,8 +39,8 @@ enum {
 
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
-    MOST_GAPS = 1024, /* that are on their way; a drain looks for them so often */
-    LOOK_DISTANCE_NS = 1000000,
+    MOST_GAPS = 1024,           /* that are noted and not told yet */
+    LOOK_DISTANCE_NS = 1000000, /* a drain looks for new ones no more often */
 
     POLLABLES = 2, /* one for fileno(), one for asyncio */
     FOR_FILENO = 0,

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from procconn.clock import LONGEST, NS_PER_S
+from procconn.clock import AT_ONCE, FOR_EVER, LONGEST, NS_PER_S
 from procconn.events import EventMask
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def deadline(timeout: float | None) -> float | None:
 
 
 def deadline_ns(timeout: float | None) -> int:
-    """Tell it in nanoseconds, as C takes it: 0 polls, -1 waits for ever."""
+    """Take a timeout in seconds, and tell when it is over, in nanoseconds."""
     if timeout is None:
-        return -1
+        return FOR_EVER
     timeout_ns = seconds("timeout", timeout, or_none=True)
-    return time.monotonic_ns() + timeout_ns if timeout_ns else 0
+    return time.monotonic_ns() + timeout_ns if timeout_ns else AT_ONCE
 
 
 def seconds(
@@ -79,10 +79,14 @@ def seconds(
     other = ", or None" if or_none else ""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds{other}, not {value!r}")
-    nanoseconds = int(min(value, LONGEST) * NS_PER_S) if value >= 0 else -1
-    if nanoseconds < positive or value == math.inf:
-        least = "more than 0" if positive else "0 or more"
-        raise ValueError(f"{name} must be {least} seconds{other}, not {value}")
+    is_finite = 0 <= value < math.inf
+    nanoseconds = int(min(value, LONGEST) * NS_PER_S) if is_finite else -1
+    if nanoseconds < (1 if positive else 0):
+        least = "1e-09" if positive else "0"
+        raise ValueError(
+            f"{name} must be a finite number of seconds from {least} on{other},"
+            f" not {value}"
+        )
     return nanoseconds
 
 

@@ -20,6 +20,8 @@ The two clocks cannot be read at the same instant, and it is slewed all the time
 _offset = 0  # from CLOCK_MONOTONIC to the wall clock, nanoseconds
 
 NS_PER_S = 1_000_000_000
+
+AT_ONCE, FOR_EVER = 0, -1  # deadlines, as C takes them
 LONGEST = 1 << 32  # seconds; added to a clock, an int64 still holds their nanoseconds
 
 

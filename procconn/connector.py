@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from procconn import arguments, environment, socketfilter
 from procconn._core import ffi, lib
 from procconn.awaiting import FOR_FILENO, Awaiting
-from procconn.clock import passed
+from procconn.clock import AT_ONCE, FOR_EVER, passed
 from procconn.decoder import CLASSES
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
@@ -35,8 +35,6 @@ _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 _LARGEST_QUEUE = 1 << 40
 
-_AT_ONCE = 0
-_FOR_EVER = -1
 _BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
 _ALL = sys.maxsize
 
@@ -290,7 +288,7 @@ class ProcConnector:
         if not self._stream.is_polled:
             self._stream.is_polled = True
             if self._stream.left:  # who iterates already gets new iterators, which tell
-                self._stream.try_read(_AT_ONCE, _BATCH)
+                self._stream.try_read(AT_ONCE, _BATCH)
         left = self._stream.left
         return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
@@ -328,7 +326,7 @@ class ProcConnector:
     async def _iterate_async(self) -> AsyncIterator[Event]:
         try:
             while True:
-                await self._read_async(_FOR_EVER)
+                await self._read_async(FOR_EVER)
                 for event in self._batch():
                     yield event
         except ConnectionClosedError:
@@ -362,7 +360,7 @@ class ProcConnector:
         """Return an iterator that has events; None when the connector is closed."""
         if not length_hint(self._stream.decoded[0]):
             try:
-                self._stream.read(_FOR_EVER, _BATCH)
+                self._stream.read(FOR_EVER, _BATCH)
             except ConnectionClosedError:
                 return None
         return self._batch()
@@ -382,7 +380,7 @@ class ProcConnector:
         if not self._stream.left:
             await self._awaiting.let_others()  # however long a burst lasts
         while not self._stream.left:
-            status = self._stream.try_read(_AT_ONCE, _BATCH)
+            status = self._stream.try_read(AT_ONCE, _BATCH)
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()

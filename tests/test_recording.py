@@ -522,3 +522,9 @@ def test_pieces_a_file_is_read_in_do_not_matter(
     buffer = b"".join(message + bytes(-len(message) % 4) for message in messages)
 
     assert decode(buffer) == list(recording.open(Slow(recorded(buffer))))
+
+
+@pytest.mark.parametrize("opened", [recording.open, recording.Recorder])
+def test_a_file_of_text_is_refused(opened: Callable[[io.StringIO], object]) -> None:
+    with pytest.raises(TypeError, match=r"^file must be binary, as of mode '[rw]b'"):
+        opened(io.StringIO())

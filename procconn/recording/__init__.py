@@ -29,7 +29,6 @@ from procconn.recording.packets import HEADER, PacketReader, packet
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from types import TracebackType
     from typing import Self
 
     from _typeshed import ReadableBuffer
@@ -75,12 +74,7 @@ class _OfFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 

@@ -284,3 +284,23 @@ def test_what_is_left_in_the_socket_does_not_gather_again() -> None:
             buffer = bytearray(76)
             events += decode(buffer[: connector.recv_into(buffer, DEADLINE / 2)])
             assert time.monotonic() - began < DEADLINE / 4
+
+
+def test_what_is_decoded_is_delivered_before_a_failure() -> None:
+    with ProcConnector(EventMask.COMM, receive_buffer=150_000) as connector:
+        set_serials(range(2))
+        while (event := connector.recv(DEADLINE)) and serials_of([event]) != [0]:
+            pass
+        fd = event_socket(connector)
+        own = os.dup(fd)
+        with open(os.devnull) as file:
+            os.dup2(file.fileno(), fd)
+        try:
+            left = connector.recv_many(0)
+            with pytest.raises(OSError, match="non-socket"):
+                connector.recv_many(0)
+        finally:
+            os.dup2(own, fd)
+            os.close(own)
+
+        assert [1] == serials_of(left)
