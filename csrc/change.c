@@ -45,7 +45,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
         screen_all(stream);
         stream->screening = true;
         if (!stream->has_thread) /* or else a poller would see what is not wanted */
-            procconn_drain(stream, SIZE_MAX);
+            procconn_drain(stream, SIZE_MAX, false);
         stream->window.holder = holder;
     }
     pthread_mutex_unlock(&stream->lock);
@@ -56,7 +56,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
 static void note_unknown(struct procconn_stream *stream)
 {
     procconn_note_gap(stream, 0, procconn_now_ns());
-    procconn_drain(stream, SIZE_MAX);
+    procconn_drain(stream, SIZE_MAX, false);
 }
 
 int procconn_subscribe(struct procconn_stream *stream, const struct procconn_filter *answers,

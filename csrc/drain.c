@@ -175,9 +175,9 @@ void procconn_prepare(struct batch *batch)
     }
 }
 
-/* Takes what is waiting, up to `most` bytes. Fails only if nothing was taken; a
- * failure after that comes back with the next call. */
-int procconn_drain(struct procconn_stream *stream, size_t most)
+/* Takes what is waiting, up to `most` bytes; `waits` for the first of it. Fails only if
+ * nothing was taken; a failure after that comes back with the next call. */
+int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
 {
     struct messages *into = procconn_inlet(stream);
     size_t left = into->capacity - into->end, begin = into->end, room;
@@ -192,7 +192,10 @@ int procconn_drain(struct procconn_stream *stream, size_t most)
         room = (limit - into->end - LOST_SIZE) / LARGEST_PART;
         room = room < BATCH ? room : BATCH;
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
-                         MSG_DONTWAIT | MSG_TRUNC, NULL);
+                         (waits ? MSG_WAITFORONE : MSG_DONTWAIT) | MSG_TRUNC, NULL);
+        if (waits)
+            began_ns = procconn_now_ns();
+        waits = false;
         for (int i = 0; i < count; i++)
             refused += !append(stream, &stream->batch.headers[i], (size_t)i, into);
         if (count >= 0) {

@@ -49,7 +49,7 @@ static int probe(struct procconn_stream *stream)
     status = procconn_attach_filter(stream->socket, filter);
     stream->screening = true;
     if (status == 0)
-        status = procconn_drain(stream, SIZE_MAX);
+        status = procconn_drain(stream, SIZE_MAX, false);
     if (status < 0 || stream->heard_ns != heard_ns)
         return status;
     stream->heard_ns = procconn_now_ns(); /* to be probed again after that long */

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"
 
+enum { MAY_BLOCK = 2 };
+
 /* Lets events gather until the time has come or the socket may be half full. Where
  * the kernel does not tell how full it is (before 4.12), they gather for as long as
  * it cannot be. */
@@ -27,9 +29,20 @@ static int gather(const struct procconn_stream *stream, int64_t emptied_ns, int6
     return status;
 }
 
-/* Waits until there may be something to drain or to finish: 1, 0 if the deadline came
- * first, or a negative errno. The first event after a silence is taken at once, what
- * follows it at most once in gather_ns, or sooner if the socket fills. */
+/* Of the C library: glibc has it from 2.32 on, musl has not. */
+extern const char __libc_single_threaded __attribute__((weak));
+
+/* Whether the receive itself may do the waiting, which saves a system call. It could not be
+ * woken when the stream is closed; but where there is one thread, it cannot close meanwhile. */
+static bool may_block(int64_t deadline_ns)
+{
+    return deadline_ns < 0 && &__libc_single_threaded != NULL && __libc_single_threaded;
+}
+
+/* Waits until there may be something to drain or to finish: 1, or MAY_BLOCK if the drain is
+ * to wait for it, 0 if the deadline came first, or a negative errno. The first event after a
+ * silence is taken at once, what follows it at most once in gather_ns, or sooner if the
+ * socket fills. */
 static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
 {
     int64_t emptied_ns, next_ns, again_ns;
@@ -49,6 +62,8 @@ static int await_events(struct procconn_stream *stream, int64_t deadline_ns)
         return 1;
     else if (procconn_now_ns() < next_ns)
         status = gather(stream, emptied_ns, procconn_earlier(deadline_ns, next_ns));
+    else if (may_block(deadline_ns))
+        return MAY_BLOCK;
     else
         return procconn_sleep(stream->socket, stream->wake, deadline_ns);
     return status < 0 ? status : 1;
@@ -64,7 +79,7 @@ int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t
     if (status <= 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    status = procconn_drain(stream, most);
+    status = procconn_drain(stream, most, status == MAY_BLOCK);
     pthread_mutex_unlock(&stream->lock);
     return status;
 }

@@ -8,7 +8,7 @@
  *   it behind the call, as their holder.
  * - The receiver drains the socket: the consumer, or a thread of ours once there
  *   is a queue. The lock is held while anything below "under the lock" is touched,
- *   and never while waiting.
+ *   and never while waiting, unless the process has no other thread.
  * - Anyone may close, at any time: from another thread, from a signal handler of
  *   Python, from a finalizer that the collector runs while the consumer decodes.
  *   Closing takes the LISTEN back and wakes the others; the last one who uses the
@@ -161,7 +161,7 @@ void procconn_finish(struct procconn_stream *stream);
 /* drain.c: from the socket to the inlet. Under the lock */
 void procconn_prepare(struct batch *batch);
 bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
-int procconn_drain(struct procconn_stream *stream, size_t most);
+int procconn_drain(struct procconn_stream *stream, size_t most, bool waits);
 void procconn_ask_drops(struct procconn_stream *stream);
 void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns);
 

@@ -1,6 +1,7 @@
 """The reader is woken at once after a silence, then at most once per max_latency."""
 
 import asyncio
+import ctypes
 import os
 import re
 import shutil
@@ -103,11 +104,13 @@ def test_a_filling_buffer_ends_the_gathering(queue: int) -> None:
 
 
 COUNT_CALLS = """
-import os, sys
+import os, signal, threading
 from procconn import *
+signal.alarm({patience})
+{before}
 with ProcConnector(EventMask.UID, max_latency=0) as connector:
     print(flush=True)
-    connector.recv(30)
+    connector.recv()
     os.getppid()
     for _ in range(1000):
         {read}
@@ -115,20 +118,20 @@ with ProcConnector(EventMask.UID, max_latency=0) as connector:
 """
 
 READINGS = {
-    "recv": "connector.recv(30)",
-    "recv_many": "connector.recv_many(30)",
+    "recv": "connector.recv({timeout})",
+    "recv_many": "connector.recv_many({timeout})",
     "for": "next(iter(connector))",
-    "recv_raw": "connector.recv_raw(30)",
+    "recv_raw": "connector.recv_raw({timeout})",
 }
 
+ANOTHER_THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-@pytest.mark.parametrize("way", READINGS)
-def test_a_waking_takes_two_system_calls(way: str) -> None:
-    """The wait and the receive, where nobody has asked for the descriptor."""
+
+def calls_of_wakings(before: str, read: str) -> Counter[str]:
+    """Count what a reader calls while 1,000 events come, without what asks for drops."""
     if not shutil.which("strace"):
         pytest.skip("takes strace")
-    code = COUNT_CALLS.format(read=READINGS[way])
+    code = COUNT_CALLS.format(before=before, read=read, patience=int(DEADLINE))
     began = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
         strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]
@@ -149,10 +152,37 @@ def test_a_waking_takes_two_system_calls(way: str) -> None:
     assert 0 == reader.returncode
     first, last = (i for i, line in enumerate(lines) if line.startswith("getppid"))
     calls = [re.match(r"\w+", line) for line in lines[first + 1 : last]]
-    names = [call[0] for call in calls if call]
-    wakings = names.count("ppoll")
-    assert 0 < wakings
-    # Once a second the kernel is asked for drops.
-    asked = names.count("getsockopt")
-    assert asked <= 1 + took
-    assert len(names) - asked <= 2 * wakings + 1, Counter(names)
+    names = Counter(call[0] for call in calls if call)
+    assert names.pop("getsockopt", 0) <= 1 + took  # once a second
+    return names
+
+
+def has_thread_count() -> bool:
+    """Whether the C library tells if there is one thread."""
+    return hasattr(ctypes.CDLL(None), "__libc_single_threaded")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.parametrize(
+    ("way", "timeout", "before"),
+    [
+        *((way, "", ANOTHER_THREAD) for way in READINGS),
+        *((way, "30", "") for way in READINGS if way != "for"),
+    ],
+)
+def test_a_waking_takes_two_system_calls(way: str, timeout: str, before: str) -> None:
+    """The wait and the receive, where nobody has asked for the descriptor."""
+    names = calls_of_wakings(before, READINGS[way].format(timeout=timeout))
+
+    assert 0 < names["ppoll"]
+    assert names.total() <= 2 * names["ppoll"] + 1, names
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(not has_thread_count(), reason="takes glibc 2.32")
+@pytest.mark.parametrize("way", READINGS)
+def test_a_waking_takes_one_system_call_where_nobody_can_close(way: str) -> None:
+    """Without other threads and without a deadline, the receive waits."""
+    names = calls_of_wakings("", READINGS[way].format(timeout=""))
+
+    assert ["recvmmsg"] == list(names)

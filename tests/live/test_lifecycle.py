@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -18,6 +19,7 @@ from live.staging import (
     IGNORE,
     LISTEN,
     PPOLL,
+    PYTHON,
     Requests,
     descriptors,
     event_socket,
@@ -215,6 +217,48 @@ def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
         signal.signal(signal.SIGALRM, previous)
 
     assert [] == events
+
+
+ALONE = """
+import signal, threading
+from procconn import *
+def interrupt(*_):
+    raise InterruptedError
+connector = ProcConnector(EventMask.NONE, max_latency={max_latency})
+signal.signal(signal.SIGUSR1, lambda *_: {action})
+print(flush=True)
+try:
+    list(connector)
+except InterruptedError:
+    print("interrupted")
+connector.close()
+print(connector.closed)
+"""
+
+
+@pytest.mark.parametrize("max_latency", [0, 0.01])
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("connector.close()", "True\n"),
+        ("interrupt()", "interrupted\nTrue\n"),
+        ("threading.Thread(target=connector.close).start()", "True\n"),
+        ("threading.Timer(0.05, connector.close).start()", "True\n"),
+    ],
+)
+def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
+    action: str, told: str, max_latency: float
+) -> None:
+    """Also if all it does is to start a thread, which closes while that waits again."""
+    code = ALONE.format(action=action, max_latency=max_latency)
+    with Popen([*PYTHON, "-c", code], stdout=PIPE, text=True) as reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        wait_until_blocked(reader.pid)
+        reader.send_signal(signal.SIGUSR1)
+        result = reader.communicate(timeout=DEADLINE)[0]
+
+    assert (0, told) == (reader.returncode, result)
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
