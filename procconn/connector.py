@@ -35,7 +35,6 @@ _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 _LARGEST_QUEUE = 1 << 40
 
-_BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
 _ALL = sys.maxsize
 
 
@@ -161,7 +160,7 @@ class ProcConnector:
                 self._stream.announce(0)
             for event in self._stream.decoded[0]:
                 return event
-            self._stream.read(deadline_ns, _BATCH)
+            self._stream.read(deadline_ns)
             if not self._stream.left and passed(deadline_ns):
                 return None
 
@@ -177,7 +176,7 @@ class ProcConnector:
         deadline_ns = arguments.deadline_ns(timeout)
         while True:
             try:
-                self._stream.read(deadline_ns, _ALL)
+                self._stream.read(deadline_ns, everything=True)
             except OSError:  # which comes again when there is nothing else to tell
                 if not self._stream.left:
                     raise
@@ -288,7 +287,7 @@ class ProcConnector:
         if not self._stream.is_polled:
             self._stream.is_polled = True
             if self._stream.left:  # who iterates already gets new iterators, which tell
-                self._stream.try_read(AT_ONCE, _BATCH)
+                self._stream.try_read(AT_ONCE)
         left = self._stream.left
         return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
@@ -360,7 +359,7 @@ class ProcConnector:
         """Return an iterator that has events; None when the connector is closed."""
         if not length_hint(self._stream.decoded[0]):
             try:
-                self._stream.read(FOR_EVER, _BATCH)
+                self._stream.read(FOR_EVER)
             except ConnectionClosedError:
                 return None
         return self._batch()
@@ -380,7 +379,7 @@ class ProcConnector:
         if not self._stream.left:
             await self._awaiting.let_others()  # however long a burst lasts
         while not self._stream.left:
-            status = self._stream.try_read(AT_ONCE, _BATCH)
+            status = self._stream.try_read(AT_ONCE)
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()

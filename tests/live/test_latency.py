@@ -128,7 +128,7 @@ ANOTHER_THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).s
 
 
 def calls_of_wakings(before: str, read: str) -> Counter[str]:
-    """Count what a reader calls while 1,000 events come, without what asks for drops."""
+    """Count what a reader calls while 1,000 events come, but for asking for drops."""
     if not shutil.which("strace"):
         pytest.skip("takes strace")
     code = COUNT_CALLS.format(before=before, read=read, patience=int(DEADLINE))

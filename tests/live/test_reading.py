@@ -591,6 +591,44 @@ def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
     asyncio.run(asyncio.wait_for(all_seen(), DEADLINE / 2))
 
 
+@room_for(10_000)
+@pytest.mark.parametrize("decoded", [False, True])
+def test_recv_many_takes_all_that_waits(names: ProcConnector, decoded: bool) -> None:
+    """Also more than is decoded at a time, and behind what is decoded already."""
+    set_serials(range(10_000))
+    events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
+    events += names.recv_many(DEADLINE)
+
+    assert list(range(10_000)) == serials_of([event for event in events if event])
+
+
+@room_for(10_000)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("decoded", [False, True])
+def test_too_little_memory_for_all_leaves_the_rest(
+    names: ProcConnector, decoded: bool
+) -> None:
+    testcapi = pytest.importorskip("_testcapi")
+    failed = 0
+    for allocation in range(100, 40_100, 2000):
+        rest_of(names)
+        set_serials(range(10_000))
+        events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
+        try:
+            testcapi.set_nomemory(allocation, allocation + 1)
+            try:
+                events += names.recv_many(0)
+            finally:
+                testcapi.remove_mem_hooks()
+        except MemoryError:
+            failed += 1
+        events += rest_of(names)
+
+        assert list(range(10_000)) == serials_of([event for event in events if event])
+
+    assert failed > 3
+
+
 @room_for(2000)
 def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
     """Where it is bounded, and counted if it is too much."""
