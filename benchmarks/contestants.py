@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from benchmarks.processes import Forkstat, Reader, has_forkstat, in_c, in_python
 
-ROUNDS = 3  # in which all that are compared take turns
+ROUNDS = 5  # in which all that are compared take turns
 
 DEFAULTS, AT_ONCE, ONE_MS, TEN_MS = (
     "defaults",
@@ -14,6 +14,7 @@ DEFAULTS, AT_ONCE, ONE_MS, TEN_MS = (
     "max_latency 1 ms",
     "max_latency 10 ms",
 )
+BESIDE_A_THREAD = "max_latency 0 beside another thread"
 WOKEN = "C, one blocking recv per event"
 GATHERING = "C, gathering for 10 ms"
 FLOOR = "C, recvfrom until empty"

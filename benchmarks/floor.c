@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LISTEN = 1, IGNORE = 2, TIMESTAMP_AT = 44, RECEIVE_BUFFER = 33554432 };
+enum { LISTEN = 1, IGNORE = 2, TIMESTAMP_AT = 44, RECEIVE_BUFFER = 134217728 };
 enum { PARTS = 100 }; /* COUNT is a multiple of it */
 
 static int64_t now_ns(void)

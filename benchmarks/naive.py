@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 _CONNECTOR, _GROUP, _LISTEN, _IGNORE = 11, 1, 1, 2
-_SO_RCVBUFFORCE, _RECEIVE_BUFFER = 33, 33_554_432  # as large as ours
+_SO_RCVBUFFORCE, _RECEIVE_BUFFER = 33, 134_217_728  # as large as ours
 _SOL_NETLINK, _NO_ENOBUFS = 270, 5  # else an overflow ends it
 _EVENT = struct.Struct("=IIQII")
 

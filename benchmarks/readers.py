@@ -22,7 +22,7 @@ from typing import Any
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
 _NO_ENOBUFS = 5
-_RECEIVE_BUFFER = 33_554_432
+_RECEIVE_BUFFER = 134_217_728
 _EXEC = 2
 _COLUMNS_BYTES = 262_144
 
@@ -55,6 +55,12 @@ def iterate(count: int, **settings: Any) -> None:
         _begin()
         _take(connector, count)
         _end(events=count, lost=connector.lost)
+
+
+def beside_a_thread(count: int, **settings: Any) -> None:
+    """Do the same in a process that has another thread, which sleeps."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    iterate(count, **settings)
 
 
 def naive(count: int) -> None:
@@ -238,7 +244,7 @@ def main() -> None:
     """Run the reader that the arguments name."""
     readers = (
         *(iterate, naive, columns, storm, masked, latency, naive_latency, imports),
-        *(pyroute2, programs, naive_programs),
+        *(beside_a_thread, pyroute2, programs, naive_programs),
     )
     reader = {reader.__name__: reader for reader in readers}[sys.argv[1]]
     arguments = list(map(_argument, sys.argv[2:]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contestants import (
     AT_ONCE,
+    BESIDE_A_THREAD,
     DEFAULTS,
     FLOOR,
     FORKSTAT,
@@ -76,6 +77,7 @@ def live() -> list[Row]:
     """Take events as they come, 50,000 a second."""
     starts: Starts = {
         **in_all_languages(_LIVE),
+        BESIDE_A_THREAD: partial(in_python, "beside_a_thread", _LIVE, max_latency=0),
         PYROUTE2: partial(in_python, "pyroute2", _PYROUTE2_LIVE),
         **forkstat("comm"),
     }
@@ -99,6 +101,7 @@ def live() -> list[Row]:
         *(row(DEFAULTS, it) for it in (PYROUTE2, FORKSTAT) if it in ns),
         row(AT_ONCE, NAIVE).must(1.15, 1.0, decides=True),
         row(AT_ONCE, WOKEN),
+        row(BESIDE_A_THREAD, NAIVE),
         row(ONE_MS, NAIVE),
         row(ONE_MS, WOKEN),
         row(TEN_MS, GATHERING).must(1.20, 1.10),

@@ -1,6 +1,7 @@
 /*
  * Waits for events and lets them gather. Who emptied the socket waits before it
- * receives again, so that a wake-up takes two system calls: the wait, the receive.
+ * receives again, so that a wake-up takes two system calls: the wait, the receive;
+ * or one, where the receive may wait.
  */
 #define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"

@@ -32,12 +32,17 @@ def boolean(name: str, value: bool) -> bool:
     return value
 
 
-def whole(name: str, value: int, least: int, most: int) -> int:
-    """Take a number of bytes."""
+def whole(
+    name: str, value: int, least: int, most: int, *, or_none: bool = False
+) -> int:
+    """Take a number of bytes; `or_none` if the caller takes None, too."""
+    other = ", or None" if or_none else ""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number of bytes, not {value!r}")
+        raise TypeError(f"{name} must be a whole number of bytes{other}, not {value!r}")
     if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least} to {most} bytes, not {value}")
+        raise ValueError(
+            f"{name} must be from {least} to {most} bytes{other}, not {value}"
+        )
     return value
 
 

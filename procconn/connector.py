@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from procconn._core import RawView
 
 
-USUAL_RECEIVE_BUFFER = 33_554_432
-_LARGEST_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
+_LARGEST_ROOM = (1 << 30) - 1  # the kernel doubles it, in an int
 _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 _LARGEST_QUEUE = 1 << 40
@@ -59,8 +58,9 @@ class ProcConnector:
         usage: whether each `Exit` carries the `Usage` of its task, from taskstats; if
             that cannot be had, a RuntimeWarning says what is missing.
         receive_buffer: how much room to ask the kernel for, in bytes; an event takes
-            416. Without CAP_NET_ADMIN, net.core.rmem_max limits what is got, and a
-            RuntimeWarning says so.
+            416. None asks for a 64th of the machine's memory, from 32 to 128 MiB, and
+            is content with 32. Without CAP_NET_ADMIN, net.core.rmem_max limits what is
+            got; a RuntimeWarning says when that is less.
         queue: the size of a queue in the process, in bytes; an event takes 76. A thread
             receives into it whatever the program is doing, with CAP_SYS_NICE before all
             ordinary ones (nice -20). 0: no thread, no queue.
@@ -84,7 +84,7 @@ class ProcConnector:
         threads: bool = True,
         programs: bool = False,
         usage: bool = False,
-        receive_buffer: int = USUAL_RECEIVE_BUFFER,
+        receive_buffer: int | None = None,
         queue: int = 0,
         max_latency: float = 0.001,
         timeout: float = 1.0,
@@ -104,9 +104,13 @@ class ProcConnector:
         if programs:
             environment.check_proc()
         settings.usage = arguments.boolean("usage", usage)
-        settings.receive_buffer = arguments.whole(
-            "receive_buffer", receive_buffer, 1, _LARGEST_RECEIVE_BUFFER
-        )
+        if receive_buffer is None:
+            settings.receive_buffer = environment.usual_room()
+            least_room = environment.ROOM_FOR_BURSTS
+        else:
+            settings.receive_buffer = least_room = arguments.whole(
+                "receive_buffer", receive_buffer, 1, _LARGEST_ROOM, or_none=True
+            )
         settings.gather_ns = arguments.seconds("max_latency", max_latency)
         settings.heartbeat_ns = -1
         if heartbeat is not None:
@@ -123,7 +127,7 @@ class ProcConnector:
             self._stream.listen()
             if queue:
                 self._stream.start_thread(queue)
-            environment.warn_of_limits(self._stream.window, receive_buffer)
+            environment.warn_of_limits(self._stream.window, least_room)
             if heartbeat is not None and lib.procconn_rename_thread() < 0:
                 environment.warn_of_heartbeat()
         except BaseException:

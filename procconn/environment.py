@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
+ROOM_FOR_BURSTS = 33_554_432  # bytes, which the usual receive buffer has at least
+_MOST_ROOM = 4 * ROOM_FOR_BURSTS
+_SHARE_OF_MEMORY = 64
+
 
 class Condition:
     """Something that has to hold, and what shows if it does not."""
@@ -62,6 +66,12 @@ def conditions() -> Iterator[Condition]:
         " those in the initial one",
         "run it there (--userns=host for containers, and not rootless)",
     )
+
+
+def usual_room() -> int:
+    """Spare small machines: for a reader that stopped, the kernel keeps twice that."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(max(memory // _SHARE_OF_MEMORY, ROOM_FOR_BURSTS), _MOST_ROOM)
 
 
 def warn_of_limits(window: Window, asked: int) -> None:

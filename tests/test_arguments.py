@@ -23,7 +23,7 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("receive_buffer", "1M"),
     ("receive_buffer", 1e6),
     ("receive_buffer", True),
-    ("receive_buffer", None),
+    ("receive_buffer", "None"),
     ("queue", "64M"),
     ("queue", 1e6),
     ("queue", None),

@@ -15,8 +15,14 @@ from typing import NamedTuple
 from procconn._core import ffi, lib
 from procconn.cli.lines import user_name
 from procconn.cli.output import Output
-from procconn.connector import USUAL_RECEIVE_BUFFER, ProcConnector
-from procconn.environment import conditions, is_kernel, why_no_usage, why_not_realtime
+from procconn.connector import ProcConnector
+from procconn.environment import (
+    ROOM_FOR_BURSTS,
+    conditions,
+    is_kernel,
+    why_no_usage,
+    why_not_realtime,
+)
 from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
 
@@ -121,13 +127,13 @@ def _trial() -> Iterator[Finding]:
 def _receive_buffer(connector: ProcConnector) -> Finding:
     limit = _read("/proc/sys/net/core/rmem_max").strip() or _UNKNOWN
     got = connector.receive_buffer
-    text = f"{got} bytes, for about {got // 416} events; net.core.rmem_max is {limit}"
-    if got >= USUAL_RECEIVE_BUFFER:
+    text = f"{got} bytes, for {got // 416} events; net.core.rmem_max is {limit}"
+    if got >= ROOM_FOR_BURSTS:
         return Finding("receive buffer", text)
     return Finding(
         "receive buffer",
         f"{text}; bursts may overflow it",
-        f"sysctl net.core.rmem_max={USUAL_RECEIVE_BUFFER}, or grant CAP_NET_ADMIN",
+        f"sysctl net.core.rmem_max={ROOM_FOR_BURSTS}, or grant CAP_NET_ADMIN",
     )
 
 

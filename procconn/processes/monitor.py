@@ -49,7 +49,7 @@ class ProcessMonitor:
         queue: int = 0,
         programs: bool = True,
         usage: bool = False,
-        receive_buffer: int = 33_554_432,
+        receive_buffer: int | None = None,
         max_latency: float = 0.001,
         timeout: float = 1.0,
         heartbeat: float | None = None,

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,8 @@ from live.staging import (
     wait_until_blocked,
 )
 from procconn import Comm, Event, EventMask, ProcConnector, Sid
+
+ENOUGH = 33_554_432  # bytes: of a receive buffer, by default
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -110,7 +114,8 @@ import json, os, sys, warnings
 from procconn import EventMask, ProcConnector
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    with ProcConnector(EventMask.EXIT, receive_buffer=int(sys.argv[1])) as connector:
+    asked = json.loads(sys.argv[1])
+    with ProcConnector(EventMask.EXIT, receive_buffer=asked) as connector:
         granted = connector.receive_buffer
         child = os.posix_spawn("/bin/true", ["true"], {})
         seen = any(event.pid == child for event in connector)
@@ -145,6 +150,26 @@ def test_an_ordinary_user_gets_no_warning_who_asks_for_what_is_allowed() -> None
     result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, str(most))
 
     assert [most, True, []] == json.loads(result.stdout)
+
+
+@as_ordinary_user
+@pytest.mark.skipif(rmem_max() >= ENOUGH, reason="takes a lower net.core.rmem_max")
+def test_an_ordinary_user_is_told_what_buffer_would_do() -> None:
+    result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, "null")
+    granted, _, warned = json.loads(result.stdout)
+
+    assert rmem_max() == granted
+    (text,) = warned
+    assert f"is {granted} bytes, not {ENOUGH}" in text
+
+
+@as_root
+def test_root_gets_a_64th_of_the_memory_within_bounds() -> None:
+    (total,) = re.findall(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
+    with ProcConnector() as connector:
+        assert connector.receive_buffer == min(
+            max(int(total) * 1024 // 64, ENOUGH), 4 * ENOUGH
+        )
 
 
 @as_root
