@@ -13,9 +13,6 @@
 
 #include "stream.h"
 
-/* Bytes: enough to make a call cheap, little enough for the caches. */
-enum { PORTION = 262144 };
-
 /* Fills the empty places of the new list; if others took some meanwhile, fewer. */
 static void move(PyObject *from, PyObject *to, Py_ssize_t left)
 {
@@ -28,35 +25,11 @@ static void move(PyObject *from, PyObject *to, Py_ssize_t left)
         PyList_SetSlice(to, moved, left, NULL);
 }
 
-/* Decodes what is in the window, then, if that is wanted, what waits behind it. Fails by
- * lack of memory alone: all messages in the stream are whole. Then the rest stays there.
- * The list may have empty places, so nobody is to find it. */
-static int decode(struct procconn_stream *stream, PyObject *events, bool everything)
+/* Decodes what is in the window. Fails by lack of memory alone: all messages in the
+ * stream are whole. Then the rest stays in the stream. */
+static int decode(struct procconn_stream *stream, Py_ssize_t left)
 {
-    size_t capacity = stream->queue.capacity, size = 0;
-    struct procconn_walk walk;
-    PyThreadState *thread;
-    int status;
-
-    do {
-        walk = (struct procconn_walk){.buffer = stream->window.bytes,
-                                      .size = stream->window.size};
-        status = procconn_decode(&walk, events, stream->settings.types, SIZE_MAX);
-        PyObject_GC_UnTrack(events);
-        procconn_take(stream, walk.offset, true);
-        size += walk.offset;
-        if (status < 0 || !everything || size >= capacity || !procconn_has_more(stream))
-            break;
-        thread = PyEval_SaveThread();
-        procconn_bring(stream, 0, PORTION); /* if it fails, so does the next call */
-        PyEval_RestoreThread(thread);
-    } while (stream->window.size > 0);
-    return status < 0 ? -ENOMEM : 0;
-}
-
-/* Puts the events that were left, and those that come, into the place. */
-static int renew(struct procconn_stream *stream, Py_ssize_t left, bool everything)
-{
+    struct procconn_walk walk = {.buffer = stream->window.bytes, .size = stream->window.size};
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *place = stream->settings.decoded;
     PyObject *events = PyList_New(left);
@@ -64,17 +37,17 @@ static int renew(struct procconn_stream *stream, Py_ssize_t left, bool everythin
     int status = -ENOMEM;
 
     if (iterator != NULL) {
-        status = decode(stream, events, everything);
         move(PyList_GetItem(place, 0), events, left);
-        PyObject_GC_Track(events);
+        if (procconn_decode(&walk, events, stream->settings.types, SIZE_MAX) >= 0)
+            status = 0;
         PyList_SetItem(place, 0, iterator);
         stream->window.rounds++;
     } else {
         PyErr_Clear(); /* the caller raises its own */
-        procconn_take(stream, 0, true);
     }
     Py_XDECREF(events);
     PyGILState_Release(gil);
+    procconn_take(stream, walk.offset, walk.offset > 0 || left > 0);
     return status;
 }
 
@@ -87,8 +60,8 @@ void procconn_let_go(struct procconn_stream *stream, uint64_t holder)
     __atomic_store_n(&stream->window.holder, 0, __ATOMIC_RELEASE);
 }
 
-int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, uint32_t everything,
-                  uint64_t rounds, size_t left)
+int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most, uint64_t rounds,
+                  size_t left)
 {
     int status = procconn_enter(stream, READING);
 
@@ -97,9 +70,9 @@ int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, uint32_t 
     if (stream->window.rounds != rounds)
         status = -EAGAIN;
     else
-        status = procconn_bring(stream, left > 0 ? 0 : deadline_ns, PORTION);
+        status = procconn_bring(stream, left > 0 ? 0 : deadline_ns, most);
     if (status == 0 && (stream->window.size > 0 || left > 0))
-        status = renew(stream, (Py_ssize_t)left, everything != 0);
+        status = decode(stream, (Py_ssize_t)left);
     else if (status == 0)
         procconn_take(stream, 0, false);
     procconn_leave(stream);

@@ -37,11 +37,6 @@ static size_t waiting(struct procconn_stream *stream)
     return size;
 }
 
-bool procconn_has_more(struct procconn_stream *stream)
-{
-    return waiting(stream) > 0 || (!stream->has_thread && stream->emptied_ns == 0);
-}
-
 /* Brings what is there; waits if there is nothing. */
 static int fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
 {

@@ -193,7 +193,6 @@ void procconn_drop_reference(struct procconn_stream *stream);
 /* consumer.c. Bring whole messages, up to `most` bytes, into the window, waiting for them;
  * then take some. `waiting`: whether what they became waits in the process. */
 int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
-bool procconn_has_more(struct procconn_stream *stream); /* behind what was taken, maybe */
 void procconn_take(struct procconn_stream *stream, size_t size, bool waiting);
 
 #endif

@@ -218,13 +218,7 @@ class _Lib:
     ) -> int: ...
     def procconn_start_thread(self, stream: Stream, queue: int, /) -> int: ...
     def procconn_read(
-        self,
-        stream: Stream,
-        deadline_ns: int,
-        everything: bool,
-        rounds: int,
-        left: int,
-        /,
+        self, stream: Stream, deadline_ns: int, most: int, rounds: int, left: int, /
     ) -> int: ...
     def procconn_wait(
         self, stream: Stream, deadline_ns: int, most: int, holder: int, /

@@ -34,6 +34,7 @@ _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 _LARGEST_QUEUE = 1 << 40
 
+_BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
 _ALL = sys.maxsize
 
 
@@ -164,7 +165,7 @@ class ProcConnector:
                 self._stream.announce(0)
             for event in self._stream.decoded[0]:
                 return event
-            self._stream.read(deadline_ns)
+            self._stream.read(deadline_ns, _BATCH)
             if not self._stream.left and passed(deadline_ns):
                 return None
 
@@ -180,7 +181,7 @@ class ProcConnector:
         deadline_ns = arguments.deadline_ns(timeout)
         while True:
             try:
-                self._stream.read(deadline_ns, everything=True)
+                self._stream.read(deadline_ns, _ALL)
             except OSError:  # which comes again when there is nothing else to tell
                 if not self._stream.left:
                     raise
@@ -291,7 +292,7 @@ class ProcConnector:
         if not self._stream.is_polled:
             self._stream.is_polled = True
             if self._stream.left:  # who iterates already gets new iterators, which tell
-                self._stream.try_read(AT_ONCE)
+                self._stream.try_read(AT_ONCE, _BATCH)
         left = self._stream.left
         return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
 
@@ -363,7 +364,7 @@ class ProcConnector:
         """Return an iterator that has events; None when the connector is closed."""
         if not length_hint(self._stream.decoded[0]):
             try:
-                self._stream.read(FOR_EVER)
+                self._stream.read(FOR_EVER, _BATCH)
             except ConnectionClosedError:
                 return None
         return self._batch()
@@ -383,7 +384,7 @@ class ProcConnector:
         if not self._stream.left:
             await self._awaiting.let_others()  # however long a burst lasts
         while not self._stream.left:
-            status = self._stream.try_read(AT_ONCE)
+            status = self._stream.try_read(AT_ONCE, _BATCH)
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()

@@ -75,20 +75,20 @@ class Stream:
             )
         checked(status)
 
-    def try_read(self, deadline_ns: int, *, everything: bool = False) -> int:
+    def try_read(self, deadline_ns: int, most: int) -> int:
         """Wait until there are events, and return the status of the call."""
         rounds = self.window.rounds
         left = length_hint(self.decoded[0])
-        return lib.procconn_read(self.handle, deadline_ns, everything, rounds, left)
+        return lib.procconn_read(self.handle, deadline_ns, most, rounds, left)
 
-    def read(self, deadline_ns: int, *, everything: bool = False) -> None:
+    def read(self, deadline_ns: int, most: int) -> None:
         """Let there be events, unless the deadline passes.
 
         Args:
             deadline_ns: on CLOCK_MONOTONIC, nanoseconds; 0 polls, -1 waits for ever.
-            everything: whether to decode all that waits, or some 3,400 at most.
+            most: how many bytes of messages to decode.
         """
-        while status := self.try_read(deadline_ns, everything=everything):
+        while status := self.try_read(deadline_ns, most):
             self._look_into(status)
 
     def take_raw(
