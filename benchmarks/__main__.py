@@ -5,7 +5,7 @@ import time
 
 from benchmarks import picture, report
 from benchmarks.calls import calls
-from benchmarks.contestants import FORKSTAT, SETTINGS
+from benchmarks.contestants import BESIDE_A_THREAD, FORKSTAT, SETTINGS
 from benchmarks.decoding import decoding
 from benchmarks.footprint import importing, memory, scaling
 from benchmarks.processes import ROOT, listeners, prepare
@@ -69,7 +69,7 @@ def main() -> None:
 def _publish(rows: list[report.Row], text: str, note: str) -> None:
     """Write the documents and the picture."""
     ns = costs(rows)
-    ours = {f"procconn, {name}": ns.pop(name) for name in SETTINGS}
+    ours = {f"procconn, {name}": ns.pop(name) for name in (*SETTINGS, BESIDE_A_THREAD)}
     ns.pop(FORKSTAT, None)  # which prints, too
     PICTURE.write_text(picture.draw(_TITLE, note, ours, ns))
     short = f"![{_TITLE}, by reader]({_ADDRESS})\n\n{report.short_table(rows)}"

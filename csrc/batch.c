@@ -13,6 +13,9 @@
 
 #include "stream.h"
 
+/* So many items at most are taken from a list without memory for it. */
+enum { FEW = 8 };
+
 /* Fills the empty places of the new list; if others took some meanwhile, fewer. */
 static void move(PyObject *from, PyObject *to, Py_ssize_t left)
 {
@@ -21,8 +24,10 @@ static void move(PyObject *from, PyObject *to, Py_ssize_t left)
 
     while (moved < left && (event = PyIter_Next(from)) != NULL)
         PyList_SetItem(to, moved++, event);
-    if (moved < left)
-        PyList_SetSlice(to, moved, left, NULL);
+    for (Py_ssize_t end = left; end > moved; end = left) {
+        left = end - moved > FEW ? end - FEW : moved;
+        PyList_SetSlice(to, left, end, NULL);
+    }
 }
 
 /* Decodes what is in the window. Fails by lack of memory alone: all messages in the
@@ -32,10 +37,13 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
     struct procconn_walk walk = {.buffer = stream->window.bytes, .size = stream->window.size};
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *place = stream->settings.decoded;
-    PyObject *events = PyList_New(left);
-    PyObject *iterator = events != NULL ? PyObject_GetIter(events) : NULL;
+    PyObject *events = PyList_New(left), *iterator = NULL;
     int status = -ENOMEM;
 
+    if (events != NULL) {
+        PyObject_GC_UnTrack(events); /* nobody is to find its empty places */
+        iterator = PyObject_GetIter(events);
+    }
     if (iterator != NULL) {
         move(PyList_GetItem(place, 0), events, left);
         if (procconn_decode(&walk, events, stream->settings.types, SIZE_MAX) >= 0)

@@ -135,17 +135,19 @@ static void note_loss(struct procconn_stream *stream, bool overflowed, int64_t s
 
 /* Before the socket is empty it may be full, and while it is read the kernel takes some into
  * the room that was made, and drops others, in turn. What it has dropped lies behind all that
- * is queued now, but for what took the room of the last receive. Asks no sooner than so long
- * after the last time. */
-static void look_between(struct procconn_stream *stream, int64_t distance_ns)
+ * was queued before the last receive made room, but for what it dropped since then. Asks once
+ * a millisecond at most. Returns the time. */
+static int64_t look_between(struct procconn_stream *stream, int64_t before_ns)
 {
     int64_t now_ns = procconn_now_ns();
 
-    if (now_ns - stream->seen_ns < stream->filling_ns || now_ns - stream->asked_ns < distance_ns)
-        return;
-    procconn_ask_drops(stream);
-    stream->asked_ns = now_ns;
-    note_loss(stream, false, now_ns);
+    if (now_ns - stream->seen_ns >= stream->filling_ns &&
+        now_ns - stream->asked_ns >= LOOK_DISTANCE_NS) {
+        procconn_ask_drops(stream);
+        stream->asked_ns = now_ns;
+        note_loss(stream, false, before_ns);
+    }
+    return now_ns;
 }
 
 /* There can be no new drops if the queue is empty now and what was taken since it was last
@@ -182,7 +184,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
     struct messages *into = procconn_inlet(stream);
     size_t left = into->capacity - into->end, begin = into->end, room;
     size_t limit = begin + (most < left ? most : left), queued = stream->queue.end;
-    int64_t began_ns = procconn_now_ns();
+    int64_t began_ns = procconn_now_ns(), before_ns = began_ns;
     unsigned refused = 0;
     bool overflowed = false, has_brought;
     int count, error = 0;
@@ -194,7 +196,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
                          (waits ? MSG_WAITFORONE : MSG_DONTWAIT) | MSG_TRUNC, NULL);
         if (waits)
-            began_ns = procconn_now_ns();
+            began_ns = before_ns = procconn_now_ns();
         waits = false;
         for (int i = 0; i < count; i++)
             refused += !append(stream, &stream->batch.headers[i], (size_t)i, into);
@@ -203,7 +205,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
             stream->unchecked += (uint64_t)count;
             error = (size_t)count < room ? -EAGAIN : 0;
             if (error == 0)
-                look_between(stream, LOOK_DISTANCE_NS);
+                before_ns = look_between(stream, before_ns);
         } else if (errno == ENOBUFS) { /* from a kernel that does not count drops */
             overflowed = true;
             refused++;
@@ -219,7 +221,6 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
         stream->unchecked = 0;
         stream->screening = false;
     } else {
-        look_between(stream, 0);
         note_loss(stream, overflowed, began_ns);
     }
     has_brought = into->end > begin;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* struct mmsghdr */
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/time.h>
 
 #include "stream.h"
 
@@ -9,6 +10,8 @@ enum {
     NO_ENOBUFS = 5, /* linux/netlink.h */
 
     SMALLEST_CAPACITY = 262144,
+
+    DAY = 86400, /* seconds */
 };
 
 int procconn_attach_filter(int fd, const struct procconn_filter *filter)
@@ -42,6 +45,7 @@ static size_t whole_queue(const struct procconn_stream *stream)
 
 int procconn_open_socket(struct procconn_stream *stream)
 {
+    struct timeval patience = {.tv_sec = DAY};
     uint32_t meminfo[MEMINFO_COUNT];
     int on = 1, status;
 
@@ -50,6 +54,10 @@ int procconn_open_socket(struct procconn_stream *stream)
         status = enlarge(stream);
     if (status < 0)
         return status;
+    /* A receive that may not wait for ever is interrupted by every signal, also by one whose
+     * handler is to restart calls (signal(7)): handlers of Python run behind it. */
+    if (setsockopt(stream->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0)
+        return -errno;
     /* Lest the kernel drops all from the first that finds no room to the last. */
     stream->window.counts_drops = procconn_read_meminfo(stream->socket, meminfo);
     if (stream->window.counts_drops &&

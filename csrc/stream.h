@@ -104,13 +104,13 @@ struct procconn_stream {
     struct procconn_programs *programs; /* NULL if they get none */
     struct procconn_usage *usage;       /* likewise */
     int64_t again_ns;    /* when the first message of the stage may have got its tail */
-    int64_t seen_ns;     /* all events until then were drained */
+    int64_t seen_ns;     /* all events until then were drained, unless the receive waited */
     uint64_t lost_usage; /* records, before the close */
     bool met_exit;       /* in the last drain */
     bool misses_exits;   /* some may have been lost, or were not wanted */
 
     bool screening;     /* until the socket is empty, some in it may be unwanted */
-    int64_t emptied_ns; /* when a drain began that emptied the socket; 0: it may have more */
+    int64_t emptied_ns; /* when a drain began, or was woken, that emptied the socket; else 0 */
     int64_t woken_ns;   /* when the last drain that brought events began */
     int64_t filling_ns; /* the socket is not half full earlier than that after it was empty */
 

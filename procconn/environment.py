@@ -69,7 +69,11 @@ def conditions() -> Iterator[Condition]:
 
 
 def usual_room() -> int:
-    """Spare small machines: for a reader that stopped, the kernel keeps twice that."""
+    """Tell what receive buffer to ask for, in bytes.
+
+    For a reader that stopped, the kernel keeps twice that, in each socket of a
+    connector. Small machines could not spare it.
+    """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(max(memory // _SHARE_OF_MEMORY, ROOM_FOR_BURSTS), _MOST_ROOM)
 

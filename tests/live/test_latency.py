@@ -128,7 +128,11 @@ ANOTHER_THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).s
 
 
 def calls_of_wakings(before: str, read: str) -> Counter[str]:
-    """Count what a reader calls while 1,000 events come, but for asking for drops."""
+    """Count what a reader calls while 1,000 events come, but for asking for drops.
+
+    Behind a receive that is "full", as it brought all it had room for, comes another
+    one. What brought nothing has the name of its error.
+    """
     if not shutil.which("strace"):
         pytest.skip("takes strace")
     code = COUNT_CALLS.format(before=before, read=read, patience=int(DEADLINE))
@@ -147,12 +151,15 @@ def calls_of_wakings(before: str, read: str) -> Counter[str]:
         lines = Path(log.name).read_text().splitlines()
     took = time.monotonic() - began
 
-    # Behind a receive that brought all it had room for comes another one.
-    lines = [line for line in lines if not line.endswith(f"= {BATCH}")]
     assert 0 == reader.returncode
     first, last = (i for i, line in enumerate(lines) if line.startswith("getppid"))
-    calls = [re.match(r"\w+", line) for line in lines[first + 1 : last]]
-    names = Counter(call[0] for call in calls if call)
+    calls = [
+        re.search(r"= -1 (\w+)", line) or re.match(r"(\w+)", line)
+        for line in lines[first + 1 : last]
+        if not line.endswith(f"= {BATCH}")
+    ]
+    names = Counter(call[1] for call in calls if call)
+    names["full"] = last - first - 1 - len(calls)
     assert names.pop("getsockopt", 0) <= 1 + took  # once a second
     return names
 
@@ -174,8 +181,9 @@ def test_a_waking_takes_two_system_calls(way: str, timeout: str, before: str) ->
     """The wait and the receive, where nobody has asked for the descriptor."""
     names = calls_of_wakings(before, READINGS[way].format(timeout=timeout))
 
+    others = names.total() - names["full"]
     assert 0 < names["ppoll"]
-    assert names.total() <= 2 * names["ppoll"] + 1, names
+    assert others <= 2 * names["ppoll"] + 1, names
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -185,4 +193,6 @@ def test_a_waking_takes_one_system_call_where_nobody_can_close(way: str) -> None
     """Without other threads and without a deadline, the receive waits."""
     names = calls_of_wakings("", READINGS[way].format(timeout=""))
 
-    assert ["recvmmsg"] == list(names)
+    assert 0 < names["recvmmsg"]
+    assert names["EAGAIN"] <= names["full"]
+    assert {"recvmmsg", "EAGAIN", "full"} >= names.keys()

@@ -222,10 +222,12 @@ def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
 ALONE = """
 import signal, threading
 from procconn import *
+signal.alarm({patience})
 def interrupt(*_):
     raise InterruptedError
 connector = ProcConnector(EventMask.NONE, max_latency={max_latency})
 signal.signal(signal.SIGUSR1, lambda *_: {action})
+signal.siginterrupt(signal.SIGUSR1, {interrupts})
 print(flush=True)
 try:
     list(connector)
@@ -237,6 +239,7 @@ print(connector.closed)
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
+@pytest.mark.parametrize("interrupts", [True, False])
 @pytest.mark.parametrize(
     ("action", "told"),
     [
@@ -247,10 +250,18 @@ print(connector.closed)
     ],
 )
 def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
-    action: str, told: str, max_latency: float
+    action: str, told: str, interrupts: bool, max_latency: float
 ) -> None:
-    """Also if all it does is to start a thread, which closes while that waits again."""
-    code = ALONE.format(action=action, max_latency=max_latency)
+    """Also if all it does is to start a thread, which closes while that waits again.
+
+    And also if the system is to restart calls, which it does with most that wait.
+    """
+    code = ALONE.format(
+        action=action,
+        interrupts=interrupts,
+        max_latency=max_latency,
+        patience=int(DEADLINE / 2),
+    )
     with Popen([*PYTHON, "-c", code], stdout=PIPE, text=True) as reader:
         assert reader.stdout
         reader.stdout.readline()

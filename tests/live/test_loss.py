@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -46,11 +47,14 @@ def waited_for_cpu() -> float:
 @pytest.mark.heavy
 @room_for(40_000)
 def test_a_storm_at_full_speed_arrives_whole() -> None:
-    """The default buffer holds 80,000 events; only a starved reader may lose some."""
+    """The buffer holds 80,000 events; only a starved reader may lose some."""
     count = 300_000
 
     def storm() -> tuple[int, int, float]:
-        with ProcConnector() as connector, program("rename", count, 0) as producer:
+        with (
+            ProcConnector(receive_buffer=33_554_432) as connector,
+            program("rename", count, 0) as producer,
+        ):
             waited = waited_for_cpu()
             received = 0
             for event in connector:
@@ -202,6 +206,25 @@ def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
     assert lost_of(events[: first + 1]) >= 1000 - len(before)
     assert lost_of(events[first + 1 :]) >= 1000 - len(between) > 0
     assert between
+
+
+def test_what_takes_the_room_of_the_first_receive_is_behind_the_gap() -> None:
+    """What was stamped before that receive, and came after, can be one for each CPU."""
+    with (
+        ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector,
+        program("rename", 1_000_000, 0) as others,
+    ):
+        for _ in range(20):
+            set_serials(range(5000))
+            began_ns = time.monotonic_ns()
+            events = connector.recv_many(0)
+            counts = [it.count if isinstance(it, Lost) else 0 for it in events]
+            before = events[: counts.index(max(counts))]
+            early = sum(event.timestamp_ns > began_ns for event in before)
+
+            assert max(counts) > HELD
+            assert early <= (os.cpu_count() or 1)
+        assert others.poll() is None
 
 
 def test_each_of_several_gaps_is_told_in_its_place() -> None:

@@ -26,6 +26,7 @@ from live.staging import (
     program,
     rest_of,
     room_for,
+    run_python,
     serials_of,
     set_name,
     set_serials,
@@ -602,12 +603,41 @@ def test_recv_many_takes_all_that_waits(names: ProcConnector, decoded: bool) -> 
     assert list(range(10_000)) == serials_of([event for event in events if event])
 
 
+COLLECTED = """
+import gc
+from procconn import EventMask, ProcConnector
+from procconn._core import lib
+def look(*_):
+    for it in gc.get_objects():
+        if type(it) is list and len(it) == 1500:
+            it[0]
+with ProcConnector(EventMask.COMM) as connector:
+    gc.callbacks.append(look)
+    for threshold in range(1, 60):
+        for _ in range(1501):
+            lib.procconn_rename_thread()
+        connector.recv(30)
+        gc.set_threshold(threshold)
+        connector.recv_many(0)
+        gc.set_threshold(0)
+"""
+
+
+@room_for(1501)
+def test_who_looks_through_all_objects_finds_no_list_in_the_making() -> None:
+    """Python 3.11 collects where it makes an object; an empty place would crash it."""
+    result = run_python(COLLECTED)
+
+    assert (0, "") == (result.returncode, result.stderr)
+
+
 @room_for(10_000)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("decoded", [False, True])
 def test_too_little_memory_for_all_leaves_the_rest(
     names: ProcConnector, decoded: bool
 ) -> None:
+    """Whether some of it was decoded before or not."""
     testcapi = pytest.importorskip("_testcapi")
     failed = 0
     for allocation in range(100, 40_100, 2000):
