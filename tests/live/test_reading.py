@@ -613,13 +613,17 @@ def look(*_):
             it[0]
 with ProcConnector(EventMask.COMM) as connector:
     gc.callbacks.append(look)
-    for threshold in range(1, 60):
+    stream = connector._stream
+    for threshold in range(1, 30):
         for _ in range(1501):
             lib.procconn_rename_thread()
         connector.recv(30)
-        gc.set_threshold(threshold)
-        connector.recv_many(0)
+        rounds, left = stream.window.rounds, stream.left
+        gc.collect()
+        gc.set_threshold(threshold)  # so many objects later, it collects again
+        lib.procconn_read(stream.handle, 0, 1 << 20, rounds, left)
         gc.set_threshold(0)
+        connector.recv_many(0)
 """
 
 
