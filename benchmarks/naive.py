@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 _CONNECTOR, _GROUP, _LISTEN, _IGNORE = 11, 1, 1, 2
-_SO_RCVBUFFORCE, _RECEIVE_BUFFER = 33, 134_217_728  # as large as ours
+SO_RCVBUFFORCE, RECEIVE_BUFFER = 33, 134_217_728  # as ours from 8 GiB on
 _SOL_NETLINK, _NO_ENOBUFS = 270, 5  # else an overflow ends it
 _EVENT = struct.Struct("=IIQII")
 
@@ -28,9 +28,9 @@ def subscribed() -> Iterator[Iterator[Event]]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _CONNECTOR) as netlink:
         netlink.bind((0, _GROUP))
         try:
-            netlink.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:
-            netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         netlink.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
         netlink.send(_request(_LISTEN))
         try:

@@ -19,10 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-_SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
 _NO_ENOBUFS = 5
-_RECEIVE_BUFFER = 134_217_728
 _EXEC = 2
 _COLUMNS_BYTES = 262_144
 
@@ -215,10 +213,12 @@ def pyroute2(count: int) -> None:
     """Take events with pyroute2, its buffer as large as ours."""
     from pyroute2.netlink.connector.cn_proc import ProcEventSocket
 
+    from benchmarks.naive import RECEIVE_BUFFER, SO_RCVBUFFORCE
+
     source = ProcEventSocket()
     source.bind()
     with socket.socket(fileno=os.dup(source.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        same.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         same.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)  # else an overflow ends it
     source.control(listen=True)
     _begin()
