@@ -127,11 +127,12 @@ enum {
 
     /* of an EXEC: the program */
     PROGRAM_MAGIC = 0x636e7067, /* "cnpg" */
-    PROGRAM_VERSION = 1,
+    PROGRAM_VERSION = 2,
     PROGRAM_CUT = 1,           /* flags, bit 0: argv is not whole */
     PROGRAM_MISSING_SHIFT = 8, /* flags, bits 8 to 11: why something is absent */
     PROGRAM_MISSING_MASK = 15,
-    PROGRAM_MISSING_COUNT = 5, /* nothing, later, gone, denied, busy */
+    PROGRAM_MISSING_COUNT = 9,        /* as enum procconn_missing */
+    PROGRAM_MISSING_COUNT_BEFORE = 5, /* in version 1, which is the same otherwise */
     PROGRAM_ABSENT = 0xFFFF,   /* as a size: that text is not known */
     PROGRAM_MOST_ARGV = 49152,
     PROGRAM_MOST_TEXT = 4096,

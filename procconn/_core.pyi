@@ -50,6 +50,7 @@ class Window(Protocol):
     counts_drops: int
     realtime: int
     usage_error: int
+    programs_error: int
 
 class Stream(Protocol):
     """Opaque; alive as long as its place is."""
@@ -60,18 +61,22 @@ class StreamPlace(Protocol):
 class Reading(Protocol):
     size: int
     read_ns: int
+    cwd_ns: int
     done_ns: int
     started_ns: int
-    print: int
-    place: int
+    start_ticks: int
+    startstack: int
+    switches: int
     missing: int
+    error: int
     is_there: int
     is_empty: int
     is_ending: int
     is_kernels: int
     is_traced: int
-    is_held: int
+    is_in_exec: int
     is_torn: int
+    memory: int
 
 class Programs(Protocol):
     """What reads programs; only its C functions look inside."""
@@ -258,6 +263,13 @@ class _Lib:
     PROCCONN_GONE: Final[int]
     PROCCONN_DENIED: Final[int]
     PROCCONN_BUSY: Final[int]
+    PROCCONN_HELD: Final[int]
+    PROCCONN_CHANGED: Final[int]
+    PROCCONN_LATE: Final[int]
+    PROCCONN_LIMIT: Final[int]
+    PROCCONN_MEMORY_UNKNOWN: Final[int]
+    PROCCONN_MEMORY_LIVES: Final[int]
+    PROCCONN_MEMORY_ENDED: Final[int]
     PROCCONN_PENDING: Final[int]
     PROCCONN_TAIL_ROOM: Final[int]
     PROCCONN_REALTIME: Final[int]
@@ -266,7 +278,7 @@ class _Lib:
     PROCCONN_IN_SANDBOX: Final[int]
 
     def procconn_read_process(
-        self, pid: int, tail: _Buffer, reading: Reading, /
+        self, pid: int, pin: bool, tail: _Buffer, reading: Reading, /
     ) -> None: ...
     def procconn_read_program(
         self, pid: int, tail: _Buffer, reading: Reading, /
@@ -281,6 +293,8 @@ class _Lib:
         self, receive_buffer: int, latency_ns: int, programs: ProgramsPlace, /
     ) -> int: ...
     def procconn_programs_stop(self, programs: Programs, /) -> None: ...
+    def procconn_programs_follow(self, programs: Programs, /) -> None: ...
+    def procconn_programs_error(self, programs: Programs, /) -> int: ...
     def procconn_programs_take(
         self,
         programs: Programs,

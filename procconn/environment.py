@@ -153,6 +153,15 @@ def warn_of_renewal() -> None:
     )
 
 
+def warn_of_programs(number: int) -> None:
+    """Warn that the thread which reads programs has ended."""
+    _warn(
+        f"programs are not read any more: a system call failed: {os.strerror(number)};"
+        " a sandbox has to allow poll and recvfrom. Each exec from now on has a program"
+        ' that is missing as "busy"'
+    )
+
+
 def _warn(message: str) -> None:
     """Warn about the line that called the package."""
     frame, distance = sys._getframe(1), 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,15 @@ def read_program(pid: int) -> Program | None:
         TypeError: `pid` is not an int.
         ValueError: it can be no process's.
         UnsupportedError: /proc does not show this pid namespace.
+        OSError: this process has no descriptor or memory left (EMFILE, ENFILE, ENOMEM).
     """
     arguments.pid("pid", pid)
     check_proc()
     tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_program(pid, tail, reading)
+    if reading.missing == lib.PROCCONN_LIMIT:
+        raise OSError(reading.error, os.strerror(reading.error), f"/proc/{pid}")
     if reading.missing == lib.PROCCONN_GONE and not reading.is_there:
         return None
     event = decode(_executed(pid, ffi.buffer(tail, reading.size)[:]))[0]

@@ -47,7 +47,7 @@ class Stream:
     """
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        self.has_thread = self.is_polled = False
+        self.has_thread = self.is_polled = self._has_warned = False
         self.decoded: list[Iterator[Event]] = [iter([])]
         settings.decoded = ffi.cast("void *", id(self.decoded))
         self._timeout_ns = timeout_ns
@@ -79,7 +79,10 @@ class Stream:
         """Wait until there are events, and return the status of the call."""
         rounds = self.window.rounds
         left = length_hint(self.decoded[0])
-        return lib.procconn_read(self.handle, deadline_ns, most, rounds, left)
+        status = lib.procconn_read(self.handle, deadline_ns, most, rounds, left)
+        if self.window.programs_error and not self._has_warned:
+            self._warn_of_programs()
+        return status
 
     def read(self, deadline_ns: int, most: int) -> None:
         """Let there be events, unless the deadline passes.
@@ -105,6 +108,8 @@ class Stream:
                 if status == -errno.EMSGSIZE:
                     raise BufferTooSmallError(window.needed)
                 self._look_into(status)
+            if window.programs_error and not self._has_warned:
+                self._warn_of_programs()
             result = copied(ffi.buffer(window.bytes, window.size))
             if self.is_polled:
                 self.announce(self.left)
@@ -158,6 +163,11 @@ class Stream:
     def forget(self) -> None:
         """In a forked child, leave to the parent what is decoded."""
         self.decoded[0] = iter([])
+
+    def _warn_of_programs(self) -> None:
+        """Warn once that programs are not read any more; what came stays."""
+        self._has_warned = True
+        environment.warn_of_programs(-self.window.programs_error)
 
     def _look_into(self, status: int) -> None:
         """Come back if the call is to be repeated, else raise."""

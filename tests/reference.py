@@ -55,7 +55,10 @@ _LOST_SIZE = _PROC_EVENT.size + _COUNT.size
 
 
 _LIMITS = (49152, 4096, 4096, 4096, 4096)
-_REASONS = ("", "later", "gone", "denied", "busy")
+_REASONS = (
+    *("", "later", "gone", "denied", "busy"),
+    *("held", "changed", "late", "limit"),
+)
 
 
 def _comm(pid: int, tgid: int, name: bytes, timestamp_ns: int, cpu: int) -> Comm:
@@ -160,8 +163,8 @@ def _parse_longer(
     if len(tail) < _TAIL.size:
         return [event]
     match event, _TAIL.unpack_from(tail):
-        case Exec(), (0x636E7067, 1):
-            program = _parse_program(tail)
+        case Exec(), (0x636E7067, 1 | 2 as version):
+            program = _parse_program(tail, version)
             return program and [event._replace(program=program)]
         case Exit(), (0x636E7573, 1):
             usage = _parse_usage(tail)
@@ -176,7 +179,7 @@ def _parse_usage(tail: bytes) -> Usage | None:
     return Usage._make(None if n == 2**64 - 1 else n for n in _USAGE.unpack(tail))
 
 
-def _parse_program(tail: bytes) -> Program | None:
+def _parse_program(tail: bytes, version: int) -> Program | None:
     """Parse what is attached to an EXEC; None if it is damaged."""
     if len(tail) < _PROGRAM.size:
         return None
@@ -193,7 +196,7 @@ def _parse_program(tail: bytes) -> Program | None:
             texts.append(tail[at : at + size])
             at += size
     reason = flags >> 8 & 15
-    if at != len(tail) or reason >= len(_REASONS):
+    if at != len(tail) or reason >= (5 if version == 1 else len(_REASONS)):
         return None
     argv, *others = texts
     name, exe, cwd, cgroup = (

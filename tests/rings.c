@@ -18,6 +18,7 @@ static uint32_t size_of(uint32_t serial)
 
 static void *fill(void *argument)
 {
+    static uint8_t tail[PROCCONN_TAIL_ROOM];
     struct procconn_programs *programs = argument;
 
     for (uint32_t serial = 1; serial <= ROUNDS; serial++) {
@@ -28,8 +29,8 @@ static void *fill(void *argument)
             .exec = {.stamp_ns = serial, .is_read = 1},
         };
 
-        memset(programs->draft, (int)(serial % 251), entry.size);
-        procconn_store_program(programs, &entry);
+        memset(tail, (int)(serial % 251), entry.size);
+        procconn_store_program(programs, &entry, tail);
         if (serial % PAUSE == 0 && serial < ROUNDS) /* until all is taken: the rings begin anew */
             while (atomic_load(&programs->released) != atomic_load(&programs->stored))
                 sched_yield();

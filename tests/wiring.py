@@ -51,7 +51,7 @@ def program_tail(
     ids: tuple[int, ...] = (1, 2, 3, 4, 5),
     flags: int = 0,
     magic: int = 0x636E7067,
-    version: int = 1,
+    version: int = 2,
 ) -> bytes:
     """Make what the library attaches to an EXEC: argv, name, exe, cwd, cgroup."""
     sizes = [0xFFFF if text is None else len(text) for text in texts]

@@ -1,34 +1,31 @@
 /*
  * One process as /proc shows it. Its directory is opened once and all else beneath it,
- * so that all is of one process, though its pid may be used again meanwhile.
+ * so that all is of one process, though its pid may be reused meanwhile.
  *
- * What it runs may change at any time. Its arguments are the witness: they are read
- * first, as they are the first to be lost, and once more at the end. If they are the
- * same then, all between is of programs that have them; and what was read may be of any
- * that came until the end.
+ * Which of its programs it is, the order of the steps says: the memory is opened after
+ * everything else was read, and `stat`, which shows an exec that is under way, is read
+ * after that. verdict.c has the rule.
  */
 #define _GNU_SOURCE /* CLOCK_BOOTTIME */
 #include "proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "procfile.h"
 
 enum {
     TICK_NS = NS_PER_S / 100,
 };
 
-/* A tail while it is made. */
-struct draft {
-    int directory;
-    uint8_t *tail;
-    size_t size;
-    struct program_header header;
+/* A reading under way. */
+struct visit {
+    int directory, arguments; /* descriptors */
+    struct draft draft;
     struct procconn_reading *reading;
 };
 
@@ -40,92 +37,57 @@ static int64_t clock_ns(clockid_t clock)
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-uint64_t procconn_fingerprint(const uint8_t *bytes, size_t size)
+static uint8_t *end_of(struct visit *visit)
 {
-    uint64_t print = size, word;
+    return visit->draft.tail + visit->draft.size;
+}
 
-    for (; size > 0; bytes += sizeof word, size -= sizeof word) {
-        word = 0;
-        if (size < sizeof word) {
-            memcpy(&word, bytes, size);
-            return (print ^ word) * 0x9e3779b97f4a7c15;
-        }
-        memcpy(&word, bytes, sizeof word);
-        print = (print ^ word) * 0x9e3779b97f4a7c15;
-        print ^= print >> 32;
+static void note_error(struct visit *visit, int error)
+{
+    if (error == EMFILE || error == ENFILE || error == ENOMEM) {
+        procconn_draft_note(&visit->draft, PROCCONN_LIMIT);
+        visit->reading->error = error;
+    } else if (error == EACCES || error == EPERM) {
+        procconn_draft_note(&visit->draft, PROCCONN_DENIED);
     }
-    return print;
 }
 
-static void clear(struct draft *draft)
+static void keep(struct visit *visit, int text, ssize_t size)
 {
-    draft->header = (struct program_header){.magic = PROGRAM_MAGIC, .version = PROGRAM_VERSION};
-    memset(draft->header.ids, 0xFF, sizeof draft->header.ids);
-    memset(draft->header.sizes, 0xFF, sizeof draft->header.sizes);
-    draft->size = sizeof draft->header;
+    if (size < 0)
+        note_error(visit, errno);
+    procconn_draft_keep(&visit->draft, text, size);
 }
 
-static size_t finish(struct draft *draft, enum procconn_missing missing)
+/* In one call of the kernel, so that all is of one program. Of arguments that just fit, the
+ * NUL after the last one is left out. */
+static int read_arguments(struct visit *visit)
 {
-    draft->header.flags |= (uint16_t)(missing << PROGRAM_MISSING_SHIFT);
-    memcpy(draft->tail, &draft->header, sizeof draft->header);
-    return draft->size;
-}
-
-size_t procconn_blank_tail(uint8_t *tail, enum procconn_missing missing)
-{
-    struct draft draft = {.tail = tail};
-
-    clear(&draft);
-    return finish(&draft, missing);
-}
-
-/* Keeps what has been written behind the draft, unless it is too long. */
-static void keep(struct draft *draft, int text, ssize_t size, ssize_t most)
-{
-    if (size < 0 || size > most)
-        return;
-    draft->header.sizes[text] = (uint16_t)size;
-    draft->size += (size_t)size;
-}
-
-/* A process hidden by hidepid looks like none, but cannot be signalled like none. */
-static enum procconn_missing why_unreadable(uint32_t pid, int error)
-{
-    if (error == ENOENT && (kill((pid_t)pid, 0) == 0 || errno == EPERM))
-        return PROCCONN_DENIED;
-    return error == EACCES || error == EPERM ? PROCCONN_DENIED : PROCCONN_GONE;
-}
-
-/* In one call of the kernel, so that all is of one program. */
-static int read_arguments(struct draft *draft, int fd)
-{
-    uint8_t *bytes = draft->tail + draft->size;
-    ssize_t size = read(fd, bytes, PROGRAM_MOST_ARGV + 1);
+    uint8_t *bytes = end_of(visit);
+    ssize_t size = read(visit->arguments, bytes, PROGRAM_MOST_ARGV + 2);
 
     if (size < 0)
         return errno;
-    if (size > PROGRAM_MOST_ARGV || (size > 0 && bytes[size - 1] != 0))
-        draft->header.flags |= PROGRAM_CUT;
+    if (size > PROGRAM_MOST_ARGV + 1 || (size > 0 && bytes[size - 1] != 0))
+        visit->draft.header.flags |= PROGRAM_CUT;
     if (size > PROGRAM_MOST_ARGV)
         size = PROGRAM_MOST_ARGV;
-    draft->reading->is_empty = size == 0;
-    draft->reading->print = procconn_fingerprint(bytes, (size_t)size);
-    keep(draft, ARGV_TEXT, size, PROGRAM_MOST_ARGV);
+    visit->reading->is_empty = size == 0;
+    keep(visit, ARGV_TEXT, size);
     return 0;
 }
 
-static bool has_other_arguments(const struct draft *draft, int fd)
+static bool has_other_arguments(const struct visit *visit)
 {
-    const uint8_t *bytes = draft->tail + sizeof draft->header;
-    size_t left = draft->header.sizes[ARGV_TEXT];
+    const uint8_t *bytes = visit->draft.tail + sizeof visit->draft.header;
+    size_t left = visit->draft.header.sizes[ARGV_TEXT];
     bool goes_on = left == PROGRAM_MOST_ARGV;
     uint8_t again[PROCFILE_ROOM];
     off_t at = 0;
     ssize_t size;
 
     do {
-        size = pread(fd, again, sizeof again, at);
+        size = pread(visit->arguments, again, sizeof again, at);
         if (size > 0 && (size_t)size > left && goes_on)
             size = (ssize_t)left;
         if (size < 0 || (size_t)size > left || memcmp(bytes + at, again, (size_t)size) != 0)
@@ -136,99 +98,144 @@ static bool has_other_arguments(const struct draft *draft, int fd)
     return left > 0;
 }
 
-static void read_stat(struct draft *draft)
+static void read_status(struct visit *visit)
 {
-    struct procconn_reading *reading = draft->reading;
-    struct procconn_stat stat;
-    char bytes[PROCFILE_ROOM];
+    struct program_header *header = &visit->draft.header;
+    struct procconn_status_file status;
+
+    keep(visit, NAME_TEXT, procconn_read_status(visit->directory, &status, (char *)end_of(visit)));
+    if (status.state == 0)
+        return;
+    header->ids[PPID_ID] = status.ppid;
+    header->ids[UID_ID] = status.uid;
+    header->ids[EUID_ID] = status.euid;
+    header->ids[GID_ID] = status.gid;
+    header->ids[EGID_ID] = status.egid;
+    visit->reading->is_traced = status.tracer != 0;
+}
+
+/* Its tracer's stops are counted from now on: a thread that execs brings its own count. */
+static void count_switches(struct visit *visit)
+{
+    struct procconn_status_file status;
+
+    procconn_read_status(visit->directory, &status, NULL);
+    visit->reading->switches = status.switches;
+}
+
+static void read_stat(struct visit *visit)
+{
+    struct procconn_reading *reading = visit->reading;
+    size_t size = visit->draft.header.sizes[ARGV_TEXT];
     int64_t asleep_ns = -procconn_now_ns();
+    struct procconn_stat stat;
+    int error;
 
     asleep_ns += clock_ns(CLOCK_BOOTTIME); /* rather too much than too little */
-    procconn_read_stat(draft->directory, bytes, &stat);
-    if (stat.state == 0)
-        return;
-    memcpy(draft->tail + draft->size, stat.name, stat.name_size);
-    keep(draft, NAME_TEXT, (ssize_t)stat.name_size, PROGRAM_MOST_TEXT);
-    draft->header.ids[PPID_ID] = stat.ppid;
-    if (draft->header.sizes[ARGV_TEXT] < stat.arguments)
-        draft->header.flags |= PROGRAM_CUT;
-    reading->started_ns = (int64_t)stat.start_ticks * TICK_NS - asleep_ns;
-    reading->place = stat.place;
-    reading->is_ending = stat.is_ending;
-    reading->is_kernels = stat.is_kernels;
-}
-
-static void read_link(struct draft *draft, const char *name, int text)
-{
-    char *bytes = (char *)draft->tail + draft->size;
-    ssize_t size = readlinkat(draft->directory, name, bytes, PROGRAM_MOST_TEXT + 1);
-
-    keep(draft, text, size, PROGRAM_MOST_TEXT);
-    if (size < 0 && (errno == EACCES || errno == EPERM))
-        draft->reading->missing = PROCCONN_DENIED;
-}
-
-static void read_ids(struct draft *draft)
-{
-    struct procconn_ids ids;
-
-    procconn_read_ids(draft->directory, &ids);
-    if (!ids.is_known)
-        return;
-    draft->header.ids[UID_ID] = ids.uid;
-    draft->header.ids[EUID_ID] = ids.euid;
-    draft->header.ids[GID_ID] = ids.gid;
-    draft->header.ids[EGID_ID] = ids.egid;
-    draft->reading->is_traced = ids.tracer != 0;
-    draft->reading->is_held = ids.state == 't';
-}
-
-/* Only the arguments are sure: they were whole before what came then. */
-static void tear(struct draft *draft)
-{
-    uint16_t size = draft->header.sizes[ARGV_TEXT], cut = draft->header.flags;
-    struct procconn_stat stat;
-    char bytes[PROCFILE_ROOM];
-
-    procconn_read_stat(draft->directory, bytes, &stat);
-    draft->reading->missing = stat.state == 0 || stat.is_ending ? PROCCONN_GONE : PROCCONN_LATER;
-    clear(draft);
-    draft->header.flags = cut;
-    keep(draft, ARGV_TEXT, size, PROGRAM_MOST_ARGV);
-}
-
-void procconn_read_process(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
-{
-    struct draft draft = {.tail = tail, .reading = reading};
-    int fd, error;
-
-    *reading = (struct procconn_reading){0};
-    clear(&draft);
-    draft.directory = procconn_open_process(pid);
-    fd = draft.directory < 0 ? -1 : openat(draft.directory, "cmdline", O_RDONLY | O_CLOEXEC);
-    error = fd < 0 ? errno : read_arguments(&draft, fd);
-    reading->read_ns = reading->done_ns = procconn_now_ns();
+    error = procconn_read_stat(visit->directory, &stat);
     if (error != 0) {
-        reading->missing = why_unreadable(pid, error);
-    } else {
-        reading->is_there = 1;
-        read_stat(&draft);
-        read_link(&draft, "exe", EXE_TEXT);
-        read_link(&draft, "cwd", CWD_TEXT);
-        keep(
-            &draft, CGROUP_TEXT,
-            procconn_read_cgroup(draft.directory, (char *)tail + draft.size, 3 * PROGRAM_MOST_TEXT),
-            PROGRAM_MOST_TEXT);
-        read_ids(&draft);
-        reading->is_torn = has_other_arguments(&draft, fd);
-        if (reading->is_torn)
-            tear(&draft);
-        else
-            reading->done_ns = procconn_now_ns();
+        note_error(visit, error);
+        reading->is_ending = error == ESRCH || error == ENOENT;
+        reading->is_in_exec = 1; /* for all that is known */
+        return;
     }
-    if (fd >= 0)
-        close(fd);
-    if (draft.directory >= 0)
-        close(draft.directory);
-    reading->size = finish(&draft, reading->missing);
+    reading->is_ending = stat.is_ending;
+    reading->started_ns = (int64_t)stat.start_ticks * TICK_NS - asleep_ns;
+    reading->start_ticks = stat.start_ticks;
+    reading->startstack = stat.startstack;
+    reading->is_kernels = stat.is_kernels;
+    reading->is_in_exec = stat.is_in_exec;
+    /* The process can keep the rest from being read. Should this be the size of a later
+     * program, the memory that was opened has ended. */
+    if (size < PROGRAM_MOST_ARGV && size < stat.arguments &&
+        (reading->memory < 0 || procconn_memory_lives(reading->memory)))
+        visit->draft.header.flags |= PROGRAM_CUT;
+}
+
+/* Without a proof of which program it is, its arguments are to be the same at the end. */
+static void compare_arguments(struct visit *visit)
+{
+    if (visit->reading->is_ending || !has_other_arguments(visit))
+        return;
+    visit->reading->is_torn = 1;
+    visit->draft.missing = PROCCONN_LATER;
+    procconn_draft_clear(&visit->draft);
+}
+
+/* In this order: first what changes first; the memory after all that it is to prove; then
+ * what shows whether an exec is under way. */
+static void read_all(struct visit *visit, bool pin)
+{
+    struct procconn_reading *reading = visit->reading;
+    char cwd[PROGRAM_MOST_TEXT + 1];
+    ssize_t cwd_size = readlinkat(visit->directory, "cwd", cwd, sizeof cwd);
+    int cwd_error = errno;
+
+    reading->cwd_ns = procconn_now_ns();
+    read_status(visit);
+    keep(visit, EXE_TEXT, readlinkat(visit->directory, "exe", (char *)end_of(visit), sizeof cwd));
+    if (cwd_size > 0)
+        memcpy(end_of(visit), cwd, (size_t)cwd_size);
+    errno = cwd_error;
+    keep(visit, CWD_TEXT, cwd_size);
+    keep(visit, CGROUP_TEXT,
+         procconn_read_cgroup(visit->directory, (char *)end_of(visit), 3 * PROGRAM_MOST_TEXT));
+    if (pin)
+        reading->memory = procconn_memory_open(visit->directory);
+    if (reading->is_traced)
+        count_switches(visit);
+    read_stat(visit);
+    if (reading->memory < 0)
+        compare_arguments(visit);
+    if (reading->is_ending) { /* then the kernel may show another cgroup, "/" */
+        procconn_draft_drop(&visit->draft, CGROUP_TEXT);
+        procconn_draft_note(&visit->draft, PROCCONN_GONE);
+    }
+}
+
+/* Without arguments it may be in the middle of an exec. stat, the link to the working
+ * directory and the memory would wait until that is over; status does not, and a process
+ * that ends has no memory. */
+static void look_without_arguments(struct visit *visit)
+{
+    struct procconn_status_file status;
+
+    visit->reading->is_ending =
+        procconn_read_status(visit->directory, &status, NULL) < 0 || !status.has_memory;
+    visit->draft.missing = visit->reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER;
+    procconn_draft_clear(&visit->draft);
+}
+
+void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *tail,
+                           struct procconn_reading *reading)
+{
+    struct visit visit = {.arguments = -1, .draft.tail = tail, .reading = reading};
+    int error;
+
+    *reading = (struct procconn_reading){.memory = -1};
+    procconn_draft_clear(&visit.draft);
+    visit.directory = procconn_open_process(pid);
+    if (visit.directory >= 0)
+        visit.arguments = openat(visit.directory, "cmdline", O_RDONLY | O_CLOEXEC);
+    error = visit.arguments < 0 ? errno : read_arguments(&visit);
+    if (error == ENOENT && procconn_is_hidden(pid))
+        error = EACCES;
+    reading->is_there = error != ENOENT && error != ESRCH;
+    reading->read_ns = procconn_now_ns();
+    if (error != 0) {
+        note_error(&visit, error);
+        if (visit.draft.missing == PROCCONN_COMPLETE)
+            visit.draft.missing = PROCCONN_GONE;
+    } else if (pin && reading->is_empty) {
+        look_without_arguments(&visit);
+    } else {
+        read_all(&visit, pin != 0);
+    }
+    reading->done_ns = procconn_now_ns();
+    if (visit.arguments >= 0)
+        close(visit.arguments);
+    if (visit.directory >= 0)
+        close(visit.directory);
+    reading->missing = visit.draft.missing;
+    reading->size = procconn_draft_finish(&visit.draft);
 }

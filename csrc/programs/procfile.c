@@ -1,8 +1,9 @@
-#define _GNU_SOURCE /* O_PATH */
+#define _GNU_SOURCE /* O_PATH, kill */
 #include "procfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,6 @@
 enum {
     /* Fields of stat, as proc(5) numbers them. */
     STATE = 3,
-    PPID = 4,
     FLAGS = 9,
     START_TIME = 22,
     START_STACK = 28,
@@ -46,97 +46,156 @@ ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t 
     return size;
 }
 
-/* The name is in brackets and may have brackets itself; the rest is numbers. */
-void procconn_read_stat(int directory, char bytes[PROCFILE_ROOM], struct procconn_stat *stat)
+/* A process hidden by hidepid looks like none, but cannot be signalled like none; of a pid
+ * that was reused in between, the files can be opened now. */
+bool procconn_is_hidden(uint32_t pid)
 {
+    char byte;
+    int directory;
+    bool is_there;
+
+    if (kill((pid_t)pid, 0) != 0 && errno != EPERM)
+        return false;
+    directory = procconn_open_process(pid);
+    is_there = directory >= 0 && procconn_read_file(directory, "status", &byte, 1) == 1;
+    if (directory >= 0)
+        close(directory);
+    return !is_there;
+}
+
+/* The name is in brackets and may have brackets itself; the rest is numbers. */
+int procconn_read_stat(int directory, struct procconn_stat *stat)
+{
+    char bytes[PROCFILE_ROOM];
     uint64_t fields[ARG_END + 1];
-    ssize_t size = procconn_read_file(directory, "stat", bytes, PROCFILE_ROOM - 1);
+    ssize_t size = procconn_read_file(directory, "stat", bytes, sizeof bytes - 1);
     char *end;
 
     *stat = (struct procconn_stat){0};
     if (size <= 0)
-        return;
+        return size < 0 ? errno : ESRCH;
     bytes[size] = 0;
-    stat->name = strchr(bytes, '(');
     end = strrchr(bytes, ')');
-    if (stat->name == NULL || end == NULL || end[1] != ' ')
-        return;
-    stat->name_size = (size_t)(end - ++stat->name);
+    if (end == NULL || end[1] != ' ')
+        return EPROTO;
     stat->state = end[2];
     end += 3;
     for (int i = STATE + 1; i <= ARG_END; i++)
         fields[i] = strtoull(end, &end, 10);
-    stat->ppid = (uint32_t)fields[PPID];
     stat->is_ending = (fields[FLAGS] & FLAG_EXITING) || strchr("ZX", stat->state) != NULL;
     stat->is_kernels = (fields[FLAGS] & FLAG_KERNELS) != 0;
     stat->start_ticks = fields[START_TIME];
-    /* 0 where it is hidden, and while an exec has not set it yet, last of all. */
-    stat->place = fields[START_STACK];
-    if (stat->place != 0 && fields[ARG_END] >= fields[ARG_START])
+    stat->startstack = fields[START_STACK];
+    /* execve sets it to where the arguments begin, and last of all to its final value. */
+    stat->is_in_exec = stat->startstack == 0 || stat->startstack == fields[ARG_START];
+    if (stat->startstack != 0 && fields[ARG_END] >= fields[ARG_START])
         stat->arguments = fields[ARG_END] - fields[ARG_START];
+    return 0;
 }
 
 /* The word number `index` in the line that begins so. The name, in the first line, has
  * no newline: the kernel escapes it here. */
-static uint32_t word(const char *text, const char *line, int index)
+static uint64_t word(const char *text, const char *line, int index)
 {
     const char *at = strstr(text, line);
     char *end;
-    uint32_t value = UINT32_MAX;
+    uint64_t value = UINT32_MAX;
 
     if (at == NULL)
         return value;
     at += strlen(line);
     for (int i = 0; i <= index; i++, at = end)
-        value = (uint32_t)strtoul(at, &end, 10);
+        value = strtoull(at, &end, 10);
     return value;
 }
 
-void procconn_read_ids(int directory, struct procconn_ids *ids)
+/* The kernel writes a newline as \n and a backslash as \\. */
+static ssize_t unescape_name(const char *bytes, char name[TASK_NAME_ROOM])
 {
+    ssize_t size = 0;
+
+    for (; *bytes != '\n' && *bytes != 0 && size < TASK_NAME_ROOM; bytes++) {
+        if (*bytes == '\\' && *++bytes == 'n')
+            name[size++] = '\n';
+        else
+            name[size++] = *bytes;
+    }
+    return size;
+}
+
+ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
+                             char name[TASK_NAME_ROOM])
+{
+    static const char first[] = "Name:\t", state_line[] = "\nState:\t",
+                      switches[] = "\nvoluntary_ctxt_switches:\t";
     char bytes[PROCFILE_ROOM];
     ssize_t size = procconn_read_file(directory, "status", bytes, sizeof bytes - 1);
     const char *state;
 
-    *ids = (struct procconn_ids){0};
-    if (size <= 0)
-        return;
+    *status = (struct procconn_status_file){0};
+    if (size <= 0) {
+        errno = size < 0 ? errno : ESRCH;
+        return -1;
+    }
     bytes[size] = 0;
-    state = strstr(bytes, "\nState:\t");
-    *ids = (struct procconn_ids){
-        .is_known = true,
-        .tracer = word(bytes, "\nTracerPid:\t", 0),
-        .uid = word(bytes, "\nUid:\t", 0),
-        .euid = word(bytes, "\nUid:\t", 1),
-        .gid = word(bytes, "\nGid:\t", 0),
-        .egid = word(bytes, "\nGid:\t", 1),
-        .state = state != NULL ? state[sizeof "\nState:\t" - 1] : 0,
+    state = strstr(bytes, state_line);
+    if (state == NULL || strncmp(bytes, first, sizeof first - 1) != 0) {
+        errno = EPROTO;
+        return -1;
+    }
+    *status = (struct procconn_status_file){
+        .state = state[sizeof state_line - 1],
+        .has_memory = strstr(state, "\nVmSize:\t") != NULL,
+        .ppid = (uint32_t)word(state, "\nPPid:\t", 0),
+        .tracer = (uint32_t)word(state, "\nTracerPid:\t", 0),
+        .uid = (uint32_t)word(state, "\nUid:\t", 0),
+        .euid = (uint32_t)word(state, "\nUid:\t", 1),
+        .gid = (uint32_t)word(state, "\nGid:\t", 0),
+        .egid = (uint32_t)word(state, "\nGid:\t", 1),
     };
+    if (status->tracer != 0 && strstr(state, switches) != NULL)
+        status->switches = word(state, switches, 0);
+    return name != NULL ? unescape_name(bytes + sizeof first - 1, name) : 0;
 }
 
-/* Of the lines `number:controllers:path`, that of version 2, number 0. Where it has
- * only the root, as beside containers of version 1, systemd's. */
+/* Of two paths the better known: the one that is not "/", then the longer one. */
+static char *choose_path(char *one, char *other)
+{
+    return one == NULL || strlen(other) > strlen(one) ? other : one;
+}
+
+/* Of the lines `number:controllers:path`, that of version 2, number 0. Where it has only
+ * the root, as beside containers of version 1, systemd's; where that has too, or is not
+ * there, the longest path of any other hierarchy. */
 ssize_t procconn_read_cgroup(int directory, char *bytes, size_t room)
 {
     ssize_t size = procconn_read_file(directory, "cgroup", bytes, room);
-    char *line, *end, *second, *path, *best = NULL;
+    char *line, *end, *controllers, *path, *best = NULL, *other = NULL;
 
-    if (size <= 0 || (size_t)size == room)
+    if (size <= 0 || (size_t)size == room) {
+        errno = size < 0 ? errno : ESRCH;
         return -1;
+    }
     bytes[size] = 0;
     for (line = bytes; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         *end = 0;
-        second = strchr(line, ':');
-        path = second != NULL ? strchr(second + 1, ':') : NULL;
+        controllers = strchr(line, ':');
+        path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
         if (path == NULL)
             continue;
         path++;
         if (strncmp(line, "0::", 3) == 0 ? best == NULL || strcmp(path, "/") != 0
-                                         : strncmp(second, ":name=systemd:", 14) == 0)
+                                         : strncmp(controllers, ":name=systemd:", 14) == 0)
             best = path;
+        else
+            other = choose_path(other, path);
     }
-    if (best == NULL)
+    if (best == NULL || strcmp(best, "/") == 0)
+        best = other != NULL ? choose_path(best, other) : best;
+    if (best == NULL) {
+        errno = ENOENT;
         return -1;
+    }
     size = (ssize_t)strlen(best);
     memmove(bytes, best, (size_t)size);
     return size;

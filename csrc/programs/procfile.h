@@ -7,38 +7,49 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What `stat` tells. */
+/* What `stat` says. */
 struct procconn_stat {
-    char state;       /* 0 if it could not be read */
-    const char *name; /* in the bytes read; any bytes but NUL */
-    size_t name_size;
-    uint32_t ppid;
+    char state;     /* 0 if it could not be read */
+    uint32_t flags; /* of the task */
     bool is_ending, is_kernels;
+    bool is_in_exec;      /* where its stack begins is not known, not yet final, or hidden */
     uint64_t start_ticks; /* since boot, in hundredths of a second */
-    uint64_t place;       /* of its program's stack, random at each exec; 0 if hidden */
-    uint64_t arguments;   /* how many bytes they should have; 0 if hidden */
+    uint64_t startstack;  /* random at each exec; 0 if hidden */
+    uint64_t arguments;   /* size of the arguments in bytes; 0 if hidden */
 };
 
-/* What `status` tells. */
-struct procconn_ids {
-    bool is_known;
-    uint32_t tracer, uid, euid, gid, egid;
-    char state;
+/* What `status` says. */
+struct procconn_status_file {
+    char state;      /* 0 if it could not be read */
+    bool has_memory; /* of its own: it neither ends nor is the kernel's */
+    uint32_t tracer, ppid, uid, euid, gid, egid;
+    uint64_t switches; /* voluntary ones; 0 if that line was not reached */
 };
 
-enum { PROCFILE_ROOM = 2048 }; /* for all of stat, and what status tells first */
+enum {
+    PROCFILE_ROOM = 4096, /* for all of stat and, without hundreds of groups, of status */
+    TASK_NAME_ROOM = 64,  /* for Name of status, unescaped */
+};
 
-/* The directory of a process, for the functions below; or -1 with errno. */
+/* Return a descriptor of the process's directory, for the functions below; -1 with errno. */
 int procconn_open_process(uint32_t pid);
+
+/* After ENOENT: whether there is such a process and /proc does not show it. */
+bool procconn_is_hidden(uint32_t pid);
 
 /* Like open and one read(2). */
 ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t room);
 
-void procconn_read_stat(int directory, char bytes[PROCFILE_ROOM], struct procconn_stat *stat);
-void procconn_read_ids(int directory, struct procconn_ids *ids);
+/* 0 or an errno. */
+int procconn_read_stat(int directory, struct procconn_stat *stat);
 
-/* Writes the path of the control group, not ended by NUL. Returns its size, -1 if there
- * is none, or it needs more than a third of the room. */
+/* Also writes the task's name, not terminated, unless it is NULL. Returns its size, or -1
+ * with errno. */
+ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
+                             char name[TASK_NAME_ROOM]);
+
+/* Write the cgroup's path, not terminated. Returns its size, or -1 with errno if it could
+ * not be read or needs more than a third of the room. */
 ssize_t procconn_read_cgroup(int directory, char *bytes, size_t room);
 
 #endif

@@ -1,9 +1,13 @@
 /*
- * The programs of execs: a thread reads them, whoever has the stream takes them.
+ * The programs of execs: threads read them, whoever has the stream takes them.
  *
  * What was read is in a ring of entries in the order of reading, its bytes in a ring of
- * bytes. The thread alone adds to both, the taker alone releases; neither waits for the
- * other, so the thread, at real-time priority, is never kept by one that has less.
+ * bytes. One thread, which leads, adds to both, the taker alone releases; neither waits for
+ * the other, so the thread, at real-time priority, is never kept by one that has less.
+ *
+ * A reading can be made to wait, for as long as another process likes: by an exec that closes
+ * a file of a user's file system, by arguments that lie in one. A reading that takes longer
+ * than the latency loses the lead to a thread that stands by; what it brings is not shown.
  */
 #ifndef PROCCONN_PROGRAMS_H
 #define PROCCONN_PROGRAMS_H
@@ -12,12 +16,20 @@
 #include <sys/types.h>
 
 #include "event.h"
+#include "fields.h"
+#include "memory.h"
 #include "proc.h"
 
 enum {
     /* Together some 10 MiB, touched only as far as programs wait to be taken. */
     MOST_ENTRIES = 16384,
     MOST_BYTES = 8388608,
+
+    MOST_READERS = 32,
+    RESERVE = 4, /* descriptors that one reading needs */
+
+    /* An exec waits no longer than so many latencies, from its timestamp on. */
+    MOST_LATENCIES = 8,
 };
 
 /* An EXEC's datagram has these at every socket it comes to. */
@@ -29,51 +41,98 @@ struct program_key {
 struct program_entry {
     struct program_key key;
     uint32_t pid;
-    uint32_t size; /* of the tail; 0 if there is nothing to be told but `missing` */
+    uint32_t size; /* of the tail; 0 if there is nothing to show but `missing` */
     uint64_t at;   /* of the tail, in all bytes there ever were */
     struct procconn_exec exec;
+    uint64_t start_ticks, switches;
+    int64_t cwd_ns, done_ns;
     enum procconn_missing missing;
     bool is_traced;
     bool is_taken;
 };
 
+/* A thread that reads, or is ready to. */
+struct reader {
+    struct procconn_programs *programs;
+    _Atomic bool is_used;
+    /* When its reading began; 0: it does not read; TAKEN_OVER: it has lost the lead. */
+    _Atomic int64_t since_ns;
+    struct program_entry entry; /* what is known before the reading */
+    int reserve[RESERVE];
+    uint8_t draft[PROCCONN_TAIL_ROOM];
+};
+
+enum { TAKEN_OVER = -1 };
+
 struct procconn_programs {
     int socket;
     int wake;  /* readable when stopping */
-    int begun; /* written when `realtime` is told */
+    int alarm; /* readable when a reading may have taken too long */
+    int begun; /* written when `realtime` is known */
     pid_t owner;
     int64_t latency_ns; /* from showing a program to its EXEC, at most */
     int64_t pause_ns;   /* between two looks at what waits */
     _Atomic int references;
     _Atomic bool is_stopping;
+    _Atomic int realtime; /* set before the first reading */
+    _Atomic int error;    /* of a refused system call: nobody reads any more */
 
-    /* the thread's */
-    _Atomic int realtime;    /* told before it reads */
+    struct reader readers[MOST_READERS];
+    struct reader *_Atomic leader;
+    _Atomic int standbys;
+
+    /* the leader's */
+    struct memories memories;
     _Atomic bool is_reading; /* what it took from the socket may not be stored yet */
     _Atomic uint64_t stored; /* entries so far */
     uint64_t stored_bytes;
     uint64_t begun_at;                            /* bytes before were all released once */
     int64_t emptied_ns;                           /* it knew all events until then */
+    bool is_missing;                              /* some were dropped since then */
     _Atomic int64_t missed_from_ns, missed_to_ns; /* execs in between may be missing */
-    uint8_t draft[PROCCONN_TAIL_ROOM];
 
     /* the taker's */
     _Atomic uint64_t released, released_bytes;
     int64_t known_ns; /* all events until then are stored */
+    struct journal journal;
+    struct directories directories;
     uint8_t blank[sizeof(struct program_header)];
 
     struct program_entry *entries;
     uint8_t *bytes;
 };
 
-/* store.c: the thread's side */
-void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry);
+/* store.c: the leader's side */
+void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry,
+                            const uint8_t *tail);
 void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, int64_t to_ns);
 
 /* store.c: the taker's side */
 struct program_entry *procconn_find_program(const struct procconn_programs *programs,
                                             const struct program_key *key, uint64_t *index);
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns);
+
+/* readers.c: start a thread that leads if nobody does, and else stands by. 0 or a negative
+ * errno; -EAGAIN also if there are MOST_READERS. */
+int procconn_start_reader(struct procconn_programs *programs);
+
+/* lead.c: read until the thread is to stop, has failed, or has lost the lead */
+void procconn_lead(struct reader *reader);
+
+/* lead.c: when to look whether a reading takes too long; 0: not at all */
+void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
+
+/* lead.c: descriptors that are kept for when this process has no others left */
+void procconn_fill_reserve(struct reader *reader);
+void procconn_empty_reserve(struct reader *reader);
+
+/* thread.c: the last one frees all. */
+void procconn_drop_programs(struct procconn_programs *programs);
+
+static inline bool procconn_goes_on(const struct procconn_programs *programs)
+{
+    return !atomic_load(&programs->is_stopping) && atomic_load(&programs->error) == 0;
+}
 
 static inline struct program_entry *procconn_program_at(const struct procconn_programs *programs,
                                                         uint64_t index)

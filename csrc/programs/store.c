@@ -36,7 +36,8 @@ static bool find_room(struct procconn_programs *programs, size_t size, uint64_t 
     return *at + size - free_until <= MOST_BYTES;
 }
 
-void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry)
+void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry,
+                            const uint8_t *tail)
 {
     uint64_t index = atomic_load(&programs->stored), at;
     struct program_entry *place = procconn_program_at(programs, index);
@@ -52,7 +53,7 @@ void procconn_store_program(struct procconn_programs *programs, const struct pro
         place->missing = PROCCONN_BUSY;
         place->exec.is_read = 0;
     }
-    memcpy(programs->bytes + at % MOST_BYTES, programs->draft, place->size);
+    memcpy(programs->bytes + at % MOST_BYTES, tail, place->size);
     place->at = at;
     programs->stored_bytes = at + place->size;
     atomic_store(&programs->stored, index + 1);

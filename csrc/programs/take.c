@@ -9,9 +9,6 @@
 
 enum {
     MOST_FOLLOWING = 32, /* execs of one pid that are looked at together */
-
-    /* An exec waits no longer than so many latencies, from its stamp on. */
-    MOST_LATENCIES = 8,
 };
 
 /* One exec that is asked for. */
@@ -41,37 +38,52 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
         programs->known_ns = known_ns;
 }
 
-static bool is_held(uint32_t pid)
+/* Of status, as stat waits while the process is in an exec. */
+static void look_again(uint32_t pid, struct procconn_status_file *status)
 {
-    char bytes[PROCFILE_ROOM];
-    struct procconn_stat stat;
     int directory = procconn_open_process(pid);
 
+    *status = (struct procconn_status_file){0};
     if (directory < 0)
-        return false;
-    procconn_read_stat(directory, bytes, &stat);
+        return;
+    procconn_read_status(directory, status, NULL);
     close(directory);
-    return stat.state == 't';
 }
 
-/* Whether its tracer held it in the middle of an exec shows when it would have got
- * there. If it let it go meanwhile, the EXEC comes soon. */
+/*
+ * A tracer can hold a process in the middle of an exec, before its EXEC, and also after it.
+ * Each stop is one voluntary context switch, counted when it is entered, a little after its
+ * state shows. So if there were two since the reading, the process has left a stop that it
+ * was in, or about to enter, and has gone on to where its EXEC had been sent. If none is known
+ * from until this look, there was none.
+ */
 static void settle(const struct procconn_programs *programs, struct program_entry *entry,
                    int64_t now_ns)
 {
+    int64_t last_ns = entry->exec.stamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
+    struct procconn_status_file status;
+
     if (!entry->is_traced || now_ns < entry->exec.until_ns)
         return;
+    look_again(entry->pid, &status);
+    if (status.state == 't' && status.switches < entry->switches + 2 && now_ns < last_ns) {
+        entry->exec.until_ns = now_ns + programs->pause_ns;
+        return;
+    }
     entry->is_traced = false;
-    entry->exec.until_ns = now_ns + programs->latency_ns;
-    if (is_held(entry->pid)) {
+    if (status.state != 't') { /* its EXEC comes soon, if it was let go */
+        entry->exec.until_ns = now_ns + programs->latency_ns;
+    } else if (entry->switches != 0 && status.switches >= entry->switches + 2) {
+        entry->exec.until_ns = now_ns;
+    } else {
         entry->exec.is_read = 0;
         entry->size = 0;
-        entry->missing = PROCCONN_LATER;
+        entry->missing = PROCCONN_HELD;
     }
 }
 
-/* The exec and those of the same pid behind it. Stamps of two processors are not quite
- * in order. */
+/* The exec and those of the same pid after it. Timestamps of two CPUs are not quite in
+ * order. */
 static size_t gather(struct procconn_programs *programs, uint64_t index,
                      const struct question *question, struct procconn_exec *execs)
 {
@@ -137,6 +149,8 @@ static int judge(struct procconn_programs *programs, struct question *question, 
 
     if (known_ns > question->drained_ns)
         known_ns = question->drained_ns;
+    if (known_ns > programs->journal.until_ns)
+        known_ns = programs->journal.until_ns;
     if (count == MOST_FOLLOWING) /* there may be more */
         known_ns = 0;
     verdict = procconn_judge(execs, count, ended_ns, known_ns);
@@ -153,24 +167,43 @@ static int judge(struct procconn_programs *programs, struct question *question, 
 /* While it is not read: as late as it can be of use, if the reading takes as long as usual. */
 static int await_reading(struct procconn_programs *programs, struct question *question)
 {
-    if (programs->known_ns >= question->stamp_ns + programs->latency_ns ||
+    if (atomic_load(&programs->error) != 0 ||
+        programs->known_ns >= question->stamp_ns + programs->latency_ns ||
         question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
         return PROCCONN_BUSY;
     question->again_ns = question->stamp_ns + programs->latency_ns + programs->latency_ns / 8;
     return PROCCONN_PENDING;
 }
 
-static void give(struct procconn_programs *programs, const struct program_entry *entry,
+static void give(struct procconn_programs *programs, struct program_entry *entry,
                  enum procconn_missing verdict, const uint8_t **tail, size_t *tail_size)
 {
-    if (verdict == PROCCONN_COMPLETE && entry->size > 0) {
-        *tail = programs->bytes + entry->at % MOST_BYTES;
-        *tail_size = entry->size;
+    struct field_times times;
+    struct draft draft;
+
+    if (verdict != PROCCONN_COMPLETE || entry->size == 0) {
+        *tail = programs->blank;
+        *tail_size = procconn_blank_tail(programs->blank,
+                                         verdict == PROCCONN_COMPLETE ? entry->missing : verdict);
         return;
     }
-    *tail = programs->blank;
-    *tail_size = procconn_blank_tail(programs->blank,
-                                     verdict == PROCCONN_COMPLETE ? entry->missing : verdict);
+    times = (struct field_times){
+        .pid = entry->pid,
+        .start_ticks = entry->start_ticks,
+        .stamp_ns = entry->exec.stamp_ns,
+        .cwd_ns = entry->cwd_ns,
+        .until_ns = entry->done_ns + programs->latency_ns,
+    };
+    procconn_draft_resume(&draft, programs->bytes + entry->at % MOST_BYTES, entry->size);
+    if (entry->exec.is_read)
+        procconn_fields_validate(&draft, &times, &programs->journal, &programs->directories);
+    *tail = draft.tail;
+    *tail_size = procconn_draft_finish(&draft);
+}
+
+void procconn_programs_follow(struct procconn_programs *programs)
+{
+    procconn_journal_follow(&programs->journal);
 }
 
 int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t *messages,

@@ -1,12 +1,21 @@
 /*
- * What of a reading may be shown: absent, never wrong.
+ * Which program a reading is of: that of its EXEC, or it is absent.
  *
- * The new program shows in /proc before its EXEC is stamped: what was read behind one
- * EXEC can be of a program whose own EXEC comes later. The kernel is believed to report
- * an exec within some time, so only one stamped until so long after the reading can be
- * it. If that one was read too and read differently, with its stack elsewhere in memory,
- * ours was of neither it nor, as it was read later than ours, of one behind it, provided
- * that it was right itself.
+ * A new program shows in /proc before its EXEC is stamped, usually for microseconds, for
+ * tens of milliseconds if it has a large environment. So what was read after EXEC A can be
+ * of a program B whose own EXEC comes later. What a process shows can be forged by it; that
+ * its memory has ended cannot. The memory is opened after everything else was read. Then the
+ * process must not be in the middle of an exec. A reading of EXEC A is A's if
+ *
+ * 1. no EXEC of the process comes within the latency, the time within which the kernel is
+ *    believed to report a program that was not in the middle of its exec; or
+ * 2. one comes, A's memory has ended when it is looked at, which is before that one is read,
+ *    and that one's reading is right itself. For then that one's memory was alive when A's
+ *    was found to have ended: so A's was of the program before, and so was all that was read
+ *    before it was opened.
+ *
+ * "Has ended" alone proves nothing: it is so of a zombie, and of a program that a later exec
+ * is replacing. Where the memory may not be opened, 1 is all there is.
  */
 #include <poll.h>
 #include <string.h>
@@ -23,60 +32,71 @@ static void blank(uint8_t *tail, struct procconn_reading *reading, enum procconn
 
 void procconn_read_executed(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
 {
-    procconn_read_process(pid, tail, reading);
-    /* A tracer can hold a process between the new program and its EXEC. */
-    if (reading->is_held)
-        blank(tail, reading, PROCCONN_LATER);
-    /* Without arguments it can be in the middle of an exec, unless it ends. */
-    else if (reading->is_empty)
+    procconn_read_process(pid, true, tail, reading);
+    if (reading->memory >= 0 && reading->is_in_exec)
         blank(tail, reading, reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER);
 }
 
-/* Without arguments, those of an exec under way are not there yet; `place` tells. */
+/* Where its stack begins is hidden from those who may not trace it; then only missing
+ * arguments show that an exec is under way. */
 static bool is_between_programs(const struct procconn_reading *reading)
 {
-    return reading->is_empty && !reading->is_ending && !reading->is_kernels && reading->place == 0;
+    return reading->is_in_exec && !reading->is_ending && !reading->is_kernels &&
+           (reading->is_empty || reading->startstack != 0);
 }
 
-/* A zombie has no arguments any more, but the rest of it is right. */
-static void leave_out_arguments(uint8_t *tail, struct procconn_reading *reading)
+static bool is_title(const uint8_t *argv, size_t size)
 {
-    struct program_header header;
+    const uint8_t *end = memchr(argv, 0, size);
 
-    memcpy(&header, tail, sizeof header);
-    header.sizes[ARGV_TEXT] = PROGRAM_ABSENT;
-    header.flags = PROCCONN_GONE << PROGRAM_MISSING_SHIFT;
-    memcpy(tail, &header, sizeof header);
-    reading->missing = PROCCONN_GONE;
+    return end != NULL && memchr(argv, ' ', (size_t)(end - argv)) != NULL;
+}
+
+/* A process that writes a title over its arguments, such as "nginx: worker process", pads it
+ * with NULs, which look like empty arguments. A zombie has no arguments any more; the rest of
+ * it is right. */
+static void trim_arguments(uint8_t *tail, struct procconn_reading *reading)
+{
+    struct draft draft;
+    size_t size, trimmed;
+
+    const uint8_t *argv = tail + sizeof draft.header;
+
+    procconn_draft_resume(&draft, tail, reading->size);
+    if (draft.header.sizes[ARGV_TEXT] == PROGRAM_ABSENT)
+        return;
+    size = trimmed = draft.header.sizes[ARGV_TEXT];
+    while (trimmed > 1 && argv[trimmed - 1] == 0 && argv[trimmed - 2] == 0)
+        trimmed--;
+    if (size == 0 && reading->is_ending) {
+        procconn_draft_drop(&draft, ARGV_TEXT);
+        procconn_draft_note(&draft, PROCCONN_GONE);
+    } else if (memchr(argv, 0, size) == argv + trimmed - 1 && is_title(argv, size)) {
+        procconn_draft_shorten(&draft, ARGV_TEXT, trimmed);
+    }
+    reading->missing = draft.missing;
+    reading->size = procconn_draft_finish(&draft);
 }
 
 void procconn_read_program(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
 {
-    uint64_t print = 0, before;
+    uint64_t hash = 0, before;
     bool is_sure = false, is_changing;
 
     /* The next program can have equal arguments, so all is to be the same twice. */
     for (int tries = 0; !is_sure && tries < TRIES; tries++) {
-        before = print;
-        procconn_read_process(pid, tail, reading);
-        print = procconn_fingerprint(tail, reading->size) ^ reading->place;
+        before = hash;
+        procconn_read_process(pid, false, tail, reading);
+        hash = procconn_hash(tail, reading->size, reading->startstack);
         is_changing = reading->is_torn || is_between_programs(reading);
         if (is_changing)
-            poll(NULL, 0, 1); /* a millisecond: an exec is over by then */
-        is_sure = tries > 0 && print == before && !is_changing;
+            poll(NULL, 0, 1); /* a millisecond: an exec is usually over by then */
+        is_sure = tries > 0 && hash == before && !is_changing;
     }
-    if (!is_sure && !reading->is_torn)
+    if (!is_sure)
         blank(tail, reading, PROCCONN_LATER);
-    else if (reading->is_empty && reading->is_ending)
-        leave_out_arguments(tail, reading);
-}
-
-/* A program can write over its arguments between two readings. Where its stack lies, which
- * only those who may trace it are told, it cannot change. */
-static bool may_be_same(const struct procconn_exec *exec, const struct procconn_exec *other)
-{
-    return exec->print == other->print || exec->place == other->place || exec->place == 0 ||
-           other->place == 0;
+    else
+        trim_arguments(tail, reading);
 }
 
 int procconn_judge(const struct procconn_exec *execs, size_t count, int64_t ended_ns,
@@ -89,7 +109,7 @@ int procconn_judge(const struct procconn_exec *execs, size_t count, int64_t ende
         return PROCCONN_GONE;
     for (; count > 1 && exec[1].stamp_ns <= exec->until_ns; exec = next, count--) {
         next = exec + 1;
-        if (!exec->is_read || may_be_same(exec, next))
+        if (!exec->is_read || !exec->is_pinned || next->before != PROCCONN_MEMORY_ENDED)
             return PROCCONN_LATER;
     }
     if (!exec->is_read)

@@ -102,6 +102,10 @@ void procconn_finish(struct procconn_stream *stream)
                              stream->misses_exits || !stream->settings.wanted.threads);
         stream->met_exit = stream->misses_exits = false;
     }
+    if (stream->programs != NULL) {
+        procconn_programs_follow(stream->programs);
+        stream->window.programs_error = procconn_programs_error(stream->programs);
+    }
     stream->again_ns = 0;
     while (procconn_has_room(stream) && (status = procconn_next(&walk, &event)) != PROCCONN_END) {
         size = 0;

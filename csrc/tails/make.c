@@ -22,8 +22,8 @@ static PyObject *id(struct filler *filler, uint32_t value)
 
 static PyObject *program_arguments(struct filler *filler, const struct procconn_event *event)
 {
-    static const char *const missing[PROGRAM_MISSING_COUNT] = {"", "later", "gone", "denied",
-                                                               "busy"};
+    static const char *const missing[PROGRAM_MISSING_COUNT] = {
+        "", "later", "gone", "denied", "busy", "held", "changed", "late", "limit"};
     const struct program_header *header = &event->program;
     unsigned reason = header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK;
     PyObject *fields = filler_fields(filler, PROGRAM_FIELDS);

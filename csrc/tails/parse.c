@@ -25,7 +25,9 @@ static enum procconn_status parse_program(const uint8_t *tail, size_t size,
         return PROCCONN_BAD_FIELDS;
     memcpy(header, tail, sizeof *header);
     if (!sizes_fit(header, size - sizeof *header) ||
-        (header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK) >= PROGRAM_MISSING_COUNT)
+        (header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK) >=
+            (header->version == PROGRAM_VERSION ? PROGRAM_MISSING_COUNT
+                                                : PROGRAM_MISSING_COUNT_BEFORE))
         return PROCCONN_BAD_FIELDS;
     event->tail = tail + sizeof *header;
     return PROCCONN_EVENT;
@@ -51,7 +53,7 @@ enum procconn_status procconn_parse_tail(struct procconn_event *event)
         return PROCCONN_EVENT;
     magic = procconn_load_u32(tail);
     version = procconn_load_u16(tail + TAIL_VERSION_AT);
-    if (event->what == PROCCONN_EXEC && magic == PROGRAM_MAGIC && version == PROGRAM_VERSION)
+    if (event->what == PROCCONN_EXEC && magic == PROGRAM_MAGIC && version >= 1 && version <= PROGRAM_VERSION)
         return parse_program(tail, size, event);
     if (event->what == PROCCONN_EXIT && magic == USAGE_MAGIC && version == USAGE_VERSION)
         return parse_usage(tail, size, event);

@@ -132,7 +132,8 @@ static void check_tail(const struct procconn_walk *walk, const struct procconn_e
         return;
     }
     PROMISE(event->what == PROCCONN_EXEC);
-    PROMISE(header->magic == PROGRAM_MAGIC && header->version == PROGRAM_VERSION);
+    PROMISE(header->magic == PROGRAM_MAGIC);
+    PROMISE(header->version >= 1 && header->version <= PROGRAM_VERSION);
     PROMISE((header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK) <
             PROGRAM_MISSING_COUNT);
     for (size_t i = 0; i < TEXT_COUNT; i++) {

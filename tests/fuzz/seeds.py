@@ -77,8 +77,9 @@ def tails() -> Iterator[bytes]:
     for tail in (
         program_tail(*texts),
         program_tail(*[None] * 5, flags=0x401),
-        program_tail(*texts, ids=(0xFFFFFFFF,) * 5, flags=0x500),
-        program_tail(*texts, version=2),
+        program_tail(*texts, ids=(0xFFFFFFFF,) * 5, flags=0x900),
+        program_tail(*texts, version=1),
+        program_tail(*texts, version=3),
         program_tail(*texts)[:-1],
         program_tail(*texts)[:39],
     ):

@@ -3,11 +3,15 @@
 import os
 import socket
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from wiring import with_tail
 
+from live.compiling import compiled
 from live.staging import CONNECTOR, events_until
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
@@ -76,6 +80,58 @@ def programs_socket() -> socket.socket:
     raise AssertionError("nobody reads programs here")
 
 
+def threads() -> set[int]:
+    """List the threads of this process."""
+    return set(map(int, os.listdir("/proc/self/task")))
+
+
+def reading_thread(before: set[int]) -> int:
+    """Find the thread that reads programs: the first that its connector started.
+
+    Another stands by.
+    """
+    return min(threads() - before)
+
+
+@contextmanager
+def delayed_readers(
+    before: set[int], milliseconds: int
+) -> Iterator[Callable[[], None]]:
+    """Let the threads that read programs be late.
+
+    Args:
+        before: the threads that there were before the connector was opened.
+        milliseconds: how long.
+
+    Yields:
+        a function: what reads programs has no CPU for so long from its return on.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("takes two CPUs")
+    command = [compiled("hog"), str(cpus[0]), str(milliseconds)]
+    readers = threads() - before
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hog:
+        assert hog.stdin is not None
+        assert hog.stdout is not None
+        for thread in threads():
+            cpu = cpus[0] if thread in readers else cpus[1]
+            os.sched_setaffinity(thread, {cpu})
+
+        def delay() -> None:
+            os.write(hog.stdin.fileno(), b".")  # type: ignore[union-attr]
+            os.read(hog.stdout.fileno(), 1)  # type: ignore[union-attr]
+
+        try:
+            yield delay
+        finally:
+            hog.stdin.close()
+            for thread in threads():
+                os.sched_setaffinity(thread, cpus)
+
+
 def is_realtime(connector: ProcConnector) -> bool:
     """Whether programs are read at real-time priority."""
     return connector._stream.window.realtime == lib.PROCCONN_REALTIME
@@ -91,6 +147,8 @@ def read_executed(pid: int) -> Program:
     tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_executed(pid, tail, reading)
+    if reading.memory >= 0:
+        os.close(reading.memory)
     message = struct.pack("=IHHIIIIIIHH", 0, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
     message += struct.pack("=IIQII16x", EventMask.EXEC, 0, 0, pid, pid)
     (told,) = told_in(decode(with_tail(message, ffi.buffer(tail, reading.size)[:])))

@@ -17,11 +17,14 @@ from live.staging import run_python, started, wait_for
 from live.taking import (
     MASK,
     UNHURRIED,
+    delayed_readers,
     is_realtime,
     no_wrong,
     programs_of,
     programs_socket,
     read_executed,
+    reading_thread,
+    threads,
     told_until,
 )
 from procconn import ProcConnector, read_program
@@ -138,8 +141,9 @@ def test_a_program_can_have_no_arguments_at_all() -> None:
 
 @pytest.mark.parametrize("over", [0, 1, 4096, 60_000])
 def test_arguments_longer_than_48_kib_are_cut(over: int) -> None:
+    """The NUL after the last one does not count."""
     room = MOST_ARGUMENTS - len("cat\0-\0")
-    text = "x" * (room - len("\0") + over)
+    text = "x" * (room + over)
     with started("cat", "-", text) as process:
         wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
         program = read_program(process.pid)
@@ -248,41 +252,35 @@ def test_a_program_in_other_namespaces_is_seen_from_here(
 
 
 @contextmanager
-def slow_links(thread: int) -> Iterator[Iterator[str]]:
-    """Let a thread read links slowly; iterate over what it has read."""
+def slow_links(thread: int) -> Iterator[None]:
+    """Let a thread read links slowly."""
     if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("takes strace, and no sanitizer")
-    delay = "inject=readlinkat:delay_enter=6000"
-    command = ["strace", "-s", "4096", "-e", "trace=readlinkat", "-e", delay]
-    command += ["-p", str(thread)]
+    delay = "inject=readlinkat:delay_enter=4000"
+    command = ["strace", "-e", "trace=readlinkat", "-e", delay, "-p", str(thread)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None
         assert "attached" in strace.stderr.readline()
-        yield iter(strace.stderr)
+        yield
         strace.terminate()
         strace.stderr.read()
-
-
-def is_asleep(thread: int) -> bool:
-    return ") S " in Path(f"/proc/self/task/{thread}/stat").read_text()
 
 
 @root
 def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
     tmp_path: Path,
 ) -> None:
-    """The second program has the first one's arguments, and another executable."""
+    """The second program has the first one's arguments, and another executable.
+
+    Ten milliseconds are the longest for which no other thread takes over.
+    """
     first, second = compiled("next"), shutil.copy(compiled("next"), tmp_path)
-    before = set(os.listdir("/proc/self/task"))
-    with ProcConnector(MASK, programs=True) as taking:
-        (thread,) = set(os.listdir("/proc/self/task")) - before
+    before = threads()
+    with ProcConnector(MASK, programs=True, max_latency=0.01) as taking:
         with (
-            slow_links(int(thread)) as links,
+            slow_links(reading_thread(before)),
             started("x", executable=first, env={"NEXT": second}) as process,
         ):
-            for _ in range(2):
-                next(link for link in links if '/next"' in link)
-            wait_for(lambda: is_asleep(int(thread)))  # it has read the rest, too
             programs = programs_of(taking, process.pid, 2)
 
     assert programs[0].exe in (str(first), None)
@@ -292,22 +290,33 @@ def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
 
 @root
 def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
-    """The new program is in /proc, and its EXEC comes when the tracer likes."""
-    with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
+    """The new program is in /proc, and its EXEC comes when the tracer likes.
+
+    The shell's exec is read so late that its process is held in the exec of cat already.
+    """
+    before = threads()
+    with (
+        ProcConnector(MASK, programs=True, max_latency=0.01) as taking,
+        started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         pid = int(process.stdout.readline())
-        held = read_executed(pid)
         running = read_program(pid)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        process.stdout.readline()
-        held_again = read_executed(pid)
+        with delayed_readers(before, 30) as delay:
+            delay()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            (first,) = programs_of(taking, pid, 1)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            (second,) = programs_of(taking, pid, 1)
 
-    assert ("later", None, None) == (held.missing, held.argv, held.exe)
     assert running is not None
     assert ("/bin/sh", "-c", "exec cat x") == running.argv
-    assert ("later", None) == (held_again.missing, held_again.argv)
+    assert ("held", None, None) == (first.missing, first.argv, first.exe)
+    no_wrong([second], ("cat", "x"))
 
 
 @root
@@ -422,11 +431,12 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
 
 
 def test_signals_stay_with_the_threads_of_the_program() -> None:
-    before = set(os.listdir("/proc/self/task"))
+    before = threads()
     with ProcConnector(MASK, programs=True):
-        (thread,) = set(os.listdir("/proc/self/task")) - before
-        status = Path(f"/proc/self/task/{thread}/status").read_text()
+        wait_for(lambda: len(threads() - before) == 2)  # one stands by
+        for thread in threads() - before:
+            status = Path(f"/proc/self/task/{thread}/status").read_text()
+            blocked = int(status.split("SigBlk:")[1].split()[0], 16)
 
-    blocked = int(status.split("SigBlk:")[1].split()[0], 16)
-    assert blocked >> (signal.SIGTERM - 1) & 1
-    assert blocked >> (signal.SIGUSR1 - 1) & 1
+            assert blocked >> (signal.SIGTERM - 1) & 1
+            assert blocked >> (signal.SIGUSR1 - 1) & 1

@@ -17,7 +17,7 @@ from live.staging import (
     run,
     started,
 )
-from live.taking import is_realtime
+from live.taking import is_realtime, reading_thread, threads
 from procconn import EventMask, ProcConnector
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -119,13 +119,13 @@ print(len(told))
 
 @pytest.fixture
 def realtime_thread() -> Iterator[Path]:
-    before = set(os.listdir("/proc/self/task"))
+    before = threads()
     with ProcConnector(EventMask.EXEC, programs=True) as connector:
         if not is_realtime(connector):
             pytest.skip("no real-time priority here")
-        (thread,) = set(os.listdir("/proc/self/task")) - before
-        assert os.sched_getscheduler(int(thread)) & 0xFF == os.SCHED_FIFO
-        yield Path("/proc/self/task", thread)
+        thread = reading_thread(before)
+        assert os.sched_getscheduler(thread) & 0xFF == os.SCHED_FIFO
+        yield Path("/proc/self/task", str(thread))
 
 
 @pytest.mark.heavy

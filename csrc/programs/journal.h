@@ -1,0 +1,56 @@
+/*
+ * What changed about processes, as the kernel reports it: who forked whom, new ids, new
+ * names, ends. A socket of its own, as the stream's may have them masked out; it is read
+ * with the stream and never wakes anyone. Of each process the main thread only.
+ */
+#ifndef PROCCONN_JOURNAL_H
+#define PROCCONN_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+enum { MOST_CHANGES = 8192 };
+
+/* The fields of the event from the third on. */
+struct change {
+    int64_t stamp_ns;
+    uint32_t what, pid;
+    union {
+        uint32_t words[4];
+        char name[COMM_NAME_SIZE];
+    };
+};
+
+struct journal {
+    int socket;
+    uint64_t count;   /* of changes so far; the last MOST_CHANGES of them are kept */
+    int64_t from_ns;  /* all since then are there, */
+    int64_t until_ns; /* until then */
+    struct change changes[MOST_CHANGES];
+};
+
+int procconn_journal_open(struct journal *journal, int receive_buffer);
+
+/* Receive what there is. */
+void procconn_journal_follow(struct journal *journal);
+
+/* Whether everything since then is known. */
+bool procconn_journal_covers(const struct journal *journal, int64_t since_ns);
+
+/* The last fork of that child before then; NULL if it is not kept. */
+const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,
+                                           int64_t before_ns);
+
+/* Whether the process got these ids, by UID or GID, or any process ended, in between. */
+bool procconn_journal_has_ids(const struct journal *journal, uint32_t what, uint32_t pid,
+                              const uint32_t ids[2], int64_t from_ns, int64_t until_ns);
+bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns);
+
+/* Whether the process got that name, of so many bytes, in between. */
+bool procconn_journal_has_name(const struct journal *journal, uint32_t pid, const uint8_t *name,
+                               size_t size, int64_t from_ns, int64_t until_ns);
+
+#endif

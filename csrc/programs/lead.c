@@ -1,0 +1,178 @@
+/* Reading the programs of EXECs as they come, by the thread that leads. */
+#define _GNU_SOURCE /* F_DUPFD_CLOEXEC */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "decode.h"
+#include "programs.h"
+
+void procconn_fill_reserve(struct reader *reader)
+{
+    for (size_t i = 0; i < RESERVE; i++)
+        if (reader->reserve[i] < 0)
+            reader->reserve[i] = fcntl(reader->programs->wake, F_DUPFD_CLOEXEC, 0);
+}
+
+void procconn_empty_reserve(struct reader *reader)
+{
+    for (size_t i = 0; i < RESERVE; i++) {
+        int fd = reader->reserve[i];
+
+        reader->reserve[i] = -1;
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
+{
+    struct itimerspec alarm = {.it_value = {at_ns / NS_PER_S, at_ns % NS_PER_S}};
+
+    timerfd_settime(programs->alarm, TFD_TIMER_ABSTIME, &alarm, NULL);
+}
+
+/* Nobody reads any more; who takes programs looks. */
+static void fail(struct procconn_programs *programs, int error)
+{
+    atomic_store(&programs->error, -error);
+    eventfd_write(programs->wake, 1);
+}
+
+static void read_process(struct reader *reader, uint32_t pid, struct procconn_reading *reading)
+{
+    procconn_read_executed(pid, reader->draft, reading);
+    if (reading->missing == PROCCONN_LIMIT && reader->reserve[0] >= 0) {
+        if (reading->memory >= 0)
+            close(reading->memory);
+        procconn_empty_reserve(reader);
+        procconn_read_executed(pid, reader->draft, reading);
+        if (reading->memory >= 0)
+            close(reading->memory); /* it is for the reserve */
+        reading->memory = -1;
+        procconn_fill_reserve(reader);
+    }
+}
+
+/* Gives the memory that was opened to those that later execs are told from. */
+static void hold_memory(struct procconn_programs *programs, const struct program_entry *entry,
+                        int memory)
+{
+    int64_t until_ns = entry->exec.until_ns + programs->latency_ns;
+
+    if (entry->is_traced) /* until it is known not to be held */
+        until_ns = entry->exec.stamp_ns + (MOST_LATENCIES + 2) * programs->latency_ns;
+    procconn_memories_hold(&programs->memories, entry->pid, memory, until_ns);
+}
+
+/* Reads the program of an EXEC. False if that took too long and another thread leads now. */
+static bool read_program(struct reader *reader, const uint8_t *datagram, size_t size)
+{
+    struct procconn_programs *programs = reader->programs;
+    struct procconn_walk walk = {.buffer = datagram, .size = size};
+    struct program_entry *entry = &reader->entry;
+    int64_t since_ns = procconn_now_ns();
+    struct procconn_reading reading;
+    enum procconn_memory before;
+    struct procconn_event event;
+
+    if (procconn_next(&walk, &event) != PROCCONN_EVENT || event.what != PROCCONN_EXEC)
+        return true;
+    *entry = (struct program_entry){
+        .key = procconn_key_of(datagram, &event),
+        .pid = procconn_event_word(&event, 0),
+        .missing = PROCCONN_BUSY,
+        .exec = {.stamp_ns = (int64_t)event.timestamp_ns,
+                 .until_ns = (int64_t)event.timestamp_ns + programs->latency_ns},
+    };
+    atomic_store(&reader->since_ns, since_ns);
+    before = procconn_memories_look(&programs->memories, entry->pid);
+    read_process(reader, entry->pid, &reading);
+    if (!atomic_compare_exchange_strong(&reader->since_ns, &since_ns, 0)) {
+        if (reading.memory >= 0)
+            close(reading.memory);
+        return false;
+    }
+    entry->size = (uint32_t)reading.size;
+    entry->missing = (enum procconn_missing)reading.missing;
+    entry->is_traced = reading.is_traced;
+    entry->switches = reading.switches;
+    entry->start_ticks = reading.start_ticks;
+    entry->cwd_ns = reading.cwd_ns;
+    entry->done_ns = reading.done_ns;
+    entry->exec.started_ns = reading.started_ns;
+    entry->exec.read_ns = reading.read_ns;
+    entry->exec.until_ns = reading.done_ns + programs->latency_ns;
+    entry->exec.is_read = reading.size > sizeof(struct program_header);
+    entry->exec.is_pinned = reading.memory >= 0 && !reading.is_in_exec;
+    entry->exec.before = before;
+    if (reading.memory >= 0)
+        hold_memory(programs, entry, reading.memory);
+    procconn_store_program(programs, entry, reader->draft);
+    return true;
+}
+
+/* Reads the programs of all EXECs that wait. False if another thread leads now. */
+static bool drain(struct reader *reader)
+{
+    struct procconn_programs *programs = reader->programs;
+    uint8_t datagram[2 * MESSAGE_SIZE];
+    struct netlink_address sender;
+    int64_t now_ns = programs->emptied_ns;
+    ssize_t size;
+
+    while (!atomic_load(&programs->is_stopping)) {
+        socklen_t length = sizeof sender;
+
+        now_ns = procconn_now_ns();
+        size = recvfrom(programs->socket, datagram, sizeof datagram, MSG_DONTWAIT | MSG_TRUNC,
+                        (struct sockaddr *)&sender, &length);
+        if (size < 0 && errno == ENOBUFS) {
+            programs->is_missing = true;
+            procconn_note_missed(programs, programs->emptied_ns - programs->latency_ns, INT64_MAX);
+        } else if (size < 0) {
+            if (errno != EAGAIN && errno != EINTR)
+                fail(programs, errno);
+            break;
+        } else if (length == sizeof sender && sender.port == 0 && (size_t)size <= sizeof datagram &&
+                   !read_program(reader, datagram, (size_t)size)) {
+            return false;
+        }
+    }
+    programs->emptied_ns = now_ns;
+    if (programs->is_missing)
+        atomic_store(&programs->missed_to_ns, now_ns);
+    programs->is_missing = false;
+    return true;
+}
+
+/* How long until no memory need be held any more, in milliseconds; -1: none is. */
+static int until_expiry(struct procconn_programs *programs)
+{
+    int64_t now_ns = procconn_now_ns();
+    int64_t last_ns = procconn_memories_expire(&programs->memories, now_ns);
+
+    return last_ns == 0 ? -1 : (int)((last_ns - now_ns) / (NS_PER_S / 1000)) + 1;
+}
+
+void procconn_lead(struct reader *reader)
+{
+    struct procconn_programs *programs = reader->programs;
+    struct pollfd watched[2] = {{.fd = programs->socket, .events = POLLIN},
+                                {.fd = programs->wake, .events = POLLIN}};
+
+    while (procconn_goes_on(programs)) {
+        atomic_store(&programs->is_reading, true);
+        procconn_set_alarm(programs, procconn_now_ns() + programs->latency_ns);
+        if (!drain(reader))
+            return;
+        procconn_set_alarm(programs, 0);
+        atomic_store(&programs->is_reading, false);
+        if (poll(watched, 2, until_expiry(programs)) < 0 && errno != EINTR)
+            fail(programs, errno);
+    }
+}

@@ -1,0 +1,96 @@
+#define _GNU_SOURCE /* O_CLOEXEC */
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+bool procconn_memory_lives(int memory)
+{
+    uint64_t word;
+
+    return pread(memory, &word, sizeof word, 0) > 0;
+}
+
+/* Both files take PTRACE_MODE_READ; pagemap is cheaper, and only its owner and
+ * CAP_DAC_OVERRIDE may open it. */
+int procconn_memory_open(int directory)
+{
+    int fd = openat(directory, "pagemap", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno == EACCES)
+        fd = openat(directory, "maps", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && !procconn_memory_lives(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* At most a quarter of the descriptors that this process may have. */
+void procconn_memories_init(struct memories *memories)
+{
+    struct rlimit limit;
+
+    memories->most = MOST_MEMORIES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < MOST_MEMORIES)
+        memories->most = (size_t)limit.rlim_cur / 4;
+    for (size_t i = 0; i < MOST_MEMORIES; i++)
+        memories->held[i].fd = -1;
+}
+
+static void release(struct memories *memories, size_t i)
+{
+    int fd = memories->held[i].fd;
+
+    memories->held[i].fd = -1;
+    close(fd);
+}
+
+void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory, int64_t until_ns)
+{
+    size_t place = 0;
+
+    for (size_t i = 0; i < memories->most && memories->held[place].fd >= 0; i++)
+        if (memories->held[i].fd < 0 || memories->held[i].until_ns < memories->held[place].until_ns)
+            place = i;
+    if (memories->most > 0 && memories->held[place].fd >= 0)
+        release(memories, place);
+    if (memories->most == 0) {
+        close(memory);
+        return;
+    }
+    memories->held[place].pid = pid;
+    memories->held[place].until_ns = until_ns;
+    memories->held[place].fd = memory;
+}
+
+enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t pid)
+{
+    enum procconn_memory found = PROCCONN_MEMORY_UNKNOWN;
+
+    for (size_t i = 0; i < memories->most; i++) {
+        if (memories->held[i].fd < 0 || memories->held[i].pid != pid)
+            continue;
+        found = procconn_memory_lives(memories->held[i].fd) ? PROCCONN_MEMORY_LIVES
+                                                            : PROCCONN_MEMORY_ENDED;
+        release(memories, i);
+    }
+    return found;
+}
+
+int64_t procconn_memories_expire(struct memories *memories, int64_t now_ns)
+{
+    int64_t last_ns = 0;
+
+    for (size_t i = 0; i < memories->most; i++) {
+        if (memories->held[i].fd < 0)
+            continue;
+        if (memories->held[i].until_ns < now_ns)
+            release(memories, i);
+        else if (memories->held[i].until_ns > last_ns)
+            last_ns = memories->held[i].until_ns;
+    }
+    return last_ns;
+}

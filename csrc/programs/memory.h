@@ -1,0 +1,44 @@
+/*
+ * Memory as the proof of which program was read. A descriptor of /proc/PID/pagemap is of the
+ * memory that the process had when it was opened, and reads nothing, for good, as soon as
+ * that is no process's any more: after the next exec, or the end. No process can forge this.
+ * The descriptor keeps the kernel's record of the memory, not the memory.
+ */
+#ifndef PROCCONN_MEMORY_H
+#define PROCCONN_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "procconn.h"
+
+enum { MOST_MEMORIES = 256 };
+
+/* Those that a later exec of the process may have to be told from. A forked child closes its
+ * copies, so a number is forgotten before it is closed. */
+struct memories {
+    size_t most;
+    struct {
+        int fd; /* -1: none */
+        uint32_t pid;
+        int64_t until_ns;
+    } held[MOST_MEMORIES];
+};
+
+/* Returns a descriptor that reads something, or -1. */
+int procconn_memory_open(int directory);
+bool procconn_memory_lives(int memory);
+
+void procconn_memories_init(struct memories *memories);
+
+/* Takes the descriptor over. If too many are held, one that is needed least long goes. */
+void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory, int64_t until_ns);
+
+/* What became of the memory that is held of the process; it is released. */
+enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t pid);
+
+/* Close those that were needed until then. Returns until when the last one is, or 0. */
+int64_t procconn_memories_expire(struct memories *memories, int64_t now_ns);
+
+#endif

@@ -1,0 +1,104 @@
+/* The threads that read: one leads, one stands by to take over. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "programs.h"
+
+/* Takes the lead from a thread whose reading takes too long. What it reads counts as what
+ * could not be read in time. */
+static bool take_over(struct reader *reader)
+{
+    struct procconn_programs *programs = reader->programs;
+    struct reader *leader = atomic_load(&programs->leader);
+    int64_t since_ns = atomic_load(&leader->since_ns);
+
+    if (since_ns <= 0)
+        return false;
+    if (procconn_now_ns() < since_ns + programs->latency_ns) {
+        procconn_set_alarm(programs, since_ns + programs->latency_ns);
+        return false;
+    }
+    if (!atomic_compare_exchange_strong(&leader->since_ns, &since_ns, TAKEN_OVER))
+        return false;
+    procconn_store_program(programs, &leader->entry, leader->draft);
+    atomic_store(&programs->leader, reader);
+    return true;
+}
+
+/* Until it leads or stops. */
+static void stand_by(struct reader *reader)
+{
+    struct procconn_programs *programs = reader->programs;
+    struct pollfd watched[2] = {{.fd = programs->alarm, .events = POLLIN},
+                                {.fd = programs->wake, .events = POLLIN}};
+    uint64_t expirations;
+
+    while (procconn_goes_on(programs)) {
+        if (poll(watched, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (read(programs->alarm, &expirations, sizeof expirations) > 0 && take_over(reader))
+            return;
+    }
+}
+
+static void *run(void *argument)
+{
+    struct reader *reader = argument, *nobody = NULL;
+    struct procconn_programs *programs = reader->programs;
+    int realtime = procconn_become_realtime();
+    bool leads = atomic_compare_exchange_strong(&programs->leader, &nobody, reader);
+
+    procconn_fill_reserve(reader);
+    if (leads) {
+        programs->realtime = realtime;
+        programs->emptied_ns = procconn_now_ns();
+        eventfd_write(programs->begun, 1);
+    }
+    while (procconn_goes_on(programs)) {
+        if (leads) {
+            if (atomic_load(&programs->standbys) == 0)
+                procconn_start_reader(programs);
+            procconn_lead(reader);
+            leads = false;
+        } else if (atomic_fetch_add(&programs->standbys, 1) == 0) {
+            stand_by(reader);
+            atomic_fetch_sub(&programs->standbys, 1);
+            leads = atomic_load(&programs->leader) == reader;
+        } else { /* there is one already */
+            atomic_fetch_sub(&programs->standbys, 1);
+            break;
+        }
+    }
+    procconn_empty_reserve(reader);
+    atomic_store(&reader->is_used, false);
+    procconn_drop_programs(programs);
+    return NULL;
+}
+
+int procconn_start_reader(struct procconn_programs *programs)
+{
+    struct reader *reader;
+    int status = -EAGAIN;
+    bool is_used;
+
+    for (size_t i = 0; i < MOST_READERS && status == -EAGAIN; i++) {
+        reader = &programs->readers[i];
+        is_used = false;
+        if (!atomic_compare_exchange_strong(&reader->is_used, &is_used, true))
+            continue;
+        reader->programs = programs;
+        atomic_store(&reader->since_ns, 0);
+        for (size_t j = 0; j < RESERVE; j++)
+            reader->reserve[j] = -1;
+        atomic_fetch_add(&programs->references, 1);
+        status = procconn_start_detached(run, reader);
+        if (status < 0) {
+            atomic_store(&reader->is_used, false);
+            atomic_fetch_sub(&programs->references, 1);
+            return status;
+        }
+    }
+    return status;
+}
