@@ -14,23 +14,28 @@ _CONTAINER = re.compile(
 
 
 class Program(NamedTuple):
-    """The program that an exec started, as far as it could be read in time.
+    """The program that an exec started, read from /proc as soon as it was reported.
 
-    What is not known is None, never that of another program; `missing` says why.
+    A field is None unless procconn can show that the value is of this exec; `missing`
+    says why. docs/events.md says of each field how that is known.
 
     Attributes:
-        argv: the arguments, decoded by `os.fsdecode`.
-        name: the task's name (comm) after the exec; of a script its own.
+        argv: the arguments that the process shows, decoded by `os.fsdecode`.
+        name: the task's name (comm) after the exec; of a script its own name.
         exe: the path of the executable.
         cwd: the working directory.
-        ppid: the parent process.
+        ppid: the process that forked this one; if that fork is not known, the parent.
         uid, euid, gid, egid: the real and the effective ids.
-        cgroup: the path of the control group, in version 2's or systemd's hierarchy.
-        cut: whether `argv` is not whole: longer than 49,152 bytes, or kept from being
-            read further.
-        missing: why something is None: "later" (the process ran another program before
-            it was read), "gone" (it ended first), "denied" (it takes a privilege), or
-            "busy" (too many came at once); "" if all is there.
+        cgroup: the path of the cgroup at the time of reading, in the hierarchy of
+            version 2 or systemd; where both say "/", the longest path of any other.
+        cut: whether `argv` is truncated: longer than 49,152 bytes, or the process
+            kept the rest from being read.
+        missing: "" if nothing is absent, else the first reason that applies: "later"
+            (the process ran, or was about to run, another program), "gone" (it ended
+            first), "denied" (no permission), "busy" (the reading thread could not keep
+            up), "held" (a tracer has stopped it since its exec), "changed" (ids, name
+            or parent changed before they were read), "late" (`cwd` was read too late to
+            be certain), or "limit" (this process is out of descriptors or memory).
     """
 
     argv: tuple[str, ...] | None
@@ -48,12 +53,12 @@ class Program(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The arguments as one would type them in a shell; "" if they are not known."""
+        """The arguments, quoted for a shell; "" if they are not known."""
         return "" if self.argv is None else shlex.join(self.argv)
 
     @property
     def container(self) -> str | None:
-        """The 64-digit id of the innermost container by its control group, or None.
+        """The 64-digit id of the innermost container by its cgroup, or None.
 
         Of Docker, containerd, CRI-O and Podman.
         """

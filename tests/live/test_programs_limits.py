@@ -1,0 +1,216 @@
+"""Programs where this process, or a sandbox around it, is short of something."""
+
+import errno
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from live.staging import run_python, started
+from procconn import Program, read_program
+
+ARCHITECTURE = platform.machine()
+
+EXHAUSTED = """
+import os, resource, subprocess, sys, warnings
+from procconn import EventMask, Exec, ProcConnector
+
+warnings.simplefilter("ignore")
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+with ProcConnector(EventMask.EXEC, programs=True) as connector:
+    child = subprocess.Popen(
+        ["sh", "-c", "read line; exec sleep 100"], stdin=subprocess.PIPE
+    )
+    until = lambda name: next(
+        event.program
+        for event in connector
+        if isinstance(event, Exec)
+        and event.pid == child.pid
+        and (event.program.name or name) == name
+    )
+    first = until("sh")
+    filler = []
+    try:
+        while True:
+            filler.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        os.write(child.stdin.fileno(), b"go\\n")
+    second = until("sleep")
+    for descriptor in filler:
+        os.close(descriptor)
+    child.kill()
+    child.wait()
+print(second.missing, second.argv, second.exe is not None)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root: real-time priority")
+def test_without_descriptors_programs_are_read_all_the_same() -> None:
+    """The thread that reads keeps some for that."""
+    done = run_python(EXHAUSTED)
+
+    assert " ('sleep', '100') True\n" == done.stdout, done.stderr
+
+
+def test_without_descriptors_a_process_is_not_taken_for_gone() -> None:
+    code = f"""
+import os, resource
+from procconn import read_program
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        os.open("/dev/null", os.O_RDONLY)
+except OSError:
+    pass
+try:
+    print(read_program({os.getpid()}))
+except OSError as error:
+    print(error.errno)
+"""
+    done = run_python(code)
+
+    assert f"{errno.EMFILE}\n" == done.stdout, done.stderr
+
+
+# asm/unistd.h
+POLLING = {
+    "x86_64": [("poll", 7), ("recvfrom", 45)],
+    "aarch64": [("ppoll", 73), ("recvfrom", 207)],
+}.get(ARCHITECTURE, [])
+
+REFUSED = """
+import ctypes, os, struct, subprocess, sys, time, warnings
+from procconn import EventMask, Exec, ProcConnector
+
+number = int(sys.argv[1])
+code = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in [
+        *((0x20, 0, 0, 0), (0x15, 0, 1, number)),
+        *((6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)),
+    ]
+)
+instructions = ctypes.create_string_buffer(code, len(code))
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sandbox():
+    fprog = struct.pack("@HP", 4, ctypes.addressof(instructions))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    tsync = 1
+    assert libc.syscall(SECCOMP, 1, tsync, fprog) == 0, ctypes.get_errno()
+
+
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as caught:
+    with ProcConnector(EventMask.EXEC, programs=True, queue=QUEUE) as connector:
+        sandbox()
+        reasons = []
+        while "busy" not in reasons:
+            subprocess.run(["true"])
+            execs = [it for it in connector.recv_many(1) if isinstance(it, Exec)]
+            reasons += [it.program.missing for it in execs]
+        subprocess.run(["true"])
+        assert connector.recv_many(5)
+        before = time.process_time()
+        time.sleep(0.5)
+        spent = time.process_time() - before
+warned = [it for it in caught if "programs are not read" in str(it.message)]
+print(len(warned), spent < 0.25)
+"""
+
+
+@pytest.mark.parametrize(
+    "number", [it[1] for it in POLLING], ids=[it[0] for it in POLLING]
+)
+def test_a_refused_call_ends_the_thread_and_is_reported(number: int) -> None:
+    """It does not try again for ever, at a priority above all others.
+
+    The stream itself goes on: with poll(2) as it uses ppoll(2), else as it uses
+    recvmmsg(2).
+    """
+    seccomp = {"x86_64": "317", "aarch64": "277"}[ARCHITECTURE]
+    code = REFUSED.replace("SECCOMP", seccomp).replace("QUEUE", "0")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(number)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert "1 True\n" == done.stdout, done.stderr
+
+
+def title_of(script: str) -> Program:
+    """Read a program of ours that has written a title over its arguments."""
+    code = f"""
+import ctypes, sys
+with open("/proc/self/stat", "rb") as file:
+    start, end = map(int, file.read().rsplit(b")", 1)[1].split()[45:47])
+ctypes.memset(start, 0, end - start)
+ctypes.memmove(start, {script.encode()!r}, {len(script)})
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    with started(sys.executable, "-c", code, *["x"] * 40) as process:
+        assert process.stdout is not None
+        assert "ready\n" == process.stdout.readline()
+        program = read_program(process.pid)
+    assert program is not None
+    return program
+
+
+def test_a_title_is_shown_without_its_padding() -> None:
+    assert ("server: worker 1",) == title_of("server: worker 1").argv
+
+
+def test_empty_arguments_at_the_end_are_shown() -> None:
+    with started("cat", "-", "", "") as process:
+        path = Path(f"/proc/{process.pid}/cmdline")
+        while not path.read_bytes().startswith(b"cat"):
+            pass
+        program = read_program(process.pid)
+
+    assert program is not None
+    assert ("cat", "-", "", "") == program.argv
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.parametrize(
+    ("lines", "cgroup"),
+    [
+        pytest.param(["0::/a.slice/b.service"], "/a.slice/b.service", id="v2"),
+        pytest.param(["1:name=systemd:/c", "0::/"], "/c", id="systemd's"),
+        pytest.param(["2:cpu:/x", "1:name=systemd:/c", "0::/v"], "/v", id="hybrid"),
+        pytest.param(
+            ["3:cpu,cpuacct:/docker/" + 64 * "a", "2:memory:/docker", "0::/"],
+            "/docker/" + 64 * "a",
+            id="v1-without-systemd",
+        ),
+        pytest.param(["2:memory:/docker/x", "1:name=systemd:/"], "/docker/x", id="v1"),
+        pytest.param(["2:memory:/", "1:name=systemd:/", "0::/"], "/", id="the root"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_the_cgroup_is_that_of_the_hierarchy_that_says_most(
+    lines: list[str], cgroup: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "cgroup"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    code = f"""
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(b"none", b"/", None, 0x44000, None) == 0
+over = f"/proc/{{os.getpid()}}/cgroup".encode()
+assert libc.mount({os.fsencode(file)!r}, over, None, 0x1000, None) == 0
+import procconn
+print(procconn.read_program(os.getpid()).cgroup)
+"""
+    done = run_python(code)
+
+    assert f"{cgroup}\n" == done.stdout, done.stderr
