@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* strnlen */
+#define _GNU_SOURCE /* recvmmsg, strnlen */
 #include "journal.h"
 
 #include <arpa/inet.h>
@@ -11,7 +11,8 @@
 
 enum {
     MOST_BUFFER = 8 << 20, /* bytes: what is not read for long may be forgotten */
-    MOST_RECEIVED = 65536, /* datagrams, at once */
+    BATCH = 16,            /* datagrams that one call of the kernel brings */
+    MOST_BATCHES = 4096,   /* at once */
 
     /* linux/bpf_common.h */
     COPY_TO_X = 0x07,
@@ -85,31 +86,45 @@ static void append(struct journal *journal, const uint8_t *datagram, size_t size
     journal->count++;
 }
 
+/* Returns how many datagrams one call of the kernel brought, or a negative errno. */
+static int receive(struct journal *journal)
+{
+    uint8_t datagrams[BATCH][2 * MESSAGE_SIZE];
+    struct netlink_address senders[BATCH];
+    struct mmsghdr headers[BATCH];
+    struct iovec iovecs[BATCH];
+    int count;
+
+    for (size_t i = 0; i < BATCH; i++) {
+        iovecs[i] = (struct iovec){datagrams[i], sizeof datagrams[i]};
+        headers[i].msg_hdr = (struct msghdr){.msg_name = &senders[i],
+                                             .msg_namelen = sizeof senders[i],
+                                             .msg_iov = &iovecs[i],
+                                             .msg_iovlen = 1};
+    }
+    count = recvmmsg(journal->socket, headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+    for (int i = 0; i < count; i++)
+        if (headers[i].msg_hdr.msg_namelen == sizeof senders[i] && senders[i].port == 0 &&
+            headers[i].msg_len <= sizeof datagrams[i])
+            append(journal, datagrams[i], headers[i].msg_len);
+    return count < 0 ? -errno : count;
+}
+
 void procconn_journal_follow(struct journal *journal)
 {
-    uint8_t datagram[2 * MESSAGE_SIZE];
-    struct netlink_address sender;
     int64_t now_ns = procconn_now_ns();
     bool overran = false;
-    ssize_t size = 0;
+    int count = BATCH;
 
-    for (int i = 0; i < MOST_RECEIVED; i++) {
-        socklen_t length = sizeof sender;
-
-        size = recvfrom(journal->socket, datagram, sizeof datagram, MSG_DONTWAIT | MSG_TRUNC,
-                        (struct sockaddr *)&sender, &length);
-        if (size < 0 && errno == ENOBUFS)
-            overran = true;
-        else if (size < 0)
-            break;
-        else if (length == sizeof sender && sender.port == 0 && (size_t)size <= sizeof datagram)
-            append(journal, datagram, (size_t)size);
+    for (int i = 0; i < MOST_BATCHES && (count == BATCH || count == -ENOBUFS); i++) {
+        count = receive(journal);
+        overran = overran || count == -ENOBUFS;
     }
     if (overran) {
         journal->count = 0;
         journal->from_ns = procconn_now_ns();
     }
-    if (size < 0 && errno == EAGAIN)
+    if (count < BATCH && (count >= 0 || count == -EAGAIN))
         journal->until_ns = now_ns;
 }
 

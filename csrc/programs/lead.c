@@ -150,13 +150,13 @@ static bool drain(struct reader *reader)
     return true;
 }
 
-/* How long until no memory need be held any more, in milliseconds; -1: none is. */
+/* For how long to wait, in milliseconds: memories that are not needed any more are released
+ * with the next exec, or after a silence. */
 static int until_expiry(struct procconn_programs *programs)
 {
-    int64_t now_ns = procconn_now_ns();
-    int64_t last_ns = procconn_memories_expire(&programs->memories, now_ns);
+    enum { SILENCE_MS = 1000 };
 
-    return last_ns == 0 ? -1 : (int)((last_ns - now_ns) / (NS_PER_S / 1000)) + 1;
+    return procconn_memories_expire(&programs->memories, procconn_now_ns()) ? SILENCE_MS : -1;
 }
 
 void procconn_lead(struct reader *reader)
@@ -167,7 +167,7 @@ void procconn_lead(struct reader *reader)
 
     while (procconn_goes_on(programs)) {
         atomic_store(&programs->is_reading, true);
-        procconn_set_alarm(programs, procconn_now_ns() + programs->latency_ns);
+        procconn_set_alarm(programs, procconn_now_ns() + LONGEST_LATENCY_NS);
         if (!drain(reader))
             return;
         procconn_set_alarm(programs, 0);

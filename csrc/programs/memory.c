@@ -80,17 +80,17 @@ enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t 
     return found;
 }
 
-int64_t procconn_memories_expire(struct memories *memories, int64_t now_ns)
+bool procconn_memories_expire(struct memories *memories, int64_t now_ns)
 {
-    int64_t last_ns = 0;
+    bool holds = false;
 
     for (size_t i = 0; i < memories->most; i++) {
         if (memories->held[i].fd < 0)
             continue;
         if (memories->held[i].until_ns < now_ns)
             release(memories, i);
-        else if (memories->held[i].until_ns > last_ns)
-            last_ns = memories->held[i].until_ns;
+        else
+            holds = true;
     }
-    return last_ns;
+    return holds;
 }

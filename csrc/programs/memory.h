@@ -38,7 +38,7 @@ void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory,
 /* What became of the memory that is held of the process; it is released. */
 enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t pid);
 
-/* Close those that were needed until then. Returns until when the last one is, or 0. */
-int64_t procconn_memories_expire(struct memories *memories, int64_t now_ns);
+/* Close those that were needed until then. Returns whether any others are held. */
+bool procconn_memories_expire(struct memories *memories, int64_t now_ns);
 
 #endif

@@ -198,10 +198,7 @@ static void read_all(struct visit *visit, bool pin)
  * that ends has no memory. */
 static void look_without_arguments(struct visit *visit)
 {
-    struct procconn_status_file status;
-
-    visit->reading->is_ending =
-        procconn_read_status(visit->directory, &status, NULL) < 0 || !status.has_memory;
+    visit->reading->is_ending = !procconn_has_memory(visit->directory);
     visit->draft.missing = visit->reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER;
     procconn_draft_clear(&visit->draft);
 }

@@ -145,7 +145,6 @@ ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
     }
     *status = (struct procconn_status_file){
         .state = state[sizeof state_line - 1],
-        .has_memory = strstr(state, "\nVmSize:\t") != NULL,
         .ppid = (uint32_t)word(state, "\nPPid:\t", 0),
         .tracer = (uint32_t)word(state, "\nTracerPid:\t", 0),
         .uid = (uint32_t)word(state, "\nUid:\t", 0),
@@ -156,6 +155,15 @@ ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
     if (status->tracer != 0 && strstr(state, switches) != NULL)
         status->switches = word(state, switches, 0);
     return name != NULL ? unescape_name(bytes + sizeof first - 1, name) : 0;
+}
+
+bool procconn_has_memory(int directory)
+{
+    char bytes[PROCFILE_ROOM];
+    ssize_t size = procconn_read_file(directory, "status", bytes, sizeof bytes - 1);
+
+    bytes[size > 0 ? size : 0] = 0;
+    return strstr(bytes, "\nVmSize:\t") != NULL;
 }
 
 /* Of two paths the better known: the one that is not "/", then the longer one. */

@@ -20,8 +20,7 @@ struct procconn_stat {
 
 /* What `status` says. */
 struct procconn_status_file {
-    char state;      /* 0 if it could not be read */
-    bool has_memory; /* of its own: it neither ends nor is the kernel's */
+    char state; /* 0 if it could not be read */
     uint32_t tracer, ppid, uid, euid, gid, egid;
     uint64_t switches; /* voluntary ones; 0 if that line was not reached */
 };
@@ -47,6 +46,9 @@ int procconn_read_stat(int directory, struct procconn_stat *stat);
  * with errno. */
 ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
                              char name[TASK_NAME_ROOM]);
+
+/* Whether it has memory of its own: it is not the kernel's, and does not end. By status. */
+bool procconn_has_memory(int directory);
 
 /* Write the cgroup's path, not terminated. Returns its size, or -1 with errno if it could
  * not be read or needs more than a third of the room. */

@@ -30,6 +30,11 @@ enum {
 
     /* An exec waits no longer than so many latencies, from its timestamp on. */
     MOST_LATENCIES = 8,
+
+    /* Within so long the kernel is believed to report an exec: as long as events may
+     * coalesce, but no longer than an exec, and what follows it, should wait. */
+    SHORTEST_LATENCY_NS = 1000000,
+    LONGEST_LATENCY_NS = 10000000,
 };
 
 /* An EXEC's datagram has these at every socket it comes to. */
@@ -119,7 +124,8 @@ int procconn_start_reader(struct procconn_programs *programs);
 /* lead.c: read until the thread is to stop, has failed, or has lost the lead */
 void procconn_lead(struct reader *reader);
 
-/* lead.c: when to look whether a reading takes too long; 0: not at all */
+/* lead.c: when to look whether a reading takes too long; 0: not at all. Usually who waits for
+ * a program notices first: a timer that is due before the next tick costs 5 µs. */
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
 
 /* lead.c: descriptors that are kept for when this process has no others left */

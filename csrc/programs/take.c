@@ -164,6 +164,16 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     return verdict;
 }
 
+/* Has the thread that stands by look, if the reading that is under way takes too long. */
+static void look_after_leader(const struct procconn_programs *programs, int64_t now_ns)
+{
+    const struct reader *leader = atomic_load(&programs->leader);
+    int64_t since_ns = leader != NULL ? atomic_load(&leader->since_ns) : 0;
+
+    if (since_ns > 0 && now_ns >= since_ns + programs->latency_ns)
+        procconn_set_alarm(programs, now_ns);
+}
+
 /* While it is not read: as late as it can be of use, if the reading takes as long as usual. */
 static int await_reading(struct procconn_programs *programs, struct question *question)
 {
@@ -171,6 +181,7 @@ static int await_reading(struct procconn_programs *programs, struct question *qu
         programs->known_ns >= question->stamp_ns + programs->latency_ns ||
         question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
         return PROCCONN_BUSY;
+    look_after_leader(programs, question->now_ns);
     question->again_ns = question->stamp_ns + programs->latency_ns + programs->latency_ns / 8;
     return PROCCONN_PENDING;
 }

@@ -12,10 +12,6 @@
 
 #include "decode.h"
 
-/* Within so long the kernel is believed to report an exec: as long as events may gather,
- * but no longer than an exec, and what follows it, should wait. */
-enum { SHORTEST_LATENCY_NS = 1000000, LONGEST_LATENCY_NS = 10000000 };
-
 /* Only EXEC passes. Words are loaded as big-endian. */
 static int filter_socket(int fd)
 {

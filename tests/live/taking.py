@@ -109,7 +109,7 @@ def delayed_readers(
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         pytest.skip("takes two CPUs")
-    command = [compiled("hog"), str(cpus[0]), str(milliseconds)]
+    command = [str(compiled("hog")), str(cpus[0]), str(milliseconds)]
     readers = threads() - before
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE

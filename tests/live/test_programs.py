@@ -276,12 +276,12 @@ def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
     """
     first, second = compiled("next"), shutil.copy(compiled("next"), tmp_path)
     before = threads()
-    with ProcConnector(MASK, programs=True, max_latency=0.01) as taking:
-        with (
-            slow_links(reading_thread(before)),
-            started("x", executable=first, env={"NEXT": second}) as process,
-        ):
-            programs = programs_of(taking, process.pid, 2)
+    with (
+        ProcConnector(MASK, programs=True, max_latency=0.01) as taking,
+        slow_links(reading_thread(before)),
+        started("x", executable=first, env={"NEXT": second}) as process,
+    ):
+        programs = programs_of(taking, process.pid, 2)
 
     assert programs[0].exe in (str(first), None)
     assert programs[1].exe in (second, None)
@@ -292,7 +292,7 @@ def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
 def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
     """The new program is in /proc, and its EXEC comes when the tracer likes.
 
-    The shell's exec is read so late that its process is held in the exec of cat already.
+    The shell's exec is read so late that its process is held in that of cat already.
     """
     before = threads()
     with (
