@@ -8,14 +8,9 @@
  * program was seen to have changed it by then, or if the process was in the same one before:
  * itself at an earlier exec, or its parent both before the fork and now. That is no proof.
  */
-#define _GNU_SOURCE /* readlinkat */
 #include "fields.h"
 
 #include <string.h>
-#include <unistd.h>
-
-#include "procfile.h"
-#include "system.h"
 
 enum { SURE_NS = 300000 };
 
@@ -71,55 +66,34 @@ static void validate_parent(struct draft *draft, const struct field_times *times
     }
 }
 
-/* Where the process is now; 0 if that cannot be read. */
-static uint64_t read_directory(const struct directories *directories, uint32_t pid,
-                               uint64_t *start_ticks)
+bool procconn_fields_in_time(int64_t stamp_ns, int64_t cwd_ns)
 {
-    uint8_t bytes[PROGRAM_MOST_TEXT + 1];
-    int process = procconn_open_process(pid);
-    struct procconn_stat stat;
-    ssize_t size = -1;
-
-    if (process < 0)
-        return 0;
-    if (procconn_read_stat(process, &stat) == 0)
-        size = readlinkat(process, "cwd", (char *)bytes, sizeof bytes);
-    close(process);
-    *start_ticks = stat.start_ticks;
-    return size < 0 ? 0 : procconn_hash(bytes, (size_t)size, directories->seed);
+    return cwd_ns - stamp_ns <= SURE_NS;
 }
 
-static bool was_in(const struct directories *directories, uint32_t pid, uint64_t start_ticks,
-                   uint64_t hash, int64_t before_ns)
+/* Whether that process was seen in that working directory before then. */
+static bool was_seen(const struct directories *directories, const struct sighting *now,
+                     int64_t before_ns)
 {
-    size_t place = pid % MOST_DIRECTORIES;
+    const struct sighting *seen = &directories->seen[now->pid % MOST_DIRECTORIES];
 
-    return directories->seen[place].pid == pid &&
-           directories->seen[place].start_ticks == start_ticks &&
-           directories->seen[place].hash == hash && directories->seen[place].seen_ns < before_ns;
+    return seen->pid == now->pid && seen->start_ticks == now->start_ticks &&
+           seen->hash == now->hash && seen->seen_ns < before_ns;
 }
 
-static void remember(struct directories *directories, uint32_t pid, uint64_t start_ticks,
-                     uint64_t hash, int64_t seen_ns)
+static void remember(struct directories *directories, const struct sighting *now)
 {
-    size_t place = pid % MOST_DIRECTORIES;
-
-    directories->seen[place].pid = pid;
-    directories->seen[place].start_ticks = start_ticks;
-    directories->seen[place].hash = hash;
-    directories->seen[place].seen_ns = seen_ns;
+    directories->seen[now->pid % MOST_DIRECTORIES] = *now;
 }
 
-/* Whether the parent was in that working directory before the fork, and is now. */
-static bool is_parents(struct directories *directories, const struct change *fork, uint64_t hash,
-                       int64_t now_ns)
+/* Whether the parent was in that working directory before the fork, and after the exec. */
+static bool is_parents(struct directories *directories, const struct sighting *parent,
+                       const struct change *fork, uint64_t hash)
 {
-    uint32_t parent = fork->words[0];
-    uint64_t start_ticks = 0, now = read_directory(directories, parent, &start_ticks);
-    bool is_same = now == hash && was_in(directories, parent, start_ticks, hash, fork->stamp_ns);
+    bool is_same = parent->hash == hash && was_seen(directories, parent, fork->stamp_ns);
 
-    if (now != 0 && !is_same)
-        remember(directories, parent, start_ticks, now, now_ns);
+    if (!is_same)
+        remember(directories, parent);
     return is_same;
 }
 
@@ -127,15 +101,16 @@ static void validate_cwd(struct draft *draft, const struct field_times *times,
                          const struct change *fork, struct directories *directories)
 {
     uint16_t size = draft->header.sizes[CWD_TEXT];
-    uint64_t hash;
+    struct sighting own = {times->pid, times->start_ticks, 0, times->cwd_ns};
+    bool has_parent = fork != NULL && times->parent.pid == fork->words[0];
 
     if (size == PROGRAM_ABSENT)
         return;
-    hash = procconn_hash(text_of(draft, CWD_TEXT), size, directories->seed);
-    if (times->cwd_ns - times->stamp_ns <= SURE_NS ||
-        was_in(directories, times->pid, times->start_ticks, hash, times->stamp_ns) ||
-        (fork != NULL && is_parents(directories, fork, hash, procconn_now_ns()))) {
-        remember(directories, times->pid, times->start_ticks, hash, times->cwd_ns);
+    own.hash = procconn_hash(text_of(draft, CWD_TEXT), size, directories->seed);
+    if (procconn_fields_in_time(times->stamp_ns, times->cwd_ns) ||
+        was_seen(directories, &own, times->stamp_ns) ||
+        (has_parent && is_parents(directories, &times->parent, fork, own.hash))) {
+        remember(directories, &own);
         return;
     }
     procconn_draft_drop(draft, CWD_TEXT);

@@ -7,6 +7,14 @@
 
 enum { MOST_DIRECTORIES = 4096 };
 
+/* Where a process was seen. */
+struct sighting {
+    uint32_t pid;         /* 0: nowhere */
+    uint64_t start_ticks; /* of the process, as in stat */
+    uint64_t hash;        /* of its working directory */
+    int64_t seen_ns;
+};
+
 /* What a reading and its EXEC say of the process. Times are CLOCK_MONOTONIC. */
 struct field_times {
     uint32_t pid;
@@ -14,18 +22,18 @@ struct field_times {
     int64_t stamp_ns; /* of the EXEC */
     int64_t cwd_ns;   /* when the working directory had been read */
     int64_t until_ns; /* a change that was read is stamped no later */
+    struct sighting parent;
 };
 
-/* In which working directory a process was seen last. A later one is in the same place of the
- * table if its pid leaves the same remainder. */
+/* Where processes were seen last. Later ones take the places of earlier ones whose pids leave
+ * the same remainder. */
 struct directories {
     uint64_t seed;
-    struct {
-        uint32_t pid;
-        uint64_t start_ticks, hash;
-        int64_t seen_ns;
-    } seen[MOST_DIRECTORIES];
+    struct sighting seen[MOST_DIRECTORIES];
 };
+
+/* Whether a working directory that was read then is that of the exec without more evidence. */
+bool procconn_fields_in_time(int64_t stamp_ns, int64_t cwd_ns);
 
 /* Leave out what is, or may be, of later than the exec, and say why; the parent is the one
  * that forked the process, if that is known. */

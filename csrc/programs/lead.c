@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "decode.h"
+#include "procfile.h"
 #include "programs.h"
 
 void procconn_fill_reserve(struct reader *reader)
@@ -69,16 +71,45 @@ static void hold_memory(struct procconn_programs *programs, const struct program
     procconn_memories_hold(&programs->memories, entry->pid, memory, until_ns);
 }
 
+/* Where the parent is, in case the working directory was read too late to be certain. */
+static void read_parent(struct reader *reader, const struct procconn_reading *reading)
+{
+    struct sighting *parent = &reader->entry.parent;
+    uint8_t bytes[PROGRAM_MOST_TEXT + 1];
+    struct program_header header;
+    struct procconn_stat stat;
+    ssize_t size = -1;
+    int directory;
+
+    memcpy(&header, reader->draft, sizeof header);
+    if (header.sizes[CWD_TEXT] == PROGRAM_ABSENT ||
+        procconn_fields_in_time(reader->entry.exec.stamp_ns, reading->cwd_ns))
+        return;
+    parent->seen_ns = procconn_now_ns();
+    directory = procconn_open_process(header.ids[PPID_ID]);
+    if (directory < 0)
+        return;
+    if (procconn_read_stat(directory, &stat) == 0)
+        size = readlinkat(directory, "cwd", (char *)bytes, sizeof bytes);
+    close(directory);
+    if (size < 0)
+        return;
+    parent->pid = header.ids[PPID_ID];
+    parent->start_ticks = stat.start_ticks;
+    parent->hash = procconn_hash(bytes, (size_t)size, reader->programs->directories.seed);
+}
+
 /* Reads the program of an EXEC. False if that took too long and another thread leads now. */
 static bool read_program(struct reader *reader, const uint8_t *datagram, size_t size)
 {
     struct procconn_programs *programs = reader->programs;
     struct procconn_walk walk = {.buffer = datagram, .size = size};
     struct program_entry *entry = &reader->entry;
+    enum procconn_memory before = PROCCONN_MEMORY_UNKNOWN;
     int64_t since_ns = procconn_now_ns();
     struct procconn_reading reading;
-    enum procconn_memory before;
     struct procconn_event event;
+    int memory;
 
     if (procconn_next(&walk, &event) != PROCCONN_EVENT || event.what != PROCCONN_EXEC)
         return true;
@@ -89,9 +120,14 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
         .exec = {.stamp_ns = (int64_t)event.timestamp_ns,
                  .until_ns = (int64_t)event.timestamp_ns + programs->latency_ns},
     };
-    atomic_store(&reader->since_ns, since_ns);
-    before = procconn_memories_look(&programs->memories, entry->pid);
+    memory = procconn_memories_take(&programs->memories, entry->pid);
+    atomic_store(&reader->since_ns, since_ns); /* what waits from here on can be given up */
+    if (memory >= 0) {
+        before = procconn_memory_lives(memory) ? PROCCONN_MEMORY_LIVES : PROCCONN_MEMORY_ENDED;
+        close(memory);
+    }
     read_process(reader, entry->pid, &reading);
+    read_parent(reader, &reading);
     if (!atomic_compare_exchange_strong(&reader->since_ns, &since_ns, 0)) {
         if (reading.memory >= 0)
             close(reading.memory);

@@ -66,18 +66,17 @@ void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory,
     memories->held[place].fd = memory;
 }
 
-enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t pid)
+int procconn_memories_take(struct memories *memories, uint32_t pid)
 {
-    enum procconn_memory found = PROCCONN_MEMORY_UNKNOWN;
-
     for (size_t i = 0; i < memories->most; i++) {
-        if (memories->held[i].fd < 0 || memories->held[i].pid != pid)
-            continue;
-        found = procconn_memory_lives(memories->held[i].fd) ? PROCCONN_MEMORY_LIVES
-                                                            : PROCCONN_MEMORY_ENDED;
-        release(memories, i);
+        int fd = memories->held[i].fd;
+
+        if (fd >= 0 && memories->held[i].pid == pid) {
+            memories->held[i].fd = -1;
+            return fd;
+        }
     }
-    return found;
+    return -1;
 }
 
 bool procconn_memories_expire(struct memories *memories, int64_t now_ns)

@@ -35,8 +35,8 @@ void procconn_memories_init(struct memories *memories);
 /* Takes the descriptor over. If too many are held, one that is needed least long goes. */
 void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory, int64_t until_ns);
 
-/* What became of the memory that is held of the process; it is released. */
-enum procconn_memory procconn_memories_look(struct memories *memories, uint32_t pid);
+/* Hand over the descriptor that is held of the process, or -1. */
+int procconn_memories_take(struct memories *memories, uint32_t pid);
 
 /* Close those that were needed until then. Returns whether any others are held. */
 bool procconn_memories_expire(struct memories *memories, int64_t now_ns);

@@ -51,6 +51,7 @@ struct program_entry {
     struct procconn_exec exec;
     uint64_t start_ticks, switches;
     int64_t cwd_ns, done_ns;
+    struct sighting parent; /* if the working directory was read late */
     enum procconn_missing missing;
     bool is_traced;
     bool is_taken;

@@ -27,8 +27,8 @@ static bool take_over(struct reader *reader)
     return true;
 }
 
-/* Until it leads or stops. */
-static void stand_by(struct reader *reader)
+/* Until it leads, which it returns, or stops. */
+static bool stand_by(struct reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
     struct pollfd watched[2] = {{.fd = programs->alarm, .events = POLLIN},
@@ -37,10 +37,11 @@ static void stand_by(struct reader *reader)
 
     while (procconn_goes_on(programs)) {
         if (poll(watched, 2, -1) < 0 && errno != EINTR)
-            return;
+            return false;
         if (read(programs->alarm, &expirations, sizeof expirations) > 0 && take_over(reader))
-            return;
+            return true;
     }
+    return false;
 }
 
 static void *run(void *argument)
@@ -48,7 +49,7 @@ static void *run(void *argument)
     struct reader *reader = argument, *nobody = NULL;
     struct procconn_programs *programs = reader->programs;
     int realtime = procconn_become_realtime();
-    bool leads = atomic_compare_exchange_strong(&programs->leader, &nobody, reader);
+    bool leads = atomic_compare_exchange_strong(&programs->leader, &nobody, reader), is_only;
 
     procconn_fill_reserve(reader);
     if (leads) {
@@ -61,15 +62,12 @@ static void *run(void *argument)
             if (atomic_load(&programs->standbys) == 0)
                 procconn_start_reader(programs);
             procconn_lead(reader);
-            leads = false;
-        } else if (atomic_fetch_add(&programs->standbys, 1) == 0) {
-            stand_by(reader);
-            atomic_fetch_sub(&programs->standbys, 1);
-            leads = atomic_load(&programs->leader) == reader;
-        } else { /* there is one already */
-            atomic_fetch_sub(&programs->standbys, 1);
-            break;
         }
+        is_only = atomic_fetch_add(&programs->standbys, 1) == 0;
+        leads = is_only && stand_by(reader);
+        atomic_fetch_sub(&programs->standbys, 1);
+        if (!leads)
+            break;
     }
     procconn_empty_reserve(reader);
     atomic_store(&reader->is_used, false);

@@ -204,6 +204,7 @@ static void give(struct procconn_programs *programs, struct program_entry *entry
         .stamp_ns = entry->exec.stamp_ns,
         .cwd_ns = entry->cwd_ns,
         .until_ns = entry->done_ns + programs->latency_ns,
+        .parent = entry->parent,
     };
     procconn_draft_resume(&draft, programs->bytes + entry->at % MOST_BYTES, entry->size);
     if (entry->exec.is_read)
