@@ -277,6 +277,7 @@ class _Lib:
     PROCCONN_NEEDS_RUNTIME: Final[int]
     PROCCONN_IN_SANDBOX: Final[int]
 
+    def procconn_is_hidden(self, pid: int, /) -> int: ...
     def procconn_read_process(
         self, pid: int, pin: bool, tail: _Buffer, reading: Reading, /
     ) -> None: ...

@@ -122,7 +122,7 @@ void procconn_fields_validate(struct draft *draft, const struct field_times *tim
 {
     const struct change *fork = procconn_journal_fork(journal, times->pid, times->stamp_ns);
 
-    if (procconn_journal_covers(journal, times->stamp_ns)) {
+    if (procconn_journal_covers(journal, times->pid, times->stamp_ns)) {
         validate_ids(draft, times, journal);
         validate_name(draft, times, journal);
         validate_parent(draft, times, journal, fork);

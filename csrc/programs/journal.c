@@ -63,19 +63,21 @@ int procconn_journal_open(struct journal *journal, int receive_buffer)
 
 static void append(struct journal *journal, const uint8_t *datagram, size_t size)
 {
-    struct change *change = &journal->changes[journal->count % MOST_CHANGES];
     struct procconn_walk walk = {.buffer = datagram, .size = size};
     struct procconn_event event;
+    struct change *change;
+    uint32_t pid;
+    size_t slot;
 
     if (procconn_next(&walk, &event) != PROCCONN_EVENT || event.kind == NULL)
         return;
-    if (journal->count >= MOST_CHANGES)
-        journal->from_ns = change->stamp_ns;
-    *change = (struct change){
-        .stamp_ns = (int64_t)event.timestamp_ns,
-        .what = event.what,
-        .pid = procconn_event_word(&event, event.what == PROCCONN_FORK ? 2 : 0),
-    };
+    pid = procconn_event_word(&event, event.what == PROCCONN_FORK ? 2 : 0);
+    slot = pid % PROCESS_SLOTS;
+    change = &journal->slots[slot].changes[journal->slots[slot].count % SLOT_CHANGES];
+    if (journal->slots[slot].count >= SLOT_CHANGES)
+        journal->slots[slot].from_ns = change->stamp_ns;
+    *change =
+        (struct change){.stamp_ns = (int64_t)event.timestamp_ns, .what = event.what, .pid = pid};
     if (event.what == PROCCONN_FORK)
         change->words[0] = procconn_event_word(&event, 1);
     else if (event.what == PROCCONN_COMM)
@@ -83,7 +85,18 @@ static void append(struct journal *journal, const uint8_t *datagram, size_t size
     else
         for (size_t i = 0; i < 4; i++)
             change->words[i] = procconn_event_word(&event, i + 2);
-    journal->count++;
+    journal->slots[slot].count++;
+    if (event.what == PROCCONN_EXIT)
+        journal->ends_ns[journal->end_count++ % MOST_ENDS] = change->stamp_ns;
+}
+
+/* After an overrun nothing of before counts. */
+static void forget(struct journal *journal)
+{
+    for (size_t i = 0; i < PROCESS_SLOTS; i++)
+        journal->slots[i].count = 0;
+    journal->end_count = 0;
+    journal->from_ns = procconn_now_ns();
 }
 
 /* Returns how many datagrams one call of the kernel brought, or a negative errno. */
@@ -120,41 +133,58 @@ void procconn_journal_follow(struct journal *journal)
         count = receive(journal);
         overran = overran || count == -ENOBUFS;
     }
-    if (overran) {
-        journal->count = 0;
-        journal->from_ns = procconn_now_ns();
-    }
+    if (overran)
+        forget(journal);
     if (count < BATCH && (count >= 0 || count == -EAGAIN))
         journal->until_ns = now_ns;
 }
 
-bool procconn_journal_covers(const struct journal *journal, int64_t since_ns)
+bool procconn_journal_covers(const struct journal *journal, uint32_t pid, int64_t since_ns)
 {
-    return since_ns >= journal->from_ns;
+    return since_ns >= journal->from_ns && since_ns >= journal->slots[pid % PROCESS_SLOTS].from_ns;
 }
 
-/* The changes from the last one back to those of before `from_ns`, one at each call. Those
- * of two CPUs may be a little out of order. */
-static const struct change *previous(const struct journal *journal, uint64_t *left, int64_t from_ns)
+/* The change of the process before that number of its slot, and its number; or NULL. */
+static const struct change *previous(const struct journal *journal, uint32_t pid, uint32_t what,
+                                     uint64_t *number)
 {
-    enum { DISORDER_NS = 1000000 };
-    uint64_t kept = journal->count < MOST_CHANGES ? journal->count : MOST_CHANGES;
+    size_t slot = pid % PROCESS_SLOTS;
+    uint64_t count = journal->slots[slot].count;
     const struct change *change;
 
-    if (journal->count - *left >= kept)
-        return NULL;
-    change = &journal->changes[--*left % MOST_CHANGES];
-    return change->stamp_ns < from_ns - DISORDER_NS ? NULL : change;
+    while (*number > 0 && count - *number < SLOT_CHANGES) {
+        change = &journal->slots[slot].changes[--*number % SLOT_CHANGES];
+        if (change->pid == pid && change->what == what)
+            return change;
+    }
+    return NULL;
+}
+
+static bool is_between(const struct change *change, int64_t from_ns, int64_t until_ns)
+{
+    return change->stamp_ns > from_ns && change->stamp_ns <= until_ns;
 }
 
 const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,
                                            int64_t before_ns)
 {
-    uint64_t left = journal->count;
+    uint64_t number = journal->slots[child % PROCESS_SLOTS].count;
     const struct change *change;
 
-    while ((change = previous(journal, &left, journal->from_ns)) != NULL)
-        if (change->what == PROCCONN_FORK && change->pid == child && change->stamp_ns < before_ns)
+    while ((change = previous(journal, child, PROCCONN_FORK, &number)) != NULL)
+        if (change->stamp_ns < before_ns)
+            return change;
+    return NULL;
+}
+
+const struct change *procconn_journal_exit(const struct journal *journal, uint32_t pid,
+                                           int64_t from_ns, int64_t until_ns)
+{
+    uint64_t number = journal->slots[pid % PROCESS_SLOTS].count;
+    const struct change *change;
+
+    while ((change = previous(journal, pid, PROCCONN_EXIT, &number)) != NULL)
+        if (is_between(change, from_ns, until_ns))
             return change;
     return NULL;
 }
@@ -162,24 +192,11 @@ const struct change *procconn_journal_fork(const struct journal *journal, uint32
 bool procconn_journal_has_ids(const struct journal *journal, uint32_t what, uint32_t pid,
                               const uint32_t ids[2], int64_t from_ns, int64_t until_ns)
 {
-    uint64_t left = journal->count;
+    uint64_t number = journal->slots[pid % PROCESS_SLOTS].count;
     const struct change *change;
 
-    while ((change = previous(journal, &left, from_ns)) != NULL)
-        if (change->what == what && change->pid == pid && change->stamp_ns > from_ns &&
-            change->stamp_ns <= until_ns && memcmp(change->words, ids, 2 * WORD_SIZE) == 0)
-            return true;
-    return false;
-}
-
-bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns)
-{
-    uint64_t left = journal->count;
-    const struct change *change;
-
-    while ((change = previous(journal, &left, from_ns)) != NULL)
-        if (change->what == PROCCONN_EXIT && change->stamp_ns > from_ns &&
-            change->stamp_ns <= until_ns)
+    while ((change = previous(journal, pid, what, &number)) != NULL)
+        if (is_between(change, from_ns, until_ns) && memcmp(change->words, ids, 2 * WORD_SIZE) == 0)
             return true;
     return false;
 }
@@ -187,13 +204,28 @@ bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, in
 bool procconn_journal_has_name(const struct journal *journal, uint32_t pid, const uint8_t *name,
                                size_t size, int64_t from_ns, int64_t until_ns)
 {
-    uint64_t left = journal->count;
+    uint64_t number = journal->slots[pid % PROCESS_SLOTS].count;
     const struct change *change;
 
-    while ((change = previous(journal, &left, from_ns)) != NULL)
-        if (change->what == PROCCONN_COMM && change->pid == pid && change->stamp_ns > from_ns &&
-            change->stamp_ns <= until_ns && strnlen(change->name, COMM_NAME_SIZE) == size &&
-            memcmp(change->name, name, size) == 0)
+    while ((change = previous(journal, pid, PROCCONN_COMM, &number)) != NULL)
+        if (is_between(change, from_ns, until_ns) &&
+            strnlen(change->name, COMM_NAME_SIZE) == size && memcmp(change->name, name, size) == 0)
             return true;
+    return false;
+}
+
+/* Those of two CPUs may be a little out of order. */
+bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns)
+{
+    enum { DISORDER_NS = 1000000 };
+    int64_t end_ns = until_ns;
+
+    for (uint64_t i = journal->end_count; i > 0 && end_ns > from_ns - DISORDER_NS; i--) {
+        if (journal->end_count - i == MOST_ENDS)
+            return true;
+        end_ns = journal->ends_ns[(i - 1) % MOST_ENDS];
+        if (end_ns > from_ns && end_ns <= until_ns)
+            return true;
+    }
     return false;
 }

@@ -2,6 +2,10 @@
  * What changed about processes, as the kernel reports it: who forked whom, new ids, new
  * names, ends. A socket of its own, as the stream's may have them masked out; it is read
  * with the stream and never wakes anyone. Of each process the main thread only.
+ *
+ * The last few changes of each process are kept apart from those of others, so that one
+ * which changes all the time pushes out only its own, and those of the few that share its
+ * remainder of pids.
  */
 #ifndef PROCCONN_JOURNAL_H
 #define PROCCONN_JOURNAL_H
@@ -12,9 +16,13 @@
 
 #include "wire.h"
 
-enum { MOST_CHANGES = 8192 };
+enum {
+    PROCESS_SLOTS = 4096,
+    SLOT_CHANGES = 8,
+    MOST_ENDS = 4096,
+};
 
-/* The fields of the event from the third on. */
+/* The fields of the event from the third on; of a FORK, of the child, its parent. */
 struct change {
     int64_t stamp_ns;
     uint32_t what, pid;
@@ -26,10 +34,15 @@ struct change {
 
 struct journal {
     int socket;
-    uint64_t count;   /* of changes so far; the last MOST_CHANGES of them are kept */
-    int64_t from_ns;  /* all since then are there, */
+    int64_t from_ns;  /* all since then are there, but for what `slots` says */
     int64_t until_ns; /* until then */
-    struct change changes[MOST_CHANGES];
+    struct {
+        uint64_t count;  /* of changes so far; the last SLOT_CHANGES of them are kept */
+        int64_t from_ns; /* some of before are not */
+        struct change changes[SLOT_CHANGES];
+    } slots[PROCESS_SLOTS]; /* by the remainder of pids */
+    uint64_t end_count;
+    int64_t ends_ns[MOST_ENDS]; /* when processes ended, the last ones */
 };
 
 int procconn_journal_open(struct journal *journal, int receive_buffer);
@@ -37,20 +50,24 @@ int procconn_journal_open(struct journal *journal, int receive_buffer);
 /* Receive what there is. */
 void procconn_journal_follow(struct journal *journal);
 
-/* Whether everything since then is known. */
-bool procconn_journal_covers(const struct journal *journal, int64_t since_ns);
+/* Whether everything of a process since then is known. */
+bool procconn_journal_covers(const struct journal *journal, uint32_t pid, int64_t since_ns);
 
 /* The last fork of that child before then; NULL if it is not kept. */
 const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,
                                            int64_t before_ns);
 
-/* Whether the process got these ids, by UID or GID, or any process ended, in between. */
+/* How the process ended in between; NULL if that is not kept. */
+const struct change *procconn_journal_exit(const struct journal *journal, uint32_t pid,
+                                           int64_t from_ns, int64_t until_ns);
+
+/* Whether the process got these ids, by UID or GID, or that name, of so many bytes. */
 bool procconn_journal_has_ids(const struct journal *journal, uint32_t what, uint32_t pid,
                               const uint32_t ids[2], int64_t from_ns, int64_t until_ns);
-bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns);
-
-/* Whether the process got that name, of so many bytes, in between. */
 bool procconn_journal_has_name(const struct journal *journal, uint32_t pid, const uint8_t *name,
                                size_t size, int64_t from_ns, int64_t until_ns);
+
+/* Whether any process ended in between, or may have. */
+bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns);
 
 #endif

@@ -146,6 +146,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
     entry->exec.is_read = reading.size > sizeof(struct program_header);
     entry->exec.is_pinned = reading.memory >= 0 && !reading.is_in_exec;
     entry->exec.before = before;
+    entry->is_ending = reading.is_ending && !entry->exec.is_pinned;
     if (reading.memory >= 0)
         hold_memory(programs, entry, reading.memory);
     procconn_store_program(programs, entry, reader->draft);

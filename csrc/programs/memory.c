@@ -21,11 +21,12 @@ int procconn_memory_open(int directory)
 
     if (fd < 0 && errno == EACCES)
         fd = openat(directory, "maps", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && !procconn_memory_lives(fd)) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
+    if (fd < 0)
+        return -errno;
+    if (procconn_memory_lives(fd))
+        return fd;
+    close(fd);
+    return -ESRCH;
 }
 
 /* At most a quarter of the descriptors that this process may have. */

@@ -26,7 +26,7 @@ struct memories {
     } held[MOST_MEMORIES];
 };
 
-/* Returns a descriptor that reads something, or -1. */
+/* Returns a descriptor that reads something, or a negative errno. */
 int procconn_memory_open(int directory);
 bool procconn_memory_lives(int memory);
 

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "procconn.h"
+
 enum {
     /* Fields of stat, as proc(5) numbers them. */
     STATE = 3,
@@ -48,7 +50,7 @@ ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t 
 
 /* A process hidden by hidepid looks like none, but cannot be signalled like none; of a pid
  * that was reused in between, the files can be opened now. */
-bool procconn_is_hidden(uint32_t pid)
+uint32_t procconn_is_hidden(uint32_t pid)
 {
     char byte;
     int directory;

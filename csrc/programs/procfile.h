@@ -33,9 +33,6 @@ enum {
 /* Return a descriptor of the process's directory, for the functions below; -1 with errno. */
 int procconn_open_process(uint32_t pid);
 
-/* After ENOENT: whether there is such a process and /proc does not show it. */
-bool procconn_is_hidden(uint32_t pid);
-
 /* Like open and one read(2). */
 ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t room);
 

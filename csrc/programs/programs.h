@@ -54,6 +54,7 @@ struct program_entry {
     struct sighting parent; /* if the working directory was read late */
     enum procconn_missing missing;
     bool is_traced;
+    bool is_ending; /* it ended before its memory was opened */
     bool is_taken;
 };
 
@@ -117,6 +118,13 @@ void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, i
 struct program_entry *procconn_find_program(const struct procconn_programs *programs,
                                             const struct program_key *key, uint64_t *index);
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns);
+
+/* traced.c: look again at a process that had a tracer, if its time has come; and at those
+ * after it, so that they wait at the same time and not one after the other */
+void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
+                     int64_t now_ns);
+void procconn_settle_ahead(const struct procconn_programs *programs, uint64_t index,
+                           int64_t now_ns);
 
 /* readers.c: start a thread that leads if nobody does, and else stands by. 0 or a negative
  * errno; -EAGAIN also if there are MOST_READERS. */

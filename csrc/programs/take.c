@@ -1,10 +1,8 @@
 /* Taking programs, in the order of the stream: each when it is known to be right. */
 #include <poll.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "decode.h"
-#include "procfile.h"
 #include "programs.h"
 
 enum {
@@ -38,50 +36,6 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
         programs->known_ns = known_ns;
 }
 
-/* Of status, as stat waits while the process is in an exec. */
-static void look_again(uint32_t pid, struct procconn_status_file *status)
-{
-    int directory = procconn_open_process(pid);
-
-    *status = (struct procconn_status_file){0};
-    if (directory < 0)
-        return;
-    procconn_read_status(directory, status, NULL);
-    close(directory);
-}
-
-/*
- * A tracer can hold a process in the middle of an exec, before its EXEC, and also after it.
- * Each stop is one voluntary context switch, counted when it is entered, a little after its
- * state shows. So if there were two since the reading, the process has left a stop that it
- * was in, or about to enter, and has gone on to where its EXEC had been sent. If none is known
- * from until this look, there was none.
- */
-static void settle(const struct procconn_programs *programs, struct program_entry *entry,
-                   int64_t now_ns)
-{
-    int64_t last_ns = entry->exec.stamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
-    struct procconn_status_file status;
-
-    if (!entry->is_traced || now_ns < entry->exec.until_ns)
-        return;
-    look_again(entry->pid, &status);
-    if (status.state == 't' && status.switches < entry->switches + 2 && now_ns < last_ns) {
-        entry->exec.until_ns = now_ns + programs->pause_ns;
-        return;
-    }
-    entry->is_traced = false;
-    if (status.state != 't') { /* its EXEC comes soon, if it was let go */
-        entry->exec.until_ns = now_ns + programs->latency_ns;
-    } else if (entry->switches != 0 && status.switches >= entry->switches + 2) {
-        entry->exec.until_ns = now_ns;
-    } else {
-        entry->exec.is_read = 0;
-        entry->size = 0;
-        entry->missing = PROCCONN_HELD;
-    }
-}
-
 /* The exec and those of the same pid after it. Timestamps of two CPUs are not quite in
  * order. */
 static size_t gather(struct procconn_programs *programs, uint64_t index,
@@ -98,7 +52,7 @@ static size_t gather(struct procconn_programs *programs, uint64_t index,
         if (entry->pid != question->pid ||
             (count > 0 && entry->exec.stamp_ns < execs[count - 1].stamp_ns))
             continue;
-        settle(programs, entry, question->now_ns);
+        procconn_settle(programs, entry, question->now_ns);
         execs[count++] = entry->exec;
     }
     return count;
@@ -186,12 +140,24 @@ static int await_reading(struct procconn_programs *programs, struct question *qu
     return PROCCONN_PENDING;
 }
 
+/* Whether the process ended by itself, and was not killed, as it is where an exec fails late. */
+static bool has_exited(const struct procconn_programs *programs, const struct program_entry *entry)
+{
+    enum { SIGNAL_BITS = 0x7F }; /* of a wait status */
+    const struct change *end = procconn_journal_exit(&programs->journal, entry->pid,
+                                                     entry->exec.stamp_ns, entry->exec.until_ns);
+
+    return end != NULL && (end->words[0] & SIGNAL_BITS) == 0;
+}
+
 static void give(struct procconn_programs *programs, struct program_entry *entry,
                  enum procconn_missing verdict, const uint8_t **tail, size_t *tail_size)
 {
     struct field_times times;
     struct draft draft;
 
+    if (verdict == PROCCONN_COMPLETE && entry->is_ending && !has_exited(programs, entry))
+        verdict = PROCCONN_GONE;
     if (verdict != PROCCONN_COMPLETE || entry->size == 0) {
         *tail = programs->blank;
         *tail_size = procconn_blank_tail(programs->blank,
@@ -237,6 +203,7 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
     procconn_release_programs(programs, question.stamp_ns - MOST_LATENCIES * programs->latency_ns);
     learn(programs, question.now_ns);
     entry = procconn_find_program(programs, &question.key, &index);
+    procconn_settle_ahead(programs, index, question.now_ns);
     verdict = entry != NULL ? judge(programs, &question, index, messages, size)
                             : await_reading(programs, &question);
     if (verdict == PROCCONN_PENDING)

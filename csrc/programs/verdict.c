@@ -16,7 +16,11 @@
  *
  * "Has ended" alone proves nothing: it is so of a zombie, and of a program that a later exec
  * is replacing. Where the memory may not be opened, 1 is all there is.
+ *
+ * An exec can also fail when the new program shows already: then the process is killed, and no
+ * EXEC comes. So a process that ended before its memory was opened has to have exited by itself.
  */
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 
@@ -33,8 +37,10 @@ static void blank(uint8_t *tail, struct procconn_reading *reading, enum procconn
 void procconn_read_executed(uint32_t pid, uint8_t *tail, struct procconn_reading *reading)
 {
     procconn_read_process(pid, true, tail, reading);
-    if (reading->memory >= 0 && reading->is_in_exec)
-        blank(tail, reading, reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER);
+    /* Where its stack begins is hidden from those who may not open the memory. */
+    if (reading->is_in_exec && !reading->is_ending && reading->memory != -EACCES &&
+        reading->memory != -EPERM)
+        blank(tail, reading, PROCCONN_LATER);
 }
 
 /* Where its stack begins is hidden from those who may not trace it; then only missing

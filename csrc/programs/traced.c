@@ -1,0 +1,60 @@
+/*
+ * A tracer can hold a process in the middle of an exec, before its EXEC, and also after it.
+ * Each stop is one voluntary context switch, counted when it is entered, a little after its
+ * state shows. So if there were two since the reading, the process has left a stop that it
+ * was in, or about to enter, and has gone on to where its EXEC had been sent. If none is known
+ * from until this look, there was none.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "procfile.h"
+#include "programs.h"
+
+/* Of status, as stat waits while the process is in an exec. False if nothing can be said. */
+static bool look_again(uint32_t pid, struct procconn_status_file *status)
+{
+    int directory = procconn_open_process(pid), error = errno;
+
+    *status = (struct procconn_status_file){0};
+    if (directory >= 0) {
+        error = procconn_read_status(directory, status, NULL) < 0 ? errno : 0;
+        close(directory);
+    }
+    return error == 0 || error == ENOENT || error == ESRCH; /* else out of descriptors */
+}
+
+void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
+                     int64_t now_ns)
+{
+    int64_t last_ns = entry->exec.stamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
+    struct procconn_status_file status;
+    bool is_known, has_left;
+
+    if (!entry->is_traced || now_ns < entry->exec.until_ns)
+        return;
+    is_known = look_again(entry->pid, &status);
+    has_left = entry->switches != 0 && status.switches >= entry->switches + 2;
+    entry->is_traced = false;
+    if (is_known && status.state != 't') { /* its EXEC comes soon, if it was let go */
+        entry->exec.until_ns = now_ns + programs->latency_ns;
+    } else if (is_known && has_left) {
+        entry->exec.until_ns = now_ns;
+    } else if (now_ns < last_ns) {
+        entry->is_traced = true;
+        entry->exec.until_ns = now_ns + programs->pause_ns;
+    } else {
+        entry->exec.is_read = 0;
+        entry->size = 0;
+        entry->missing = is_known ? PROCCONN_HELD : PROCCONN_LIMIT;
+    }
+}
+
+void procconn_settle_ahead(const struct procconn_programs *programs, uint64_t index, int64_t now_ns)
+{
+    enum { MOST_AHEAD = 16 };
+    uint64_t end = atomic_load(&programs->stored);
+
+    for (uint64_t i = 0; i < MOST_AHEAD && index + i < end; i++)
+        procconn_settle(programs, procconn_program_at(programs, index + i), now_ns);
+}
