@@ -2,13 +2,12 @@
 
 import argparse
 import importlib
-import sys
 import warnings
 from collections.abc import Sequence
 from signal import SIGINT, SIGTERM
 
 from procconn.cli.ending import Ended, the_ending
-from procconn.cli.output import tell
+from procconn.cli.output import occupy_closed_descriptors, tell
 from procconn.cli.parser import parse
 from procconn.errors import ProcConnError
 
@@ -22,10 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: those behind the program's name; None takes the process's own.
     """
+    occupy_closed_descriptors()
     options = parse(arguments)
-    if sys.stdout is None:  # its descriptor is the next one to be opened
-        tell("standard output is closed; redirect it to /dev/null if it is not wanted")
-        return _FAILED
     try:
         the_ending.prepare()
         status = _run(options)

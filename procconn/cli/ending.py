@@ -44,6 +44,7 @@ class Ending:
         at_ns: when it came, on CLOCK_MONOTONIC.
         is_held: whether the first one does not interrupt what is being done.
         interrupts: whether any does.
+        reopen: what SIGHUP calls in place of ending the command, if anything.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class Ending:
         self.at_ns = 0
         self.is_held = False
         self.interrupts = True
+        self.reopen: Callable[[], None] | None = None
         self._deaf_until_ns = 0
         self._worked = 0.0
 
@@ -76,6 +78,9 @@ class Ending:
                 signal.signal(number, signal.SIG_IGN)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self.reopen is not None:
+            self.reopen()
+            return
         now_ns = time.monotonic_ns()
         is_first = not self.number
         is_timer = number == signal.SIGALRM and not is_first

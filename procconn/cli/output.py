@@ -1,37 +1,91 @@
 """Where lines go: standard output or a file, with no buffer to be flushed."""
 
 import argparse
+import errno
 import os
 import select
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import BinaryIO
 
-_STDOUT, _STDERR = 1, 2
+from procconn.cli.ending import the_ending
+from procconn.files import open_private
+
+STANDARD = "-"
+"""What stands for standard input or output where a file is named."""
+
+_STDIN, _STDOUT, _STDERR = range(3)
+# Appending, so that a log rotation that copies and truncates the file leaves no hole.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_MANY = 65_536  # characters that are written at once
 _PATIENCE = 1.0  # seconds for what is told to be taken, at the end
+
+
+def occupy_closed_descriptors() -> None:
+    """Keep files that are opened from becoming a standard stream that is closed.
+
+    What takes their places can be neither read nor written, and a command that is run
+    does not inherit it: there they are closed as well.
+    """
+    for fd in range(_STDERR + 1):
+        try:
+            os.fstat(fd)
+        except OSError:  # and those below are open, so it gets this number
+            os.open("/", os.O_PATH | os.O_CLOEXEC)
+
+
+def standard_output() -> int:
+    """Return the descriptor of standard output.
+
+    Raises:
+        OSError: it was closed when the command was started.
+    """
+    if sys.stdout is None:
+        raise OSError(
+            errno.EBADF,
+            "standard output is closed; redirect it to /dev/null if it is not wanted",
+        )
+    return _STDOUT
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        OSError: it was closed when the command was started.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed; redirect it from a file")
+    return sys.stdin.buffer
 
 
 class Output:
     """A file that is written whole lines at a time, or standard output.
 
     Args:
-        path: the file, which is emptied first; None is standard output.
+        path: the file, which is emptied first; None and "-" are standard output.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or standard output is closed.
     """
 
+    _path: str | None = None
+    _is_writing = _is_due = False
+
     def __init__(self, path: str | None = None) -> None:
-        self._fd = _STDOUT
-        if path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            self._fd = os.open(path, flags, 0o666)
+        if path in (None, STANDARD):
+            self._fd = standard_output()
+        else:
+            self._path = path
+            self._fd = open_private(path, _FLAGS | os.O_TRUNC)
 
     @classmethod
     def of_errors(cls) -> "Output":
         """Take standard error, also where that is closed: then nothing is written."""
-        output = cls()
+        output = cls.__new__(cls)
         output._fd = _STDERR if sys.stderr is not None else -1
         return output
 
@@ -40,11 +94,51 @@ class Output:
         if self._fd < 0:
             return
         left = memoryview(text.encode(errors="backslashreplace"))
-        while left:
-            try:
-                left = left[os.write(self._fd, left) :]
-            except BlockingIOError:  # whoever shares it made it so
-                select.select([], [self._fd], [])
+        self._is_writing = True
+        try:
+            while left:
+                try:
+                    left = left[os.write(self._fd, left) :]
+                except BlockingIOError:  # whoever shares it made it so
+                    select.select([], [self._fd], [])
+        finally:
+            self._is_writing = False
+        if self._is_due:
+            self.reopen()
+
+    def write_all(self, texts: Iterable[str]) -> None:
+        """Write many texts, a few of which are in memory at a time."""
+        gathered: list[str] = []
+        size = 0
+        for text in texts:
+            gathered.append(text)
+            size += len(text)
+            if size >= _MANY:
+                self.write("".join(gathered))
+                gathered, size = [], 0
+        self.write("".join(gathered))
+
+    def reopen_on_hangup(self) -> None:
+        """Let SIGHUP reopen the file, as a log rotation asks for it.
+
+        Not where standard output is a terminal: there it means that the terminal is
+        closed.
+        """
+        if self._path is not None and not os.isatty(_STDOUT):
+            the_ending.reopen = self.reopen
+
+    def reopen(self) -> None:
+        """Open the file by its name once more, to append; between two writes."""
+        self._is_due = self._is_writing
+        if self._is_due or self._path is None:
+            return
+        try:
+            fd = open_private(self._path, _FLAGS)
+        except OSError as error:
+            tell(f"{self._path}: cannot be reopened: {error.strerror}")
+            return
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
 
     @property
     def is_terminal(self) -> bool:
@@ -80,10 +174,14 @@ def open_output(options: argparse.Namespace) -> Output:
         OSError: the file cannot be opened.
     """
     path = options.output
-    is_there = path and Path(path).is_file()
-    if is_there and options.input and Path(path).samefile(options.input):
-        raise ValueError(f"{path} is what is read; name another file for --output")
-    return Output(path)
+    is_file = path not in (None, STANDARD) and Path(path).is_file()
+    if is_file and options.input is not None:
+        read = _STDIN if options.input == STANDARD else options.input
+        if os.path.samestat(os.stat(path), os.stat(read)):
+            raise ValueError(f"{path} is what is read; name another file for --output")
+    output = Output(path)
+    output.reopen_on_hangup()
+    return output
 
 
 class Progress:

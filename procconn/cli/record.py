@@ -7,7 +7,12 @@ from itertools import compress
 from procconn._core import lib
 from procconn.cli.ending import Ended
 from procconn.cli.following import Following
-from procconn.cli.output import tell_lost, tell_usage_lost
+from procconn.cli.output import (
+    STANDARD,
+    standard_output,
+    tell_lost,
+    tell_usage_lost,
+)
 from procconn.cli.selection import Selection
 from procconn.cli.source import Live
 from procconn.events import Event, Lost
@@ -31,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         following = Following(tree=selection.tree, is_live=True) if is_of_some else None
-        with Recorder(options.file) as recorder:
+        with _recorder(options.file) as recorder:
             for received in source.received():
                 messages, events = received
                 if following is not None:
@@ -53,6 +58,12 @@ def run(options: argparse.Namespace) -> int:
         tell_lost(lost)
         tell_usage_lost(source.usage_lost())
     return 0
+
+
+def _recorder(path: str) -> Recorder:
+    if path != STANDARD:
+        return Recorder(path)
+    return Recorder(open(standard_output(), "wb", buffering=0, closefd=False))
 
 
 def _chosen(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from procconn.cli.ending import Ended, the_ending
+from procconn.cli.output import STANDARD, standard_input
 from procconn.cli.selection import Selection
 from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
@@ -202,7 +203,7 @@ class _Recorded:
 
         self._duration = duration
         self._is_over = False
-        self._recording = Recording(path)
+        self._recording = Recording(standard_input() if path == STANDARD else path)
         self.time_of = self._recording.event_time
 
     def batches(self, patience: float | None = None) -> Iterator[list[Event]]:

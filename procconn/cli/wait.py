@@ -19,7 +19,6 @@ _OF_SIGNALS = 128
 
 def run(options: argparse.Namespace) -> int:
     """Wait; return the status of the one that ended last."""
-    output = Output(options.output)
     deadline = None
     if options.timeout is not None:
         deadline = time.monotonic() + options.timeout
@@ -29,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     except ProcessLookupError as error:
         tell(str(error))
         return _NOT_THERE
+    output = Output(options.output)
+    output.reopen_on_hangup()
     last = None
     for process in _ends(awaited, deadline):
         last = process

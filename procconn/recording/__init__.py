@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
+import select
 import struct
 import time
 import warnings
@@ -23,6 +24,7 @@ from procconn import clock
 from procconn._core import lib
 from procconn.decoder import Walk, contiguous
 from procconn.errors import TruncatedError
+from procconn.files import open_private
 from procconn.recording.byteorder import swapped, swapped_length
 from procconn.recording.packets import HEADER, PacketReader, packet
 
@@ -53,7 +55,8 @@ class _OfFile:
         self._file: BinaryIO | BufferedIOBase
         if isinstance(file, str | os.PathLike):
             # Unbuffered: nothing is kept back that a crash would take.
-            self._file = builtins.open(file, mode, buffering=0)  # type: ignore[assignment]  # noqa: SIM115
+            opener = open_private if mode == "wb" else None
+            self._file = builtins.open(file, mode, buffering=0, opener=opener)  # type: ignore[assignment]  # noqa: SIM115
         elif isinstance(file, TextIOBase):
             raise TypeError(f"file must be binary, as of mode {mode!r}, not {file!r}")
         elif hasattr(file, "read"):
@@ -85,11 +88,13 @@ class Recorder(_OfFile):
     program. If the disk is full, nothing of it is, and the file remains whole.
 
     Args:
-        file: a path, whose file is overwritten; or a binary file open for writing, such
-            as `sys.stdout.buffer`, which is not closed in the end.
+        file: a path, whose file is overwritten, or made with mode 0600; or a binary
+            file open for writing, such as `sys.stdout.buffer`, which is not closed in
+            the end.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or a symbolic link on the way to it is in a
+            folder that others may write to.
     """
 
     def __init__(self, file: File) -> None:
@@ -135,7 +140,10 @@ class Recorder(_OfFile):
         left = memoryview(data)
         try:
             while left:
-                left = left[self._file.write(left) :]
+                written = self._file.write(left)
+                if written is None:  # a raw file that does not block
+                    select.select([], [self._file], [])
+                left = left[written or 0 :]
             self._file.flush()
         except BaseException:
             if self._is_ours:
