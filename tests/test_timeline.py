@@ -33,7 +33,7 @@ class Lived:
     ended_ns: int | None
     returncode: int | None = 0
     signal: Signals | None = None
-    program: Program | None = None
+    command: str | None = None
 
 
 def program(*argv: str) -> Program:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from signal import Signals
 
-    from procconn.programs import Program
-
 UNKNOWN = "?"
 _LONGEST_TEXT = 400  # characters of a command
 _NS_PER_US, _NS_PER_MS = 1000, 1_000_000
@@ -20,7 +18,7 @@ _MINUTE = 60  # seconds, and minutes of an hour
 
 
 class Lifetime(Protocol):
-    """A process, as far as a picture shows it; `procconn.processes.Process` is one."""
+    """A process, as far as a picture shows it."""
 
     @property
     def pid(self) -> int: ...  # noqa: D102
@@ -29,7 +27,7 @@ class Lifetime(Protocol):
     @property
     def name(self) -> str | None: ...  # noqa: D102
     @property
-    def program(self) -> Program | None: ...  # noqa: D102
+    def command(self) -> str | None: ...  # noqa: D102
     @property
     def started_ns(self) -> int | None: ...  # noqa: D102
     @property
@@ -75,20 +73,51 @@ def bars(processes: Iterable[Lifetime]) -> list[Bar]:
     first, last = min(times, default=0), max(times, default=0)
     spans = [(_span(process, first, last), process) for process in found]
     spans.sort(key=lambda it: (it[0][0], -it[0][1], it[1].pid))
-    ends: list[int] = []  # of the lanes
+    ends = _Ends(len(spans))
     lanes: dict[int, int] = {}  # by the pid that started last
     laid_out = []
     for (start_ns, end_ns), process in spans:
         above = lanes.get(process.ppid, -1) if process.ppid is not None else -1
-        lane = above + 1
-        while lane < len(ends) and ends[lane] > start_ns:
-            lane += 1
-        ends += [0] * (lane + 1 - len(ends))
+        lane = ends.first_free(above + 1, start_ns)
         # Also what takes no time has a place of its own.
-        ends[lane] = max(end_ns, start_ns + 1)
+        ends.put(lane, max(end_ns, start_ns + 1))
         lanes[process.pid] = lane
         laid_out.append(_bar(process, lane, start_ns, end_ns))
     return laid_out
+
+
+class _Ends:
+    """When the last bar of each lane ends, to find a lane that is free.
+
+    A tree in a list: each node has the earlier end of the two below it, the lanes are
+    the leaves. So it takes a time that grows with the tree's height.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self._leaves = 1 << lanes.bit_length()  # more than there are
+        self._ends = [0] * (2 * self._leaves)
+
+    def first_free(self, lane: int, at_ns: int) -> int:
+        """Find the first lane from this one on that is free at a time."""
+        ends = self._ends
+        node = self._leaves + lane
+        while ends[node] > at_ns:
+            while node & 1:  # on the right of its parent: go up
+                node >>= 1
+            node += 1
+        while node < self._leaves:
+            node *= 2
+            node += ends[node] > at_ns
+        return node - self._leaves
+
+    def put(self, lane: int, end_ns: int) -> None:
+        """Say when the last bar of a lane ends."""
+        ends = self._ends
+        node = self._leaves + lane
+        ends[node] = end_ns
+        while node > 1:
+            node >>= 1
+            ends[node] = min(ends[2 * node], ends[2 * node + 1])
 
 
 def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
@@ -98,12 +127,6 @@ def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
 
 
 def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
-    program = process.program
-    name = process.name or (program.name if program else None)
-    argv = program.argv if program else None
-    if not name and argv:
-        name = argv[0].rpartition("/")[2]
-    command = program.command if program and program.command else name
     return Bar(
         process.pid,
         process.ppid,
@@ -112,8 +135,8 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
         end_ns,
         process.started_ns is None,
         process.ended_ns is None,
-        visible(name or UNKNOWN),
-        visible(_cut(command or UNKNOWN)),
+        visible(process.name or UNKNOWN),
+        _cut(visible(_cut(process.command or process.name or UNKNOWN))),
         _ending(process),
         bool(process.returncode),
     )

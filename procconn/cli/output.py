@@ -135,7 +135,8 @@ class Output:
         try:
             fd = open_private(self._path, _FLAGS)
         except OSError as error:
-            tell(f"{self._path}: cannot be reopened: {error.strerror}")
+            text = f"procconn: {self._path}: cannot be reopened: {error.strerror}\n"
+            Output.of_errors().write(text)  # print() may be what was interrupted
             return
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)

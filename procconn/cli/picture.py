@@ -60,9 +60,9 @@ text { fill: #f2f2f5 }
 """
 
 
-def draw(bars: Sequence[Bar], title: str) -> str:
-    """Draw a run; the size grows with it, within limits."""
-    return "\n".join([*_Picture(bars, title).elements(), ""])
+def draw(bars: Sequence[Bar], title: str) -> Iterator[str]:
+    """Draw a run, line by line; the size grows with it, within limits."""
+    return (f"{element}\n" for element in _Picture(bars, title).elements())
 
 
 def ticks(span_ns: int, most: int) -> list[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from procconn.cli.lanes import UNKNOWN
 from procconn.cli.lines import ending, fit, span, told, used, visible
 
 if TYPE_CHECKING:
@@ -15,22 +16,40 @@ if TYPE_CHECKING:
     from procconn.programs import Program
 
 _MOST = 10  # lines of each part
+_LONGEST_COMMAND = 1000  # characters
+_MOST_OF_TREE = 10_000  # lines, of which as many are from its end as from its start
+_MOST_LEVELS = 20  # of a tree, behind which it begins at the left again
 
 
 class Ran:
-    """A process of the tree: `lanes.Lifetime`, and its place in the tree."""
+    """A process of the tree: `lanes.Lifetime`, and its place in the tree.
 
-    def __init__(self, process: Process, program: Program | None) -> None:
+    Of its program it keeps no more than is shown: there may be many of them, and a
+    command line may be long.
+
+    Args:
+        process: as the table knows it.
+        parent: whose program it runs until it executes another one.
+
+    Attributes:
+        command: the command line, cut if it is very long.
+        name: of what it ran last, if known.
+    """
+
+    __slots__ = ("children", "command", "name", "pid", "ppid", "process")
+
+    def __init__(self, process: Process, parent: Ran | None) -> None:
         self.process = process
-        self.program = program
         self.children: list[Ran] = []
         self.pid = process.pid
         self.ppid = process.ppid
+        self.command: str = UNKNOWN if parent is None else parent.command
+        self.name: str | None = None if parent is None else parent.name
 
-    @property
-    def name(self) -> str | None:
-        """The name of what it ran last, if known."""
-        return None if self.program is None else self.program.name
+    def execute(self, program: Program | None) -> None:
+        """Take in that it runs another program."""
+        self.command = _shown(program)
+        self.name = None if program is None else program.name
 
     @property
     def started_ns(self) -> int | None:
@@ -88,16 +107,33 @@ def summary(
 
 
 def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
-    """Draw the processes, each below its parent, in the order of their starts."""
+    """Draw the processes, each below its parent, in the order of their starts.
+
+    A large tree is cut in the middle. A deep one begins at the left again, behind the
+    number of levels that are above.
+    """
     children = {id(child) for it in ran for child in it.children}
     roots = [it for it in ran if id(it) not in children]
-    waiting = [(it, "", "") for it in reversed(roots)]
+    half = _MOST_OF_TREE // 2
+    left_out = range(half, max(len(ran) - half, half))
+    waiting = [(it, 0, "", "") for it in reversed(roots)]
+    row = 0
     while waiting:
-        it, stem, indent = waiting.pop()
-        yield _line(it, f"{stem}{it.pid} ", width)
+        it, level, stem, indent = waiting.pop()
+        if row not in left_out:
+            yield _line(it, f"{stem}{it.pid} ", width)
+        elif row == left_out.start:
+            yield f"… {len(left_out)} processes are left out here\n"
+        row += 1
+        level += 1
+        is_left_again = level % _MOST_LEVELS == 0
         for index, child in enumerate(reversed(it.children)):
             mine, below = ("├─ ", "│  ") if index else ("└─ ", "   ")
-            waiting.append((child, indent + mine, indent + below))
+            if is_left_again:
+                stem = rest = f"{level}┄ "
+            else:
+                stem, rest = indent + mine, indent + below
+            waiting.append((child, level, stem, rest))
 
 
 def _table(ran: list[Ran], width: int | None) -> Iterator[str]:
@@ -118,7 +154,23 @@ def _line(it: Ran, head: str, width: int | None) -> str:
     if not process.is_running:
         tail = " " + ending(process.returncode, process.dumped_core, process.duration)
         tail += used(process.usage)
-    command = told(it.program, why=False)
+    command = it.command
     if width is not None:
         command = fit(command, width - len(head) - len(tail))
     return f"{head}{command}{tail}\n"
+
+
+def _shown(program: Program | None) -> str:
+    """Show a command, cut before it is quoted, as that may make it longer."""
+    left = _LONGEST_COMMAND
+    argv = []
+    for argument in (program and program.argv) or ():
+        argv.append(argument[:left])
+        left -= len(argument) + 1
+        if left < 0:
+            break
+    if program is not None and left < 0:
+        program = program._replace(argv=tuple(argv), cut=True)
+    text = told(program, why=False)
+    is_short = len(text) <= _LONGEST_COMMAND
+    return text if is_short else text[: _LONGEST_COMMAND - 1] + "…"

@@ -9,14 +9,14 @@ from procconn.cli import picture
 from procconn.cli.lanes import bars, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from procconn.cli.lanes import Bar, Lifetime
 
 _NS_PER_US = 1000
 
 
-def trace_events(processes: Iterable[Lifetime], title: str) -> str:
+def trace_events(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
     """Make a JSON file of Chrome trace events, which Perfetto loads.
 
     In it everything is of the first process, and the lanes are its threads, lest each
@@ -24,30 +24,32 @@ def trace_events(processes: Iterable[Lifetime], title: str) -> str:
     """
     laid_out = bars(processes)
     pid = laid_out[0].pid if laid_out else 0
-    events = [_metadata("process_name", 0, {"name": visible(title)})]
-    for lane in range(1 + max((bar.lane for bar in laid_out), default=-1)):
-        events.append(_metadata("thread_name", lane + 1, {"name": "lane"}))
-        events.append(_metadata("thread_sort_index", lane + 1, {"sort_index": lane}))
-    events += map(_slice, laid_out)
-    events += _counts(laid_out)
-    return json.dumps(
-        {
-            "traceEvents": [{"pid": pid, **event} for event in events],
-            "displayTimeUnit": "ms",
-        }
-    )
+    before = '{"displayTimeUnit": "ms", "traceEvents": ['
+    for event in _events(laid_out, title):
+        yield before + json.dumps({"pid": pid, **event})
+        before = ",\n"
+    yield "]}\n"
 
 
-def svg(processes: Iterable[Lifetime], title: str) -> str:
+def svg(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
     """Make a picture that a browser shows, without scripts or other files."""
     return picture.draw(bars(processes), title)
 
 
-FORMATS: dict[str, Callable[[Iterable[Lifetime], str], str]] = {
+FORMATS: dict[str, Callable[[Iterable[Lifetime], str], Iterator[str]]] = {
     ".json": trace_events,
     ".svg": svg,
 }
-"""By the ending of the file's name."""
+"""By the ending of the file's name; each brings the text in pieces."""
+
+
+def _events(laid_out: list[Bar], title: str) -> Iterator[dict[str, object]]:
+    yield _metadata("process_name", 0, {"name": visible(title)})
+    for lane in range(1 + max((bar.lane for bar in laid_out), default=-1)):
+        yield _metadata("thread_name", lane + 1, {"name": "lane"})
+        yield _metadata("thread_sort_index", lane + 1, {"sort_index": lane})
+    yield from map(_slice, laid_out)
+    yield from _counts(laid_out)
 
 
 def _metadata(kind: str, lane: int, value: dict[str, object]) -> dict[str, object]:
@@ -71,21 +73,17 @@ def _slice(bar: Bar) -> dict[str, object]:
     }
 
 
-def _counts(laid_out: list[Bar]) -> list[dict[str, object]]:
+def _counts(laid_out: list[Bar]) -> Iterator[dict[str, object]]:
     changes: dict[int, int] = {}
     for bar in laid_out:
         changes[bar.start_ns] = changes.get(bar.start_ns, 0) + 1
         changes[bar.end_ns] = changes.get(bar.end_ns, 0) - 1
     running = 0
-    events: list[dict[str, object]] = []
     for at_ns, change in sorted(changes.items()):
         running += change
-        events.append(
-            {
-                "ph": "C",
-                "name": "running",
-                "ts": at_ns / _NS_PER_US,
-                "args": {"processes": running},
-            }
-        )
-    return events
+        yield {
+            "ph": "C",
+            "name": "running",
+            "ts": at_ns / _NS_PER_US,
+            "args": {"processes": running},
+        }

@@ -5,18 +5,18 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from procconn.cli.child import Child
 from procconn.cli.ending import Ended
-from procconn.cli.following import Following
-from procconn.cli.output import Output, tell, tell_usage_lost
+from procconn.cli.output import STANDARD, Output, tell, tell_usage_lost
 from procconn.cli.source import QUEUE
 from procconn.cli.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
-from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
+from procconn.events import Event, EventMask, Exec, Lost
+from procconn.processes import Executed, Process, ProcessTable, Started
 from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
@@ -26,13 +26,14 @@ _PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that 
 _PATIENCE = 5.0  # seconds for the last events, which are there at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
 _OF_SIGNALS = 128
+_LONGEST_TITLE = 1000  # characters
 
 
 class Run:
     """All that came of one command."""
 
     def __init__(self, root: int) -> None:
-        self._following = Following(tree=root, is_live=False)
+        self._table = ProcessTable(tree=root)
         self._root = root
         self._running: dict[int, Ran] = {}
         self.all: list[Ran] = []
@@ -43,22 +44,22 @@ class Run:
 
     def take(self, event: Event) -> None:
         """Take in the next event of the stream."""
-        seen = self._following.take(event)
-        if isinstance(event, Lost):
-            self.lost += event.count
-        elif seen.process is None:
-            return
-        elif isinstance(event, Fork):
-            if not event.is_thread:
-                self._add(Ran(seen.process, seen.program), event.parent_tgid)
-        elif isinstance(event, Exec):
-            if event.tgid not in self._running:  # its fork was lost
-                self._add(Ran(seen.process, seen.program), 0)
-            self._running[event.tgid].program = seen.program
-            self.programs[_name_of(seen.program)] += 1
-        elif isinstance(event, Exit) and seen.ended:
-            self._running.pop(event.tgid, None)
-            self.is_over = self.is_over or event.tgid == self._root
+        program = None
+        if isinstance(event, Exec) and event.program is not None:
+            program = event.program
+            event = event._replace(program=_without_texts(program))
+        for change in self._table.feed(event):
+            if isinstance(change, Lost):
+                self.lost += change.count
+            elif isinstance(change, Started):
+                self._add(change.process)
+            elif isinstance(change, Executed):
+                if change.process.pid not in self._running:  # its fork was lost
+                    self._add(change.process)
+                self._running[change.process.pid].execute(program)
+                self.programs[_name_of(program)] += 1
+            else:
+                self._end(change.process)
 
     @property
     def duration(self) -> float | None:
@@ -66,18 +67,25 @@ class Run:
         its = (it.process.duration for it in self.all if it.pid == self._root)
         return next(its, None)
 
-    def _add(self, ran: Ran, parent: int) -> None:
-        if parent in self._running:
-            self._running[parent].children.append(ran)
+    def _add(self, process: Process) -> None:
+        parent = None if process.ppid is None else self._running.get(process.ppid)
+        ran = Ran(process, parent)
+        if parent is not None:
+            parent.children.append(ran)
         self._running[ran.pid] = ran
         self.all.append(ran)
         self.peak = max(self.peak, len(self._running))
 
+    def _end(self, process: Process) -> None:
+        ran = self._running.get(process.pid)
+        if ran is not None and ran.process is process:  # its pid may be used again
+            del self._running[process.pid]
+        self.is_over = self.is_over or process.pid == self._root
+
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its status as a shell tells it."""
-    drawing = _drawing(options.timeline)
-    output = None if options.output is None else Output(options.output)
+    draw = _drawing(options.timeline)
     with ProcConnector(
         _MASK,
         programs=True,
@@ -85,6 +93,9 @@ def run(options: argparse.Namespace) -> int:
         queue=QUEUE,
         max_latency=_LATENCY,
     ) as connector:
+        is_of_errors = options.output is None
+        output = Output.of_errors() if is_of_errors else Output(options.output)
+        picture = None if draw is None else Output(options.timeline)
         try:
             child = Child(options.command)
         except OSError as error:
@@ -99,11 +110,9 @@ def run(options: argparse.Namespace) -> int:
             status = _status(child.end())
             _report(options, ran, took, output)
             tell_usage_lost(connector.usage_lost)
-            if drawing is not None:
-                title = " ".join(options.command)
-                Path(options.timeline).write_text(
-                    drawing(ran.all, title), encoding="utf-8"
-                )
+            if draw is not None and picture is not None:
+                title = " ".join(options.command)[:_LONGEST_TITLE]
+                picture.write_all(draw(ran.all, title))
         except Ended:  # a signal after the command's end
             if status is None:
                 raise
@@ -142,31 +151,31 @@ def _take(
     return bool(batch)
 
 
-def _report(
-    options: argparse.Namespace, ran: Run, took: float, output: Output | None
-) -> None:
-    output = output or Output.of_errors()
-    text = ""
+def _report(options: argparse.Namespace, ran: Run, took: float, output: Output) -> None:
+    width = output.width
     if options.show_tree:
-        text = "".join(tree(ran.all, width=output.width))
-    text += "".join(summary(ran.all, ran.programs, ran.peak, took, width=output.width))
-    output.write(text)
+        output.write_all(tree(ran.all, width=width))
+    output.write_all(summary(ran.all, ran.programs, ran.peak, took, width=width))
     if ran.lost:
         tell(f"{ran.lost} events were lost, so processes may be missing")
 
 
-def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], str] | None:
+def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:
     """Find out how to draw before anything runs."""
     if path is None:
         return None
     from procconn.cli import timeline  # noqa: PLC0415 - only who draws needs it
 
-    suffix = Path(path).suffix
+    suffix = ".svg" if path == STANDARD else Path(path).suffix
     if suffix not in timeline.FORMATS:
         known = " or ".join(timeline.FORMATS)
         raise ValueError(f"--timeline takes a file that ends in {known}, not {path!r}")
-    Path(path).touch()  # it fails here if it must
     return timeline.FORMATS[suffix]
+
+
+def _without_texts(program: Program) -> Program:
+    """Leave out what may be long, of which the table would keep all."""
+    return program._replace(argv=None, exe=None, cwd=None, cgroup=None)
 
 
 def _name_of(program: Program | None) -> str:
