@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from signal import SIGKILL, SIGRTMIN, Signals
@@ -10,11 +11,11 @@ from signal import SIGKILL, SIGRTMIN, Signals
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import lines_run
 
-from procconn import Program
 from procconn.cli.lanes import bars, duration
 from procconn.cli.picture import ticks
-from procconn.cli.timeline import FORMATS, svg, trace_events
+from procconn.cli.timeline import FORMATS
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -36,15 +37,18 @@ class Lived:
     command: str | None = None
 
 
-def program(*argv: str) -> Program:
-    ids = (None,) * 5
-    return Program(argv, argv[0], None, None, *ids, None, cut=False, missing="")
+def svg(lived: list[Lived], title: str) -> str:
+    return "".join(FORMATS[".svg"](lived, title))
+
+
+def trace_events(lived: list[Lived], title: str) -> str:
+    return "".join(FORMATS[".json"](lived, title))
 
 
 def build() -> list[Lived]:
     """Three processes: a shell, a compiler that fails, one that is killed."""
     start = 77 * S
-    cc, sleep = program("/usr/bin/cc", "-c", "a b.c"), program("sleep", "9")
+    cc, sleep = "/usr/bin/cc -c 'a b.c'", "sleep 9"
     return [
         Lived(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
               SIGKILL, sleep),
@@ -150,20 +154,17 @@ def test_real_time_signal_is_told_by_its_number() -> None:
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_no_process_at_all(ending: str) -> None:
-    text = FORMATS[ending]([], "true")
+    text = "".join(FORMATS[ending]([], "true"))
 
     assert "true" in text
     if ending == ".svg":
         assert not tooltips(text)
 
 
-def test_name_that_is_not_known_is_taken_from_the_program_or_a_question_mark() -> None:
-    lived = [
-        Lived(1, 0, None, 0, S, program=program("/bin/odd", "x")._replace(name=None)),
-        Lived(2, None, None, 1, S),
-    ]
+def test_what_is_not_known_is_a_question_mark() -> None:
+    lived = [Lived(1, 0, "odd", 0, S), Lived(2, None, None, 1, S)]
 
-    assert [("odd", "/bin/odd x"), ("?", "?")] == [
+    assert [("odd", "odd"), ("?", "?")] == [
         (bar.program, bar.command) for bar in bars(lived)
     ]
 
@@ -178,6 +179,20 @@ def test_programs_beyond_those_with_colours_share_one() -> None:
 
 def test_both_schemes_of_colour_are_in_the_picture() -> None:
     assert "@media (prefers-color-scheme: dark)" in svg(build(), "make")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("is_chain", [False, True], ids=["side by side", "chain"])
+def test_twice_the_processes_take_twice_the_steps(kind: str, is_chain: bool) -> None:
+    def steps(count: int) -> int:
+        lived = [Lived(1, 0, "make", 0, 2 * count)]
+        lived += [
+            Lived(n, n - 1 if is_chain else 1, "cc", n, n + count)
+            for n in range(2, count)
+        ]
+        return lines_run(lambda: deque(FORMATS[kind](lived, "make"), maxlen=0))
+
+    assert steps(2000) < 2.3 * steps(1000)
 
 
 def test_picture_of_2000_processes_has_limits() -> None:
@@ -205,8 +220,7 @@ LIVES = st.lists(
         TIMES,
         st.none() | st.integers(-64, 255),
         st.none(),
-        st.none()
-        | st.lists(TEXTS, min_size=1, max_size=4).map(lambda it: program(*it)),
+        st.none() | TEXTS,
     ),
     max_size=20,
 )
@@ -291,6 +305,6 @@ def test_durations_are_told_in_units_people_read(nanoseconds: int, text: str) ->
 
 
 def test_very_long_commands_are_cut() -> None:
-    lived = [Lived(1, 0, "echo", 0, S, program=program("echo", "x" * 49_000))]
+    lived = [Lived(1, 0, "echo", 0, S, command="x" * 49_000)]
 
     assert max(map(len, re.split(r"[\n<>]", svg(lived, "")))) < 1000

@@ -90,7 +90,7 @@ def show(
     scheme: str = "light",
 ) -> "Page":
     path = tmp_path / "run.svg"
-    path.write_text(FORMATS[".svg"](lived, "make -j2"))
+    path.write_text("".join(FORMATS[".svg"](lived, "make -j2")))
     scheme_option: Any = {"color_scheme": scheme}
     page = browser.new_page(**scheme_option)
     page.goto(path.as_uri())
@@ -167,7 +167,7 @@ def test_text_and_ground_follow_the_scheme(
 def test_perfetto_loads_the_trace(browser: "Browser", tmp_path: Path) -> None:
     lived = many()
     trace = tmp_path / "run.json"
-    trace.write_text(FORMATS[".json"](lived, "make -j2"))
+    trace.write_text("".join(FORMATS[".json"](lived, "make -j2")))
     context = browser.new_context(service_workers="block")
     page = context.new_page()
     with perfetto(trace) as address:

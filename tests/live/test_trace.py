@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from live.commanding import COMMAND, OnTerminal, run, watching
+from live.compiling import compiled
 
 TRACE = [*COMMAND, "trace"]
 
@@ -225,3 +226,40 @@ def test_what_cannot_be_drawn_is_told_before_anything_runs(tmp_path: Path) -> No
     assert 2 == result.returncode
     assert "--timeline takes a file that ends in .json or .svg" in result.stderr
     assert not mark.exists()
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from procconn.cli import main
+
+status = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.parametrize("shape", ["chain", "siblings"])
+@pytest.mark.parametrize("suffix", ["svg", "json"])
+def test_many_processes_take_neither_memory_nor_room(
+    shape: str, suffix: str, tmp_path: Path
+) -> None:
+    tree, picture = tmp_path / "tree", tmp_path / f"picture.{suffix}"
+    files = ("-o", str(tree), "--timeline", str(picture))
+    command = (str(compiled("many")), shape, "20000")
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, "trace", "--show-tree", "--usage", *files]
+        + [*command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 7 == done.returncode
+    assert int(done.stdout) < 200 * 1024
+    assert "20001 processes in " in tree.read_text()
+    assert "… 10001 processes are left out here\n" in tree.read_text()
+    assert tree.stat().st_size < 4_000_000
+    assert picture.stat().st_size < 20_000_000

@@ -1,0 +1,180 @@
+"""What is told of a command that ran, made of events that did not happen."""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import pytest
+from steps import lines_run
+
+from procconn import Event, Exec, Exit, Fork, Lost, Program
+from procconn.cli import summary
+from procconn.cli.summary import Ran, tree
+from procconn.cli.trace import Run
+
+ROOT = 100_000
+
+
+def program(*argv: str, name: str | None = "cc") -> Program:
+    ids = (None,) * 5
+    return Program(argv, name, None, None, *ids, None, cut=False, missing="")
+
+
+def run_of(events: Iterable[Event]) -> Run:
+    run = Run(ROOT)
+    for event in events:
+        run.take(event)
+    return run
+
+
+def chain(count: int) -> Iterator[Event]:
+    """Each process forks the next one and ends, so that one is alive at a time."""
+    yield Fork(1, 1, ROOT, ROOT, 0, 0)
+    yield Exec(ROOT, ROOT, 1, 0, program("./chain", str(count)))
+    for pid in range(ROOT + 1, ROOT + count):
+        yield Fork(pid - 1, pid - 1, pid, pid, pid, 0)
+        if pid > ROOT + 1:
+            yield Exit(pid - 1, pid - 1, 0, 17, 0, 0, pid, 0)
+
+
+def siblings(count: int) -> Iterator[Event]:
+    """All alive at once."""
+    yield Fork(1, 1, ROOT, ROOT, 0, 0)
+    yield Exec(ROOT, ROOT, 1, 0, program("make"))
+    for pid in range(ROOT + 1, ROOT + count):
+        yield Fork(ROOT, ROOT, pid, pid, pid, 0)
+
+
+def comb(count: int) -> Iterator[Event]:
+    """A chain of processes that each has another child, too."""
+    yield Fork(1, 1, ROOT, ROOT, 0, 0)
+    for pid in range(ROOT + 1, ROOT + count):
+        parent = ROOT if pid < ROOT + 3 else pid - 1 - pid % 2
+        yield Fork(parent, parent, pid, pid, pid, 0)
+
+
+SHAPES = {"chain": chain, "siblings": siblings, "comb": comb}
+
+
+def drawn(run: Run) -> str:
+    return "".join(tree(run.all, width=None))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_twice_the_processes_take_twice_the_steps_and_lines(shape: str) -> None:
+    def steps(count: int) -> int:
+        def draw() -> None:
+            deque(tree(run_of(SHAPES[shape](count)).all, width=None), maxlen=0)
+
+        return lines_run(draw)
+
+    small, large = (run_of(SHAPES[shape](count)) for count in (2000, 4000))
+
+    assert 4000 == len(large.all)
+    assert steps(1000) < 2.2 * steps(500)
+    assert len(drawn(large)) < 2.2 * len(drawn(small))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_large_tree_is_cut_in_the_middle(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(SHAPES[shape](100))
+    whole = drawn(run).splitlines()
+    monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
+    cut = drawn(run).splitlines()
+
+    assert 100 == len(whole)
+    assert [*whole[:10], "… 80 processes are left out here", *whole[-10:]] == cut
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_a_tree_as_large_as_the_limit_is_whole(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
+
+    assert (count > 20) == ("left out" in drawn(run_of(siblings(count))))
+
+
+def test_a_deep_tree_begins_at_the_left_again_behind_its_level() -> None:
+    lines = drawn(run_of(chain(42))).splitlines()
+
+    assert re.fullmatch(r"100000 \./chain 42 .*", lines[0])
+    assert lines[19].startswith(" " * 3 * 18 + "└─ 100019 ")
+    assert lines[20].startswith("20┄ 100020 ")
+    assert lines[21].startswith("20┄ └─ 100021 ")
+    assert lines[40].startswith("40┄ 100040 ")
+    assert lines[41].startswith("40┄ └─ 100041 ")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("x" * 49_000,),
+        ("'" * 49_000,),
+        ("\x01\U000e0001" * 9_000,),
+        ("cc", *[""] * 49_000),
+        ("cc", *["-DA=1"] * 8_000),
+    ],
+    ids=["long", "quotes", "unprintable", "empty", "many"],
+)
+def test_a_long_command_line_is_cut_before_it_is_quoted(argv: tuple[str, ...]) -> None:
+    long, short = Ran.__new__(Ran), Ran.__new__(Ran)
+    steps = lines_run(lambda: long.execute(program(*argv)))
+    usual = lines_run(lambda: short.execute(program("cc", *["-DA=1"] * 200)))
+
+    assert long.command.endswith("…")
+    assert len(long.command) <= 1000
+    assert steps < 10 * usual
+
+
+def test_a_command_line_that_is_not_long_is_whole() -> None:
+    ran = Ran.__new__(Ran)
+    ran.execute(program("cc", "a b", "x" * 900))
+
+    assert f"cc 'a b' {'x' * 900}" == ran.command
+
+
+def test_nothing_that_is_long_is_kept_of_a_program() -> None:
+    text = "x" * 4000
+    long = program(*[text] * 10)._replace(exe=text, cwd=text, cgroup=text)
+    run = run_of(
+        [Fork(1, 1, ROOT, ROOT, 0, 0), Exec(ROOT, ROOT, 1, 0, long)],
+    )
+    process = run.all[0].process
+
+    assert process.program is not None
+    assert len(repr(process.program)) < 1000
+
+
+def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
+    events = [
+        Fork(1, 1, ROOT, ROOT, 0, 0),
+        Exec(ROOT, ROOT, 1, 0, program("make", name="make")),
+        Fork(ROOT, ROOT, 7, 7, 2, 0),
+        Fork(ROOT, ROOT, 8, 8, 3, 0),
+        Exec(8, 8, 4, 0, program("cc", name="cc")),
+        Exec(ROOT, ROOT, 5, 0, None),
+    ]
+
+    assert [("?", None), ("make", "make"), ("cc", "cc")] == [
+        (it.command, it.name) for it in run_of(events).all
+    ]
+
+
+def test_processes_are_told_also_where_their_forks_were_lost() -> None:
+    events = [
+        Fork(1, 1, ROOT, ROOT, 0, 0),
+        Lost(3, 1),
+        Exec(ROOT, ROOT, 2, 0, program("make")._replace(ppid=1)),
+        Fork(ROOT, ROOT, 7, 7, 3, 0),
+        Exit(7, 7, 256, 17, ROOT, ROOT, 4, 0),
+        Fork(ROOT, ROOT, 7, 7, 5, 0),
+        Exit(ROOT, ROOT, 0, 17, 1, 1, 6, 0),
+    ]
+    run = run_of(events)
+
+    assert (3, True, 2) == (run.lost, run.is_over, run.peak)
+    assert [ROOT, 7, 7] == [it.pid for it in run.all]
+    assert [0, 1, None] == [it.returncode for it in run.all]
