@@ -1,5 +1,6 @@
 """What the command says before it touches the kernel."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,13 @@ LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "required: COMMAND"),
-        (["dance"], "invalid choice: 'dance'"),
+        (["dance"], "unknown subcommand 'dance'; choose from watch, stat, "),
+        (["wach"], "unknown subcommand 'wach'; did you mean watch?"),
+        (["watch", "--event=exec"], "unknown option --event; did you mean --events?"),
+        (["trace", "--show-tre", "make"], "--show-tre; did you mean --show-tree?"),
+        (["stat", "--nothing-alike"], "unknown option --nothing-alike\n"),
+        (["watch", "-x"], "unknown option -x\n"),
+        (["doctor", "now"], "unexpected argument 'now'"),
         (["watch", "--events", "exec,nap"], "unknown event 'nap'; choose from fork,"),
         (["watch", "--count", "0"], "'0' is not a whole number from 1 on"),
         (["watch", "--count", "x"], "'x' is not a whole number from 1 on"),
@@ -43,19 +49,29 @@ def test_usage_errors_exit_with_2_and_say_what_is_wrong(
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["watch --count 1", "doctor"])
-def test_a_closed_standard_output_is_an_error(command: str) -> None:
-    program = Path(sys.executable).with_name("procconn")
-    result = subprocess.run(
-        ["sh", "-c", f"exec {program} {command} >&-"],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize(
+    "arguments", ["watch --nothing", "record --events nap x", "wait", "trace", "ship"]
+)
+def test_usage_errors_show_the_usage_of_the_subcommand(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments.split())
 
-    assert 2 == result.returncode
-    assert result.stderr.startswith("procconn: standard output is closed")
-    assert 1 == result.stderr.count("\n")
+    name = arguments.partition(" ")[0]
+    assert capsys.readouterr().err.startswith(f"usage: procconn {name} ")
+
+
+def test_alone_it_lists_the_subcommands_with_a_line_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ending:
+        main([])
+    listed = re.findall(r"^    (\w+) +\S.*$", capsys.readouterr().err, re.MULTILINE)
+
+    assert 2 == ending.value.code
+    assert ["watch", "stat", "wait", "trace", "record", "ship", "doctor"] == listed
 
 
 def test_version_is_the_packages() -> None:

@@ -3,10 +3,15 @@
 import argparse
 import pwd
 import re
+import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from procconn import __version__
+from procconn.cli.mistakes import Parser, nearest
 from procconn.events import EventMask
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 EVENTS = {
     str(member.name).lower().replace("_", "-"): member
@@ -19,19 +24,33 @@ _LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line; exit with a message where it is not understood."""
-    parser = make_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser, commands = _make()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    name = next((it for it in arguments if not it.startswith("-")), None)
+    if name is not None and name not in commands:
+        near = nearest(name, commands)
+        hint = f"did you mean {near}?" if near else f"choose from {', '.join(commands)}"
+        parser.error(f"unknown subcommand {name!r}; {hint}")
     options = parser.parse_args(arguments)
-    if options.subcommand == "trace":  # what argparse does not do for a remainder
+    if name == "trace":  # what argparse does not do for a remainder
         if options.command[:1] == ["--"]:
             del options.command[0]
         if not options.command:
-            parser.error("the following arguments are required: COMMAND")
+            commands[name].error("the following arguments are required: COMMAND")
     return options
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command. `run` names the module of the subcommand."""
-    parser = argparse.ArgumentParser(
+    return _make()[0]
+
+
+def _make() -> tuple[argparse.ArgumentParser, dict[str, Parser]]:
+    """Make the parser, and those of the subcommands."""
+    parser = Parser(
         prog="procconn",
         description="Process events from the Linux kernel's Proc Connector.",
         epilog="procconn COMMAND --help tells more.",
@@ -40,7 +59,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"%(prog)s {__version__}"
     )
     commands = parser.add_subparsers(
-        required=True, metavar="COMMAND", dest="subcommand"
+        required=True,
+        metavar="COMMAND",
+        dest="subcommand",
+        parser_class=Parser,
     )
     _add_watch(commands)
     _add_stat(commands)
@@ -49,11 +71,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add_record(commands)
     _add_ship(commands)
     _add_doctor(commands)
-    return parser
+    return parser, commands.choices
 
 
 def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: Subparsers,
     name: str,
     text: str,
     example: str,
@@ -72,9 +94,7 @@ def _add(
     return command
 
 
-def _add_watch(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_watch(commands: Subparsers) -> None:
     command = _add(
         commands,
         "watch",
@@ -95,13 +115,11 @@ def _add_watch(
     _add_output(command)
 
 
-def _add_stat(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_stat(commands: Subparsers) -> None:
     command = _add(
         commands,
         "stat",
-        "Count events each second, by kind and by program; a table at the end.",
+        "Count events each second, by kind and by program. A table at the end.",
         "procconn stat --duration 10",
         is_endless=True,
     )
@@ -110,9 +128,7 @@ def _add_stat(
     _add_output(command)
 
 
-def _add_wait(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_wait(commands: Subparsers) -> None:
     command = _add(
         commands,
         "wait",
@@ -129,9 +145,7 @@ def _add_wait(
     _add_output(command)
 
 
-def _add_trace(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_trace(commands: Subparsers) -> None:
     command = _add(
         commands,
         "trace",
@@ -153,9 +167,7 @@ def _add_trace(
     )
 
 
-def _add_record(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_record(commands: Subparsers) -> None:
     command = _add(
         commands,
         "record",
@@ -169,13 +181,11 @@ def _add_record(
     _add_usage(command, "also what each process used; records all threads")
 
 
-def _add_ship(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_ship(commands: Subparsers) -> None:
     command = _add(
         commands,
         "ship",
-        "Send events to a NATS server's JetStream, where those of many machines meet.\n"
+        "Send events to NATS JetStream, where those of many machines meet.\n"
         "Who we are is taken from NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and\n"
         "NATS_PASSWORD; certificates from NATS_CA, NATS_CERT and NATS_KEY.",
         "procconn ship nats://localhost --events exec,exit",
@@ -222,13 +232,11 @@ def _add_ship(
     )
 
 
-def _add_doctor(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_doctor(commands: Subparsers) -> None:
     command = _add(
         commands,
         "doctor",
-        "Check whether process events can be had here, and what is in the way.\n"
+        "Check whether process events can be had here, and if not, why.\n"
         "The exit status is 1 if there is a problem.",
         "procconn doctor",
     )
