@@ -149,7 +149,7 @@ def test_nothing_that_is_long_is_kept_of_a_program() -> None:
 
 
 def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
-    events = [
+    events: list[Event] = [
         Fork(1, 1, ROOT, ROOT, 0, 0),
         Exec(ROOT, ROOT, 1, 0, program("make", name="make")),
         Fork(ROOT, ROOT, 7, 7, 2, 0),
@@ -164,7 +164,7 @@ def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
 
 
 def test_processes_are_told_also_where_their_forks_were_lost() -> None:
-    events = [
+    events: list[Event] = [
         Fork(1, 1, ROOT, ROOT, 0, 0),
         Lost(3, 1),
         Exec(ROOT, ROOT, 2, 0, program("make")._replace(ppid=1)),

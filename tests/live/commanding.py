@@ -94,6 +94,10 @@ class OnTerminal:
         except OSError:  # as terminals end
             return b""
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self._pid, number)
+
     def wait(self) -> int:
         """Return its status."""
         _, self._status = os.waitpid(self._pid, 0)

@@ -247,11 +247,10 @@ def test_many_processes_take_neither_memory_nor_room(
     shape: str, suffix: str, tmp_path: Path
 ) -> None:
     tree, picture = tmp_path / "tree", tmp_path / f"picture.{suffix}"
-    files = ("-o", str(tree), "--timeline", str(picture))
-    command = (str(compiled("many")), shape, "20000")
+    options = ("--show-tree", "--usage", "-o", tree, "--timeline", picture)
+    command = (compiled("many"), shape, "20000")
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, "trace", "--show-tree", "--usage", *files]
-        + [*command],
+        [sys.executable, "-c", PEAK, "trace", *options, *command],
         capture_output=True,
         text=True,
         check=False,
