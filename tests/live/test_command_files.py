@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
+from live.commanding import COMMAND, RENAME, OnTerminal, run, started, watching
 from live.staging import wait_for
 from live.test_trace import TRACE
 from procconn import Comm, recording
@@ -130,10 +130,9 @@ def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> N
 )
 def test_a_hangup_ends_what_has_no_file(output: tuple[str, ...]) -> None:
     with watching(*WATCH, *output, command=COMMAND) as process:
-        assert process.stdout is not None
-        while not process.stdout.readline():
-            pass
+        started(process)
         process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
         process.stdout.read()
 
     assert 128 + signal.SIGHUP == process.returncode
@@ -309,8 +308,10 @@ WITH_FILES = {
 }
 
 
-@pytest.mark.parametrize("number", [0, 1, 2], ids=NAMES)
-@pytest.mark.parametrize("name", WITH_FILES)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, 1) for name in WITH_FILES] + [("trace", 0), ("trace", 2), ("watch", 2)],
+)
 def test_a_file_never_becomes_a_standard_stream_that_is_closed(
     name: str, number: int, tmp_path: Path
 ) -> None:
@@ -325,6 +326,21 @@ def test_a_file_never_becomes_a_standard_stream_that_is_closed(
     assert not [it for it in texts if b"procconn: " in it]
     if name == "trace" and number != 1:
         assert b"output\n" == output
+
+
+def test_nothing_takes_the_places_of_standard_streams_that_are_closed(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    line = " ".join(map(shlex.quote, [*COMMAND, *WATCH, "-o", str(log)]))
+    closed = ["sh", "-c", f"exec {line} {' '.join(NAMES)}"]
+    with watching(command=closed) as process:
+        write_a_line(log)
+        folder = f"/proc/{process.pid}/fd"
+        opened = {number: os.readlink(f"{folder}/{number}") for number in "012"}
+        status = end(process)
+
+    assert (0, {"/"}) == (status, {*opened.values()})
 
 
 def test_what_is_run_finds_closed_what_was_closed() -> None:
