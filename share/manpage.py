@@ -57,6 +57,24 @@ A signal ended it.
 and
 .B wait
 otherwise have the status of the command, and of the process that ended last.
+.SH FILES
+Where a file is named,
+.B \-
+stands for standard input or output.
+.PP
+A file that is created has mode 0600, as command lines may contain secrets; an existing
+file keeps its mode.
+No symbolic link is followed in a directory that other users may write to.
+.B \-\-output
+empties the file and then appends.
+.SH SIGNALS
+SIGHUP reopens the file of
+.BR \-\-output ,
+without emptying it, unless standard output is a terminal.
+.PP
+In a script, a command that is started with
+.B &
+ignores SIGINT; end it with SIGTERM.
 .SH ENVIRONMENT
 .TP
 .B NO_COLOR
