@@ -163,6 +163,26 @@ def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (program("/usr/bin/odd", "x", name="named"), "named"),
+        (program("/usr/bin/odd", "x", name=None), "odd"),
+        (program("/" + "x" * 49_000, name=None), "x" * 15),
+        (program(name=None), None),
+        (None, None),
+    ],
+    ids=["name", "file", "long", "no argument", "unread"],
+)
+def test_a_name_that_is_not_known_is_that_of_the_file(
+    read: Program | None, name: str | None
+) -> None:
+    run = run_of([Fork(1, 1, ROOT, ROOT, 0, 0), Exec(ROOT, ROOT, 1, 0, read)])
+
+    assert name == run.all[0].name
+    assert {name or "?": 1} == run.programs
+
+
 def test_processes_are_told_also_where_their_forks_were_lost() -> None:
     events: list[Event] = [
         Fork(1, 1, ROOT, ROOT, 0, 0),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST = 10  # lines of each part
 _LONGEST_COMMAND = 1000  # characters
+_LONGEST_NAME = 15  # of a task, as the kernel keeps it
 _MOST_OF_TREE = 10_000  # lines, of which as many are from its end as from its start
 _MOST_LEVELS = 20  # of a tree, behind which it begins at the left again
 
@@ -33,7 +34,7 @@ class Ran:
 
     Attributes:
         command: the command line, cut if it is very long.
-        name: of what it ran last, if known.
+        name: of the program that it ran last, or of its file, if known.
     """
 
     __slots__ = ("children", "command", "name", "pid", "ppid", "process")
@@ -47,9 +48,11 @@ class Ran:
         self.name: str | None = None if parent is None else parent.name
 
     def execute(self, program: Program | None) -> None:
-        """Take in that it runs another program."""
+        """Note the program that it runs from now on."""
         self.command = _shown(program)
         self.name = None if program is None else program.name
+        if program is not None and program.argv and not self.name:
+            self.name = program.argv[0].rpartition("/")[2][:_LONGEST_NAME]
 
     @property
     def started_ns(self) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from procconn.cli.child import Child
 from procconn.cli.ending import Ended
+from procconn.cli.lanes import UNKNOWN
 from procconn.cli.output import STANDARD, Output, tell, tell_usage_lost
 from procconn.cli.source import QUEUE
 from procconn.cli.summary import Ran, summary, tree
@@ -56,8 +57,9 @@ class Run:
             elif isinstance(change, Executed):
                 if change.process.pid not in self._running:  # its fork was lost
                     self._add(change.process)
-                self._running[change.process.pid].execute(program)
-                self.programs[_name_of(program)] += 1
+                ran = self._running[change.process.pid]
+                ran.execute(program)
+                self.programs[ran.name or UNKNOWN] += 1
             else:
                 self._end(change.process)
 
@@ -176,10 +178,6 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
 def _without_texts(program: Program) -> Program:
     """Leave out what may be long, of which the table would keep all."""
     return program._replace(argv=None, exe=None, cwd=None, cgroup=None)
-
-
-def _name_of(program: Program | None) -> str:
-    return program.name if program is not None and program.name is not None else "?"
 
 
 def _status(wait_status: int) -> int:
