@@ -15,7 +15,7 @@ def open_private(path: str | bytes, flags: int) -> int:
     """Open a file as open(2) does, and return its descriptor.
 
     A file that is made has mode 0600, less the umask; one that exists keeps its own.
-    Follows no symbolic link in a folder that other users may write to, whatever
+    Follows no symbolic link in a directory that other users may write to, whatever
     fs.protected_symlinks says: that covers world-writable folders that are sticky.
     Only a regular file is emptied by O_TRUNC.
 
@@ -39,36 +39,36 @@ def _open(path: str, flags: int) -> int:
     """Walk along the path, so that nobody can change a part that was looked at."""
     left = _parts(path)
     links = 0
-    folder = _start(path)
+    directory = _start(path)
     try:
         while True:
             part = left.pop()
             how = flags if not left else os.O_PATH | os.O_DIRECTORY
-            target = _link(part, folder)
+            target = _link(part, directory)
             if target is None:
                 how |= os.O_NOFOLLOW
-            elif not _is_ours(folder):
+            elif not _is_ours(directory):
                 raise OSError(
                     errno.ELOOP,
-                    f"{part!r} is a symbolic link in a folder that others may write"
+                    f"{part!r} is a symbolic link in a directory that others may write"
                     " to; name what it leads to",
                 )
-            elif not _is_of_proc(folder):  # whose links are more than their text
+            elif not _is_of_proc(directory):  # whose links are more than their text
                 links += 1
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 left += _parts(target)
                 if target.startswith("/"):
-                    os.close(folder)
-                    folder = _start(target)
+                    os.close(directory)
+                    directory = _start(target)
                 continue
-            fd = os.open(part, how, _MODE, dir_fd=folder)
+            fd = os.open(part, how, _MODE, dir_fd=directory)
             if not left:
                 return fd
-            os.close(folder)
-            folder = fd
+            os.close(directory)
+            directory = fd
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def _start(path: str) -> int:
@@ -76,7 +76,7 @@ def _start(path: str) -> int:
 
 
 def _parts(path: str) -> list[str]:
-    """Split a path, the first part last; what ends in a slash is a folder."""
+    """Split a path, the first part last; what ends in a slash is a directory."""
     if not path:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     parts = [part for part in path.split("/") if part]
@@ -85,24 +85,24 @@ def _parts(path: str) -> list[str]:
     return parts[::-1]
 
 
-def _link(part: str, folder: int) -> str | None:
+def _link(part: str, directory: int) -> str | None:
     """Return what a symbolic link says; None if it is none, or not there."""
     try:
-        return os.readlink(part, dir_fd=folder)
+        return os.readlink(part, dir_fd=directory)
     except OSError:
         return None
 
 
-def _is_ours(folder: int) -> bool:
+def _is_ours(directory: int) -> bool:
     """Whether nobody else may write there but who may change everything anyway."""
-    status = os.fstat(folder)
+    status = os.fstat(directory)
     # In a user namespace, root's files may be of an owner that it does not know.
     owners = (0, os.geteuid(), os.stat("/").st_uid)
     return status.st_uid in owners and not status.st_mode & _OF_OTHERS
 
 
-def _is_of_proc(folder: int) -> bool:
+def _is_of_proc(directory: int) -> bool:
     try:
-        return os.fstat(folder).st_dev == os.stat("/proc").st_dev
+        return os.fstat(directory).st_dev == os.stat("/proc").st_dev
     except OSError:
         return False

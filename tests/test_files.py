@@ -119,7 +119,9 @@ def test_no_folder_is_reached_through_such_a_link(
     (shared / "folder").symlink_to(private)
     (tmp_path / "outer").symlink_to("shared/folder")
 
-    with pytest.raises(OSError, match="'folder' is a symbolic link in a folder that"):
+    with pytest.raises(
+        OSError, match="'folder' is a symbolic link in a directory that"
+    ):
         write(tmp_path / path)
     assert b"kept" == (private / "plain").read_bytes()
 
@@ -148,7 +150,9 @@ def test_no_link_in_another_users_folder_is_followed(
         write(folder / "link")
         assert b"text" == target.read_bytes()
     else:
-        with pytest.raises(OSError, match="is a symbolic link in a folder that others"):
+        with pytest.raises(
+            OSError, match="is a symbolic link in a directory that others"
+        ):
             write(folder / "link")
         assert b"kept" == target.read_bytes()
 

@@ -94,7 +94,7 @@ class Recorder(_OfFile):
 
     Raises:
         OSError: the file cannot be written, or a symbolic link on the way to it is in a
-            folder that others may write to.
+            directory that others may write to.
     """
 
     def __init__(self, file: File) -> None:
