@@ -59,7 +59,7 @@ def block(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("watch", "--json"), ("stat", "--json"), ("record", "/dev/stdout")],
+    [("watch", "--json"), ("stat", "--json"), ("record", "-")],
     ids=lambda it: it[0],
 )
 def test_a_signal_ends_it_and_what_is_missing_is_told(
