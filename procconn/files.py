@@ -8,6 +8,7 @@ import stat
 
 _MODE = 0o600
 _MOST_LINKS = 40  # as the kernel follows
+_PROC_ROOT = 1  # PROC_ROOT_INO of linux/proc_ns.h
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -102,7 +103,10 @@ def _is_ours(directory: int) -> bool:
 
 
 def _is_of_proc(directory: int) -> bool:
+    """Whether it is of /proc, if that is mounted."""
     try:
-        return os.fstat(directory).st_dev == os.stat("/proc").st_dev
+        proc = os.stat("/proc")
     except OSError:
         return False
+    is_mounted = proc.st_ino == _PROC_ROOT
+    return is_mounted and os.fstat(directory).st_dev == proc.st_dev
