@@ -90,7 +90,7 @@ class Output:
         return output
 
     def write(self, text: str) -> None:
-        """Write all of it, also where it does not block."""
+        """Write all of it, also where it does not block; OSError names the file."""
         if self._fd < 0:
             return
         left = memoryview(text.encode(errors="backslashreplace"))
@@ -101,6 +101,9 @@ class Output:
                     left = left[os.write(self._fd, left) :]
                 except BlockingIOError:  # whoever shares it made it so
                     select.select([], [self._fd], [])
+        except OSError as error:
+            error.filename = self._path
+            raise
         finally:
             self._is_writing = False
         if self._is_due:

@@ -121,7 +121,8 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:  # such as a full disk: the status is the command's
             if status is None:
                 raise
-            tell(f"the summary is not whole: {error.strerror}")
+            name = error.filename or "the summary"
+            tell(f"{name} is incomplete: {error.strerror}")
     return status
 
 

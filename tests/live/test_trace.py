@@ -206,8 +206,17 @@ def test_a_full_disk_does_not_change_the_status() -> None:
     result = trace("-o", "/dev/full", "sh", "-c", "exit 6")
 
     assert 6 == result.returncode
-    expected = "procconn: the summary is not whole: No space left on device\n"
+    expected = "procconn: /dev/full is incomplete: No space left on device\n"
     assert expected == result.stderr
+
+
+def test_a_full_disk_of_the_timeline_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "full.svg").symlink_to("/dev/full")
+    result = trace("--timeline", str(tmp_path / "full.svg"), "sh", "-c", "exit 6")
+
+    assert 6 == result.returncode
+    assert result.stderr.startswith("1 process in ")
+    assert result.stderr.endswith("full.svg is incomplete: No space left on device\n")
 
 
 @pytest.mark.parametrize("suffix", ["svg", "json"])
