@@ -19,13 +19,14 @@ enum {
     JUMP_IF_EQUAL_X = 0x1d,
 };
 
-/* Those of threads do not pass: a FORK's own task is the child. Words are loaded as
- * big-endian. */
+/* Those of threads do not pass, but for PTRACE: a thread that execs takes its tracer along. A
+ * FORK's own task is the child. Words are loaded as big-endian. */
 static int filter_socket(int fd)
 {
     const struct instruction code[] = {
         {LOAD_WORD, 0, 0, EVENT_WHAT_AT},
-        {JUMP_IF_EQUAL, 8, 0, htonl(PROCCONN_FORK)},
+        {JUMP_IF_EQUAL, 9, 0, htonl(PROCCONN_FORK)},
+        {JUMP_IF_EQUAL, 12, 0, htonl(PROCCONN_PTRACE)},
         {JUMP_IF_EQUAL, 3, 0, htonl(PROCCONN_EXIT)},
         {JUMP_IF_EQUAL, 2, 0, htonl(PROCCONN_UID)},
         {JUMP_IF_EQUAL, 1, 0, htonl(PROCCONN_GID)},
@@ -71,7 +72,9 @@ static void append(struct journal *journal, const uint8_t *datagram, size_t size
 
     if (procconn_next(&walk, &event) != PROCCONN_EVENT || event.kind == NULL)
         return;
-    pid = procconn_event_word(&event, event.what == PROCCONN_FORK ? 2 : 0);
+    pid = procconn_event_word(&event, event.what == PROCCONN_FORK     ? 2
+                                      : event.what == PROCCONN_PTRACE ? 1
+                                                                      : 0);
     slot = pid % PROCESS_SLOTS;
     change = &journal->slots[slot].changes[journal->slots[slot].count % SLOT_CHANGES];
     if (journal->slots[slot].count >= SLOT_CHANGES)
@@ -177,13 +180,13 @@ const struct change *procconn_journal_fork(const struct journal *journal, uint32
     return NULL;
 }
 
-const struct change *procconn_journal_exit(const struct journal *journal, uint32_t pid,
-                                           int64_t from_ns, int64_t until_ns)
+const struct change *procconn_journal_find(const struct journal *journal, uint32_t what,
+                                           uint32_t pid, int64_t from_ns, int64_t until_ns)
 {
     uint64_t number = journal->slots[pid % PROCESS_SLOTS].count;
     const struct change *change;
 
-    while ((change = previous(journal, pid, PROCCONN_EXIT, &number)) != NULL)
+    while ((change = previous(journal, pid, what, &number)) != NULL)
         if (is_between(change, from_ns, until_ns))
             return change;
     return NULL;

@@ -1,7 +1,7 @@
 /*
  * What changed about processes, as the kernel reports it: who forked whom, new ids, new
- * names, ends. A socket of its own, as the stream's may have them masked out; it is read
- * with the stream and never wakes anyone. Of each process the main thread only.
+ * names, tracers, ends. A socket of its own, as the stream's may have them masked out; it is
+ * read with the stream and never wakes anyone.
  *
  * The last few changes of each process are kept apart from those of others, so that one
  * which changes all the time pushes out only its own, and those of the few that share its
@@ -57,9 +57,9 @@ bool procconn_journal_covers(const struct journal *journal, uint32_t pid, int64_
 const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,
                                            int64_t before_ns);
 
-/* How the process ended in between; NULL if that is not kept. */
-const struct change *procconn_journal_exit(const struct journal *journal, uint32_t pid,
-                                           int64_t from_ns, int64_t until_ns);
+/* The last change of that kind in between; NULL if none is kept. */
+const struct change *procconn_journal_find(const struct journal *journal, uint32_t what,
+                                           uint32_t pid, int64_t from_ns, int64_t until_ns);
 
 /* Whether the process got these ids, by UID or GID, or that name, of so many bytes. */
 bool procconn_journal_has_ids(const struct journal *journal, uint32_t what, uint32_t pid,

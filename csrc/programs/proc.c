@@ -77,27 +77,6 @@ static int read_arguments(struct visit *visit)
     return 0;
 }
 
-static bool has_other_arguments(const struct visit *visit)
-{
-    const uint8_t *bytes = visit->draft.tail + sizeof visit->draft.header;
-    size_t left = visit->draft.header.sizes[ARGV_TEXT];
-    bool goes_on = left == PROGRAM_MOST_ARGV;
-    uint8_t again[PROCFILE_ROOM];
-    off_t at = 0;
-    ssize_t size;
-
-    do {
-        size = pread(visit->arguments, again, sizeof again, at);
-        if (size > 0 && (size_t)size > left && goes_on)
-            size = (ssize_t)left;
-        if (size < 0 || (size_t)size > left || memcmp(bytes + at, again, (size_t)size) != 0)
-            return true;
-        at += size;
-        left -= (size_t)size;
-    } while (size > 0 && left > 0);
-    return left > 0;
-}
-
 static void read_status(struct visit *visit)
 {
     struct program_header *header = &visit->draft.header;
@@ -114,12 +93,17 @@ static void read_status(struct visit *visit)
     visit->reading->is_traced = status.tracer != 0;
 }
 
-/* Its tracer's stops are counted from now on: a thread that execs brings its own count. */
-static void count_switches(struct visit *visit)
+/* A tracer's stops are counted from now on: a thread that execs brings its own count. And a
+ * process can have itself traced, without an event, but not execute a program so soon. */
+static void read_tracer(struct visit *visit, int64_t status_ns)
 {
+    enum { SHORTEST_EXEC_NS = 30000 };
     struct procconn_status_file status;
 
+    if (!visit->reading->is_traced && procconn_now_ns() - status_ns < SHORTEST_EXEC_NS)
+        return;
     procconn_read_status(visit->directory, &status, NULL);
+    visit->reading->is_traced |= status.tracer != 0;
     visit->reading->switches = status.switches;
 }
 
@@ -155,36 +139,61 @@ static void read_stat(struct visit *visit)
 /* Without a proof of which program it is, its arguments are to be the same at the end. */
 static void compare_arguments(struct visit *visit)
 {
-    if (visit->reading->is_ending || !has_other_arguments(visit))
+    const uint8_t *bytes = visit->draft.tail + sizeof visit->draft.header;
+    size_t size = visit->draft.header.sizes[ARGV_TEXT];
+
+    if (visit->reading->is_ending ||
+        !procconn_has_changed(visit->arguments, bytes, size, size == PROGRAM_MOST_ARGV))
         return;
     visit->reading->is_torn = 1;
     visit->draft.missing = PROCCONN_LATER;
     procconn_draft_clear(&visit->draft);
 }
 
-/* In this order: first what changes first; the memory after all that it is to prove; then
- * what shows whether an exec is under way. */
+/* What was read before its place in the tail was known. */
+struct text {
+    ssize_t size;
+    int error;
+    char bytes[3 * PROGRAM_MOST_TEXT];
+};
+
+static void read_link(const struct visit *visit, const char *name, struct text *text)
+{
+    text->size = readlinkat(visit->directory, name, text->bytes, PROGRAM_MOST_TEXT + 1);
+    text->error = errno;
+}
+
+static void keep_text(struct visit *visit, int number, const struct text *text)
+{
+    if (text->size > 0)
+        memcpy(end_of(visit), text->bytes, (size_t)text->size);
+    errno = text->error;
+    keep(visit, number, text->size);
+}
+
+/* In this order: first what changes first; the memory after all that it is to prove, and as
+ * soon as it was seen whether there is a tracer; then what shows whether an exec is under
+ * way. */
 static void read_all(struct visit *visit, bool pin)
 {
     struct procconn_reading *reading = visit->reading;
-    char cwd[PROGRAM_MOST_TEXT + 1];
-    ssize_t cwd_size = readlinkat(visit->directory, "cwd", cwd, sizeof cwd);
-    int cwd_error = errno;
+    struct text cwd, exe, cgroup;
+    int64_t status_ns;
 
+    read_link(visit, "cwd", &cwd);
     reading->cwd_ns = procconn_now_ns();
+    read_link(visit, "exe", &exe);
+    cgroup.size = procconn_read_cgroup(visit->directory, cgroup.bytes, sizeof cgroup.bytes);
+    cgroup.error = errno;
+    status_ns = procconn_now_ns();
     read_status(visit);
-    keep(visit, EXE_TEXT, readlinkat(visit->directory, "exe", (char *)end_of(visit), sizeof cwd));
-    if (cwd_size > 0)
-        memcpy(end_of(visit), cwd, (size_t)cwd_size);
-    errno = cwd_error;
-    keep(visit, CWD_TEXT, cwd_size);
-    keep(visit, CGROUP_TEXT,
-         procconn_read_cgroup(visit->directory, (char *)end_of(visit), 3 * PROGRAM_MOST_TEXT));
     if (pin)
         reading->memory = procconn_memory_open(visit->directory);
-    if (reading->is_traced)
-        count_switches(visit);
+    read_tracer(visit, status_ns);
     read_stat(visit);
+    keep_text(visit, EXE_TEXT, &exe);
+    keep_text(visit, CWD_TEXT, &cwd);
+    keep_text(visit, CGROUP_TEXT, &cgroup);
     if (reading->memory < 0)
         compare_arguments(visit);
     if (reading->is_ending) { /* then the kernel may show another cgroup, "/" */

@@ -65,6 +65,24 @@ uint32_t procconn_is_hidden(uint32_t pid)
     return !is_there;
 }
 
+bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_on)
+{
+    uint8_t again[PROCFILE_ROOM];
+    off_t at = 0;
+    ssize_t count;
+
+    do {
+        count = pread(fd, again, sizeof again, at);
+        if (count > 0 && (size_t)count > size && goes_on)
+            count = (ssize_t)size;
+        if (count < 0 || (size_t)count > size || memcmp(bytes + at, again, (size_t)count) != 0)
+            return true;
+        at += count;
+        size -= (size_t)count;
+    } while (count > 0 && size > 0);
+    return size > 0;
+}
+
 /* The name is in brackets and may have brackets itself; the rest is numbers. */
 int procconn_read_stat(int directory, struct procconn_stat *stat)
 {

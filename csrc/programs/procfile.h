@@ -36,6 +36,9 @@ int procconn_open_process(uint32_t pid);
 /* Like open and one read(2). */
 ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t room);
 
+/* Whether a file that was read from has other contents now; `goes_on`: had more of them. */
+bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_on);
+
 /* 0 or an errno. */
 int procconn_read_stat(int directory, struct procconn_stat *stat);
 

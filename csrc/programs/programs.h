@@ -53,7 +53,7 @@ struct program_entry {
     int64_t cwd_ns, done_ns;
     struct sighting parent; /* if the working directory was read late */
     enum procconn_missing missing;
-    bool is_traced;
+    bool is_traced, is_settled;
     bool is_ending; /* it ended before its memory was opened */
     bool is_taken;
 };
@@ -119,7 +119,7 @@ struct program_entry *procconn_find_program(const struct procconn_programs *prog
                                             const struct program_key *key, uint64_t *index);
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns);
 
-/* traced.c: look again at a process that had a tracer, if its time has come; and at those
+/* traced.c: look again at a process that has a tracer, if its time has come; and at those
  * after it, so that they wait at the same time and not one after the other */
 void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
                      int64_t now_ns);

@@ -144,7 +144,7 @@ static int await_reading(struct procconn_programs *programs, struct question *qu
 static bool has_exited(const struct procconn_programs *programs, const struct program_entry *entry)
 {
     enum { SIGNAL_BITS = 0x7F }; /* of a wait status */
-    const struct change *end = procconn_journal_exit(&programs->journal, entry->pid,
+    const struct change *end = procconn_journal_find(&programs->journal, PROCCONN_EXIT, entry->pid,
                                                      entry->exec.stamp_ns, entry->exec.until_ns);
 
     return end != NULL && (end->words[0] & SIGNAL_BITS) == 0;

@@ -24,6 +24,14 @@ static bool look_again(uint32_t pid, struct procconn_status_file *status)
     return error == 0 || error == ENOENT || error == ESRCH; /* else out of descriptors */
 }
 
+/* Whether a tracer has attached itself since the exec, perhaps after the reading. */
+static bool is_attached(const struct procconn_programs *programs, const struct program_entry *entry)
+{
+    return procconn_journal_find(&programs->journal, PROCCONN_PTRACE, entry->pid,
+                                 entry->exec.stamp_ns, entry->exec.until_ns) != NULL ||
+           !procconn_journal_covers(&programs->journal, entry->pid, entry->exec.stamp_ns);
+}
+
 void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
                      int64_t now_ns)
 {
@@ -31,17 +39,20 @@ void procconn_settle(const struct procconn_programs *programs, struct program_en
     struct procconn_status_file status;
     bool is_known, has_left;
 
-    if (!entry->is_traced || now_ns < entry->exec.until_ns)
+    if (now_ns < entry->exec.until_ns || entry->is_settled)
+        return;
+    entry->is_settled = !entry->is_traced && !is_attached(programs, entry);
+    if (entry->is_settled)
         return;
     is_known = look_again(entry->pid, &status);
     has_left = entry->switches != 0 && status.switches >= entry->switches + 2;
-    entry->is_traced = false;
+    entry->is_settled = true;
     if (is_known && status.state != 't') { /* its EXEC comes soon, if it was let go */
         entry->exec.until_ns = now_ns + programs->latency_ns;
     } else if (is_known && has_left) {
         entry->exec.until_ns = now_ns;
     } else if (now_ns < last_ns) {
-        entry->is_traced = true;
+        entry->is_settled = false;
         entry->exec.until_ns = now_ns + programs->pause_ns;
     } else {
         entry->exec.is_read = 0;
