@@ -27,9 +27,15 @@ _SHARE_OF_MEMORY = 64
 
 
 class Condition:
-    """Something that has to hold, and what shows if it does not."""
+    """Something that has to hold, and what shows if it does not.
 
-    def __init__(self, subject: str, holds: bool, cause: str, remedy: str) -> None:
+    Attributes:
+        holds: whether it does; None if that cannot be known from here.
+    """
+
+    def __init__(
+        self, subject: str, holds: bool | None, cause: str, remedy: str
+    ) -> None:
         self.subject = subject
         self.holds = holds
         self.cause = cause
@@ -41,14 +47,14 @@ def conditions() -> Iterator[Condition]:
     connectors = _connectors()
     yield Condition(
         "network namespace",
-        connectors is not None or not _proc_is_mounted(),
+        connectors is not None or (False if _proc_is_mounted() else None),
         "this process is in a network namespace of its own, where the kernel has no"
         " Proc Connector",
         "run it in the host's (--net=host for containers)",
     )
     yield Condition(
         "kernel configuration",
-        connectors is None or "cn_proc" in connectors,
+        None if connectors is None else "cn_proc" in connectors,
         "this kernel was built without CONFIG_PROC_EVENTS",
         "use one that has CONFIG_PROC_EVENTS=y",
     )
@@ -207,7 +213,7 @@ def why_refused() -> str:
 
 
 def _what_is_broken() -> str:
-    broken = (condition for condition in conditions() if not condition.holds)
+    broken = (condition for condition in conditions() if condition.holds is False)
     return "; ".join(f"{it.cause}; {it.remedy}" for it in broken)
 
 
@@ -257,8 +263,9 @@ def _clocks_are_shifted() -> bool:
         return False
 
 
-def _in_namespace(kind: str, inode: int) -> bool:
+def _in_namespace(kind: str, inode: int) -> bool | None:
+    """Tell so; None where /proc is not mounted."""
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == inode
-    except OSError:  # /proc is not mounted: nothing to tell from
-        return True
+    except OSError:
+        return None

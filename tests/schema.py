@@ -1,6 +1,11 @@
-"""As much of JSON Schema as docs/watch.schema.json uses, and no more of it."""
+"""As much of JSON Schema as docs/*.schema.json use, and no more of it.
 
+Stricter in one way: a field that the schema does not name is a complaint.
+"""
+
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 _TYPES: dict[str, Any] = {
@@ -15,32 +20,40 @@ _TYPES: dict[str, Any] = {
 _KNOWN = {
     *("$schema", "$id", "title", "description", "format"),
     *("oneOf", "const", "enum", "type", "pattern", "items"),
-    *("properties", "required", "additionalProperties"),
+    *("properties", "required"),
 }
 
 
-def complaints(schema: dict[str, Any], value: object, at: str = "line") -> list[str]:
+def schema(name: str) -> dict[str, Any]:
+    """Read one of those of the documents."""
+    path = Path(__file__).parents[1] / "docs" / f"{name}.schema.json"
+    read: dict[str, Any] = json.loads(path.read_text())
+    return read
+
+
+def complaints(of: dict[str, Any], value: object, at: str = "line") -> list[str]:
     """Tell what is wrong with a value."""
-    assert set(schema) <= _KNOWN
+    assert set(of) <= _KNOWN
     found: list[str] = []
-    if "oneOf" in schema:
-        each = [complaints(one, value, at) for one in schema["oneOf"]]
+    if "oneOf" in of:
+        each = [complaints(one, value, at) for one in of["oneOf"]]
         if sum(not one for one in each) != 1:
             found += min(each, key=lambda one: len(list(one)))
-    if "const" in schema and value != schema["const"]:
-        found += [f"{at}: {value!r} is not {schema['const']!r}"] * 99
-    if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{at}: {value!r} is not one of {schema['enum']}")
-    if "type" in schema and not _is_of(schema["type"], value):
-        found.append(f"{at}: {value!r} is no {schema['type']}")
-    if "pattern" in schema and not re.search(schema["pattern"], str(value)):
-        found.append(f"{at}: {value!r} does not match {schema['pattern']}")
-    if "items" in schema and isinstance(value, list):
+    if "const" in of and value != of["const"]:
+        found += [f"{at}: {value!r} is not {of['const']!r}"] * 99
+    if "enum" in of and value not in of["enum"]:
+        found.append(f"{at}: {value!r} is not one of {of['enum']}")
+    if "type" in of and not _is_of(of["type"], value):
+        found.append(f"{at}: {value!r} is no {of['type']}")
+    if "pattern" in of and not re.search(of["pattern"], str(value)):
+        found.append(f"{at}: {value!r} does not match {of['pattern']}")
+    if "items" in of and isinstance(value, list):
         for item in value:
-            found += complaints(schema["items"], item, f"{at}[]")
-    if "properties" in schema and isinstance(value, dict):
-        known = schema["properties"]
-        found += [f"{at}: {field} is missing" for field in {*known} - {*value}]
+            found += complaints(of["items"], item, f"{at}[]")
+    if "properties" in of and isinstance(value, dict):
+        known = of["properties"]
+        missing = {*of.get("required", ())} - {*value}
+        found += [f"{at}: {field} is missing" for field in missing]
         found += [f"{at}: {field} is not known" for field in {*value} - {*known}]
         for field in {*known} & {*value}:
             found += complaints(known[field], value[field], f"{at}.{field}")

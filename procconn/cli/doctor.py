@@ -1,7 +1,6 @@
 """`procconn doctor`: can process events be had here, and if not, why not?"""
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from procconn._core import ffi, lib
+from procconn.cli.json_text import line
 from procconn.cli.lines import user_name
 from procconn.cli.output import Output
 from procconn.connector import ProcConnector
@@ -27,15 +27,26 @@ from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
-_UNKNOWN = "unknown"
-_UNKNOWN_WITHOUT_PROC = "unknown without /proc"
+VERSION = 1  # of docs/doctor.schema.json
 _PATIENCE = 2.0  # seconds for what should come at once
+_OK, _LIMITED, _PROBLEM, _UNKNOWN = "ok", "limited", "problem", "unknown"
+_WITHOUT_PROC = "/proc does not show it here"
+_IN_NAMESPACE = "only the initial network namespace shows it"
 
 
 class Finding(NamedTuple):
-    """One line of the report; what has a remedy is a problem."""
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        state: "ok"; "limited" if events come, but something of them will be missing;
+            "problem"; "unknown" if it does not show here.
+        text: what was found.
+        remedy: what to do, or None.
+    """
 
     subject: str
+    state: str
     text: str
     remedy: str | None = None
 
@@ -45,16 +56,10 @@ def run(options: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each has its line in the report
         findings = list(examine())
-    well = all(finding.remedy is None for finding in findings)
+    well = all(finding.state != _PROBLEM for finding in findings)
     if options.json:
-        report = {
-            "ok": well,
-            "findings": [
-                {"ok": finding.remedy is None, **finding._asdict()}
-                for finding in findings
-            ],
-        }
-        text = json.dumps(report, indent=2) + "\n"
+        found = [finding._asdict() for finding in findings]
+        text = line({"version": VERSION, "ok": well, "findings": found}, indent=2)
     else:
         text = "".join(map(_line, findings))
     Output().write(text)
@@ -63,26 +68,30 @@ def run(options: argparse.Namespace) -> int:
 
 def examine() -> Iterator[Finding]:
     """Look at everything that process events depend on."""
-    yield Finding("kernel", f"{platform.system()} {platform.release()}")
+    yield Finding("kernel", _OK, f"{platform.system()} {platform.release()}")
     broken = set()
     shows = Path("/proc/self/ns").exists()
     for it in conditions():
         if it.holds:
-            yield Finding(it.subject, "as needed" if shows else _UNKNOWN_WITHOUT_PROC)
+            yield Finding(it.subject, _OK, "as needed")
+        elif it.holds is None:
+            why = _IN_NAMESPACE if shows else _WITHOUT_PROC
+            yield Finding(it.subject, _UNKNOWN, why)
         else:
             broken.add(it.subject)
-            yield Finding(it.subject, it.cause, it.remedy)
+            yield Finding(it.subject, _PROBLEM, it.cause, it.remedy)
     privilege = _privilege(counts="user namespace" not in broken)
     yield privilege
     try:
         yield from _trial()
     except OSError as error:
         text = "the kernel is silent" if broken else str(error.strerror or error)
-        if not broken and privilege.remedy is None:  # nothing above explains it
+        if not broken and privilege.state != _PROBLEM:  # nothing above explains it
             text, _, remedy = text.partition("; ")
         else:
             remedy = "solve the problems above"
-        yield Finding("subscription", text, remedy or "report this to the project")
+        remedy = remedy or "report this to the project"
+        yield Finding("subscription", _PROBLEM, text, remedy)
     else:
         yield _usage()
     yield _other_listeners(show="network namespace" not in broken)
@@ -92,14 +101,19 @@ def _privilege(*, counts: bool) -> Finding:
     """Look at the capability; one of another user namespace does not count."""
     has = _has_capability(_CAP_NET_ADMIN) if counts else False
     if has:
-        return Finding("privilege", "CAP_NET_ADMIN")
-    held = _UNKNOWN_WITHOUT_PROC if has is None else "none"
-    if is_kernel(6, 6):
-        return Finding("privilege", f"{held}, and none is needed from Linux 6.6 on")
-    text = f"{held}, and before Linux 6.6 CAP_NET_ADMIN is needed"
+        return Finding("privilege", _OK, "CAP_NET_ADMIN")
+    is_needed = not is_kernel(6, 6)
     if has is None:
-        return Finding("privilege", text)
-    return Finding("privilege", text, "run as root, or grant the capability")
+        before = ", and before Linux 6.6 CAP_NET_ADMIN is needed" if is_needed else ""
+        return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + before)
+    if is_needed:
+        return Finding(
+            "privilege",
+            _PROBLEM,
+            "none, and before Linux 6.6 CAP_NET_ADMIN is needed",
+            "run as root, or grant the capability",
+        )
+    return Finding("privilege", _OK, "none, and none is needed from Linux 6.6 on")
 
 
 def _trial() -> Iterator[Finding]:
@@ -107,16 +121,19 @@ def _trial() -> Iterator[Finding]:
     began = time.perf_counter()
     with ProcConnector(timeout=_PATIENCE) as connector:
         took = time.perf_counter() - began
-        yield Finding("subscription", f"the kernel answered within {took * 1e3:.2f} ms")
+        yield Finding(
+            "subscription", _OK, f"the kernel answered within {took * 1e3:.2f} ms"
+        )
         yield _receive_buffer(connector)
         yield _drop_count(connector)
         lib.procconn_rename_thread()
         came = _await(connector, Comm)
     if came:
-        yield Finding("events", "one that was caused here came")
+        yield Finding("events", _OK, "one that was caused here came")
     else:
         yield Finding(
             "events",
+            _PROBLEM,
             "one that was caused here did not come",
             "another program may have ended the subscription: use a heartbeat",
         )
@@ -125,13 +142,14 @@ def _trial() -> Iterator[Finding]:
 
 
 def _receive_buffer(connector: ProcConnector) -> Finding:
-    limit = _read("/proc/sys/net/core/rmem_max").strip() or _UNKNOWN
+    limit = _read("/proc/sys/net/core/rmem_max").strip() or "unknown"
     got = connector.receive_buffer
     text = f"{got} bytes, for {got // 416} events; net.core.rmem_max is {limit}"
     if got >= ROOM_FOR_BURSTS:
-        return Finding("receive buffer", text)
+        return Finding("receive buffer", _OK, text)
     return Finding(
         "receive buffer",
+        _PROBLEM,
         f"{text}; bursts may overflow it",
         f"sysctl net.core.rmem_max={ROOM_FOR_BURSTS}, or grant CAP_NET_ADMIN",
     )
@@ -139,9 +157,10 @@ def _receive_buffer(connector: ProcConnector) -> Finding:
 
 def _drop_count(connector: ProcConnector) -> Finding:
     if connector._stream.window.counts_drops:
-        return Finding("drop count", "exact")
+        return Finding("drop count", _OK, "exact")
     return Finding(
         "drop count",
+        _PROBLEM,
         "this kernel does not count what it drops",
         "use Linux 4.12 or newer",
     )
@@ -161,28 +180,31 @@ def _filter() -> Finding:
                 unwanted = unwanted or not isinstance(event, Exit)
                 if isinstance(event, Exit) and event.pid == thread.native_id:
                     if not unwanted:
-                        return Finding("filters", "the kernel applies them")
+                        return Finding("filters", _OK, "the kernel applies them")
                     break
     return Finding(
         "filters",
+        _PROBLEM,
         "the kernel does not apply them" if unwanted else "nothing came through one",
         "report this kernel to the project",
     )
 
 
 def _programs() -> Finding:
-    """See how programs would be read; that some may be missed is no problem."""
+    """See how programs would be read."""
     try:
         with ProcConnector(EventMask.EXEC, programs=True) as connector:
             reason = why_not_realtime(connector._stream.window.realtime)
     except UnsupportedError as error:
         text, _, remedy = str(error.strerror).partition("; ")
-        return Finding("programs", text, remedy)
+        return Finding("programs", _PROBLEM, text, remedy)
+    state = _LIMITED if reason else _OK
     text = f"read {'at normal' if reason else 'at real-time'} priority"
     text += f" as {user_name(os.geteuid())}"
-    if not _has_capability(_CAP_SYS_PTRACE):
+    if not (sees_all := _has_capability(_CAP_SYS_PTRACE)):
         text += ", so exe and cwd of others' processes only with CAP_SYS_PTRACE"
-    return Finding("programs", f"{text}; {reason}" if reason else text)
+        state = _UNKNOWN if sees_all is None and not reason else _LIMITED
+    return Finding("programs", state, text, reason or None)
 
 
 def _usage() -> Finding:
@@ -190,7 +212,10 @@ def _usage() -> Finding:
     error = ffi.new("int *")
     usage = lib.procconn_usage_open(0, error)
     lib.procconn_usage_close(usage)
-    return Finding("usage", why_no_usage(-error[0]) if error[0] else "as needed")
+    if not error[0]:
+        return Finding("usage", _OK, "as needed")
+    text, _, remedy = why_no_usage(-error[0]).partition(": ")
+    return Finding("usage", _LIMITED, text, remedy)
 
 
 def _other_listeners(*, show: bool) -> Finding:
@@ -198,14 +223,15 @@ def _other_listeners(*, show: bool) -> Finding:
     # Not /proc/net, which a /proc mounted with subset=pid does not have.
     table = _read("/proc/self/net/netlink") if show else ""
     if not table:
-        return Finding("other listeners", f"{_UNKNOWN}: /proc does not show them here")
+        why = _WITHOUT_PROC if show else _IN_NAMESPACE
+        return Finding("other listeners", _UNKNOWN, why)
     count = 0
     for row in table.splitlines()[1:]:
         _, protocol, _, groups, *_ = row.split()
         count += int(protocol) == lib.CONNECTOR_PROTOCOL and bool(
             int(groups, 16) & lib.CONNECTOR_GROUP
         )
-    return Finding("other listeners", str(count) if count else "none")
+    return Finding("other listeners", _OK, str(count) if count else "none")
 
 
 def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
@@ -232,6 +258,5 @@ def _read(path: str) -> str:
 
 
 def _line(finding: Finding) -> str:
-    state = "ok" if finding.remedy is None else "problem"
-    line = f"{finding.subject:<21} {state:<8} {finding.text}"
-    return line + ("\n" if finding.remedy is None else f": {finding.remedy}\n")
+    line = f"{finding.subject:<21} {finding.state:<8} {finding.text}"
+    return line + (f": {finding.remedy}\n" if finding.remedy else "\n")
