@@ -14,7 +14,7 @@ import pytest
 
 from procconn import ship
 from procconn.cli.following import Seen, seen_alone
-from procconn.cli.json_lines import SCHEMA, JsonLines
+from procconn.cli.json_lines import JsonLines
 from procconn.cli.parser import parse
 from procconn.clock import wall_ns
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
@@ -164,12 +164,6 @@ def test_without_the_client_it_says_how_to_get_it(
 
     assert 2 == ship.run(argparse.Namespace())
     assert "pip install 'procconn[nats]'" in capsys.readouterr().err
-
-
-def test_the_schema_is_called_what_its_document_says() -> None:
-    document = Path(__file__).parents[1] / "docs" / "watch.schema.json"
-
-    assert SCHEMA == json.loads(document.read_text())["$id"]
 
 
 def test_the_command_line_has_no_place_for_secrets() -> None:

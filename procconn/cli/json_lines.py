@@ -1,19 +1,18 @@
 """How an event is told to programs: one JSON object, as docs/watch.schema.json says."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from procconn.cli.following import Seen
+from procconn.cli.json_text import value
 from procconn.cli.lines import signal_name, user_name
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
 from procconn.programs import Program
 from procconn.usage import Usage
 
-SCHEMA = "urn:procconn:watch:2"  # the $id there
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+SCHEMA = "urn:procconn:watch:3"  # the $id there
 _NOT_READ = Program(
     argv=None,
     name=None,
@@ -63,49 +62,60 @@ class JsonLines:
             more = self._ended(seen, event)
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])
-            more = f',"name":{_json(event.name)}'
+            more = f',"name":{value("name", event.name)}'
         elif isinstance(event, Unknown):
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
 
     def _executed(self, seen: Seen) -> str:
-        *values, cut, missing = seen.program or _NOT_READ
-        if self._withholds_argv and values[0] is not None:
-            values[0], missing = None, missing or "withheld"
+        program = seen.program or _NOT_READ
+        if self._withholds_argv and program.argv is not None:
+            missing = program.missing or "withheld"
+            program = program._replace(argv=None, missing=missing)
         user = None if seen.uid is None else user_name(seen.uid)
-        is_cut = "true" if cut else "false"
-        return _PROGRAM % (*map(_json, values), is_cut, _json(missing), _json(user))
+        return _PROGRAM % (*map(value, _PROGRAM_FIELDS, (*program, user)),)
 
     def _ended(self, seen: Seen, event: Exit) -> str:
-        argv = name = user = "null"
+        argv = name = user = None
         if seen.program is not None:
-            name = _json(seen.program.name)
+            name = seen.program.name
             if not self._withholds_argv:
-                argv = _json(seen.program.argv)
+                argv = seen.program.argv
         if seen.uid is not None:
-            user = _json(user_name(seen.uid))
-        code, duration = seen.returncode_of(event), seen.duration
-        usage = seen.usage_of(event)
-        return (
-            f',"returncode":{code}'
-            f',"signal":{_json(signal_name(-code)) if code < 0 else "null"}'
-            f',"dumped_core":{"true" if code < 0 and event.dumped_core else "false"}'
-            f',"duration":{"null" if duration is None else duration}'
-            f',"argv":{argv},"name":{name},"user":{user}'
-            f',"usage":{"null" if usage is None else _of_usage(usage)}'
-        )
+            user = user_name(seen.uid)
+        code, usage = seen.returncode_of(event), seen.usage_of(event)
+        signal = signal_name(-code) if code < 0 else None
+        dumped_core = code < 0 and event.dumped_core
+        values = (code, signal, dumped_core, seen.duration, argv, name, user)
+        used = "null" if usage is None else _of_usage(usage)
+        return _END % (*map(value, _END_FIELDS, values), used)
+
+
+def _fields(names: Iterable[str]) -> str:
+    return "".join(f',"{name}":%s' for name in names)
 
 
 def _format_of(kind: type[Event]) -> str:
     text = f'{{"event":"{kind.__name__.lower()}","time":"%s"'
-    for field in kind._fields:
-        if field not in _OTHERS:
-            text += f',"{field}":' + ('"%s"' if field in _BYTES else "%d")
+    for name in kind._fields:
+        if name not in _OTHERS:
+            text += f',"{name}":' + ('"%s"' if name in _BYTES else "%d")
     return text
 
 
-_USAGE = "{" + ",".join(f'"{field}":%s' for field in Usage._fields) + "}"
-_PROGRAM = "".join(f',"{field}":%s' for field in (*Program._fields, "user"))
+_USAGE = "{" + ",".join(f'"{name}":%s' for name in Usage._fields) + "}"
+_PROGRAM_FIELDS = (*Program._fields, "user")
+_PROGRAM = _fields(_PROGRAM_FIELDS)
+_END_FIELDS = (
+    "returncode",
+    "signal",
+    "dumped_core",
+    "duration",
+    "argv",
+    "name",
+    "user",
+)
+_END = _fields((*_END_FIELDS, "usage"))
 _FORMATS = {kind: _format_of(kind) for kind in (*KINDS, Unknown, Lost)}
 
 
@@ -116,9 +126,3 @@ def _second(seconds: int) -> str:
 
 def _of_usage(usage: Usage) -> str:
     return (_USAGE % usage).replace("None", "null")
-
-
-@lru_cache(maxsize=4096)
-def _json(value: object) -> str:
-    """Encode a value, which is no bool: True would be found where 1 was kept."""
-    return _encode(value)

@@ -1,6 +1,5 @@
 """Where events come from: the kernel, or a recording."""
 
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
 _LATE = 0.05  # seconds
-_NEVER = sys.maxsize  # nanoseconds
+_NEVER = 1 << 64  # nanoseconds, later than any timestamp
 _GLANCE = 1.0  # seconds, after which a signal is seen that came just before a wait
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

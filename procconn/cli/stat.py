@@ -1,7 +1,6 @@
 """`procconn stat`: how many events there are each second, by kind and by program."""
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.following import Following, Running, Seen
+from procconn.cli.json_text import line
 from procconn.cli.lines import fit, span, visible
 from procconn.cli.output import Output, open_output, tell_lost
 from procconn.cli.selection import Selection
@@ -30,6 +30,7 @@ from procconn.events import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+VERSION = 1  # of docs/stat.schema.json
 _LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
 _NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
@@ -139,9 +140,9 @@ class _Stat:
                     if left == 0:
                         self._end_ns = event.timestamp_ns
                         return
-            if not self._is_live:
+            if events:
                 self._end_ns = events[-1].timestamp_ns
-            elif not events:  # so all until a little while ago was counted
+            elif self._is_live:  # so all until a little while ago was counted
                 late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
                 if time.monotonic_ns() >= self._current.since_ns + late_ns:
                     self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
@@ -230,19 +231,21 @@ class _Stat:
         running = self._running()
         names = {*tally.started, *tally.failed, *running}
         record = {
+            "version": VERSION,
             "time": self._time_of(at).isoformat(timespec="microseconds"),
             "events": {_kind_name(kind): it for kind, it in tally.kinds.items()},
             "lost": tally.lost,
-            "programs": {
-                name: {
+            "programs": [
+                {
+                    "name": name,
                     "started": tally.started[name],
                     "failed": tally.failed[name],
                     "running": running[name],
                 }
                 for name in sorted(names)
-            },
+            ],
         }
-        return json.dumps(record, separators=(",", ":")) + "\n"
+        return line(record)
 
 
 def _name_of(it: Seen | Running) -> str:

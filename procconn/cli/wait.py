@@ -1,11 +1,11 @@
 """`procconn wait`: wait for any processes, and tell how each ended."""
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 
-from procconn.cli.lines import ending, told, user_name
+from procconn.cli.json_text import line
+from procconn.cli.lines import ending, signal_name, told, user_name
 from procconn.cli.output import Output, tell
 from procconn.connector import ProcConnector
 from procconn.processes import Process
@@ -13,6 +13,7 @@ from procconn.processes.waiting import MASK, Awaited
 from procconn.programs import Program
 from procconn.reading import read_program
 
+VERSION = 1  # of docs/wait.schema.json
 _UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
 _OF_SIGNALS = 128
 
@@ -79,13 +80,15 @@ def _text(process: Process, program: Program | None) -> str:
 
 def _json(process: Process, program: Program | None) -> str:
     uid = program.euid if program else None
+    code = process.returncode
     record = {
+        "version": VERSION,
         "pid": process.pid,
-        "returncode": process.returncode,
-        "signal": process.signal.name if process.signal else None,
+        "returncode": code,
+        "signal": signal_name(-code) if code is not None and code < 0 else None,
         "dumped_core": process.dumped_core,
         "duration": process.duration,
         "argv": program.argv if program else None,
         "user": user_name(uid) if uid is not None else None,
     }
-    return json.dumps(record, separators=(",", ":")) + "\n"
+    return line(record)

@@ -1,6 +1,5 @@
 """What a shipper makes of events, in the stream of a server on the loopback."""
 
-import json
 import os
 import re
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints
+from schema import complaints, schema
 
 from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop
@@ -23,8 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 ROOT = Path(__file__).parents[2]
 BUILD = str(ROOT / "examples" / "build.pcap")
-WATCH = json.loads((ROOT / "docs" / "watch.schema.json").read_text())
-SHIPPER = json.loads((ROOT / "docs" / "shipper.schema.json").read_text())
+WATCH = schema("watch")
+SHIPPER = schema("shipper")
 OURS = {"host", "kind"}  # fields that tests add
 
 

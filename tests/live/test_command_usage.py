@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints
+from schema import complaints, schema
 
 from live.commanding import COMMAND, WATCH, events_until, finish, started, watching
 from live.staging import KERNEL
 from procconn import Usage
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs/watch.schema.json").read_text())
+SCHEMA = schema("watch")
 MIB = 1 << 20
 
 # What 64 MiB and 0.3 s on a processor show, though no first thread has used the latter.

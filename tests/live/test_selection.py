@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints
+from schema import complaints, schema
 
 from live.commanding import events_until, started, watching
 from live.staging import wait_for
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs/watch.schema.json").read_text())
+SCHEMA = schema("watch")
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from schema import complaints, schema
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked
@@ -19,6 +20,7 @@ from live.test_command_endings import balance_of, traced
 from procconn import recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"
+STAT, WAIT = schema("stat"), schema("wait")
 STORM = 5_003  # more than are received at once
 
 
@@ -42,14 +44,17 @@ def test_stat_counts_by_kind_and_by_program() -> None:
         stat.wait()
 
     # On a busy machine one may end before its program could be read.
-    unknown = sum(s["programs"].get("?", {"started": 0})["started"] for s in seconds)
-    told = [s["programs"]["false"] for s in seconds if "false" in s["programs"]]
+    counts = [it for second in seconds for it in second["programs"]]
+    unknown = sum(it["started"] for it in counts if it["name"] == "?")
+    told = [it for it in counts if it["name"] == "false"]
+    own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
+    assert [[]] * len(seconds) == [complaints(STAT, second) for second in seconds]
     assert 0 == stat.returncode
     assert 0 < sum(it["started"] for it in told)
     assert 20 <= unknown + sum(it["started"] for it in told)
     assert 20 <= unknown + sum(it["failed"] for it in told)
     assert 20 <= sum(s["events"].get("exec", 0) for s in seconds)
-    assert 0 < seconds[0]["programs"][_own_name()]["running"]
+    assert 0 < sum(it["running"] for it in own)
 
 
 def _own_name() -> str:
@@ -160,7 +165,9 @@ def test_wait_for_any_returns_at_the_first_end() -> None:
         short.wait()
         long.kill()
 
-    assert (short.pid, 4) == (json.loads(line)["pid"], json.loads(line)["returncode"])
+    record = json.loads(line)
+    assert [] == complaints(WAIT, record)
+    assert (short.pid, 4) == (record["pid"], record["returncode"])
     assert 4 == waiting.returncode
 
 

@@ -1,0 +1,85 @@
+"""JSON of text that may have been any bytes: valid, and the same under every locale.
+
+Paths, names and arguments are bytes to the kernel. Python decodes them by the locale's
+encoding, with lone surrogates for what that lacks; strict readers of JSON refuse those.
+So the bytes are decoded again here, as UTF-8. What is not UTF-8 has U+FFFD in its
+place, and another field, whose name ends in `_hex`, has the bytes in hexadecimal.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+
+def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
+    """Encode the value of a field; behind it another field if that is not UTF-8."""
+    if isinstance(it, str):
+        if it.isascii():
+            return quoted(it)
+        text, digits = _text(it)
+        more = f',"{name}_hex":"{digits}"' if digits else ""
+        return quoted(text) + more
+    if it is None:
+        return "null"
+    if isinstance(it, tuple):
+        texts, each = _texts(it)
+        more = f',"{name}_hex":{_array(each)}' if each else ""
+        return _array(texts) + more
+    if isinstance(it, bool):
+        return "true" if it else "false"
+    return it
+
+
+def line(record: dict[str, Any], indent: int | None = None) -> str:
+    """Encode an object, whatever text is in it, as a line with its end."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(_readable(record), indent=indent, separators=separators) + "\n"
+
+
+def _readable(value: Any) -> Any:
+    """Return the value with text that everyone can read; tuples are lists of text."""
+    if isinstance(value, list):
+        return [_readable(it) for it in value]
+    if not isinstance(value, dict):
+        return value
+    result: dict[str, object] = {}
+    for name, it in value.items():
+        digits: object = None
+        if isinstance(it, str):
+            result[name], digits = _text(it)
+        elif isinstance(it, tuple):
+            result[name], digits = _texts(it)
+        else:
+            result[name] = _readable(it)
+        if digits:
+            result[f"{name}_hex"] = digits
+    return result
+
+
+def _array(texts: Sequence[str]) -> str:
+    return f"[{','.join(map(quoted, texts))}]"
+
+
+def _text(value: str) -> tuple[str, str]:
+    """Return valid text, and the digits of the bytes if they are not UTF-8."""
+    if value.isascii():
+        return value, ""
+    data = os.fsencode(value)
+    try:
+        return data.decode(), ""
+    except UnicodeDecodeError:
+        return data.decode(errors="replace"), data.hex()
+
+
+def _texts(values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return valid texts, and the digits of each if one of them is not UTF-8."""
+    if "".join(values).isascii():
+        return values, ()
+    data = os.fsencode("\0".join(values))  # which no argument contains
+    try:
+        return data.decode().split("\0"), ()
+    except UnicodeDecodeError:
+        texts = data.decode(errors="replace").split("\0")
+        return texts, [it.hex() for it in data.split(b"\0")]
