@@ -20,6 +20,7 @@ enum {
 enum {
     MAX_FIELDS = 13,
     CACHED_INTS = 64, /* a power of two */
+    CACHED_ARGUMENTS = 64,
 };
 
 /* Numbers come again within a batch: a pid is its tgid, and a fork's child
@@ -29,11 +30,19 @@ struct cached_int {
     PyObject *object;
 };
 
+/* Short arguments come again as well, and up to 24,576 of them are one command's: an
+ * object for each would take 40 times as much memory as their bytes. */
+struct cached_argument {
+    uint64_t bytes; /* and their number, in the last one */
+    PyObject *object;
+};
+
 struct filler {
     PyObject *types;
     newfunc tuple_new;
     PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
     struct cached_int ints[CACHED_INTS];
+    struct cached_argument cached[CACHED_ARGUMENTS];
     PyObject *name; /* the last one, which threads of a pool have in common */
     uint8_t name_bytes[COMM_NAME_SIZE];
 };
@@ -53,6 +62,8 @@ static inline void filler_end(struct filler *filler)
         Py_XDECREF(filler->arguments[i]);
     for (size_t i = 0; i < CACHED_INTS; i++)
         Py_XDECREF(filler->ints[i].object);
+    for (size_t i = 0; i < CACHED_ARGUMENTS; i++)
+        Py_XDECREF(filler->cached[i].object);
     Py_XDECREF(filler->name);
 }
 
@@ -139,9 +150,33 @@ static inline PyObject *text(const uint8_t *bytes, size_t size)
     return PyUnicode_DecodeFSDefaultAndSize((const char *)bytes, (Py_ssize_t)size);
 }
 
+static inline PyObject *filler_argument(struct filler *filler, const uint8_t *bytes, size_t size)
+{
+    uint8_t key[sizeof(uint64_t)] = {[sizeof(uint64_t) - 1] = (uint8_t)size};
+    struct cached_argument *cached;
+    PyObject *object;
+    uint64_t value;
+
+    if (size >= sizeof key)
+        return text(bytes, size);
+    memcpy(key, bytes, size);
+    memcpy(&value, key, sizeof value);
+    cached = &filler->cached[value * 0x9E3779B97F4A7C15 >> 58]; /* Fibonacci hashing */
+    if (cached->object == NULL || cached->bytes != value) {
+        object = text(bytes, size);
+        if (object == NULL)
+            return NULL;
+        Py_XDECREF(cached->object);
+        cached->object = object;
+        cached->bytes = value;
+    }
+    Py_INCREF(cached->object);
+    return cached->object;
+}
+
 /* Cuts the bytes at their NULs. Should they change meanwhile, the arguments are wrong,
  * but none lies outside of them. */
-static inline PyObject *make_argv(const uint8_t *bytes, size_t size)
+static inline PyObject *make_argv(struct filler *filler, const uint8_t *bytes, size_t size)
 {
     const uint8_t *end = bytes + size, *nul;
     PyObject *argv, *argument;
@@ -154,7 +189,7 @@ static inline PyObject *make_argv(const uint8_t *bytes, size_t size)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         nul = memchr(bytes, 0, (size_t)(end - bytes));
-        argument = text(bytes, (size_t)((nul != NULL ? nul : end) - bytes));
+        argument = filler_argument(filler, bytes, (size_t)((nul != NULL ? nul : end) - bytes));
         if (argument == NULL) {
             Py_DECREF(argv);
             return NULL;

@@ -4,7 +4,8 @@
 enum { PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2 };
 
 /* The text with that number; `at`, where its bytes are, is moved behind them. */
-static PyObject *next_text(const struct program_header *header, size_t number, const uint8_t **at)
+static PyObject *next_text(struct filler *filler, const struct program_header *header,
+                           size_t number, const uint8_t **at)
 {
     const uint8_t *bytes = *at;
     size_t size = header->sizes[number];
@@ -12,7 +13,7 @@ static PyObject *next_text(const struct program_header *header, size_t number, c
     if (size == PROGRAM_ABSENT)
         return none();
     *at += size;
-    return number == ARGV_TEXT ? make_argv(bytes, size) : text(bytes, size);
+    return number == ARGV_TEXT ? make_argv(filler, bytes, size) : text(bytes, size);
 }
 
 static PyObject *id(struct filler *filler, uint32_t value)
@@ -33,12 +34,12 @@ static PyObject *program_arguments(struct filler *filler, const struct procconn_
     if (fields == NULL)
         return NULL;
     for (size_t i = ARGV_TEXT; i < CGROUP_TEXT; i++)
-        if (!put(fields, &index, next_text(header, i, &at)))
+        if (!put(fields, &index, next_text(filler, header, i, &at)))
             return NULL;
     for (size_t i = 0; i < ID_COUNT; i++)
         if (!put(fields, &index, id(filler, header->ids[i])))
             return NULL;
-    if (!put(fields, &index, next_text(header, CGROUP_TEXT, &at)) ||
+    if (!put(fields, &index, next_text(filler, header, CGROUP_TEXT, &at)) ||
         !put(fields, &index, PyBool_FromLong(header->flags & PROGRAM_CUT)) ||
         !put(fields, &index, PyUnicode_InternFromString(missing[reason])))
         return NULL;

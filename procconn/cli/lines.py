@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shlex
 import signal
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -36,6 +38,9 @@ REASONS = {
 _GREEN, _RED, _LOUD = "32", "31", "1;31"
 _SHORT, _LONG = 1.0, 60.0  # seconds
 _KIB = 1024
+_MOST = 4096  # characters of a command; JSON has all of them
+_MOST_BYTES = 1 if sys.getfilesystemencoding() == "utf-8" else 4  # of a character
+_AT_ONCE = 64  # arguments
 
 
 class TextLines:
@@ -75,13 +80,18 @@ class TextLines:
         if isinstance(event, Exec):
             if seen.uid not in (None, self._uid):
                 head += f"{visible(user_name(seen.uid))}: "
-            command = told(seen.program)
+            command = self._command(seen, len(head), why=True)
         elif isinstance(event, Exit):
-            command = told(seen.program, why=False)
             tail = " " + tail
-        if self._width is not None:
-            command = fit(command, self._width - len(head) - len(tail))
+            command = self._command(seen, len(head) + len(tail), why=False)
         return self._paint(seen, f"{head}{command}{tail}") + "\n"
+
+    def _command(self, seen: Seen, others: int, *, why: bool) -> str:
+        """Show the command in the columns that the others leave."""
+        if self._width is None:
+            return told(seen.program, why=why)
+        left = max(self._width - others, 1)
+        return fit(told(seen.program, why=why, most=left), left)
 
     def _paint(self, seen: Seen, line: str) -> str:
         event, colour = seen.event, ""
@@ -94,10 +104,17 @@ class TextLines:
         return f"\x1b[{colour}m{line}\x1b[m" if colour and self._coloured else line
 
 
-def told(program: Program | None, *, why: bool = True) -> str:
-    """Show a command as one would type it; a question mark where it is not known."""
+def told(program: Program | None, *, why: bool = True, most: int = _MOST) -> str:
+    """Show a command as one would type it; a question mark where it is not known.
+
+    Args:
+        program: what runs.
+        why: whether to say why it is not known.
+        most: characters of the command; one more is the sign that there are others.
+    """
     if program is not None and program.argv:
-        return visible(program.command) + ("…" if program.cut else "")
+        text, is_cut = _beginning(program.argv, most)
+        return text + ("…" if is_cut or program.cut else "")
     name = ""
     if program is not None and program.name is not None:
         name = f"[{visible(program.name)}]"
@@ -108,6 +125,17 @@ def told(program: Program | None, *, why: bool = True) -> str:
         missing = "" if program is None else program.missing
         text += f" ({REASONS.get(missing, 'not recorded')})"
     return text
+
+
+def _beginning(argv: tuple[str, ...], most: int) -> tuple[str, bool]:
+    """Quote no more of the arguments than is shown, and tell if there are others."""
+    text = ""
+    for at in range(0, len(argv), _AT_ONCE):
+        quoted = shlex.join(argv[at : at + _AT_ONCE])
+        text += " " * (at > 0) + visible(quoted[: most * _MOST_BYTES + 1])
+        if len(text) > most:
+            return text[:most], True
+    return text, False
 
 
 def ending(returncode: int | None, dumped_core: bool, duration: float | None) -> str:
@@ -176,6 +204,8 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = os.fsencode(text).decode(errors="backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
