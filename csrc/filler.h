@@ -182,8 +182,8 @@ static inline PyObject *make_argv(struct filler *filler, const uint8_t *bytes, s
     PyObject *argv, *argument;
     Py_ssize_t count = size > 0 && end[-1] != 0;
 
-    for (nul = bytes; (nul = memchr(nul, 0, (size_t)(end - nul))) != NULL; nul++)
-        count++;
+    for (const uint8_t *at = bytes; at < end; at++)
+        count += *at == 0;
     argv = PyTuple_New(count);
     if (argv == NULL)
         return NULL;

@@ -34,7 +34,7 @@ PROGRAM = lives.PROGRAM._replace(
 
 def messages_of(*events: Event, host: str = "web1") -> list[Message]:
     messages = Messages(host, "origin", "urn:test", JsonLines(wall_ns))
-    return list(messages.of(map(seen_alone, events)))
+    return [*messages.add(map(seen_alone, events)), *messages.rest()]
 
 
 def records_of(message: Message) -> list[dict[str, object]]:

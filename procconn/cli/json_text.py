@@ -32,16 +32,21 @@ def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
     return it
 
 
+def readable(text: str) -> str:
+    """Return the text with U+FFFD for what is not UTF-8."""
+    return _text(text)[0]
+
+
 def line(record: dict[str, Any], indent: int | None = None) -> str:
     """Encode an object, whatever text is in it, as a line with its end."""
     separators = (",", ":") if indent is None else None
-    return json.dumps(_readable(record), indent=indent, separators=separators) + "\n"
+    return json.dumps(_with_digits(record), indent=indent, separators=separators) + "\n"
 
 
-def _readable(value: Any) -> Any:
+def _with_digits(value: Any) -> Any:
     """Return the value with text that everyone can read; tuples are lists of text."""
     if isinstance(value, list):
-        return [_readable(it) for it in value]
+        return [_with_digits(it) for it in value]
     if not isinstance(value, dict):
         return value
     result: dict[str, object] = {}
@@ -52,7 +57,7 @@ def _readable(value: Any) -> Any:
         elif isinstance(it, tuple):
             result[name], digits = _texts(it)
         else:
-            result[name] = _readable(it)
+            result[name] = _with_digits(it)
         if digits:
             result[f"{name}_hex"] = digits
     return result

@@ -43,9 +43,22 @@ class _Client(Client):
     """One that tells a server without TLS nothing, if it is to use that."""
 
     def _connect_command(self) -> bytes:  # what says who we are
-        if self.options.get("tls") and not self._server_info.get("tls_required"):
-            raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
+        if self.options.get("tls"):
+            if not self._server_info.get("tls_required"):
+                raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
+            self._connect_reader()
         return super()._connect_command()
+
+    def _connect_reader(self) -> None:
+        """Call connection_made, which loop.start_tls leaves to its caller.
+
+        Without that, the reader of nats-py neither limits what it buffers nor knows
+        that TLS has no half-closed connections, of which asyncio warns.
+        """
+        transport = self._transport._io_writer.transport  # type: ignore[union-attr]
+        protocol = transport.get_protocol()
+        if not getattr(protocol, "_over_ssl", True):
+            protocol.connection_made(transport)
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """Batches of lines, as messages: one kind of event each, compressed."""
 
 import gzip
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from procconn.cli.following import Seen
@@ -30,42 +30,52 @@ class Message(NamedTuple):
 
 @dataclass
 class Messages:
-    """Make messages of events, numbered in their order."""
+    """Make messages of events, numbered in their order.
+
+    What waits to be sent is held as lines: at most as many bytes of each kind as a
+    message has, whatever the events are.
+    """
 
     host: str  # the name of the machine
     origin: str  # what no other shipper ever has; ids begin with it
     schema: str  # the name of what the lines are
     line_of: Callable[[Seen], str]  # makes the line of an event, with its end
+    waiting: int = 0  # events that are in no message yet
+    _lines: dict[str, list[str]] = field(default_factory=dict)
+    _sizes: Counter[str] = field(default_factory=Counter)
     _sequence: int = 0
 
-    def of(self, batch: Iterable[Seen]) -> Iterator[Message]:
-        """Make the messages of some events, those of a kind together.
+    def add(self, batch: Iterable[Seen]) -> Iterator[Message]:
+        """Take events, and make the messages that are full.
 
         What was lost stands alone, behind all that came before it.
         """
-        lines, sizes = defaultdict[str, list[str]](list), Counter[str]()
         for seen in batch:
             kind, line = _KINDS[type(seen.event)], self.line_of(seen)
             if isinstance(seen.event, Lost):
-                yield from self._of_kinds(lines)
-                lines.clear()
-                sizes.clear()
+                yield from self.rest()
                 yield self.alone(kind, line)
                 continue
-            if sizes[kind] and sizes[kind] + len(line) > _MOST_BYTES:
-                yield from self._of_kinds({kind: lines.pop(kind)})
-                sizes[kind] = 0
-            lines[kind].append(line)
-            sizes[kind] += len(line)
-        yield from self._of_kinds(lines)
+            if self._sizes[kind] and self._sizes[kind] + len(line) > _MOST_BYTES:
+                yield self._of_kind(kind)
+            self._lines.setdefault(kind, []).append(line)
+            self._sizes[kind] += len(line)
+            self.waiting += 1
+
+    def rest(self) -> Iterator[Message]:
+        """Make messages of all events that were taken."""
+        for kind in list(self._lines):
+            yield self._of_kind(kind)
 
     def alone(self, kind: str, line: str) -> Message:
         """Make a message of a line that is no event of the kernel."""
         return self._message(kind, [line], 0)
 
-    def _of_kinds(self, lines: dict[str, list[str]]) -> Iterator[Message]:
-        for kind, of_kind in lines.items():
-            yield self._message(kind, of_kind, len(of_kind))
+    def _of_kind(self, kind: str) -> Message:
+        lines = self._lines.pop(kind)
+        self._sizes[kind] = 0
+        self.waiting -= len(lines)
+        return self._message(kind, lines, len(lines))
 
     def _message(self, kind: str, lines: list[str], events: int) -> Message:
         self._sequence += 1

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from nats.js.api import StreamConfig
 
 from procconn import __version__
 from procconn.cli.ending import TOGETHER_NS, diverted
-from procconn.cli.following import Seen  # noqa: TC001
 from procconn.cli.json_lines import SCHEMA, JsonLines
+from procconn.cli.json_text import line, readable
 from procconn.cli.output import Progress, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import QUEUE, open_source
@@ -29,7 +28,7 @@ from procconn.ship.server import settings_for
 
 _LATENCY = 0.25  # seconds: the most often that events are read
 _TOGETHER = 1.0  # seconds of events, or
-_MANY = 4096  # events, are published at once
+_MANY = 4096  # events; a full message is published before
 _LAST = 5.0  # seconds to publish what was read, after a signal
 _BEHIND = 3.0  # seconds without reading, after which events wait in the queue
 
@@ -47,7 +46,7 @@ class Shipping:
             text = f"--queue {wanted['queue']}: there is not as much memory"
             raise ValueError(text) from None
         lines = JsonLines(self._source.wall_ns, withholds_argv=not options.argv)
-        host = options.host or socket.gethostname()
+        host = readable(options.host or socket.gethostname())
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         origin = f"{self._boot}-{time.monotonic_ns()}"
         schema = "ecs" if options.format == "ecs" else SCHEMA
@@ -103,19 +102,21 @@ class Shipping:
 
     def _read(self) -> Iterator[list[Message]]:
         """Bring what comes together; blocks meanwhile, in a thread of its own."""
-        gathered: list[Seen] = []
         since = time.monotonic()
         seen = selected(self._selection, self._source, patience=_LATENCY)
         for batch in chain(first(self._selection.count, seen), [None]):
-            gathered += batch or []
+            messages = list(self._messages.add(batch or ()))
+            self._lost_seen += lost_in(batch or [])
             self._read_at = time.monotonic()
-            is_due = len(gathered) >= _MANY or self._read_at >= since + _TOGETHER
+            is_due = (
+                self._messages.waiting >= _MANY or self._read_at >= since + _TOGETHER
+            )
             if is_due or batch is None:
-                messages = list(self._messages.of(gathered))
-                self._taken += sum(it.events for it in messages)
-                self._lost_seen += lost_in(gathered)
+                messages += self._messages.rest()
+                since = self._read_at
+            self._taken += sum(it.events for it in messages)
+            if messages:
                 yield messages
-                gathered, since = [], time.monotonic()
 
     @property
     def _lost(self) -> int:
@@ -127,8 +128,7 @@ class Shipping:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         ours = {"boot_id": self._boot, "timestamp_ns": time.monotonic_ns()}
         record = {"event": event, "time": now, **values, **ours}
-        line = json.dumps(record, separators=(",", ":")) + "\n"
-        return self._messages.alone("shipper", self._words(line))
+        return self._messages.alone("shipper", self._words(line(record)))
 
     def _stop(self, limit: asyncio.Timeout) -> None:
         """Let the first signal end the reading, and a later one everything."""
