@@ -26,6 +26,10 @@ _MOST_ROOM = 4 * ROOM_FOR_BURSTS
 _SHARE_OF_MEMORY = 64
 
 
+class LimitWarning(RuntimeWarning):
+    """Something will be missing, as the system or a privilege limits it."""
+
+
 class Condition:
     """Something that has to hold, and what shows if it does not.
 
@@ -87,23 +91,23 @@ def usual_room() -> int:
 def warn_of_limits(window: Window, asked: int) -> None:
     """Warn whose stream will lose events sooner, or not count them."""
     if window.receive_buffer < asked:
-        _warn(
+        _warn_of_limit(
             f"the receive buffer is {window.receive_buffer} bytes, not {asked}: raise"
             " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, lest events are"
             " lost in bursts"
         )
     if not window.counts_drops:
-        _warn(
+        _warn_of_limit(
             "this kernel does not count the events it drops (Linux 4.12 does): each"
             " occasion is told as a Lost of count 0, and `lost` does not have them"
         )
 
     if reason := why_not_realtime(window.realtime):
-        _warn(
+        _warn_of_limit(
             f"programs are read at normal priority, so many will be missing: {reason}"
         )
     if window.usage_error:
-        _warn(f"no usage will be told: {why_no_usage(-window.usage_error)}")
+        _warn_of_limit(f"no usage will be told: {why_no_usage(-window.usage_error)}")
 
 
 def why_not_realtime(status: int) -> str:
@@ -145,7 +149,7 @@ def why_no_usage(number: int) -> str:
 
 def warn_of_heartbeat() -> None:
     """Warn whose heartbeat has nothing to beat with."""
-    _warn(
+    _warn_of_limit(
         "a sandbox refuses prctl(PR_SET_NAME), by which a heartbeat probes the"
         " subscription, so its end would go unnoticed: allow that call"
     )
@@ -168,12 +172,16 @@ def warn_of_programs(number: int) -> None:
     )
 
 
-def _warn(message: str) -> None:
+def _warn_of_limit(message: str) -> None:
+    _warn(message, LimitWarning)
+
+
+def _warn(message: str, kind: type[Warning] = RuntimeWarning) -> None:
     """Warn about the line that called the package."""
     frame, distance = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
         frame, distance = frame.f_back, distance + 1
-    warnings.warn(message, RuntimeWarning, stacklevel=distance)
+    warnings.warn(message, kind, stacklevel=distance)
 
 
 def is_kernel(major: int, minor: int) -> bool:

@@ -9,6 +9,7 @@ from signal import SIGINT, SIGTERM
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.output import occupy_closed_descriptors, tell
 from procconn.cli.parser import parse
+from procconn.environment import LimitWarning
 from procconn.errors import ProcConnError
 
 _FAILED = 2  # also what argparse exits with
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     warnings.simplefilter("always", RuntimeWarning)  # each renewal of a subscription
+    if getattr(options, "quiet", False):
+        warnings.simplefilter("ignore", LimitWarning)
     warnings.showwarning = lambda message, *_, **__: tell(str(message))
     try:
         status: int = importlib.import_module(options.run).run(options)

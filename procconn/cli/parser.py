@@ -113,6 +113,7 @@ def _add_watch(commands: Subparsers) -> None:
     _add_usage(command, "tell at each exit what was used: CPU and memory")
     _add_json(command, "print a JSON object for each event")
     _add_output(command)
+    _add_quiet(command)
 
 
 def _add_stat(commands: Subparsers) -> None:
@@ -126,6 +127,7 @@ def _add_stat(commands: Subparsers) -> None:
     _add_selection(command)
     _add_json(command, "print a JSON object each second")
     _add_output(command)
+    _add_quiet(command)
 
 
 def _add_wait(commands: Subparsers) -> None:
@@ -143,6 +145,7 @@ def _add_wait(commands: Subparsers) -> None:
     )
     _add_json(command, "print a JSON object for each process")
     _add_output(command)
+    _add_quiet(command)
 
 
 def _add_trace(commands: Subparsers) -> None:
@@ -162,6 +165,7 @@ def _add_trace(commands: Subparsers) -> None:
     )
     _add_usage(command, "tell also what each process used: CPU and memory")
     _add_output(command, "write the summary there, not to standard error")
+    _add_quiet(command)
     command.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments"
     )
@@ -179,6 +183,7 @@ def _add_record(commands: Subparsers) -> None:
     command.set_defaults(input=None)
     _add_which(command)
     _add_usage(command, "also what each process used; records all threads")
+    _add_quiet(command)
 
 
 def _add_ship(commands: Subparsers) -> None:
@@ -195,6 +200,7 @@ def _add_ship(commands: Subparsers) -> None:
     command.add_argument("server", metavar="SERVER", help="nats://HOST or tls://HOST")
     _add_selection(command)
     _add_usage(command, "tell at each exit what was used: CPU, memory, I/O")
+    _add_quiet(command)
     group = command.add_argument_group("how they are sent")
     group.add_argument(
         "--argv", action="store_true", help="also arguments, which may have secrets"
@@ -212,7 +218,7 @@ def _add_ship(commands: Subparsers) -> None:
         "--queue",
         type=_count,
         metavar="BYTES",
-        help="of events that wait while the server is away (default: 1,000,000 events)",
+        help="of memory for events that wait, while the server is away (default: 76 MB)",
     )
     group = command.add_argument_group("the stream, which is made if there is none")
     group.add_argument("--stream", type=_stream, default="procconn", metavar="NAME")
@@ -292,6 +298,12 @@ def _add_kinds(command: argparse.ArgumentParser) -> None:
         "--threads",
         action="store_true",
         help="also of threads other than a process's first",
+    )
+
+
+def _add_quiet(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--quiet", action="store_true", help="no warnings about limits"
     )
 
 

@@ -1,0 +1,57 @@
+"""What an ordinary user is warned of at each call, and is not with --quiet."""
+
+import importlib.util
+import os
+import subprocess
+
+import pytest
+
+from live.commanding import COMMAND
+from live.staging import AS_ORDINARY_USER, DEADLINE, LIMITS
+from procconn import environment
+
+CALLS = {
+    "watch": ["--duration", "0"],
+    "stat": ["--duration", "0"],
+    "record": ["--duration", "0", "/dev/stdout"],
+    "trace": ["--", "true"],
+    "wait": ["--timeout", "0.01", str(os.getpid())],
+    "ship": ["--duration", "0", "nats://127.0.0.1:1"],
+}
+
+
+def warnings_of(subcommand: str, *options: str) -> set[str]:
+    """Return what a call as an ordinary user warns of."""
+    command = [*COMMAND, subcommand, *options, *CALLS[subcommand]]
+    with subprocess.Popen(
+        [*AS_ORDINARY_USER, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        told = ""
+        for line in process.stderr:
+            told += line
+            if "events wait" in line:  # which a shipper does from then on
+                process.kill()
+        process.wait(DEADLINE)
+    return {limit for limit in LIMITS if f"procconn: {limit}" in told}
+
+
+@pytest.mark.parametrize("subcommand", CALLS)
+def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
+    if subcommand == "ship" and not importlib.util.find_spec("nats"):
+        pytest.skip("takes nats-py")
+    warned = warnings_of(subcommand)
+
+    assert set() == warnings_of(subcommand, "--quiet")
+    if AS_ORDINARY_USER:  # others may be limited in fewer ways
+        assert "programs are read at normal priority" in warned
+
+
+def test_a_renewed_subscription_is_no_limit() -> None:
+    with pytest.warns(RuntimeWarning) as warned:
+        environment.warn_of_renewal()
+
+    assert not issubclass(warned[0].category, environment.LimitWarning)
