@@ -11,6 +11,7 @@ from typing import NamedTuple
 from procconn.clock import NS_PER_S
 from procconn.events import Event, Exec, Exit, Fork, Lost, Uid, Unknown
 from procconn.processes import Change, Ended, Process, ProcessTable, take_snapshot
+from procconn.processes.packed import Kept, packed, unpacked
 from procconn.processes.snapshot import check_there
 from procconn.programs import Program
 from procconn.reading import read_program
@@ -24,26 +25,30 @@ class Seen:
 
     Attributes:
         process: of a fork the child; None if none is followed.
-        program: what it ran, if known.
         uid: its effective user, if known.
         ended: whether the event, an exit, ended the process as a whole.
     """
 
-    __slots__ = ("ended", "event", "process", "program", "uid")
+    __slots__ = ("_kept", "ended", "event", "process", "uid")
 
     def __init__(
         self,
         event: Event,
         process: Process | None = None,
-        program: Program | None = None,
+        program: Kept = None,
         uid: int | None = None,
         ended: bool = False,
     ) -> None:
         self.event = event
         self.process = process
-        self.program = program
+        self._kept = program
         self.uid = uid
         self.ended = ended
+
+    @property
+    def program(self) -> Program | None:
+        """What it ran, if known."""
+        return unpacked(self._kept)
 
     def returncode_of(self, event: Exit) -> int:
         """Tell how the process ended, which its last thread alone may not know."""
@@ -97,7 +102,7 @@ class Following:
     def __init__(self, *, tree: int | None, is_live: bool) -> None:
         self._table = ProcessTable(tree=tree)
         self.running = self._table.processes
-        self._programs: dict[int, Program | None] = {}
+        self._programs: dict[int, Kept] = {}
         self._uids: dict[int, int | None] = {}
         self._is_stale = False
         self._is_live = is_live
@@ -138,7 +143,8 @@ class Following:
     def running_now(self) -> Iterator[Running]:
         """Bring what runs now, as far as is known."""
         for pid in self.running:
-            yield Running(pid, self._programs.get(pid), self._uids.get(pid))
+            program = unpacked(self._programs.get(pid))
+            yield Running(pid, program, self._uids.get(pid))
 
     def _fork(self, event: Fork) -> Seen:
         _, parent, pid, tgid, _, _ = event
@@ -155,7 +161,7 @@ class Following:
         process = self.running.get(pid)
         if process is None:
             return Seen(event, None, program, program.euid if program else None)
-        self._programs[pid] = program
+        self._programs[pid] = process._kept
         if program is not None and program.euid is not None:
             self._uids[pid] = program.euid
         return Seen(event, process, program, self._uids.get(pid))
@@ -185,7 +191,7 @@ class Following:
     def _read(self, pid: int) -> None:
         """Read what a process runs that ran before."""
         program = read_program(pid)
-        self._programs[pid] = program
+        self._programs[pid] = packed(program)
         self._uids[pid] = program.euid if program else None
 
     def _forget(self, changes: Iterable[Change]) -> None:

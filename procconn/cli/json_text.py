@@ -25,8 +25,8 @@ def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
         return "null"
     if isinstance(it, tuple):
         texts, each = _texts(it)
-        more = f',"{name}_hex":{_array(each)}' if each else ""
-        return _array(texts) + more
+        array = f"[{','.join(map(quoted, texts))}]"
+        return array + (f',"{name}_hex":["' + '","'.join(each) + '"]' if each else "")
     if isinstance(it, bool):
         return "true" if it else "false"
     return it
@@ -61,10 +61,6 @@ def _with_digits(value: Any) -> Any:
         if digits:
             result[f"{name}_hex"] = digits
     return result
-
-
-def _array(texts: Sequence[str]) -> str:
-    return f"[{','.join(map(quoted, texts))}]"
 
 
 def _text(value: str) -> tuple[str, str]:

@@ -218,7 +218,7 @@ def _add_ship(commands: Subparsers) -> None:
         "--queue",
         type=_count,
         metavar="BYTES",
-        help="of memory for events that wait, while the server is away (default: 76 MB)",
+        help="of memory for events that wait for the server (default: 76,000,000)",
     )
     group = command.add_argument_group("the stream, which is made if there is none")
     group.add_argument("--stream", type=_stream, default="procconn", metavar="NAME")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
 from procconn.events import Exit, Lost
+from procconn.processes.packed import packed, unpacked
 from procconn.usage import Usage
 
 if TYPE_CHECKING:
     from signal import Signals
 
+    from procconn.processes.packed import Kept
     from procconn.programs import Program
 
 _CORE_BIT = 0x80
@@ -31,7 +33,9 @@ class Process:
             what happened next is told, so that what runs keeps no history alive.
         name: the name of its first thread; None if not known, as after an exec that was
             read no program of, or a fork by another thread than the first.
-        program: the program it executed last, as far as that was seen.
+        program: the program it executed last, as far as that was seen. When the
+            command lines of all running processes exceed 64 MiB, it has the first 4,096
+            characters of a long one, and `cut` is True.
         started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; of a
             process from a snapshot to 10 ms, and later by what the machine has slept
             since; None if not known.
@@ -45,6 +49,7 @@ class Process:
         "_epoch",
         "_executed_ns",
         "_exit",
+        "_kept",
         "_known_ns",
         "_overtaken",
         "_read_ns",
@@ -59,7 +64,6 @@ class Process:
         "parent",
         "pid",
         "ppid",
-        "program",
         "started_ns",
     )
 
@@ -77,7 +81,7 @@ class Process:
         self.ppid = ppid
         self.parent = parent
         self.name = name
-        self.program: Program | None = None
+        self._kept: Kept = None
         self.started_ns = started_ns
         self.ended_ns: int | None = None
         self.known_since = known_since
@@ -93,6 +97,15 @@ class Process:
         self._told = False  # whether its start was told
         self._saw_end = False  # rather than that it is gone, or a zombie
         self._overtaken: Process | None = None  # had this pid, and its exit is to come
+
+    @property
+    def program(self) -> Program | None:
+        """The program it executed last."""
+        return unpacked(self._kept)
+
+    @program.setter
+    def program(self, program: Program | None) -> None:
+        self._kept = packed(program)
 
     @property
     def is_running(self) -> bool:

@@ -1,0 +1,233 @@
+"""Command lines as long as strangers can make them: in little memory, and cut."""
+
+import gc
+import os
+import shlex
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import lives
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wiring import event_message, program_tail, with_tail, words
+
+from procconn import Exec, Exit, Fork, decode
+from procconn.cli.following import seen_alone
+from procconn.cli.json_lines import JsonLines
+from procconn.cli.lines import told, visible
+from procconn.clock import wall_ns
+from procconn.processes import Executed, ProcessTable, packed
+from procconn.recording import Recorder
+from procconn.ship.messages import Messages
+
+MOST = 4096  # characters of a command as text
+ONE_BYTE_EACH = b"\x80\0" * 24_500
+DISTINCT = b"".join(
+    b"%c%c\xff\0" % (33 + it % 90, 33 + it // 90) for it in range(8_100)
+)
+
+
+def executed(pid: int, arguments: bytes = DISTINCT) -> bytes:
+    """Make an exec with about 48 KiB of arguments, the first of which is the pid."""
+    tail = program_tail(b"%d\0" % pid + (2 * arguments)[:49_000], b"big", *[b"/x"] * 3)
+    union = words(pid, pid).ljust(24, b"\0")
+    message = with_tail(event_message(2, union, timestamp_ns=10**9 + pid), tail)
+    return message + bytes(-len(message) % 4)
+
+
+def exec_of(*argv: str) -> Exec:
+    return Exec(8, 8, 0, 0, lives.PROGRAM._replace(argv=argv))
+
+
+def taken(work: Callable[[], object]) -> tuple[int, int]:
+    """Tell how many bytes were held behind some work, and how many at once."""
+    gc.collect()
+    tracemalloc.start()
+    work()
+    gc.collect()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return held, peak
+
+
+def test_equal_short_arguments_are_one_object() -> None:
+    ((event,),) = [decode(executed(7, ONE_BYTE_EACH))]
+    assert isinstance(event, Exec)
+    assert event.program is not None
+    assert event.program.argv is not None
+
+    assert 24_500 < len(event.program.argv)
+    assert 2 == len({id(argument) for argument in event.program.argv})
+
+
+texts = st.binary(max_size=9).map(lambda it: os.fsdecode(it.replace(b"\0", b"")))
+
+
+@given(st.lists(texts, min_size=1, max_size=99), st.integers(1, 200))
+def test_a_command_is_cut_where_no_more_is_shown(argv: list[str], most: int) -> None:
+    program = lives.PROGRAM._replace(argv=tuple(argv))
+    whole = visible(program.command)
+
+    expected = whole if len(whole) <= most else whole[:most] + "…"
+    assert expected == told(program, most=most)
+
+
+@pytest.mark.parametrize(
+    "argv", [("a" * 49_000,), ("a",) * 24_500, ("\udc80",) * 24_500]
+)
+def test_no_more_of_a_command_is_quoted_than_is_shown(
+    argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quote, quoted = shlex.quote, []
+
+    def counting(argument: str) -> str:
+        quoted.append(argument)
+        return quote(argument)
+
+    monkeypatch.setattr(shlex, "quote", counting)
+    program = lives.PROGRAM._replace(argv=argv)
+    text = told(program)
+
+    assert MOST + 1 == len(text)
+    assert text.endswith("…")
+    assert len(quoted) <= MOST
+    monkeypatch.undo()
+    _, peak = taken(lambda: told(program))
+    assert peak < 64 * MOST
+
+
+def test_json_lines_keep_nothing_of_what_they_told() -> None:
+    line_of = JsonLines(wall_ns)
+    messages = [executed(pid) for pid in range(1, 11)]
+
+    def work() -> None:
+        for message in messages:
+            line_of(seen_alone(*decode(message)))
+
+    work()
+    held, peak = taken(work)
+    assert held < 1 << 20
+    assert peak < 16 << 20
+
+
+def test_a_shipper_holds_a_message_of_each_kind() -> None:
+    messages = Messages("host", "origin", "schema", JsonLines(wall_ns))
+    encoded = [executed(pid) for pid in range(1, 11)]
+    made = 0
+
+    def work() -> None:
+        nonlocal made
+        for message in encoded:
+            made += sum(
+                it.events for it in messages.add(map(seen_alone, decode(message)))
+            )
+
+    held, peak = taken(work)
+    assert 5 < made
+    assert made + messages.waiting == len(encoded)
+    assert held < 1 << 20
+    assert peak < 16 << 20
+
+
+# Of processes that run
+
+argv_of = st.lists(texts, min_size=1, max_size=60).map(tuple)
+
+
+@given(argv_of)
+def test_the_program_of_a_process_is_the_one_it_executed(argv: tuple[str, ...]) -> None:
+    table = ProcessTable()
+    table.feed(Fork(1, 1, 8, 8, 0, 0))
+    (change,) = table.feed(event := exec_of(*argv))
+
+    assert isinstance(change, Executed)
+    assert event.program == table.processes[8].program == change.program
+
+
+def test_running_processes_take_the_memory_of_their_bytes() -> None:
+    table = ProcessTable()
+    encoded = [executed(pid) for pid in range(10, 25)]
+
+    def work() -> None:
+        for pid, message in enumerate(encoded, 10):
+            table.feed(Fork(1, 1, pid, pid, 10**9, 0))
+            table.feed(*decode(message))
+
+    held, _ = taken(work)
+    assert held < 1.5 * sum(map(len, encoded))
+
+
+def test_beyond_a_limit_only_the_beginning_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packed, "_MOST", packed.Packed.held + 100_000)
+    table = ProcessTable()
+    for pid in range(10, 20):
+        table.feed(Fork(1, 1, pid, pid, 0, 0))
+        table.feed(*decode(executed(pid)))
+    programs = [it.program for it in table.processes.values() if it.pid >= 10]
+    cut = [it for it in programs if it is not None and it.cut]
+
+    assert 10 == len(programs)
+    assert 7 <= len(cut) < 10
+    for it in cut:
+        assert it.argv is not None
+        assert 4_000 < len("\0".join(it.argv)) <= 4096
+
+
+def test_what_has_ended_counts_for_nothing() -> None:
+    gc.collect()
+    before = packed.Packed.held
+    table = ProcessTable()
+    table.feed(Fork(1, 1, 8, 8, 0, 0))
+    table.feed(*decode(executed(8)))
+    assert before < packed.Packed.held
+    table.feed(Exit(8, 8, 0, 17, 1, 1, 5 * 10**9, 0))
+    table.feed(Fork(1, 1, 9, 9, 6 * 10**9, 0))
+    gc.collect()
+
+    assert before == packed.Packed.held
+
+
+# A recording, in a process of its own
+
+MIB = 1 << 20
+PEAK = """
+import resource, runpy, sys
+sys.argv[0] = "procconn"
+try:
+    runpy.run_module("procconn", run_name="__main__")
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def peak_of(count: int, path: Path, *options: str) -> int:
+    """Return the most memory that it takes to read so many execs that never end."""
+    if not path.exists():
+        with Recorder(path) as recorder:
+            for pid in range(10, 10 + count):
+                recorder.write(executed(pid))
+    command = [sys.executable, "-c", PEAK, *options, "-i", str(path)]
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True
+    )
+    return int(done.stderr) * 1024
+
+
+@pytest.mark.parametrize("options", [("watch",), ("watch", "--json"), ("stat",)])
+def test_a_recording_is_read_in_bounded_memory(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert peak_of(150, tmp_path / "long.pcap", *options) < 80 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.parametrize("options", [("watch",), ("watch", "--json"), ("stat",)])
+def test_a_recording_of_100_mb_is_too(options: tuple[str, ...], tmp_path: Path) -> None:
+    assert peak_of(2_000, tmp_path / "long.pcap", *options) < 150 * MIB
