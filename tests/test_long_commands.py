@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wiring import event_message, program_tail, with_tail, words
 
 from procconn import Exec, Exit, Fork, decode
+from procconn.cli import stat
 from procconn.cli.following import seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import told, visible
@@ -191,6 +192,19 @@ def test_what_has_ended_counts_for_nothing() -> None:
     gc.collect()
 
     assert before == packed.Packed.held
+
+
+def test_stat_counts_rare_names_together() -> None:
+    tally = stat.Tally(0)
+    named = [*["often"] * 5, *map(str, range(30_000))]
+    for name in named:
+        program = lives.PROGRAM._replace(name=name)
+        tally.take(seen_alone(Exec(8, 8, 0, 0, program)))
+        tally.fold()
+
+    assert len(tally.started) <= 20_001
+    assert (30_005, 5) == (tally.started.total(), tally.started["often"])
+    assert 0 < tally.started["(other)"]
 
 
 # A recording, in a process of its own

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 VERSION = 1  # of docs/stat.schema.json
 _LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
+_MOST_NAMES = 10_000  # that are counted each by itself
+_OTHERS = "(other)"
+_LONGEST_NAME = 256  # characters
 _NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
 
@@ -59,12 +62,24 @@ class Tally:
         elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
             self.failed[_name_of(seen)] += 1
 
+    def fold(self) -> None:
+        """Count the least frequent names together if there are too many."""
+        if max(len(self.started), len(self.failed)) <= 2 * _MOST_NAMES:
+            return
+        order = self.started + self.failed
+        order.pop(_OTHERS, None)
+        kept = {name for name, _ in order.most_common(_MOST_NAMES)}
+        for counts in (self.started, self.failed):
+            others = [name for name in counts if name not in kept]
+            counts[_OTHERS] = sum(counts.pop(name) for name in others)
+
     def add(self, other: "Tally") -> None:
         """Take in what another one counted."""
         self.kinds += other.kinds
         self.started += other.started
         self.failed += other.failed
         self.lost += other.lost
+        self.fold()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -140,6 +155,7 @@ class _Stat:
                     if left == 0:
                         self._end_ns = event.timestamp_ns
                         return
+            self._current.fold()
             if events:
                 self._end_ns = events[-1].timestamp_ns
             elif self._is_live:  # so all until a little while ago was counted
@@ -249,7 +265,8 @@ class _Stat:
 
 
 def _name_of(it: Seen | Running) -> str:
-    return it.program.name or "?" if it.program is not None else "?"
+    program = it.program
+    return "?" if program is None or not program.name else program.name[:_LONGEST_NAME]
 
 
 def _kind_name(kind: type[Event]) -> str:
