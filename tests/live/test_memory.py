@@ -1,0 +1,34 @@
+"""What commands with long command lines cost the command, in memory."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from live.commanding import events_until, started, watching
+
+MOST = 150 << 20  # bytes
+ARGUMENTS = [b"\x80"] * 24_500
+
+
+def peak_of(pid: int) -> int:
+    """Return the most memory that a process had, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_long_command_lines_cost_little_memory(count: int) -> None:
+    """Each differs from the others."""
+    with watching("--json", "--events", "exec") as watch:
+        started(watch)
+        for number in range(count):
+            child = subprocess.Popen(["true", str(number), *ARGUMENTS])
+            child.wait()
+            events_until(watch, child.pid, "exec")
+        peak = peak_of(watch.pid)
+
+    assert peak < MOST
