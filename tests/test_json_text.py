@@ -1,5 +1,6 @@
 """JSON of any bytes: strict readers take it, and it has the bytes."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from schema import complaints, schema
 from wiring import event_message, program_tail, with_tail, words
 
-from procconn import decode
+from procconn import TruncatedError, decode
 from procconn.cli.following import Following, seen_alone
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.json_text import line
+from procconn.cli.lines import REASONS
 from procconn.clock import wall_ns
 from procconn.recording import Recorder
 from procconn.ship.ecs import as_ecs
@@ -133,6 +135,21 @@ def test_the_elastic_common_schema_has_them_too(
     check_argv(record, argv)
     for field, data in zip(TEXTS, texts, strict=True):
         check(record, field, data)
+
+
+def test_each_reason_why_something_is_missing_has_its_words() -> None:
+    reasons = []
+    with contextlib.suppress(TruncatedError):
+        for number in range(1, 64):
+            tail = program_tail(*[None] * 5, flags=number << 8, version=2)
+            (event,) = decode(
+                with_tail(event_message(2, words(7, 7) + bytes(16)), tail)
+            )
+            record = json.loads(JsonLines(wall_ns)(seen_alone(event)))
+            assert [] == complaints(WATCH, record)
+            reasons.append(record["missing"])
+
+    assert sorted(reasons) == sorted(REASONS)
 
 
 values = st.recursive(

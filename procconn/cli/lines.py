@@ -34,6 +34,10 @@ REASONS = {
     "gone": "it ended before it was read",
     "denied": "this user may not read it",
     "busy": "too many came at once",
+    "held": "a tracer has stopped it since",
+    "changed": "it changed before it was read",
+    "late": "it was read too late",
+    "limit": "procconn is out of descriptors or memory",
 }
 _GREEN, _RED, _LOUD = "32", "31", "1;31"
 _SHORT, _LONG = 1.0, 60.0  # seconds
