@@ -20,16 +20,22 @@ def user(uid: int | None) -> str | None:
         return str(uid)
 
 
+def text(value: str | None) -> str | None:
+    """Return text that every reader of JSON takes; U+FFFD for what is not UTF-8."""
+    return value and os.fsencode(value).decode(errors="replace")
+
+
 def record(change: Executed) -> dict[str, object]:
     """Make a JSON object; what is not known is null, and `missing` says why."""
     process, program = change.process, change.program
+    parent = process.parent.name if process.parent else None
     return {
         "time": time.time() - (time.monotonic_ns() - change.timestamp_ns) / 1e9,
         "pid": process.pid,
-        "command": (program and program.command) or None,
-        "executable": program and program.exe,
+        "command": text((program and program.command) or None),
+        "executable": text(program and program.exe),
         "user": program and user(program.euid),
-        "parent": process.parent and process.parent.name,
+        "parent": text(parent),
         "container": program and program.container,
         "missing": program and program.missing,
     }

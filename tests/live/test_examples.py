@@ -199,6 +199,24 @@ def test_expensive_lists_the_dearest_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forker")
+@pytest.mark.usefixtures("forker")
+def test_json_lines_of_any_bytes_are_valid() -> None:
+    command = None
+    with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it watches
+        while command is None:  # it may end before its arguments are read
+            with subprocess.Popen(["true", "\udcff"]) as child:
+                child.wait()
+            record = {"pid": None}
+            while record["pid"] != child.pid:
+                record = json.loads(process.stdout.readline())
+            command = record["command"]
+        process.kill()
+
+    assert "true '\ufffd'" == command
+
+
 def test_json_lines_end_quietly_with_their_reader() -> None:
     with subprocess.Popen(example("json_lines.py"), stdout=-1, stderr=-1) as process:
         assert process.stdout is not None
