@@ -6,7 +6,12 @@
 #define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"
 
-enum { TAILS_SHARE = 4 }; /* how much more room messages with tails have */
+enum {
+    TAILS_SHARE = 4, /* how much more room messages with tails have */
+
+    /* Of an EXIT: 0 if the task was reaped already, and before Linux 4.18. */
+    EXIT_PARENT_WORD = 4,
+};
 
 int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size)
 {
@@ -75,6 +80,7 @@ static size_t usage_tail(struct procconn_stream *stream, const struct procconn_e
         .pid = procconn_event_word(exit, 0),
         .tgid = procconn_event_word(exit, 1),
         .exit_code = procconn_event_word(exit, 2),
+        .has_parent = procconn_event_word(exit, EXIT_PARENT_WORD) != 0,
         .timestamp_ns = exit->timestamp_ns,
     };
     struct procconn_task_record record;
@@ -97,9 +103,7 @@ void procconn_finish(struct procconn_stream *stream)
     size_t size;
 
     if (stream->usage != NULL && stream->met_exit) {
-        /* That of a first thread can have another's number, and be masked out with those. */
-        procconn_usage_drain(stream->usage,
-                             stream->misses_exits || !stream->settings.wanted.threads);
+        procconn_usage_drain(stream->usage, &stream->settings.wanted, stream->misses_exits);
         stream->met_exit = stream->misses_exits = false;
     }
     if (stream->programs != NULL) {
@@ -126,7 +130,7 @@ void procconn_finish(struct procconn_stream *stream)
     if (stage->start == stage->end) {
         procconn_begin_anew(stage);
         if (stream->usage != NULL && stream->emptied_ns != 0)
-            procconn_usage_tidy(stream->usage);
+            procconn_usage_compact(stream->usage, stream->emptied_ns);
     }
     if (queue->end > queue->peak)
         queue->peak = queue->end;

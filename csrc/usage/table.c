@@ -8,30 +8,56 @@ enum {
      * used takes no memory. */
     CAPACITY = 1 << 16,
 
-    /* So many may be left by tasks whose EXIT nobody wants, or has come since all were met. */
+    /* So many records may stay whose EXIT may be missing; more until they are compacted. */
     MOST_LEFT = 1 << 13,
     FEWEST_LEFT = 1 << 12,
 
     BUCKETS = 1 << 12,
+
+    /* More tasks than are between their record and their EXIT at one time, and fewer than
+     * end until PIDs wrap around: half of the smallest default of kernel.pid_max. */
+    MOST_ENDING = 1 << 14,
+
+    /* The longest that a task is expected to take from its record to its EXIT, if one of
+     * the two is missing. */
+    GRACE_NS = 1000000000,
 };
 
 struct entry {
     struct procconn_task_record record; /* its pid is 0 once it was taken */
-    uint32_t next;                      /* the one before in its bucket, counted from 1 */
+    struct usage_arrival arrival;
+    bool is_ambiguous; /* another one of its kind may have been used up in its place */
+    uint32_t number;   /* of records before it that have an EXIT */
+    uint32_t next;     /* the one before in its bucket, counted from 1 */
 };
 
 struct usage_table {
-    uint64_t missing_until_ns;
+    int64_t missing_until_ns; /* records of EXITs before that may have been lost */
+    int64_t settled_ns;       /* records of EXITs before that may be older than the table */
+    int64_t compacted_ns;
+    uint32_t number;  /* of records that have an EXIT */
+    uint32_t reached; /* the number of the newest that met its EXIT */
     uint32_t used;    /* entries from the first on, the oldest */
     uint32_t taken;   /* of those */
-    uint32_t doubted; /* entries from the first on */
     uint32_t buckets[BUCKETS];
     struct entry entries[CAPACITY];
+};
+
+/* The records that fit an EXIT. */
+struct candidates {
+    struct entry *oldest;
+    bool is_unique; /* the oldest is the EXIT's */
 };
 
 struct usage_table *usage_table_new(void)
 {
     return calloc(1, sizeof(struct usage_table));
+}
+
+void usage_table_begin(struct usage_table *table, int64_t now_ns)
+{
+    table->missing_until_ns = now_ns;
+    table->settled_ns = now_ns + GRACE_NS;
 }
 
 void usage_table_free(struct usage_table *table)
@@ -46,111 +72,174 @@ static void clear(struct usage_table *table)
     memset(table->buckets, 0, sizeof table->buckets);
     table->used = 0;
     table->taken = 0;
-    table->doubted = 0;
 }
 
-/* Keeps so many of the newest. */
-static void compact(struct usage_table *table, uint32_t most)
+static void link_entry(struct usage_table *table, struct entry entry)
 {
-    uint32_t used = table->used, left = used - table->taken, doubted = table->doubted;
+    uint32_t *bucket = &table->buckets[entry.record.pid % BUCKETS];
+
+    entry.next = *bucket;
+    table->entries[table->used++] = entry;
+    *bucket = table->used;
+}
+
+static bool may_be_left(const struct entry *entry)
+{
+    return entry->record.pid != 0 && (entry->arrival.exit_may_be_missing || entry->is_ambiguous);
+}
+
+static uint32_t count_left(const struct usage_table *table)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < table->used; i++)
+        count += may_be_left(&table->entries[i]);
+    return count;
+}
+
+/* Closes the gaps; drops what may be left of before `until_ns`, and all but so many. */
+static void move_together(struct usage_table *table, int64_t until_ns, uint32_t most)
+{
+    uint32_t used = table->used, left = count_left(table);
+    struct entry *entry;
 
     clear(table);
     for (uint32_t i = 0; i < used; i++) {
-        if (table->entries[i].record.pid == 0 || left-- > most)
+        entry = &table->entries[i];
+        if (entry->record.pid == 0)
             continue;
-        usage_table_add(table, &table->entries[i].record); /* where it was, or before */
-        if (i < doubted)
-            table->doubted = table->used;
+        if (may_be_left(entry) && (left-- > most || entry->arrival.until_ns <= until_ns))
+            continue;
+        link_entry(table, *entry); /* where it was, or before */
     }
 }
 
-void usage_table_tidy(struct usage_table *table, bool all_were_met)
+void usage_table_compact(struct usage_table *table, int64_t met_until_ns)
 {
-    uint32_t left = table->used - table->taken;
+    uint32_t waiting = table->used - table->taken;
 
-    if (left == 0)
+    if (met_until_ns != 0)
+        table->reached = table->number;
+    if (waiting == 0)
         clear(table);
-    else if (all_were_met && table->used > MOST_LEFT)
-        compact(table, FEWEST_LEFT);
-    else if (table->taken > left && table->used > MOST_LEFT)
-        compact(table, left);
+    else if (met_until_ns != 0 &&
+             (waiting > MOST_LEFT || met_until_ns - table->compacted_ns >= GRACE_NS)) {
+        move_together(table, met_until_ns - GRACE_NS, FEWEST_LEFT);
+        table->compacted_ns = met_until_ns;
+    } else if (table->taken > waiting && table->used > MOST_LEFT)
+        move_together(table, 0, CAPACITY);
 }
 
-bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record)
+bool usage_table_add(struct usage_table *table, const struct procconn_task_record *record,
+                     struct usage_arrival arrival)
 {
-    uint32_t *bucket = &table->buckets[record->pid % BUCKETS];
-
     if (table->used == CAPACITY)
         return false;
-    table->entries[table->used++] = (struct entry){*record, *bucket};
-    *bucket = table->used;
+    if (arrival.until_ns <= table->missing_until_ns) /* then EXITs take no records */
+        arrival.exit_may_be_missing = true;
+    link_entry(table,
+               (struct entry){.record = *record, .arrival = arrival, .number = table->number});
+    table->number += !arrival.exit_may_be_missing;
     return true;
 }
 
-void usage_table_doubt(struct usage_table *table)
+void usage_table_note_missing(struct usage_table *table)
 {
-    table->doubted = table->used;
+    for (uint32_t i = 0; i < table->used; i++)
+        table->entries[i].arrival.exit_may_be_missing = true;
+    table->reached = table->number;
 }
 
-static bool fits(const struct procconn_task_record *record, const struct procconn_task_exit *exit)
+/* Whether the record can be of the EXIT with that PID, its own or its leader's. */
+static bool fits(const struct usage_table *table, const struct entry *entry,
+                 const struct procconn_task_exit *exit, uint32_t pid)
 {
-    return record->pid == exit->pid && record->exit_code == exit->exit_code &&
-           (record->tgid == exit->tgid || record->tgid == 0);
+    const struct procconn_task_record *record = &entry->record;
+
+    return record->pid == pid && record->exit_code == exit->exit_code &&
+           (record->tgid == exit->tgid || record->tgid == 0) &&
+           entry->arrival.after_ns < (int64_t)exit->timestamp_ns &&
+           (int32_t)(entry->number - table->reached) < MOST_ENDING &&
+           (pid == exit->pid || !record->is_last);
 }
 
-/* Returns how many records fit; *is_given tells whether one is surely the EXIT's. */
-static uint32_t take(struct usage_table *table, const struct procconn_task_exit *exit,
-                     struct procconn_task_record *record, bool *is_given)
+/* Whether the EXIT of the older of two was sent first: the exec of a thread ended it. */
+static bool is_in_order(const struct entry *older)
 {
-    struct entry *entry, *oldest = NULL;
-    bool one_is_doubted = false;
-    uint32_t index, count = 0;
+    return older->record.tgid == older->record.pid && !older->record.is_last;
+}
 
-    for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
-        entry = &table->entries[index - 1];
-        if (!fits(&entry->record, exit))
-            continue;
-        oldest = entry;
-        count++;
-        one_is_doubted = one_is_doubted || index <= table->doubted;
-    }
-    *is_given = count == 1 || (count > 1 && !one_is_doubted);
-    if (*is_given) {
-        *record = oldest->record;
-        oldest->record.pid = 0;
-        table->taken++;
-        return count;
-    }
-    for (index = table->buckets[exit->pid % BUCKETS]; index != 0; index = entry->next) {
-        entry = &table->entries[index - 1];
-        if (fits(&entry->record, exit)) {
-            entry->record.pid = 0;
-            table->taken++;
+static struct candidates find(struct usage_table *table, const struct procconn_task_exit *exit,
+                              uint32_t pid)
+{
+    struct candidates found = {NULL, true};
+    int64_t exit_ns = (int64_t)exit->timestamp_ns;
+    bool ends_at_older = exit->has_parent && exit->pid == exit->tgid, is_before = false;
+    struct entry *entry;
+
+    for (uint32_t i = table->buckets[pid % BUCKETS]; i != 0; i = entry->next) {
+        entry = &table->entries[i - 1];
+        if (fits(table, entry, exit, pid)) {
+            found.is_unique = found.is_unique && !entry->is_ambiguous;
+            if (is_before)
+                continue;
+            if (found.oldest != NULL)
+                found.is_unique = found.is_unique && !entry->arrival.exit_may_be_missing &&
+                                  entry->arrival.until_ns > exit_ns && is_in_order(entry);
+            found.oldest = entry;
         }
+        if (ends_at_older && entry->record.pid == pid && entry->arrival.until_ns <= exit_ns)
+            is_before = true;
     }
-    return count;
+    return found;
+}
+
+static void make_ambiguous(struct usage_table *table, const struct procconn_task_exit *exit,
+                           uint32_t pid)
+{
+    struct entry *entry;
+
+    for (uint32_t i = table->buckets[pid % BUCKETS]; i != 0; i = entry->next) {
+        entry = &table->entries[i - 1];
+        if (fits(table, entry, exit, pid))
+            entry->is_ambiguous = true;
+    }
 }
 
 bool usage_table_take(struct usage_table *table, const struct procconn_task_exit *exit,
                       struct procconn_task_record *record)
 {
-    struct procconn_task_exit first = *exit;
-    bool is_given;
+    struct candidates found, leaders = {NULL, true};
 
-    if (exit->pid == 0 || exit->timestamp_ns <= table->missing_until_ns)
+    if (exit->pid == 0 || (int64_t)exit->timestamp_ns <= table->missing_until_ns)
         return false;
-    if (take(table, exit, record, &is_given) == 0 && exit->tgid != 0) {
-        first.pid = exit->tgid; /* it may be the same, of which there is none */
-        take(table, &first, record, &is_given);
+    found = find(table, exit, exit->pid);
+    if (exit->pid != exit->tgid && exit->tgid != 0)
+        leaders = find(table, exit, exit->tgid);
+    if (found.oldest == NULL) {
+        found = leaders;
+        found.is_unique &= (int64_t)exit->timestamp_ns > table->settled_ns;
+    } else if (leaders.oldest != NULL && found.oldest->arrival.exit_may_be_missing) {
+        found.is_unique = false;
     }
-    return is_given;
+    if (found.oldest == NULL)
+        return false;
+    *record = found.oldest->record;
+    if (!found.is_unique)
+        make_ambiguous(table, exit, record->pid);
+    found.oldest->record.pid = 0;
+    table->taken++;
+    if ((int32_t)(found.oldest->number - table->reached) > 0)
+        table->reached = found.oldest->number;
+    return found.is_unique;
 }
 
-size_t usage_table_forget(struct usage_table *table, uint64_t missing_until_ns)
+size_t usage_table_forget(struct usage_table *table, int64_t now_ns)
 {
     size_t count = table->used - table->taken;
 
     clear(table);
-    table->missing_until_ns = missing_until_ns;
+    table->missing_until_ns = now_ns + GRACE_NS;
+    table->reached = table->number;
     return count;
 }

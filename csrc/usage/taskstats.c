@@ -105,9 +105,11 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
         tgid_at += STATS_TGID_SHIFT;
     }
     record->exit_code = procconn_load_u32(stats + STATS_EXIT_CODE_AT);
-    record->tgid = version >= STATS_VERSION_WITH_TGID && size >= tgid_at + STATS_TGID_SIZE
-                       ? procconn_load_u32(stats + tgid_at)
-                       : 0;
+    record->tgid = record->is_last = 0;
+    if (version >= STATS_VERSION_WITH_TGID && size >= tgid_at + STATS_TGID_SIZE) {
+        record->tgid = procconn_load_u32(stats + tgid_at);
+        record->is_last = (stats[STATS_FLAGS_AT] & STATS_FLAG_LAST) != 0;
+    }
     record->user_ns = procconn_load_u64(moved + STATS_USER_US_AT) * NS_PER_US;
     record->system_ns = procconn_load_u64(moved + STATS_SYSTEM_US_AT) * NS_PER_US;
     record->peak_rss = procconn_load_u64(moved + STATS_PEAK_RSS_KIB_AT) * BYTES_PER_KIB;

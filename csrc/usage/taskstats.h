@@ -48,6 +48,7 @@ enum {
     /* struct taskstats */
     STATS_VERSION_AT = 0,
     STATS_EXIT_CODE_AT = 4,
+    STATS_FLAGS_AT = 8,
     STATS_CPU_COUNT_AT = 16,
     STATS_CPU_DELAY_AT = 24,
     STATS_CPU_RUN_VIRTUAL_AT = 72,
@@ -68,8 +69,9 @@ enum {
     STATS_TGID_AT = 368,
     STATS_TGID_SIZE = 4,
 
-    /* from version 12 on there is a tgid */
+    /* from version 12 on there is a tgid, and a flag for the last task of its group */
     STATS_VERSION_WITH_TGID = 12,
+    STATS_FLAG_LAST = 0x20, /* AGROUP, linux/acct.h */
 
     /* what version 15 put before the CPU time, and before the tgid */
     STATS_VERSION_SHIFTED = 15,

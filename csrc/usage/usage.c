@@ -27,6 +27,7 @@ struct procconn_usage {
     bool has_storage; /* whether read_bytes and write_bytes are accounted */
     uint32_t drops;   /* the kernel's count when it was last looked at */
     uint64_t lost;
+    int64_t drained_ns; /* what was queued before then was received */
     struct usage_table *table;
 
     /* what one call of the kernel brings */
@@ -54,8 +55,7 @@ struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
     usage->owner = getpid();
     /* It is there if the kernel has CONFIG_TASK_IO_ACCOUNTING; records do not tell. */
     usage->has_storage = access("/proc/self/io", F_OK) == 0;
-    /* EXITs may yet come of tasks whose record was made before. */
-    usage_table_forget(usage->table, (uint64_t)procconn_now_ns());
+    usage_table_begin(usage->table, procconn_now_ns());
     *error = 0;
     return usage;
 }
@@ -84,11 +84,24 @@ static void prepare(struct procconn_usage *usage)
     }
 }
 
+/* Whether the EXIT may be masked out. That of a thread-group leader which other threads
+ * outlive can have a thread's PID. */
+static bool may_be_unwanted(const struct procconn_task_record *record,
+                            const struct procconn_wanted *wanted)
+{
+    bool is_thread = record->tgid != 0 && record->tgid != record->pid;
+
+    return !procconn_admits(wanted, PROCCONN_EXIT, is_thread, record->exit_code) ||
+           (!wanted->threads && !record->is_last);
+}
+
 /* Puts the record of one datagram into the table. Returns how many records are lost. */
-static unsigned store(struct procconn_usage *usage, unsigned i)
+static unsigned store(struct procconn_usage *usage, unsigned i,
+                      const struct procconn_wanted *wanted, int64_t until_ns)
 {
     const struct mmsghdr *header = &usage->headers[i];
     size_t size = header->msg_len < PLACE_SIZE ? header->msg_len : PLACE_SIZE;
+    struct usage_arrival arrival = {.after_ns = usage->drained_ns, .until_ns = until_ns};
     struct procconn_task_record record;
     int status;
 
@@ -99,7 +112,8 @@ static unsigned store(struct procconn_usage *usage, unsigned i)
         return status == PROCCONN_TASK_BAD;
     if (!usage->has_storage)
         record.read_bytes = record.write_bytes = USAGE_UNKNOWN;
-    return !usage_table_add(usage->table, &record);
+    arrival.exit_may_be_missing = may_be_unwanted(&record, wanted);
+    return !usage_table_add(usage->table, &record, arrival);
 }
 
 /* Tells how many records the kernel has dropped since it was last asked. */
@@ -114,30 +128,34 @@ static uint32_t count_drops(struct procconn_usage *usage)
     return drops;
 }
 
-void procconn_usage_drain(struct procconn_usage *usage, int exits_are_missing)
+void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_wanted *wanted,
+                          int exits_are_missing)
 {
+    int64_t began_ns = procconn_now_ns(), until_ns;
     uint64_t lost = 0;
     unsigned batches = 0;
     int count;
 
-    usage_table_tidy(usage->table, false);
+    usage_table_compact(usage->table, 0);
     do {
         prepare(usage);
         count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+        until_ns = procconn_now_ns();
         for (int i = 0; i < count; i++)
-            lost += store(usage, (unsigned)i);
+            lost += store(usage, (unsigned)i, wanted, until_ns);
     } while (count == BATCH && ++batches < MOST_BATCHES);
     lost += count == BATCH; /* not all were read */
     lost += count_drops(usage);
+    usage->drained_ns = began_ns;
     if (exits_are_missing)
-        usage_table_doubt(usage->table);
+        usage_table_note_missing(usage->table);
     if (lost > 0)
-        usage->lost += lost + usage_table_forget(usage->table, (uint64_t)procconn_now_ns());
+        usage->lost += lost + usage_table_forget(usage->table, procconn_now_ns());
 }
 
-void procconn_usage_tidy(struct procconn_usage *usage)
+void procconn_usage_compact(struct procconn_usage *usage, int64_t met_until_ns)
 {
-    usage_table_tidy(usage->table, true);
+    usage_table_compact(usage->table, met_until_ns);
 }
 
 int procconn_usage_take(struct procconn_usage *usage, const struct procconn_task_exit *exit,

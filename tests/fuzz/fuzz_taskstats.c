@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "usage/taskstats.h"
 #include "usage/table.h"
+#include "usage/taskstats.h"
 
 #define PROMISE(condition)                                                                         \
     do {                                                                                           \
@@ -25,15 +25,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_table(const struct procconn_task_record *record)
 {
-    struct procconn_task_exit exit = {record->pid, record->tgid, record->exit_code, 1};
+    struct procconn_task_exit exit = {.pid = record->pid,
+                                      .tgid = record->tgid,
+                                      .exit_code = record->exit_code,
+                                      .timestamp_ns = 2};
+    struct usage_arrival arrival = {.until_ns = 1};
     static struct usage_table *table; /* it is large: made once */
     struct procconn_task_record taken;
 
     if (table == NULL)
         table = usage_table_new();
     PROMISE(table != NULL);
-    usage_table_tidy(table, true);
-    PROMISE(usage_table_add(table, record));
+    usage_table_compact(table, 1);
+    PROMISE(usage_table_add(table, record, arrival));
     PROMISE(usage_table_take(table, &exit, &taken));
     PROMISE(memcmp(&taken, record, sizeof taken) == 0);
     PROMISE(!usage_table_take(table, &exit, &taken));

@@ -90,6 +90,9 @@ class Meter:
         if self.usage == ffi.NULL:
             raise OSError(-error[0], os.strerror(-error[0]))
         self.connector = ProcConnector(EventMask.EXIT)
+        self.wanted = ffi.new(
+            "struct procconn_wanted *", {"mask": EventMask.EXIT, "threads": 1}
+        )
 
     def close(self) -> None:
         """End both."""
@@ -103,15 +106,20 @@ class Meter:
 
     def drain(self, *, exits_are_missing: bool = False) -> None:
         """Take the records that wait."""
-        lib.procconn_usage_tidy(self.usage)
-        lib.procconn_usage_drain(self.usage, exits_are_missing)
+        lib.procconn_usage_drain(self.usage, self.wanted, exits_are_missing)
 
     def take(self, event: Exit) -> TaskRecord | None:
         """Take the record of an EXIT."""
         record = ffi.new("struct procconn_task_record *")
         task_exit = ffi.new(
             "struct procconn_task_exit *",
-            (event.pid, event.tgid, event.exit_code, event.timestamp_ns),
+            {
+                "pid": event.pid,
+                "tgid": event.tgid,
+                "exit_code": event.exit_code,
+                "has_parent": event.parent_pid != 0,
+                "timestamp_ns": event.timestamp_ns,
+            },
         )
         found = lib.procconn_usage_take(self.usage, task_exit, record)
         return record if found else None
@@ -143,6 +151,10 @@ class Meter:
             assert time.monotonic() < deadline, f"{len(exits)} of {count} exits"
             exits += filter(wanted, exits_of(self.connector.recv_many(1)))
         return exits
+
+
+def is_of(tgid: int) -> Callable[[Exit], bool]:
+    return lambda it: it.tgid == tgid
 
 
 def exits_of(events: list[Event]) -> list[Exit]:
@@ -252,21 +264,27 @@ def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
 def test_a_first_thread_that_has_given_its_number_away_keeps_its_record(
     meter: Meter,
 ) -> None:
-    """Now and then the thread that execs has it before the first's EXIT is made."""
-    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
-    os.waitpid(pid, 0)
-    first, last = meter.exits(lambda it: it.tgid == pid, 2)
-    meter.drain()
-    of_first = meter.take(first._replace(pid=first.tgid + 1))
-    of_last = meter.take(last)
+    """Now and then the thread that execs has it before the first's EXIT is made.
+
+    Soon after the opening, it could be a thread's whose own record is older.
+    """
+    deadline = time.monotonic() + DEADLINE
+    of_first = of_last = None
+    while of_first is None and time.monotonic() < deadline:
+        pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+        os.waitpid(pid, 0)
+        first, last = meter.exits(is_of(pid), 2)
+        meter.drain()
+        of_first = meter.take(first._replace(pid=first.tgid + 1))
+        of_last = meter.take(last)
 
     assert of_first is not None
     assert of_last is not None
     assert of_last.peak_rss < of_first.peak_rss
 
 
-def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
-    """A pid that is given out again at once, read late: each has its own peak."""
+def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
+    """Read late, they may have come in another order than the records."""
     last_pid = Path("/proc/sys/kernel/ns_last_pid")
     if not os.access(last_pid, os.W_OK):
         pytest.skip("pids cannot be chosen here")
@@ -279,10 +297,16 @@ def test_records_of_one_number_go_to_their_exits_by_order(meter: Meter) -> None:
         last_pid.write_text(str(first - 1))
         second = spawn(*large)
         os.waitpid(second, 0)
-    records = meter.records_of(first, tasks=2)
+    records = [it for _, it in meter.measure(lambda it: it.tgid == first, 2)]
+    third = 0
+    while third != first and time.monotonic() < deadline:
+        last_pid.write_text(str(first - 1))
+        third = spawn(*large)
+        os.waitpid(third, 0)
 
-    assert first == second
-    assert [False, True] == [it.peak_rss > 64 << 20 for it in records]
+    assert first == second == third
+    assert records == [None, None]
+    assert meter.records_of(first, tasks=1)[0].peak_rss > 64 << 20
 
 
 @pytest.mark.parametrize(
@@ -329,14 +353,21 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
     meter.drain()
     lost = meter.lost
     records = [meter.take(it) for it in exits]
-    again = spawn("/bin/true")
-    os.waitpid(again, 0)
-    after = meter.records_of(again, tasks=1)
+    lost_at = time.monotonic()
+    deadline = lost_at + DEADLINE
+    after, again = None, 0
+    while after is None and time.monotonic() < deadline:
+        again = spawn("/bin/true")
+        os.waitpid(again, 0)
+        ((_, after),) = meter.measure(is_of(again), 1)
+    given_at = time.monotonic()
     meter.close()
 
     assert lost >= 50
     assert set(records) == {None}
-    assert [again] == [it.pid for it in after]
+    assert after is not None
+    assert after.pid == again
+    assert given_at - lost_at > 0.9  # EXITs of lost records may come that late
 
 
 @pytest.mark.heavy
