@@ -18,9 +18,11 @@ enum {
      * end until PIDs wrap around: half of the smallest default of kernel.pid_max. */
     MOST_ENDING = 1 << 14,
 
-    /* The longest that a task is expected to take from its record to its EXIT, if one of
-     * the two is missing. */
-    GRACE_NS = 1000000000,
+    /* So long after records were lost their EXITs may still be sent. */
+    GRACE_NS = 100000000,
+
+    /* So long a record waits for an EXIT that may be missing. */
+    PATIENCE_NS = 1000000000,
 };
 
 struct entry {
@@ -32,8 +34,7 @@ struct entry {
 };
 
 struct usage_table {
-    int64_t missing_until_ns; /* records of EXITs before that may have been lost */
-    int64_t settled_ns;       /* records of EXITs before that may be older than the table */
+    int64_t missing_until_ns; /* records of EXITs before that may be missing */
     int64_t compacted_ns;
     uint32_t number;  /* of records that have an EXIT */
     uint32_t reached; /* the number of the newest that met its EXIT */
@@ -57,7 +58,6 @@ struct usage_table *usage_table_new(void)
 void usage_table_begin(struct usage_table *table, int64_t now_ns)
 {
     table->missing_until_ns = now_ns;
-    table->settled_ns = now_ns + GRACE_NS;
 }
 
 void usage_table_free(struct usage_table *table)
@@ -123,8 +123,8 @@ void usage_table_compact(struct usage_table *table, int64_t met_until_ns)
     if (waiting == 0)
         clear(table);
     else if (met_until_ns != 0 &&
-             (waiting > MOST_LEFT || met_until_ns - table->compacted_ns >= GRACE_NS)) {
-        move_together(table, met_until_ns - GRACE_NS, FEWEST_LEFT);
+             (waiting > MOST_LEFT || met_until_ns - table->compacted_ns >= PATIENCE_NS)) {
+        move_together(table, met_until_ns - PATIENCE_NS, FEWEST_LEFT);
         table->compacted_ns = met_until_ns;
     } else if (table->taken > waiting && table->used > MOST_LEFT)
         move_together(table, 0, CAPACITY);
@@ -218,7 +218,6 @@ bool usage_table_take(struct usage_table *table, const struct procconn_task_exit
         leaders = find(table, exit, exit->tgid);
     if (found.oldest == NULL) {
         found = leaders;
-        found.is_unique &= (int64_t)exit->timestamp_ns > table->settled_ns;
     } else if (leaders.oldest != NULL && found.oldest->arrival.exit_may_be_missing) {
         found.is_unique = false;
     }

@@ -25,8 +25,9 @@
  * which then is a thread's, and masked out with those. For such an EXIT, of a thread
  * without a record, the leader's is used.
  *
- * Records can be missing: lost, or queued before the table was begun. Their EXITs may be
- * sent later, when the task has freed its memory and closed its files.
+ * Records can be missing: lost, or queued before the table was begun. Their EXITs are sent
+ * later, when the task has freed its memory and closed its files, and the PID may be reused
+ * at once after that. So for some time no EXIT gets a record.
  */
 #ifndef PROCCONN_USAGE_TABLE_H
 #define PROCCONN_USAGE_TABLE_H
@@ -47,7 +48,7 @@ struct usage_arrival {
 struct usage_table *usage_table_new(void);
 void usage_table_free(struct usage_table *table);
 
-/* Notes that tasks' records are queued from now on. */
+/* Notes that records of EXITs until now are missing. */
 void usage_table_begin(struct usage_table *table, int64_t now_ns);
 
 /* Frees space. If all EXITs up to a time were looked up, drops records whose EXIT should

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "event.h"
@@ -18,6 +19,9 @@ enum {
 
     /* One drain ends after so many, more than the table holds. */
     MOST_BATCHES = 1 << 13,
+
+    /* So long after the registration EXITs may be sent of tasks whose record is older. */
+    SETTLING_NS = 20000000,
 };
 
 struct procconn_usage {
@@ -55,6 +59,7 @@ struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
     usage->owner = getpid();
     /* It is there if the kernel has CONFIG_TASK_IO_ACCOUNTING; records do not tell. */
     usage->has_storage = access("/proc/self/io", F_OK) == 0;
+    nanosleep(&(struct timespec){.tv_nsec = SETTLING_NS}, NULL);
     usage_table_begin(usage->table, procconn_now_ns());
     *error = 0;
     return usage;
