@@ -111,8 +111,12 @@ void procconn_ask_drops(struct procconn_stream *stream)
 {
     uint32_t meminfo[MEMINFO_COUNT];
 
-    if (stream->window.counts_drops && procconn_read_meminfo(stream->socket, meminfo))
+    if (!stream->window.counts_drops)
+        return;
+    if (procconn_read_meminfo(stream->socket, meminfo))
         stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
+    else
+        stream->failure = -errno; /* a sandbox refuses what was allowed before */
 }
 
 /* If there are too many, the last ones become one. */
@@ -232,5 +236,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
         procconn_finish(stream);
     if (stream->has_thread && stream->queue.end > queued) /* who waits, waits for that */
         procconn_set_ready(stream, true);
-    return has_brought || error == -EAGAIN ? 0 : error;
+    if (has_brought)
+        return 0;
+    return stream->failure != 0 || error == -EAGAIN ? stream->failure : error;
 }

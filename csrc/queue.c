@@ -66,10 +66,8 @@ void procconn_set_ready(struct procconn_stream *stream, bool ready)
     if (stream->ready < 0 || stream->is_ready == ready)
         return;
     stream->is_ready = ready;
-    if (ready)
-        eventfd_write(stream->ready, 1);
-    else
-        eventfd_read(stream->ready, &count);
+    if (ready ? eventfd_write(stream->ready, 1) : eventfd_read(stream->ready, &count))
+        stream->failure = -errno;
 }
 
 bool procconn_waits(const struct procconn_stream *stream, size_t taken)

@@ -38,8 +38,8 @@ static int await_room(struct procconn_stream *stream)
     if (!full)
         return 0;
     status = procconn_sleep(stream->room, stream->wake, -1);
-    if (status > 0)
-        eventfd_read(stream->room, &count);
+    if (status > 0 && eventfd_read(stream->room, &count) != 0)
+        status = -errno;
     return status < 0 ? status : 0;
 }
 

@@ -96,7 +96,7 @@ struct procconn_stream {
     int pollables[POLLABLES];
     bool has_thread;
     bool subscribed; /* or to be renewed */
-    int failure;     /* of the thread's last receive */
+    int failure;     /* of a system call in the thread, or of one that is refused now */
     bool silent;     /* the thread's probe did not come back */
 
     struct messages queue; /* for the consumer */

@@ -85,7 +85,7 @@ int procconn_start_detached(void *(*run)(void *), void *argument)
     error = pthread_create(&thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    return -error;
+    return error == 0 ? 0 : -EAGAIN;
 }
 
 void *procconn_map(size_t size)

@@ -75,6 +75,7 @@ class ProcConnector:
     Raises:
         UnsupportedError: no events can come here; the text says why.
         PermissionError: the kernel is older than 6.6 and wants CAP_NET_ADMIN.
+        OSError: no thread can be started; the text names the limit.
         TypeError, ValueError: an argument is of a wrong type, or out of range.
     """
 

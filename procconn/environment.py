@@ -144,7 +144,62 @@ def why_no_usage(number: int) -> str:
             "not with this kernel: use one that has CONFIG_TASKSTATS,"
             " CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_IO_ACCOUNTING"
         )
+    if number == errno.ENOPROTOOPT:
+        return (
+            "not where the records that the kernel drops cannot be counted: use Linux"
+            " 4.12 or newer, and allow getsockopt in the sandbox"
+        )
     return f"not now: {os.strerror(number)}; try again, or report this to the project"
+
+
+def why_no_thread() -> str:
+    """Say why no thread can be started, and what to do."""
+    return f"no thread can be started: {_thread_limit()}"
+
+
+def _thread_limit() -> str:
+    import resource  # noqa: PLC0415 - nobody else needs it
+
+    for folder in _own_cgroups():
+        most = _read_number(f"{folder}/pids.max")
+        if most is not None and (_read_number(f"{folder}/pids.current") or 0) >= most:
+            return f"the cgroup {folder} has its {most} tasks; raise its pids.max"
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if most != resource.RLIM_INFINITY and os.getuid() != 0:
+        return (
+            f"this user may run {most} tasks (RLIMIT_NPROC); raise that limit, as with"
+            " ulimit -u, or end others"
+        )
+    return (
+        "kernel.threads-max, kernel.pid_max or memory is used up, or a sandbox refuses"
+        " clone(2)"
+    )
+
+
+def _own_cgroups() -> Iterator[str]:
+    """Yield the folders of this process's cgroups, each before the one above it."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "pids"):
+            continue
+        root = f"/sys/fs/cgroup/{controllers}".rstrip("/")
+        while path.strip("/"):
+            yield root + path
+            path = os.path.dirname(path)
+        yield root
+
+
+def _read_number(path: str) -> int | None:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
 
 
 def warn_of_heartbeat() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from procconn.environment import why_refused, why_silent
+from procconn.environment import why_no_thread, why_refused, why_silent
 from procconn.errors import ConnectionClosedError, UnsupportedError
 
 BUSY = (
@@ -26,7 +26,7 @@ def checked(status: int) -> int:
         RuntimeError: somebody else is reading, or this is a forked child.
         MemoryError: there is not enough; what was received is kept.
         UnsupportedError, PermissionError: as `failure` makes them.
-        OSError: another system call failed.
+        OSError: another system call failed, or no thread can be started.
     """
     if status >= 0:
         return status
@@ -60,10 +60,13 @@ def failure(number: int) -> OSError:
             "this kernel has no connector; it takes one built with CONFIG_CONNECTOR=y"
             " and CONFIG_PROC_EVENTS=y",
         )
-    if number == errno.ECONNREFUSED:
-        return UnsupportedError(number, why_silent())
-    if number == errno.ETIME:
-        return UnsupportedError(errno.ENOTSUP, why_silent())
+    if number in (errno.ECONNREFUSED, errno.ETIME):
+        shown = errno.ENOTSUP if number == errno.ETIME else number
+        return UnsupportedError(shown, why_silent())
     if number in (errno.EPERM, errno.EACCES):
         return PermissionError(number, why_refused())
+    if number == errno.EAGAIN:  # only a thread's start fails with that
+        error = OSError(why_no_thread())
+        error.errno, error.strerror = number, str(error)  # no BlockingIOError
+        return error
     return OSError(number, os.strerror(number))

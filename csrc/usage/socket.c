@@ -135,8 +135,12 @@ static void list_processors(char *text)
 static int register_all(int fd, int receive_buffer, uint16_t *family)
 {
     struct netlink_address address = {.family = AF_NETLINK};
+    uint32_t meminfo[MEMINFO_COUNT];
     char processors[TEXT_SIZE];
     int one = 1, status;
+
+    if (!procconn_read_meminfo(fd, meminfo))
+        return -ENOPROTOOPT;
 
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
         setsockopt(fd, OPTION_LEVEL, OPTION_NO_ENOBUFS, &one, sizeof one) < 0)

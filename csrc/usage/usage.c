@@ -127,7 +127,7 @@ static uint32_t count_drops(struct procconn_usage *usage)
     uint32_t meminfo[MEMINFO_COUNT], drops;
 
     if (!procconn_read_meminfo(usage->fd, meminfo))
-        return 0;
+        return 1; /* a sandbox refuses that now: there may be some */
     drops = meminfo[MEMINFO_DROPS] - usage->drops;
     usage->drops = meminfo[MEMINFO_DROPS];
     return drops;

@@ -17,8 +17,24 @@ LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 NUMBER_AT, ARGUMENTS_AT = 0, 16  # struct seccomp_data, little-endian
 
 CALLS = {  # asm/unistd.h
-    "x86_64": {"socket": 41, "getsockopt": 55, "recvfrom": 45, "prctl": 157},
-    "aarch64": {"socket": 198, "getsockopt": 209, "recvfrom": 207, "prctl": 167},
+    "x86_64": {
+        "socket": 41,
+        "getsockopt": 55,
+        "recvfrom": 45,
+        "prctl": 157,
+        "read": 0,
+        "ppoll": 271,
+        "recvmmsg": 299,
+    },
+    "aarch64": {
+        "socket": 198,
+        "getsockopt": 209,
+        "recvfrom": 207,
+        "prctl": 167,
+        "read": 63,
+        "ppoll": 73,
+        "recvmmsg": 243,
+    },
 }[platform.machine()]
 
 
@@ -41,12 +57,13 @@ def refuse(number: int, error: int, values: dict[int, int]) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-call, error, *rest = sys.argv[1:]
-split = rest.index("--")
-pairs = (word.split("=") for word in rest[:split])
-refuse(
-    CALLS[call],
-    getattr(errno, error),
-    {int(index): int(value) for index, value in pairs},
-)
-os.execv(rest[split + 1], rest[split + 1 :])
+if __name__ == "__main__":
+    call, error, *rest = sys.argv[1:]
+    split = rest.index("--")
+    pairs = (word.split("=") for word in rest[:split])
+    refuse(
+        CALLS[call],
+        getattr(errno, error),
+        {int(index): int(value) for index, value in pairs},
+    )
+    os.execv(rest[split + 1], rest[split + 1 :])

@@ -1,0 +1,79 @@
+"""Refuse a system call to a connector's receiving thread, and print what a reader gets.
+
+refused.py CALL [asyncio]
+"""
+
+import asyncio
+import ctypes
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from sandbox import CALLS, refuse  # type: ignore[import-not-found]
+
+from procconn import Comm, Event, EventMask, ProcConnector
+
+SO_MEMINFO, PR_SET_NAME = 55, 15
+QUEUE = 262_144  # bytes: 3,449 events
+RENAMINGS = 6000
+DEADLINE = 60
+
+call = sys.argv[1]
+connector = ProcConnector(EventMask.COMM, receive_buffer=4 << 20)
+prctl = ctypes.CDLL(None).prctl
+pid = os.getpid()
+
+
+def is_running() -> bool:
+    """Tell whether the thread is there."""
+    return len(os.listdir("/proc/self/task")) > 1
+
+
+def is_sleeping() -> bool:
+    """Tell whether all threads but this one wait for something."""
+    tasks = [it for it in os.listdir("/proc/self/task") if int(it) != pid]
+    states = []
+    for task in tasks:
+        with open(f"/proc/self/task/{task}/stat") as file:
+            states.append(file.read().rpartition(")")[2].split()[0])
+    return states == ["S"]
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+async def receive() -> list[Event]:
+    if "asyncio" in sys.argv:
+        return list(await connector.arecv_many(DEADLINE))
+    return list(connector.recv_many(DEADLINE))
+
+
+async def main() -> None:
+    room = os.dup(0)  # what the thread waits for when its queue is full is opened next
+    os.close(room)
+    values = {"read": {0: room}, "getsockopt": {2: SO_MEMINFO}}.get(call, {})
+    refuse(CALLS[call], errno.EPERM, values)
+    connector._stream.start_thread(QUEUE)  # which inherits the filter
+    for serial in range(RENAMINGS):
+        prctl(PR_SET_NAME, b"%d" % serial, 0, 0, 0)
+    if call == "read":
+        wait(is_sleeping)  # for room in the queue
+    received, raised = 0, None
+    deadline = time.monotonic() + DEADLINE
+    while raised is None and time.monotonic() < deadline:
+        try:
+            events = await receive()
+            received += sum(isinstance(it, Comm) and it.pid == pid for it in events)
+        except OSError as error:
+            raised = type(error).__name__
+    wait(lambda: not is_running())
+    print(json.dumps([raised, is_running(), received]))
+
+
+asyncio.run(main())

@@ -1,0 +1,97 @@
+"""Where no thread can be started: what is raised, and the limit it names."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live.staging import AS_ORDINARY_USER, KERNEL, everyone_may_run_python, run
+
+SET_LIMIT = """
+import resource
+
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+"""
+OPEN_EACH_WAY = """
+import asyncio, json, warnings
+from procconn import ProcConnector
+
+warnings.simplefilter("ignore")
+
+async def read_one():
+    with ProcConnector() as connector:
+        await connector.arecv_many(0)
+
+raised = []
+for call in (
+    lambda: ProcConnector(queue=1 << 20),
+    lambda: ProcConnector(programs=True),
+    lambda: asyncio.run(read_one()),
+):
+    try:
+        call()
+    except OSError as error:
+        raised.append([type(error).__name__, str(error)])
+print(json.dumps(raised))
+"""
+WAYS = 3
+
+
+@pytest.fixture
+def full_cgroup() -> Iterator[Path]:
+    """A cgroup that may have one task."""
+    for top in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
+        folder = top / f"procconn-test-{os.getpid()}"
+        try:
+            folder.mkdir()
+            (folder / "pids.max").write_text("1")
+        except OSError:
+            if folder.is_dir():
+                folder.rmdir()
+            continue
+        yield folder
+        folder.rmdir()
+        return
+    pytest.skip("no cgroup with a limit on tasks can be made here")
+
+
+def run_within(folder: Path, *command: str) -> list[str]:
+    """Prefix a command so that it is the one task of a cgroup."""
+    enter = f"echo $$ > {folder}/cgroup.procs && exec {shlex.join(command)}"
+    return ["sh", "-c", enter]
+
+
+@pytest.mark.skipif(
+    KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes a Python that everyone may run, and Linux 6.6",
+)
+def test_the_users_limit_on_tasks_is_named() -> None:
+    done = run(*AS_ORDINARY_USER, sys.executable, "-c", SET_LIMIT + OPEN_EACH_WAY)
+    raised = json.loads(done.stdout)
+
+    assert [kind for kind, _ in raised] == ["OSError"] * WAYS
+    for _, text in raised:
+        assert "no thread can be started" in text
+        assert "this user may run 0 tasks (RLIMIT_NPROC)" in text
+
+
+def test_the_cgroups_limit_on_tasks_is_named(full_cgroup: Path) -> None:
+    done = run(*run_within(full_cgroup, sys.executable, "-c", OPEN_EACH_WAY))
+    raised = json.loads(done.stdout)
+
+    assert [kind for kind, _ in raised] == ["OSError"] * WAYS
+    for _, text in raised:
+        assert f"the cgroup {full_cgroup} has its 1 tasks" in text
+
+
+def test_the_command_prints_it(full_cgroup: Path) -> None:
+    watch = (sys.executable, "-m", "procconn", "watch", "--count", "1")
+    done = run(*run_within(full_cgroup, *watch))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("procconn: no thread can be started: the cgroup")
+    assert done.stdout == ""
