@@ -186,7 +186,7 @@ void procconn_prepare(struct batch *batch)
 int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
 {
     struct messages *into = procconn_inlet(stream);
-    size_t left = into->capacity - into->end, begin = into->end, room;
+    size_t left = procconn_space(stream), begin = into->end, room;
     size_t limit = begin + (most < left ? most : left), queued = stream->queue.end;
     int64_t began_ns = procconn_now_ns(), before_ns = began_ns;
     unsigned refused = 0;

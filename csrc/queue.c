@@ -43,6 +43,30 @@ struct messages *procconn_inlet(struct procconn_stream *stream)
     return stream->programs != NULL || stream->usage != NULL ? &stream->stage : &stream->queue;
 }
 
+static void move_to_front(struct messages *messages)
+{
+    memmove(messages->bytes, messages->bytes + messages->start, messages->end - messages->start);
+    messages->end -= messages->start;
+    messages->start = 0;
+}
+
+/* How many bytes may be received. What the thread has staged counts as the queue's. */
+size_t procconn_space(struct procconn_stream *stream)
+{
+    struct messages *queue = &stream->queue, *stage = &stream->stage;
+    size_t space, held;
+
+    if (procconn_inlet(stream) == queue)
+        return queue->capacity - queue->end;
+    if (stage->start > 0 && stage->start >= stage->end - stage->start)
+        move_to_front(stage);
+    space = stage->capacity - stage->end;
+    held = queue->end - queue->start + stage->end - stage->start;
+    if (stream->has_thread && space + held > queue->capacity)
+        space = queue->capacity > held ? queue->capacity - held : 0;
+    return space;
+}
+
 /* For one more message, what was lost before it, and what was lost behind it. */
 bool procconn_has_room(struct procconn_stream *stream)
 {
@@ -102,9 +126,7 @@ void procconn_tidy(struct procconn_stream *stream)
     stream->window.taken = 0;
     worth = queue->capacity / (stream->wants_room ? WORTH_MOVING : 2);
     if (queue->start >= worth && queue->start > 0) {
-        memmove(queue->bytes, queue->bytes + queue->start, queue->end - queue->start);
-        queue->end -= queue->start;
-        queue->start = 0;
+        move_to_front(queue);
         tell_room(stream);
     }
     pthread_mutex_unlock(&stream->lock);

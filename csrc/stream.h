@@ -144,6 +144,7 @@ static inline bool procconn_is_owner(const struct procconn_stream *stream)
 int procconn_resize(struct messages *messages, size_t capacity);
 void procconn_begin_anew(struct messages *messages);             /* if empty */
 struct messages *procconn_inlet(struct procconn_stream *stream); /* where new ones go */
+size_t procconn_space(struct procconn_stream *stream);
 bool procconn_has_room(struct procconn_stream *stream);
 void procconn_set_ready(struct procconn_stream *stream, bool ready);
 /* Whether there is more to be told than so many bytes of messages. */
