@@ -364,3 +364,42 @@ def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
 
     with pytest.raises(OSError, match="Too many open files"):
         asyncio.run(main())
+
+
+def test_programs_and_what_follows_them_take_no_more_memory_than_the_queue() -> None:
+    """Large arguments fill the queue while the kernel holds 100,000 events more."""
+    code = """
+import ctypes, os
+from procconn import EventMask, ProcConnector
+
+QUEUE, RING, OTHER = 1 << 16, 8 << 20, 3 << 20
+
+def used():
+    with open("/proc/self/smaps_rollup") as file:
+        (line,) = (line for line in file if line.startswith("Anonymous:"))
+    return int(line.split()[1]) * 1024
+
+buffer = bytearray(65_536)
+arguments = ["true"] + ["x"] * 24_000
+rename = ctypes.CDLL(None).prctl
+before = used()
+mask = EventMask.EXEC | EventMask.COMM | EventMask.EXIT
+with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
+    for _ in range(300):
+        pid = os.posix_spawn("/bin/true", arguments, {})
+        os.waitpid(pid, 0)
+    for serial in range(100_000):
+        rename(15, b"%d" % serial, 0, 0, 0)
+    most, size = used() - before, 1
+    received = 0
+    while size:
+        size = connector.recv_into(buffer, 1)
+        received += size
+        if size > 40_000:  # a program
+            most = max(most, used() - before)
+assert received > 300 * 48_000, received
+assert most < QUEUE + RING + OTHER, most
+"""
+    done = run_python(code)
+
+    assert (done.returncode, done.stderr) == (0, "")
