@@ -60,8 +60,7 @@ class ProcConnector:
             that cannot be had, a RuntimeWarning says what is missing.
         receive_buffer: how much room to ask the kernel for, in bytes; an event takes
             416. None asks for a 64th of the machine's memory, from 32 to 128 MiB, and
-            is content with 32. Without CAP_NET_ADMIN, net.core.rmem_max limits what is
-            got; a RuntimeWarning says when that is less.
+            is content with 32. A RuntimeWarning says if net.core.rmem_max allows less.
         queue: the size of a queue in the process, in bytes; an event takes 76. A thread
             receives into it whatever the program is doing, with CAP_SYS_NICE before all
             ordinary ones (nice -20). 0: no thread, no queue.
