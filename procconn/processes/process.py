@@ -30,8 +30,14 @@ class Process:
         parent: the parent, if the table knows it. None once the process has ended and
             what happened next is told, so that what runs keeps no history alive.
         name: the name of its first thread; None if not known, as after an exec that was
-            read no program of, or a fork by another thread than the first.
-        program: the program it executed last, as far as that was seen.
+            read no program of, after a fork by another thread than the first, and of a
+            kernel thread that started since, as it names itself without an event.
+        program: the program it runs: the one it executed last or, before that, its
+            parent's; None if not known, and of a kernel thread.
+        uid, euid: its real and its effective user, by its program and `Uid` events;
+            None if not known.
+        is_kernel_thread: whether the kernel runs it, and no program: kthreadd (2) or
+            another kernel thread forked it. Some of them execute a program later.
         started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; of a
             process from a snapshot to 10 ms, and later by what the machine has slept
             since; None if not known.
@@ -49,11 +55,14 @@ class Process:
         "_overtaken",
         "_read_ns",
         "_saw_end",
+        "_seems_ended_epoch",
         "_seems_ended_ns",
         "_threads",
         "_told",
         "_usage",
         "ended_ns",
+        "euid",
+        "is_kernel_thread",
         "known_since",
         "name",
         "parent",
@@ -61,6 +70,7 @@ class Process:
         "ppid",
         "program",
         "started_ns",
+        "uid",
     )
 
     def __init__(
@@ -78,6 +88,9 @@ class Process:
         self.parent = parent
         self.name = name
         self.program: Program | None = None
+        self.uid: int | None = None
+        self.euid: int | None = None
+        self.is_kernel_thread = False
         self.started_ns = started_ns
         self.ended_ns: int | None = None
         self.known_since = known_since
@@ -88,7 +101,8 @@ class Process:
         self._executed_ns = 0  # when it executed its program, if that was seen
         self._known_ns = started_ns or 0  # the earliest time it is known of
         self._read_ns = 0  # events before this are in what was read of /proc
-        self._seems_ended_ns = 0  # when the last thread ended that is known of
+        self._seems_ended_ns = 0  # when a thread ended that may have been the last
+        self._seems_ended_epoch = -1  # that of the table then
         self._epoch = 0  # how often the table had lost events before
         self._told = False  # whether its start was told
         self._saw_end = False  # rather than that it is gone, or a zombie

@@ -13,13 +13,14 @@ from procconn import arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.processes.follower import Follower
+from procconn.processes.notes import is_same
 from procconn.processes.process import Ended, Process
 from procconn.processes.snapshot import (
     check_there,
     take_snapshot,
     zombie_exit_code,
 )
-from procconn.processes.table import ProcessTable, is_same
+from procconn.processes.table import ProcessTable
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
