@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from procconn.cli.following import Seen
 from procconn.cli.lines import signal_name, user_name
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
+from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage
 
@@ -47,7 +47,7 @@ class JsonLines:
         self._wall_ns = wall_ns
         self._withholds_argv = withholds_argv
 
-    def __call__(self, seen: Seen) -> str:
+    def __call__(self, seen: EventInContext) -> str:
         """Make the line, with its end. Bytes are given in hexadecimal."""
         event = seen.event
         second, ns = divmod(self._wall_ns(event), NS_PER_S)
@@ -68,7 +68,7 @@ class JsonLines:
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
 
-    def _executed(self, seen: Seen) -> str:
+    def _executed(self, seen: EventInContext) -> str:
         *values, cut, missing = seen.program or _NOT_READ
         if self._withholds_argv and values[0] is not None:
             values[0], missing = None, missing or "withheld"
@@ -76,12 +76,11 @@ class JsonLines:
         is_cut = "true" if cut else "false"
         return _PROGRAM % (*map(_json, values), is_cut, _json(missing), _json(user))
 
-    def _ended(self, seen: Seen, event: Exit) -> str:
-        argv = name = user = "null"
-        if seen.program is not None:
-            name = _json(seen.program.name)
-            if not self._withholds_argv:
-                argv = _json(seen.program.argv)
+    def _ended(self, seen: EventInContext, event: Exit) -> str:
+        argv = user = "null"
+        name = _json(seen.name)
+        if seen.program is not None and not self._withholds_argv:
+            argv = _json(seen.program.argv)
         if seen.uid is not None:
             user = _json(user_name(seen.uid))
         code, duration = seen.returncode_of(event), seen.duration

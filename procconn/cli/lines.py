@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import cache
 from unicodedata import east_asian_width
 
-from procconn.cli.following import Seen
 from procconn.clock import NS_PER_S
 from procconn.events import (
     Comm,
@@ -24,6 +23,7 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage
 
@@ -59,7 +59,7 @@ class TextLines:
         self._coloured = coloured
         self._uid = os.geteuid()
 
-    def __call__(self, seen: Seen) -> str:
+    def __call__(self, seen: EventInContext) -> str:
         """Make the line, with its end."""
         event = seen.event
         time = self._time_of(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
@@ -78,12 +78,14 @@ class TextLines:
             command = told(seen.program)
         elif isinstance(event, Exit):
             command = told(seen.program, why=False)
+            if seen.is_of_kernel_thread:
+                command = f"[{visible(seen.name or 'kernel thread')}]"
             tail = " " + tail
         if self._width is not None:
             command = fit(command, self._width - len(head) - len(tail))
         return self._paint(seen, f"{head}{command}{tail}") + "\n"
 
-    def _paint(self, seen: Seen, line: str) -> str:
+    def _paint(self, seen: EventInContext, line: str) -> str:
         event, colour = seen.event, ""
         if isinstance(event, Exec):
             colour = _GREEN
@@ -193,14 +195,14 @@ def fit(text: str, columns: int) -> str:
     return text[:kept] + "…"
 
 
-def _of_thread(seen: Seen) -> str:
+def _of_thread(seen: EventInContext) -> str:
     event = seen.event
     if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or seen.ended:
         return ""
     return f"(thread of {event.tgid}) "
 
 
-def _change(seen: Seen) -> str:
+def _change(seen: EventInContext) -> str:
     event = seen.event
     match event:
         case Fork(child_pid=child):

@@ -15,13 +15,13 @@ from nats.js.api import StreamConfig
 
 from procconn import __version__
 from procconn.cli.ending import TOGETHER_NS, diverted
-from procconn.cli.following import Seen  # noqa: TC001
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.output import Progress, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import QUEUE, open_source
 from procconn.cli.watch import first, lost_in, selected
 from procconn.clock import NS_PER_S
+from procconn.processes.tracker import EventInContext  # noqa: TC001
 from procconn.ship.delivery import Delivery
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import SUBJECTS, Message, Messages
@@ -103,7 +103,7 @@ class Shipping:
 
     def _read(self) -> Iterator[list[Message]]:
         """Bring what comes together; blocks meanwhile, in a thread of its own."""
-        gathered: list[Seen] = []
+        gathered: list[EventInContext] = []
         since = time.monotonic()
         seen = selected(self._selection, self._source, patience=_LATENCY)
         for batch in chain(first(self._selection.count, seen), [None]):
