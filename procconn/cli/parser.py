@@ -18,6 +18,7 @@ EVENTS = {
     for member in EventMask  # its members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
+_MOST_PID = 4_194_303  # on any kernel: one less than PID_MAX_LIMIT
 _MOST_BYTES = (1 << 63) - 1  # of a stream, as JetStream counts
 _LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
 
@@ -254,9 +255,14 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 def _add_which(command: argparse.ArgumentParser) -> None:
     _add_kinds(command)
     group = command.add_argument_group("of which processes")
-    group.add_argument("-p", "--pid", type=_pid, metavar="PID", help="this one")
     group.add_argument(
-        "--tree", type=_pid, metavar="PID", help="this one and all that come of it"
+        "-p", "--pid", type=_possible_pid, metavar="PID", help="this one"
+    )
+    group.add_argument(
+        "--tree",
+        type=_possible_pid,
+        metavar="PID",
+        help="this one and all that come of it",
     )
     group.add_argument(
         "-u", "--user", type=_user, metavar="USER", help="a user's, by name or number"
@@ -331,6 +337,13 @@ def _pid(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
         raise argparse.ArgumentTypeError(f"{text!r} is not the id of a process")
     return int(text)
+
+
+def _possible_pid(text: str) -> int:
+    if (pid := _pid(text)) > _MOST_PID:
+        message = f"{text!r} is not the id of a process: none is above {_MOST_PID}"
+        raise argparse.ArgumentTypeError(message)
+    return pid
 
 
 def _user(text: str) -> int:

@@ -13,7 +13,7 @@ from procconn.cli.output import (
     tell_usage_lost,
 )
 from procconn.cli.selection import Selection
-from procconn.cli.source import Live
+from procconn.cli.source import Live, check_pid
 from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Event, Lost
 from procconn.processes.tracker import Tracker
@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     selection = Selection.of(options)
     is_of_some, left = selection.is_of_some, selection.count
     lost = 0
+    check_pid(selection)
     source = Live(
         selection.asked if is_of_some else selection.mask,
         threads=selection.threads or is_of_some,

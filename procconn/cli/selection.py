@@ -79,11 +79,6 @@ class Selection:
             return self.mask
         return self.mask | (_LIVES if self.uid is None else _LIVES | EventMask.UID)
 
-    @property
-    def named(self) -> list[int]:
-        """The processes that were asked for by their ids."""
-        return [pid for pid in (self.pid, self.tree) if pid is not None]
-
     @functools.cached_property
     def _own_pid(self) -> int | None:
         """That of this command, whose own command line has the pattern, too."""

@@ -13,6 +13,7 @@ from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
+from procconn.processes.snapshot import check_there, take_snapshot
 
 QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
@@ -72,9 +73,13 @@ def open_source(
         latency: the most often that events are brought, in seconds.
         usage: whether what a task used is wanted.
         queue: how many bytes of events may wait.
+
+    Raises:
+        ProcessLookupError: there is no such process as asked for.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
+    check_pid(selection)
     return Live(
         selection.asked,
         threads=selection.threads or selection.is_of_processes,
@@ -83,6 +88,18 @@ def open_source(
         duration=selection.duration,
         queue=queue,
     )
+
+
+def check_pid(selection: Selection) -> None:
+    """See that the process is there whose events are asked for by its id.
+
+    Raises:
+        ProcessLookupError: it is not.
+        PermissionError: /proc does not show it to this user.
+    """
+    if selection.pid is not None:
+        found = take_snapshot([selection.pid]).processes
+        check_there([selection.pid], [entry.pid for entry in found])
 
 
 class Live:

@@ -14,14 +14,15 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
     """Find out what runs, if the events are this machine's, as they happen.
 
     Raises:
-        ProcessLookupError: there is no such process as asked for.
+        ProcessLookupError: there is no process of that `tree`.
         PermissionError: /proc does not show it to this user.
     """
     table = ProcessTable(tree=selection.tree)
     if not source.is_live:
         return Tracker(table)
     first = take_snapshot(programs=True)
-    check_there(selection.named, {entry.pid for entry in first.processes})
+    if selection.tree is not None:
+        check_there([selection.tree], {entry.pid for entry in first.processes})
     return Tracker(table, first, max_latency=source.latency)
 
 

@@ -11,7 +11,6 @@ from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
 from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Lost
-from procconn.processes.snapshot import check_there, take_snapshot
 from procconn.processes.tracker import EventInContext
 
 
@@ -59,9 +58,6 @@ def selected(
         batches = source.batches(lambda: tracker.patience(patience))
         found = tracked(tracker, batches)
     else:
-        if source.is_live and selection.named:
-            first = take_snapshot(selection.named)
-            check_there(selection.named, {entry.pid for entry in first.processes})
         batches = source.batches(lambda: patience)
         found = (list(map(EventInContext.alone, events)) for events in batches)
         if source.is_live and not selection.is_of_some:
