@@ -6,7 +6,7 @@ from signal import SIGCHLD
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
-from procconn.events import Exit, Lost
+from procconn.events import Exit, Fork, Lost
 from procconn.usage import Usage
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from procconn.programs import Program
 
 _CORE_BIT = 0x80
+_KTHREADD = 2  # the process that forks all kernel threads
 _SAME_END_NS = 50_000_000
 
 
@@ -150,6 +151,21 @@ class Process:
     def __repr__(self) -> str:
         state = "running" if self.is_running else f"returncode={self.returncode}"
         return f"<Process pid={self.pid} name={self.name!r} {state}>"
+
+    def _inherit(self, parent: Process | None, event: Fork) -> None:
+        """Take what a new process has of the one that forked it."""
+        if (
+            event.parent_tgid == _KTHREADD
+            if parent is None
+            else parent.is_kernel_thread
+        ):
+            self.is_kernel_thread = True
+            self.uid = self.euid = 0
+        elif parent is not None:
+            self.program = parent.program
+            self.uid, self.euid = parent.uid, parent.euid
+            if event.parent_pid == event.parent_tgid:  # else it is named as that thread
+                self.name = parent.name
 
     def _ended_with(self, exit_code: int) -> None:
         """Take in a wait status that no event has told."""

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from procconn.processes.snapshot import Snapshot, SnapshotEntry
 
 _NOTES = 20_000  # what comes while a snapshot is taken; more is only older
-_KTHREADD = 2  # the process that forks all kernel threads
 
 
 class ProcessTable:
@@ -138,6 +137,9 @@ class ProcessTable:
             elif threads and process is not None:
                 running.add(entry.pid)
                 fill(process, newer, threads)
+            elif process is not None and entry.threads and not is_newest:
+                running.add(entry.pid)  # unless another thread began in that loss
+                process._threads = threads
         for process in list(self._processes.values()):
             if process.pid not in running and process._known_ns < snapshot.before_ns:
                 changes.append(self._gone(process, snapshot.before_ns))
@@ -202,7 +204,7 @@ class ProcessTable:
             started_ns=timestamp_ns,
             known_since="start",
         )
-        _inherit(process, parent, event)
+        process._inherit(parent, event)
         process._epoch = self._epoch
         process._told = True
         process._overtaken = overtaken
@@ -389,15 +391,3 @@ class ProcessTable:
         if self._root in wanted:
             self._root = None
         return changes
-
-
-def _inherit(process: Process, parent: Process | None, event: Fork) -> None:
-    """Give a new process what it has of the one that forked it."""
-    if event.parent_tgid == _KTHREADD if parent is None else parent.is_kernel_thread:
-        process.is_kernel_thread = True
-        process.uid = process.euid = 0
-    elif parent is not None:
-        process.program = parent.program
-        process.uid, process.euid = parent.uid, parent.euid
-        if event.parent_pid == event.parent_tgid:  # else it is named as that thread
-            process.name = parent.name
