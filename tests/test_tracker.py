@@ -257,8 +257,10 @@ def see_that_ends_agree(
     out = take(tracker, *events[:lost_from], Lost(1, 0), *events[lost_to:position])
     tracker.put_snapshot(history.snapshot(first, stride))
     out += take(tracker, *events[position:behind], Lost(1, 0), *events[resumed:])
-    gap = events[behind:resumed]  # an exit in it may have been the last
+    gap = events[behind:resumed]
+    # An exit may have been the last one, or be that of who has the pid since.
     lost_again = {it.tgid for it in gap if isinstance(it, Exit)}
+    lost_again |= {it.child_pid for it in gap if isinstance(it, Fork)}
     last = history.snapshot(len(moments) - 1, 0)
     out += tracker.finish(last)
 
