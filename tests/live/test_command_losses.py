@@ -83,7 +83,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.1)
 
 
 def overload(started: Shells, commands: list[subprocess.Popen[bytes]]) -> None:
