@@ -13,7 +13,7 @@ from procconn.programs import Program
 
 _EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
 _ANY_EXIT, _FAILED_EXIT = int(EventMask.EXIT), int(EventMask.NONZERO_EXIT)
-_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
 def kinds_of(options: argparse.Namespace) -> EventMask:
@@ -77,7 +77,7 @@ class Selection:
         """What the kernel is asked for; the others it leaves out."""
         if not self.is_of_processes:
             return self.mask
-        return self.mask | (_LIVES if self.uid is None else _LIVES | EventMask.UID)
+        return self.mask | _LIVES
 
     @functools.cached_property
     def _own_pid(self) -> int | None:
