@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-from live.commanding import watching
+from live.commanding import wait_until_subscribed, watching
 from live.staging import DEADLINE, PROGRAMS
 from procconn import Event, Exit, Fork, Lost
 from procconn.recording import Recording
@@ -128,7 +128,8 @@ def test_after_a_loss_exits_keep_their_program_and_duration(
             for which in FILTERS
         ]
         outputs = [it.stdout for it in commands if it.stdout is not None]
-        wait_until_tracked(commands)
+        for process in commands:
+            wait_until_subscribed(process)
         started.tell(ends)
         for output in outputs:
             records_until(output, lambda it: it.get("parent_pid") == ends.pid)
@@ -152,12 +153,6 @@ def test_after_a_loss_exits_keep_their_program_and_duration(
         assert 1 == sum(it.get("pid") == ends.pid for it in records)
     of_pid = [it for it in after[FILTERS.index("pid")] if it["event"] != "lost"]
     assert {ends.pid} == {it.get("pid", it.get("parent_pid")) for it in of_pid}
-
-
-def wait_until_tracked(commands: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until they receive, which the third of their threads does."""
-    folders = [Path(f"/proc/{process.pid}/task") for process in commands]
-    wait_until(lambda: all(len(list(it.iterdir())) > 2 for it in folders))
 
 
 @pytest.mark.slow
