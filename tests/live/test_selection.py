@@ -99,17 +99,20 @@ def test_pid_shows_that_process_alone() -> None:
 
 
 def test_tree_shows_all_that_come_of_a_process_and_no_other() -> None:
-    script = "read go; (/bin/true; (sleep 0.01 &) ); exit 5"
-    child = subprocess.Popen(["sh", "-c", script], stdin=-1)
+    script = "while read go; do (:); done; (/bin/true; (sleep 0.01 &) ); exit 5"
+    child = subprocess.Popen(["sh", "-c", script], stdin=-1, bufsize=0)
     assert child.stdin is not None
     with watching("--json", "--tree", str(child.pid), "-e", "fork,exit") as watch:
-        wait_until_subscribed(watch)
+        while not (line := _line_within(watch, 0.1)):
+            child.stdin.write(b"go\n")
         for _ in range(3):
             subprocess.run(["true"], check=True)
-        child.communicate(b"go\n")
+        child.communicate()
         records = events_until(watch, child.pid, "exit")
 
     family = {child.pid}
+    first = json.loads(line)
+    family.add(first.get("child_pid", first.get("pid")))
     for record in records:
         if record["event"] == "fork":
             assert record["parent_pid"] in family
