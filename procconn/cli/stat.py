@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
+_MOST_NAMES = 10_000  # that are counted apart, as anybody can make up names
 _NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
 
@@ -62,8 +63,8 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Take in what another one counted."""
         self.kinds += other.kinds
-        self.started += other.started
-        self.failed += other.failed
+        self.started = _bounded(self.started + other.started)
+        self.failed = _bounded(self.failed + other.failed)
         self.lost += other.lost
 
 
@@ -267,6 +268,15 @@ class _Stat:
             },
         }
         return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def _bounded(names: Counter[str]) -> Counter[str]:
+    """Count the rarest together, if there are too many."""
+    if len(names) <= _MOST_NAMES:
+        return names
+    kept = Counter(dict(names.most_common(_MOST_NAMES // 2)))
+    kept["(other)"] += names.total() - kept.total()
+    return kept
 
 
 def _kind_name(kind: type[Event]) -> str:
