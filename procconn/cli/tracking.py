@@ -1,4 +1,4 @@
-"""What a subcommand's tracker needs of /proc: what runs at first, and after a loss."""
+"""The I/O of a subcommand's tracker: snapshots at the beginning and after losses."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ from procconn.processes.tracker import EventInContext, Tracker
 
 
 def open_tracker(selection: Selection, source: Source) -> Tracker:
-    """Find out what runs, if the events are this machine's, as they happen.
+    """Return a tracker; if the source is live, with what runs now.
 
     Raises:
-        ProcessLookupError: there is no process of that `tree`.
+        ProcessLookupError: there is no process `selection.tree`.
         PermissionError: /proc does not show it to this user.
     """
     table = ProcessTable(tree=selection.tree)
@@ -29,7 +29,7 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
 def tracked(
     tracker: Tracker, batches: Iterator[list[Event]]
 ) -> Iterator[list[EventInContext]]:
-    """Bring the events of each batch in context, and at the end those that are held."""
+    """Yield the events of each batch in context, then those that are held."""
     for events in batches:
         refresh(tracker)
         if events:
@@ -40,14 +40,14 @@ def tracked(
 
 
 def refresh(tracker: Tracker) -> None:
-    """Look at all of /proc if that is due, after a loss."""
+    """Take a snapshot if one is due."""
     if tracker.is_due:
         known = list(tracker.table.processes)
         tracker.put_snapshot(try_snapshot(known, programs=True))
 
 
 def finish(tracker: Tracker) -> list[EventInContext]:
-    """Tell what is still held, at the end of the events."""
+    """Return the exits that are held at the end of the stream."""
     if not tracker.is_waiting:
         return tracker.finish()
     known = list(tracker.table.processes)

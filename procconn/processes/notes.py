@@ -1,4 +1,4 @@
-"""What a reading of /proc says of a process, by what was noted of events since."""
+"""Entries of a snapshot: brought up to date by events, put into processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLACK_NS = 100_000_000  # /proc rounds times to 10 ms; a fork is reported later 
 
 
 class Note(NamedTuple):
-    """What an event did to the threads of a process, its name, program or users."""
+    """An event that changed the threads, name, program or users of a process."""
 
     tgid: int
     pid: int
@@ -31,8 +31,7 @@ def brought_up_to_date(
     """Apply to an entry what came after its reading.
 
     Returns:
-        The entry, with None for what an event has told better, and the threads that
-        run.
+        The entry, with None for what changed since, and the threads that run.
     """
     threads = set(entry.threads)
     for _, pid, kind, timestamp_ns in notes:
@@ -57,13 +56,13 @@ def brought_up_to_date(
 
 
 def is_same(process: Process, entry: SnapshotEntry) -> bool:
-    """Tell whether an entry is of that process, not of a later one with its pid."""
+    """Return whether an entry is of that process, not of a later one with its PID."""
     started_ns = entry.started_ns
     return started_ns is not None and started_ns <= process._known_ns + SLACK_NS
 
 
 def fill(process: Process, entry: SnapshotEntry, threads: set[int]) -> None:
-    """Put into a process what was read of it."""
+    """Set the attributes of a process from an entry."""
     process._threads = None if threads == {entry.pid} else threads
     process._read_ns = entry.before_ns
     process._seems_ended_epoch = -1
@@ -84,9 +83,9 @@ def kin_among(
     kept: Container[int | None],
     root: int | None,
 ) -> set[int]:
-    """Find the unknown processes that are, or descend from, a kept one or the root.
+    """Return the unknown processes that are the root, or descend from it or a kept one.
 
-    Each is passed once, however long the chains are.
+    Each is visited once, however long the chains are.
     """
     kin = {pid for pid in strangers if pid == root}
     passed: set[int] = set()
@@ -103,9 +102,9 @@ def kin_among(
 
 
 def is_other(program: Program, known: Program | None) -> bool:
-    """Tell whether a reading is of another program than the one that is known.
+    """Return whether a reading is of another program than the known one.
 
-    If not, the one that is known was read earlier, and so is nearer to its exec.
+    If it is of the same program, the known reading is nearer to its exec.
     """
     if known is None or known.argv is None:
         return known is None or program.argv is not None
@@ -117,7 +116,7 @@ def is_other(program: Program, known: Program | None) -> bool:
 
 
 def _shown(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out the empty arguments at the end, which a rewritten title has many of."""
+    """Strip empty arguments from the end: padding, if the title was rewritten."""
     end = len(argv)
     while end and not argv[end - 1]:
         end -= 1

@@ -153,7 +153,7 @@ class Process:
         return f"<Process pid={self.pid} name={self.name!r} {state}>"
 
     def _inherit(self, parent: Process | None, event: Fork) -> None:
-        """Take what a new process has of the one that forked it."""
+        """Set what a new process has from the one that forked it."""
         if (
             event.parent_tgid == _KTHREADD
             if parent is None

@@ -78,15 +78,15 @@ def take_snapshot(
         pids: read these only; None reads all.
         known: pids of which to tell that they exist even where /proc is mounted with
             hidepid= and does not show them.
-        programs: whether to read their programs and users, too.
+        programs: whether to read their programs and user IDs, too.
 
     Returns:
         An entry for each process that is there, zombies too.
 
     Raises:
         UnsupportedError: /proc does not show this pid namespace.
-        OSError: a process could not be read, as when this one has no file descriptor
-            (EMFILE, ENFILE) or no memory (ENOMEM) left: it may well run.
+        OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM), so that
+            processes which run could not be read.
     """
     check_proc()
     before_ns = time.monotonic_ns()
@@ -109,7 +109,7 @@ def try_snapshot(
     pids: Iterable[int] | None = None,
     programs: bool = False,
 ) -> Snapshot | None:
-    """Do as `take_snapshot`; return None if descriptors or memory have run out."""
+    """Call `take_snapshot`; return None if out of descriptors or memory."""
     try:
         return take_snapshot(pids, known=known, programs=programs)
     except OSError as error:

@@ -151,10 +151,10 @@ class ProcessTable:
         return changes
 
     def settle(self) -> list[Change]:
-        """Tell the ends that wait for a snapshot, as none will come.
+        """End the processes of which no known thread runs, as no snapshot will follow.
 
         Returns:
-            The ends of the processes of which no thread is known to run.
+            Their ends.
         """
         return [
             self._end(process, process._seems_ended_ns)
@@ -163,9 +163,9 @@ class ProcessTable:
         ]
 
     def is_doubtful(self, process: Process) -> bool:
-        """Tell whether it may have other threads than those known, after a `Lost`.
+        """Return whether it may have unknown threads, after a `Lost`.
 
-        If so, an exit that may be its last is told as its end by the next snapshot.
+        If so, the next snapshot decides whether an exit was its end.
         """
         is_older_than_a_loss = process._epoch != self._epoch
         return is_older_than_a_loss and self._has_snapshot and self._notes is not None
@@ -278,7 +278,7 @@ class ProcessTable:
         return [self._end(process, timestamp_ns)]
 
     def _change(self, event: Comm | Uid) -> None:
-        """Take in another name, or other users, of a process's first thread."""
+        """Take in the name or the user IDs of a main thread."""
         if event.pid != event.tgid:
             return
         if self._notes is not None:
@@ -305,7 +305,7 @@ class ProcessTable:
         return [Started(process, event.timestamp_ns)]
 
     def _note_end(self, process: Process, timestamp_ns: int) -> bool:
-        """Note when a thread ended, if that may have been the last one, or not."""
+        """If a thread's exit may be the process's end, note its time; return True."""
         if not self.is_doubtful(process):
             return False
         process._seems_ended_ns = timestamp_ns
@@ -334,9 +334,9 @@ class ProcessTable:
         return [ended] if is_its else [ended, *self._exit(event)]
 
     def _gone(self, process: Process, timestamp_ns: int) -> Ended:
-        """End a process that runs no more, seen or not.
+        """End a process that is gone, whether its exit was observed or not.
 
-        The last exit since a loss was its end, whatever threads ended in the loss.
+        The last exit since a loss was its end, even if exits of threads were lost.
         """
         has_ended = process._threads is not None and not process._threads
         if has_ended or process._seems_ended_epoch == self._epoch:

@@ -1,15 +1,16 @@
-"""`Tracker`: one event in, its process in context out, in step with /proc after losses.
+"""`Tracker`: one event in, its process in context out; resynchronizes after losses.
 
-When events were lost, another snapshot is due, at most one a second. The events that
-queued meanwhile are older than it in part, and know better how what is gone has ended:
-so it goes into the table when the stream has passed its time, or is silent. If more was
-lost before that, some of it may be newer than the snapshot, and another one follows.
+After a loss a snapshot of /proc is due, at most one a second. Some queued events are
+older than the snapshot, and only they say how a process that is gone has ended. So the
+snapshot goes into the table when the stream has passed its time, or is silent. If more
+events are lost before that, some of them may be newer than the snapshot, and another
+one follows.
 
-Between a loss and the snapshot, an exit may be that of a process or of a thread. It is
-held until the snapshot shows which, and then delivered; each event is, once.
+Between a loss and the snapshot, an exit may be that of a process or only of a thread.
+It is held until the snapshot shows which. Each event is delivered once.
 
-The tracker does no I/O. Whoever reads asks `is_due`, waits no longer than `patience`
-says, and hands over what came, also if that is nothing.
+The tracker does no I/O. Its caller checks `is_due`, waits no longer than `patience()`,
+and passes on what was received, even if that is nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class EventInContext:
 
     Attributes:
         process: of a fork the child; None if none is known.
-        program: what it ran, if known.
-        uid: its effective user, if known.
-        ended: whether the event, an exit, ended the process as a whole.
+        program: what it ran; None if not known.
+        uid: its effective user ID; None if not known.
+        ended: whether the event is the exit that ended the process.
     """
 
     __slots__ = ("ended", "event", "process", "program", "uid")
@@ -66,7 +67,7 @@ class EventInContext:
 
     @classmethod
     def alone(cls, event: Event) -> EventInContext:
-        """Say of an event what it tells by itself."""
+        """Return an event with what it says by itself."""
         if isinstance(event, Exec):
             program = event.program
             return cls(event, None, program, program.euid if program else None)
@@ -81,35 +82,35 @@ class EventInContext:
 
     @property
     def is_of_kernel_thread(self) -> bool:
-        """Whether the process is the kernel's own, and runs no program."""
+        """Whether the process is a kernel thread, which runs no program."""
         return self.process is not None and self.process.is_kernel_thread
 
     def returncode_of(self, event: Exit) -> int:
-        """Tell how the process ended, which its last thread alone may not know."""
+        """Return the status of the process; of a thread, its own."""
         process = self.process
         if self.ended and process is not None and process.returncode is not None:
             return process.returncode
         return event.returncode
 
     def usage_of(self, event: Exit) -> Usage | None:
-        """Tell what the task used; what the process did, if it ended."""
+        """Return what the process used if it ended, else what the thread used."""
         if self.ended and self.process is not None:
             return self.process.usage
         return event.usage
 
     @property
     def duration(self) -> float | None:
-        """How long the process lived that has ended, in seconds; None if not known."""
+        """How long the process lived, in seconds; None unless it ended here."""
         return self.process.duration if self.ended and self.process else None
 
 
 class Tracker:
-    """What was received and not fed, what was changed and not told.
+    """A table of processes, in step with the stream and with snapshots of /proc.
 
     Args:
-        table: where the processes are kept.
-        first: what ran at the beginning; without it, none is asked for later either.
-        max_latency: how long the source may hold an event back, in seconds.
+        table: the table.
+        first: what ran at the beginning; without it, no snapshot is due later either.
+        max_latency: that of the connector, in seconds.
     """
 
     def __init__(
@@ -140,11 +141,11 @@ class Tracker:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether exits are held that only a snapshot can tell more of."""
+        """Whether exits are held until the next snapshot."""
         return bool(self._held)
 
     def patience(self, timeout: float | None = None) -> float | None:
-        """Tell how long to wait for events, if the caller has so many seconds."""
+        """Return how long to wait for events, at most `timeout`, in seconds."""
         if self._snapshot is not None:
             until_ns = self._snapshot.after_ns + self._settle_ns
         elif self._is_stale and self._has_snapshots:
@@ -157,7 +158,7 @@ class Tracker:
     def put_snapshot(self, snapshot: Snapshot | None) -> None:
         """Keep a snapshot until the stream has passed its time.
 
-        None says that none could be taken: then it is due again later.
+        None: it could not be taken, and is due again later.
         """
         if snapshot is None:
             self._is_stale = True
@@ -168,13 +169,13 @@ class Tracker:
         self._due_ns = _next_after(snapshot)
 
     def put_events(self, events: list[Event]) -> None:
-        """Queue what was received; nothing says that the stream is silent."""
+        """Queue received events; an empty list means that the stream is silent."""
         self._events.extend(events)
         if not events and not self._events and self._is_settled:
             self._changes.extend(self._pass_snapshot())
 
     def each_change(self) -> Iterator[Change]:
-        """Feed what is queued, an event at a time, and tell what it changes."""
+        """Feed queued events one at a time; yield what each changes."""
         while self._changes or self._events:
             if self._changes:
                 yield self._changes.popleft()
@@ -182,7 +183,7 @@ class Tracker:
                 self._changes.extend(self._feed(self._events.popleft()))
 
     def all_changes(self) -> list[Change]:
-        """Feed all that is queued, then tell what it changed."""
+        """Feed all queued events; return what they changed."""
         while self._events:
             self._changes.extend(self._feed(self._events.popleft()))
         changes = list(self._changes)
@@ -193,8 +194,8 @@ class Tracker:
         """Take in the next event.
 
         Returns:
-            It with its process, behind the exits that were held until now; nothing if
-            it is held itself.
+            The exits that were held until now, then the event; nothing if the event is
+            held itself.
         """
         taken = self._take_snapshot() if self._is_passed_by(event) else []
         if isinstance(event, Exit):
@@ -206,14 +207,14 @@ class Tracker:
         return taken
 
     def take_silence(self) -> list[EventInContext]:
-        """Take in that nothing more has come for now."""
+        """Take in that no event waits; return the exits that were held until now."""
         return self._take_snapshot() if self._is_settled else []
 
     def finish(self, snapshot: Snapshot | None = None) -> list[EventInContext]:
-        """Take in that nothing more will come; tell all that is held.
+        """Take in that the stream has ended; return the exits that are held.
 
         Args:
-            snapshot: what runs now, if that is known.
+            snapshot: what runs now; None if not known.
         """
         if snapshot is not None:
             self.put_snapshot(snapshot)
@@ -234,11 +235,11 @@ class Tracker:
     def _take_exit(self, event: Exit) -> list[EventInContext]:
         process = self.table.processes.get(event.tgid)
         changes = self._feed(event)
-        if process is None:  # all that is known is the event
+        if process is None:
             return [EventInContext.alone(event)]
         taken = []
         if (held := self._held.pop(process, None)) is not None:
-            taken.append(held)  # that of a thread, as this one is later
+            taken.append(held)  # of a thread, as this exit is later
         has_ended = False
         for change in changes:
             if isinstance(change, Ended) and change.timestamp_ns == event.timestamp_ns:
@@ -251,14 +252,14 @@ class Tracker:
         return taken
 
     def _take_snapshot(self) -> list[EventInContext]:
-        """Put the snapshot into the table, and take out the exits it decides about."""
+        """Put the snapshot into the table; release the exits that it decides about."""
         taken = self._ends_among(self._pass_snapshot())
         decided = [it for it in self._held if not self.table.is_doubtful(it)]
         taken += [self._held.pop(process) for process in decided]
         return taken
 
     def _ends_among(self, changes: list[Change]) -> list[EventInContext]:
-        """Take out the exits that were held of processes that have ended."""
+        """Release the held exits of processes that have ended."""
         taken = []
         for change in changes:
             if not isinstance(change, Ended):
@@ -269,17 +270,17 @@ class Tracker:
         return taken
 
     def _feed(self, event: Event) -> list[Change]:
-        """Take in an event, and first the snapshot whose time it has passed."""
+        """Feed an event, after the snapshot if the event has passed its time."""
         changes = self._pass_snapshot() if self._is_passed_by(event) else []
         self._is_stale = self._is_stale or isinstance(event, Lost)
         changes += self.table.feed(event)
         return changes
 
     def _is_passed_by(self, event: Event) -> bool:
-        """Tell whether the event shows that those older than the snapshot have come.
+        """Return whether all events older than the snapshot have been received.
 
-        A loss does not: it stands where events were dropped, at the time when that was
-        noticed, and older ones may follow it.
+        A `Lost` does not show that: its time is when the drops were noticed, and older
+        events may follow it.
         """
         snapshot = self._snapshot
         if snapshot is None or isinstance(event, Lost):
@@ -288,7 +289,7 @@ class Tracker:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether all that is older than the snapshot has come, as nothing waits."""
+        """Whether the silence shows that all older events have been received."""
         snapshot, now_ns = self._snapshot, time.monotonic_ns()
         return snapshot is not None and now_ns >= snapshot.after_ns + self._settle_ns
 
@@ -300,6 +301,6 @@ class Tracker:
 
 
 def _next_after(snapshot: Snapshot) -> int:
-    """Tell when the next one may be taken, so that most time is left for events."""
+    """Return when the next one may be taken, so that most time is left for events."""
     took_ns = snapshot.after_ns - snapshot.before_ns
     return snapshot.after_ns + max(_PAUSE_NS, _SHARE * took_ns)
