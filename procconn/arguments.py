@@ -12,7 +12,7 @@ from procconn.events import EventMask
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_MOST_PID = 0x7FFFFFFF
+MOST_PID = 0x7FFFFFFF
 
 
 def mask(name: str, value: EventMask) -> EventMask:
@@ -50,8 +50,8 @@ def pid(name: str, value: int) -> int:
     """Take the id of a process."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be a process id, not {value!r}")
-    if not 1 <= value <= _MOST_PID:
-        raise ValueError(f"{name} must be from 1 to {_MOST_PID}, not {value}")
+    if not 1 <= value <= MOST_PID:
+        raise ValueError(f"{name} must be from 1 to {MOST_PID}, not {value}")
     return value
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from vocabulary import Option, Subcommand, general, subcommands
 
-from procconn.cli.parser import EVENTS
+from procconn.cli.values import EVENTS
 
 _BASH = r"""
 # Made of the command's parser by share/generate.py: do not edit.

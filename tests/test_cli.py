@@ -13,7 +13,7 @@ from procconn.cli import main
 from procconn.cli.parser import make_parser
 from procconn.cli.selection import Selection
 
-LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_events_are_named_as_users_type_them(text: str, mask: EventMask) -> None
         ("--failed", LIVES | EventMask.NONZERO_EXIT, True),
         ("-e exit", LIVES, True),
         ("-e comm -n x", LIVES | EventMask.COMM, True),
-        ("-e comm -u 0", LIVES | EventMask.COMM | EventMask.UID, True),
+        ("-e comm -u 0", LIVES | EventMask.COMM, True),
         ("-e sid --tree 1", LIVES | EventMask.SID, True),
     ],
 )

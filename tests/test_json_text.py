@@ -18,11 +18,12 @@ from schema import complaints, schema
 from wiring import event_message, program_tail, with_tail, words
 
 from procconn import TruncatedError, decode
-from procconn.cli.following import Following, seen_alone
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.json_text import line
 from procconn.cli.lines import REASONS
 from procconn.clock import wall_ns
+from procconn.processes import ProcessTable
+from procconn.processes.tracker import EventInContext, Tracker
 from procconn.recording import Recorder
 from procconn.ship.ecs import as_ecs
 
@@ -51,8 +52,8 @@ EXIT = event_message(0x80000000, words(7, 7, 0, 17, 1, 1), timestamp_ns=2 * 10**
 
 def lines_of(*messages: bytes) -> list[bytes]:
     """Return the lines of events whose process is followed."""
-    following = Following(tree=None, is_live=False)
-    seen = map(following.take, decode(b"".join(messages)))
+    tracker = Tracker(ProcessTable())
+    seen = [it for event in decode(b"".join(messages)) for it in tracker.take(event)]
     return [it.encode() for it in map(JsonLines(wall_ns), seen)]
 
 
@@ -145,7 +146,7 @@ def test_each_reason_why_something_is_missing_has_its_words() -> None:
             (event,) = decode(
                 with_tail(event_message(2, words(7, 7) + bytes(16)), tail)
             )
-            record = json.loads(JsonLines(wall_ns)(seen_alone(event)))
+            record = json.loads(JsonLines(wall_ns)(EventInContext.alone(event)))
             assert [] == complaints(WATCH, record)
             reasons.append(record["missing"])
 
@@ -281,6 +282,6 @@ def not_text(data: bytes) -> bool:
 
 def test_events_alone_are_as_valid_as_followed_ones() -> None:
     (event,) = decode(message_of([b"\xff"], b"\xff", b"\xff", b"\xff", b"\xff"))
-    record = strictly(JsonLines(wall_ns)(seen_alone(event)).encode())
+    record = strictly(JsonLines(wall_ns)(EventInContext.alone(event)).encode())
 
     assert ["ff"] == record["argv_hex"]

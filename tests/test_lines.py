@@ -8,7 +8,6 @@ import time
 import pytest
 
 from procconn import event_time
-from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines, fit, size, span
 from procconn.clock import wall_ns
@@ -26,6 +25,8 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.processes import ProcessTable
+from procconn.processes.tracker import EventInContext, Tracker
 from procconn.programs import Program
 from procconn.usage import Usage
 
@@ -65,23 +66,27 @@ def usage(cpu_ns: int | None, peak_rss: int | None) -> Usage:
     return Usage(cpu_ns, None, None, peak_rss, *[None] * 9)
 
 
-def text(seen: Seen | Event, width: int | None = None, coloured: bool = False) -> str:
-    if not isinstance(seen, Seen):
-        seen = seen_alone(seen)
+def text(
+    seen: EventInContext | Event, width: int | None = None, coloured: bool = False
+) -> str:
+    if not isinstance(seen, EventInContext):
+        seen = EventInContext.alone(seen)
     return TextLines(event_time, width=width, coloured=coloured)(seen)
 
 
-def record(seen: Seen | Event) -> dict[str, object]:
-    line = JsonLines(wall_ns)(seen if isinstance(seen, Seen) else seen_alone(seen))
+def record(seen: EventInContext | Event) -> dict[str, object]:
+    line = JsonLines(wall_ns)(
+        seen if isinstance(seen, EventInContext) else EventInContext.alone(seen)
+    )
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     parsed: dict[str, object] = json.loads(line)
     return parsed
 
 
-def life(*events: Event) -> list[Seen]:
-    following = Following(tree=None, is_live=False)
-    return list(map(following.take, events))
+def life(*events: Event) -> list[EventInContext]:
+    tracker = Tracker(ProcessTable())
+    return [it for event in events for it in tracker.take(event)]
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from wiring import event_message, program_tail, with_tail, words
 
 from procconn import Exec, Exit, Fork, decode
 from procconn.cli import stat
-from procconn.cli.following import seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import told, visible
 from procconn.clock import wall_ns
 from procconn.processes import Executed, ProcessTable, packed
+from procconn.processes.tracker import EventInContext
 from procconn.recording import Recorder
 from procconn.ship.messages import Messages
 
@@ -107,7 +107,7 @@ def test_json_lines_keep_nothing_of_what_they_told() -> None:
 
     def work() -> None:
         for message in messages:
-            line_of(seen_alone(*decode(message)))
+            line_of(EventInContext.alone(*decode(message)))
 
     work()
     held, peak = taken(work)
@@ -123,9 +123,8 @@ def test_a_shipper_holds_a_message_of_each_kind() -> None:
     def work() -> None:
         nonlocal made
         for message in encoded:
-            made += sum(
-                it.events for it in messages.add(map(seen_alone, decode(message)))
-            )
+            seen = map(EventInContext.alone, decode(message))
+            made += sum(it.events for it in messages.add(seen))
 
     held, peak = taken(work)
     assert 5 < made
@@ -199,7 +198,7 @@ def test_stat_counts_rare_names_together() -> None:
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
         program = lives.PROGRAM._replace(name=name)
-        tally.take(seen_alone(Exec(8, 8, 0, 0, program)))
+        tally.take(EventInContext.alone(Exec(8, 8, 0, 0, program)))
         tally.fold()
 
     assert len(tally.started) <= 20_001

@@ -8,7 +8,7 @@ from lives import MS, PROGRAM, S, execute, exit_of, feed, fork, seen, snapshot, 
 
 from procconn import Event, Lost
 from procconn.processes import Ended, Executed, ProcessTable, SnapshotEntry, Started
-from procconn.processes.follower import Follower
+from procconn.processes.tracker import Tracker
 
 
 def test_what_ran_before_is_known_and_not_told() -> None:
@@ -181,18 +181,20 @@ def test_snapshots_can_be_kept_with_a_recording() -> None:
 def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
     """Its time is when the first drop was noticed; more may have followed since."""
     now = time.monotonic_ns() - 9 * S
-    follower = Follower(ProcessTable(), snapshot(seen(10, now, now), at=now))
-    follower.put_events([Lost(1, now + S)])
-    follower.all_changes()
-    assert follower.is_due
+    tracker = Tracker(ProcessTable(), snapshot(seen(10, now, now), at=now))
+    tracker.put_events([Lost(1, now + S)])
+    tracker.all_changes()
+    assert tracker.is_due
     taken = snapshot(seen(10, now, now + 2 * S), at=now + 2 * S)
-    follower.put_snapshot(taken)
-    follower.put_events([Lost(9, now + 2 * S - 50 * MS)])
-    follower.all_changes()
+    tracker.put_snapshot(taken)
+    tracker.put_events([Lost(9, now + 2 * S - 50 * MS)])
+    tracker.all_changes()
+    assert not tracker.is_due  # before that one is in the table
+    tracker.put_events([])
 
-    assert follower.is_due
-    follower.put_snapshot(snapshot(at=now + 4 * S))
-    follower.put_events([])
-    (change,) = follower.all_changes()
+    assert tracker.is_due
+    tracker.put_snapshot(snapshot(at=now + 4 * S))
+    tracker.put_events([])
+    (change,) = tracker.all_changes()
     assert isinstance(change, Ended)
     assert change.process.pid == 10

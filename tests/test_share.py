@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from procconn.cli.parser import EVENTS, make_parser
+from procconn.cli.parser import make_parser
+from procconn.cli.values import EVENTS
 
 SHARE = Path(__file__).parents[1] / "share"
 PAGE = SHARE / "man/man1/procconn.1"

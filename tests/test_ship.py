@@ -13,11 +13,11 @@ import lives
 import pytest
 
 from procconn import ship
-from procconn.cli.following import Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.parser import parse
 from procconn.clock import wall_ns
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
+from procconn.processes.tracker import EventInContext
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import Message, Messages
 
@@ -34,7 +34,8 @@ PROGRAM = lives.PROGRAM._replace(
 
 def messages_of(*events: Event, host: str = "web1") -> list[Message]:
     messages = Messages(host, "origin", "urn:test", JsonLines(wall_ns))
-    return [*messages.add(map(seen_alone, events)), *messages.rest()]
+    events_in_context = map(EventInContext.alone, events)
+    return [*messages.add(events_in_context), *messages.rest()]
 
 
 def records_of(message: Message) -> list[dict[str, object]]:
@@ -42,7 +43,7 @@ def records_of(message: Message) -> list[dict[str, object]]:
 
 
 def ecs_of(event: Event) -> dict[str, dict[str, object]]:
-    seen = Seen(event, None, PROGRAM, 0, ended=isinstance(event, Exit))
+    seen = EventInContext(event, None, PROGRAM, 0, ended=isinstance(event, Exit))
     document: dict[str, dict[str, object]] = json.loads(
         as_ecs(JsonLines(wall_ns)(seen), "web1.example")
     )
@@ -145,7 +146,7 @@ def test_an_exit_has_its_status_there_and_nothing_that_is_null() -> None:
 
 def test_the_elastic_common_schema_takes_any_text_and_what_was_used() -> None:
     text = 'a"]},{%s\\"x":null, \xe9'
-    seen = Seen(
+    seen = EventInContext(
         Exec(42, 42, 10, 1, PROGRAM._replace(argv=(text, "", text), name=text)),
         *(None, PROGRAM._replace(argv=(text, "", text), name=text), 0),
     )

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from procconn.cli.following import Seen
 from procconn.cli.json_text import value
 from procconn.cli.lines import signal_name, user_name
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
+from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage
 
@@ -46,7 +46,7 @@ class JsonLines:
         self._wall_ns = wall_ns
         self._withholds_argv = withholds_argv
 
-    def __call__(self, seen: Seen) -> str:
+    def __call__(self, seen: EventInContext) -> str:
         """Make the line, with its end. Bytes are given in hexadecimal."""
         event = seen.event
         second, ns = divmod(self._wall_ns(event), NS_PER_S)
@@ -67,7 +67,7 @@ class JsonLines:
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
 
-    def _executed(self, seen: Seen) -> str:
+    def _executed(self, seen: EventInContext) -> str:
         program = seen.program or _NOT_READ
         if self._withholds_argv and program.argv is not None:
             missing = program.missing or "withheld"
@@ -75,12 +75,11 @@ class JsonLines:
         user = None if seen.uid is None else user_name(seen.uid)
         return _PROGRAM % (*map(value, _PROGRAM_FIELDS, (*program, user)),)
 
-    def _ended(self, seen: Seen, event: Exit) -> str:
-        argv = name = user = None
-        if seen.program is not None:
-            name = seen.program.name
-            if not self._withholds_argv:
-                argv = seen.program.argv
+    def _ended(self, seen: EventInContext, event: Exit) -> str:
+        argv = user = None
+        name = seen.name
+        if seen.program is not None and not self._withholds_argv:
+            argv = seen.program.argv
         if seen.uid is not None:
             user = user_name(seen.uid)
         code, usage = seen.returncode_of(event), seen.usage_of(event)

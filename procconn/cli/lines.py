@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cache
 from unicodedata import east_asian_width
 
-from procconn.cli.following import Seen
 from procconn.clock import NS_PER_S
 from procconn.events import (
     Comm,
@@ -26,6 +25,7 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage
 
@@ -68,7 +68,7 @@ class TextLines:
         self._coloured = coloured
         self._uid = os.geteuid()
 
-    def __call__(self, seen: Seen) -> str:
+    def __call__(self, seen: EventInContext) -> str:
         """Make the line, with its end."""
         event = seen.event
         time = self._time_of(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
@@ -90,14 +90,16 @@ class TextLines:
             command = self._command(seen, len(head) + len(tail), why=False)
         return self._paint(seen, f"{head}{command}{tail}") + "\n"
 
-    def _command(self, seen: Seen, others: int, *, why: bool) -> str:
+    def _command(self, seen: EventInContext, others: int, *, why: bool) -> str:
         """Show the command in the columns that the others leave."""
+        if seen.is_of_kernel_thread:
+            return f"[{visible(seen.name or 'kernel thread')}]"
         if self._width is None:
             return told(seen.program, why=why)
         left = max(self._width - others, 1)
         return fit(told(seen.program, why=why, most=left), left)
 
-    def _paint(self, seen: Seen, line: str) -> str:
+    def _paint(self, seen: EventInContext, line: str) -> str:
         event, colour = seen.event, ""
         if isinstance(event, Exec):
             colour = _GREEN
@@ -227,14 +229,14 @@ def fit(text: str, columns: int) -> str:
     return text[:kept] + "…"
 
 
-def _of_thread(seen: Seen) -> str:
+def _of_thread(seen: EventInContext) -> str:
     event = seen.event
     if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or seen.ended:
         return ""
     return f"(thread of {event.tgid}) "
 
 
-def _change(seen: Seen) -> str:
+def _change(seen: EventInContext) -> str:
     event = seen.event
     match event:
         case Fork(child_pid=child):

@@ -1,25 +1,28 @@
 """What may be typed: the subcommands and their options, in one vocabulary."""
 
 import argparse
-import pwd
-import re
 import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from procconn import __version__
 from procconn.cli.mistakes import Parser, nearest
-from procconn.events import EventMask
+from procconn.cli.values import (
+    EVENTS,
+    to_age,
+    to_count,
+    to_host,
+    to_mask,
+    to_pattern,
+    to_pid,
+    to_possible_pid,
+    to_seconds,
+    to_size,
+    to_stream,
+    to_user,
+)
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
-
-EVENTS = {
-    str(member.name).lower().replace("_", "-"): member
-    for member in EventMask  # its members of one bit
-} | {"all": EventMask.ALL}
-_MOST_ID = 0xFFFFFFFE
-_MOST_BYTES = (1 << 63) - 1  # of a stream, as JetStream counts
-_LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -105,7 +108,7 @@ def _add_watch(commands: Subparsers) -> None:
     _add_selection(command)
     command.add_argument(
         "--latency",
-        type=_seconds,
+        type=to_seconds,
         default=0.01,
         metavar="SECONDS",
         help="print at most once in so long (default: %(default)s)",
@@ -138,10 +141,13 @@ def _add_wait(commands: Subparsers) -> None:
         "one's, 124 if the time was up, 127 if one is not there.",
         "procconn wait --timeout 60 4711",
     )
-    command.add_argument("pids", nargs="+", type=_pid, metavar="PID")
+    command.add_argument("pids", nargs="+", type=to_pid, metavar="PID")
     command.add_argument("--any", action="store_true", help="return at the first end")
     command.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="give up after that long"
+        "--timeout",
+        type=to_seconds,
+        metavar="SECONDS",
+        help="give up after that long",
     )
     _add_json(command, "print a JSON object for each process")
     _add_output(command)
@@ -212,26 +218,29 @@ def _add_ship(commands: Subparsers) -> None:
         help="lines as those of watch --json, or in the Elastic Common Schema",
     )
     group.add_argument(
-        "--host", type=_host, metavar="NAME", help="in place of this machine's own name"
+        "--host",
+        type=to_host,
+        metavar="NAME",
+        help="in place of this machine's own name",
     )
     group.add_argument(
         "--queue",
-        type=_count,
+        type=to_count,
         metavar="BYTES",
         help="of memory for events that wait for the server (default: 76,000,000)",
     )
     group = command.add_argument_group("the stream, which is made if there is none")
-    group.add_argument("--stream", type=_stream, default="procconn", metavar="NAME")
+    group.add_argument("--stream", type=to_stream, default="procconn", metavar="NAME")
     group.add_argument(
         "--max-age",
-        type=_age,
+        type=to_age,
         default=604_800,
         metavar="SECONDS",
         help="how long it keeps events; 0 for ever (default: %(default)s, a week)",
     )
     group.add_argument(
         "--max-bytes",
-        type=_size,
+        type=to_size,
         default=-1,
         metavar="BYTES",
         help="how many it keeps, of compressed lines",
@@ -260,25 +269,42 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 def _add_which(command: argparse.ArgumentParser) -> None:
     _add_kinds(command)
     group = command.add_argument_group("of which processes")
-    group.add_argument("-p", "--pid", type=_pid, metavar="PID", help="this one")
     group.add_argument(
-        "--tree", type=_pid, metavar="PID", help="this one and all that come of it"
+        "-p", "--pid", type=to_possible_pid, metavar="PID", help="this one"
     )
     group.add_argument(
-        "-u", "--user", type=_user, metavar="USER", help="a user's, by name or number"
+        "--tree",
+        type=to_possible_pid,
+        metavar="PID",
+        help="this one and all that come of it",
+    )
+    group.add_argument(
+        "-u",
+        "--user",
+        type=to_user,
+        metavar="USER",
+        help="a user's, by name or number",
     )
     group.add_argument(
         "-n",
         "--name",
-        type=_pattern,
+        type=to_pattern,
         metavar="REGEX",
         help="those whose command line has a match",
     )
     command.add_argument(
-        "-d", "--duration", type=_seconds, metavar="SECONDS", help="stop after so long"
+        "-d",
+        "--duration",
+        type=to_seconds,
+        metavar="SECONDS",
+        help="stop after so long",
     )
     command.add_argument(
-        "-c", "--count", type=_count, metavar="N", help="stop after so many events"
+        "-c",
+        "--count",
+        type=to_count,
+        metavar="N",
+        help="stop after so many events",
     )
 
 
@@ -286,7 +312,7 @@ def _add_kinds(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-e",
         "--events",
-        type=_mask,
+        type=to_mask,
         metavar="LIST",
         help=f"only these, separated by commas: {', '.join(EVENTS)}",
     )
@@ -319,81 +345,3 @@ def _add_output(
     command: argparse.ArgumentParser, text: str = "write there, not to standard output"
 ) -> None:
     command.add_argument("-o", "--output", metavar="FILE", help=text)
-
-
-def _mask(text: str) -> EventMask:
-    mask = EventMask.NONE
-    for part in text.split(","):
-        name = part.strip().lower().replace("_", "-")
-        if name not in EVENTS:
-            raise argparse.ArgumentTypeError(
-                f"unknown event {part.strip()!r}; choose from {', '.join(EVENTS)}"
-            )
-        mask |= EVENTS[name]
-    return mask
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _pid(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a process")
-    return int(text)
-
-
-def _user(text: str) -> int:
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        if text.isdecimal() and int(text) <= _MOST_ID:
-            return int(text)
-    raise argparse.ArgumentTypeError(
-        f"there is no user {text!r}; give the number of one that has no name here"
-    )
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        message = f"{text!r} is not a regular expression: {error}"
-        raise argparse.ArgumentTypeError(message) from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def _age(text: str) -> float:
-    if (seconds := _seconds(text)) > _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST} seconds")
-    return seconds
-
-
-def _size(text: str) -> int:
-    if (size := _count(text)) > _MOST_BYTES:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_BYTES} bytes")
-    return size
-
-
-def _host(text: str) -> str:
-    if not text or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is no name that can be printed")
-    return text
-
-
-def _stream(text: str) -> str:
-    if not text.isprintable() or not re.fullmatch(r"[^\s.*>/\\]+", text):
-        message = f"{text!r} is no name of a stream: it has no space, nor any of .*>/\\"
-        raise argparse.ArgumentTypeError(message)
-    return text

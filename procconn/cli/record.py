@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from itertools import compress
+from collections.abc import Iterator
 
 from procconn._core import lib
 from procconn.cli.ending import Ended
-from procconn.cli.following import Following
 from procconn.cli.output import (
     STANDARD,
     standard_output,
@@ -14,8 +13,10 @@ from procconn.cli.output import (
     tell_usage_lost,
 )
 from procconn.cli.selection import Selection
-from procconn.cli.source import Live
+from procconn.cli.source import Live, check_pid
+from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Event, Lost
+from procconn.processes.tracker import Tracker
 from procconn.recording import Recorder
 
 _LATENCY = 0.01  # seconds
@@ -27,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     selection = Selection.of(options)
     is_of_some, left = selection.is_of_some, selection.count
     lost = 0
+    check_pid(selection)
     source = Live(
         selection.asked if is_of_some else selection.mask,
         threads=selection.threads or is_of_some,
@@ -35,18 +37,15 @@ def run(options: argparse.Namespace) -> int:
         duration=selection.duration,
     )
     try:
-        following = Following(tree=selection.tree, is_live=True) if is_of_some else None
+        received = source.received()
+        if is_of_some:
+            received = _chosen(selection, source, open_tracker(selection, source))
         with _recorder(options.file) as recorder:
-            for received in source.received():
-                messages, events = received
-                if following is not None:
-                    following.catch_up()
-                    chosen = [selection.admits(following.take(it)) for it in events]
-                    messages, events = _chosen(messages, events, chosen)
+            for messages, events in received:
+                size = len(messages)
                 if left is not None:
                     size, left = _first(messages, events, left)
-                    messages = messages[:size]
-                recorder.write(messages)
+                recorder.write(messages[:size])
                 lost += sum(it.count for it in events if isinstance(it, Lost))
                 if left == 0:
                     break
@@ -67,15 +66,28 @@ def _recorder(path: str) -> Recorder:
 
 
 def _chosen(
-    messages: memoryview, events: list[Event], chosen: list[bool]
-) -> tuple[memoryview, list[Event]]:
-    kept, at = bytearray(), 0
-    for is_chosen in chosen:
-        end = at + _size(messages, at)
-        if is_chosen:
-            kept += messages[at:end]
-        at = end
-    return memoryview(kept), [*compress(events, chosen)]
+    selection: Selection, source: Live, tracker: Tracker
+) -> Iterator[tuple[memoryview, list[Event]]]:
+    """Bring what was asked for, as `Live.received`."""
+    messages: dict[int, bytes] = {}  # by the ids of events that are to come
+
+    def batches() -> Iterator[list[Event]]:
+        for received, events in source.received(tracker.patience):
+            at = 0
+            for event in events:
+                end = at + _size(received, at)
+                messages[id(event)] = bytes(received[at:end])
+                at = end
+            yield events
+
+    for batch in tracked(tracker, batches()):
+        kept, events = bytearray(), []
+        for seen in batch:
+            message = messages.pop(id(seen.event))
+            if selection.admits(seen):
+                kept += message
+                events.append(seen.event)
+        yield memoryview(kept), events
 
 
 def _first(messages: memoryview, events: list[Event], count: int) -> tuple[int, int]:

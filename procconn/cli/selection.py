@@ -2,16 +2,18 @@
 
 import argparse
 import functools
+import os
 import re
 from dataclasses import dataclass
 
-from procconn.cli.following import Running, Seen
 from procconn.events import EventMask, Exit, Fork, Lost, Unknown
+from procconn.processes import Process
+from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 
 _EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
 _ANY_EXIT, _FAILED_EXIT = int(EventMask.EXIT), int(EventMask.NONZERO_EXIT)
-_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
 def kinds_of(options: argparse.Namespace) -> EventMask:
@@ -75,7 +77,12 @@ class Selection:
         """What the kernel is asked for; the others it leaves out."""
         if not self.is_of_processes:
             return self.mask
-        return self.mask | (_LIVES if self.uid is None else _LIVES | EventMask.UID)
+        return self.mask | _LIVES
+
+    @functools.cached_property
+    def _own_pid(self) -> int | None:
+        """That of this command, whose own command line has the pattern, too."""
+        return os.getpid() if self.input is None else None
 
     @functools.cached_property
     def _kinds(self) -> int:
@@ -87,7 +94,7 @@ class Selection:
         of = (self.pid, self.tree, self.uid, self.pattern)
         return any(it is not None for it in of)
 
-    def admits(self, seen: Seen) -> bool:
+    def admits(self, seen: EventInContext) -> bool:
         """Tell whether an event is one of those; loss always is."""
         event = seen.event
         if isinstance(event, Lost):
@@ -101,34 +108,40 @@ class Selection:
             return False
         return not self.is_of_some or self._admits_process(seen)
 
-    def admits_running(self, process: Running) -> bool:
+    def admits_running(self, process: Process) -> bool:
         """Tell whether a process is one of those whose events are."""
         if self.pid is not None and process.pid != self.pid:
             return False
-        if self.uid is not None and process.uid != self.uid:
+        if self.uid is not None and process.euid != self.uid:
             return False
-        return self._matches(process.program)
+        return self._matches(process.pid, process.program)
 
-    def _matches(self, program: Program | None) -> bool:
+    def _matches(self, pid: int, program: Program | None) -> bool:
         if self.pattern is None:
             return True
-        return program is not None and bool(self.pattern.search(program.command))
+        if program is None or pid == self._own_pid:
+            return False
+        return bool(self.pattern.search(program.command))
 
-    def _admits_exit(self, seen: Seen, event: Exit) -> bool:
+    def _admits_exit(self, seen: EventInContext, event: Exit) -> bool:
         if self._kinds & _ANY_EXIT:
             return True
         return bool(self._kinds & _FAILED_EXIT and seen.returncode_of(event))
 
-    def _admits_process(self, seen: Seen) -> bool:
+    def _admits_process(self, seen: EventInContext) -> bool:
         event = seen.event
         if self.tree is not None and seen.process is None:
             return False
         if self.uid is not None and seen.uid != self.uid:
             return False
-        if self.pid is not None and not isinstance(event, Lost | Unknown):
-            of = event.tgid if not isinstance(event, Fork) else event.parent_tgid
-            if self.pid != of and not (
-                isinstance(event, Fork) and self.pid == event.child_tgid
-            ):
-                return False
-        return self._matches(seen.program)
+        if isinstance(event, Lost | Unknown):  # neither is of any process
+            return False
+        if isinstance(event, Fork):
+            pid = event.child_tgid
+            is_of_pid = self.pid in (event.parent_tgid, pid)
+        else:
+            pid = event.tgid
+            is_of_pid = self.pid == pid
+        if self.pid is not None and not is_of_pid:
+            return False
+        return self._matches(pid, seen.program)

@@ -1,9 +1,9 @@
 """Where events come from: the kernel, or a recording."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.output import STANDARD, standard_input
@@ -12,6 +12,7 @@ from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
+from procconn.processes.snapshot import check_there, take_snapshot
 
 QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
@@ -24,17 +25,23 @@ _MICROSECOND = timedelta(microseconds=1)
 _LATENCIES = 4  # after so many, and that long, what waited for a program has come
 
 
+Patience: TypeAlias = Callable[[], float | None]
+"""Tells after how many seconds without an event to bring an empty list; None: never."""
+
+
 class Source(Protocol):
-    """What brings events, until it is closed."""
+    """What brings events, until it is closed.
+
+    Attributes:
+        is_live: whether they are this machine's, as they happen.
+        latency: how long an event may be held back, in seconds.
+    """
 
     is_live: bool
+    latency: float
 
-    def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
-        """Bring what happens within the duration, however long it takes to print.
-
-        Args:
-            patience: bring an empty list after so many seconds without an event.
-        """
+    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
+        """Bring what happens within the duration, however long it takes to print."""
 
     def time_of(self, event: Event) -> datetime:
         """Tell when an event happened, in UTC."""
@@ -65,9 +72,13 @@ def open_source(
         latency: the most often that events are brought, in seconds.
         usage: whether what a task used is wanted.
         queue: how many bytes of events may wait.
+
+    Raises:
+        ProcessLookupError: there is no such process as asked for.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
+    check_pid(selection)
     return Live(
         selection.asked,
         threads=selection.threads or selection.is_of_processes,
@@ -76,6 +87,18 @@ def open_source(
         duration=selection.duration,
         queue=queue,
     )
+
+
+def check_pid(selection: Selection) -> None:
+    """See that the process is there whose events are asked for by its id.
+
+    Raises:
+        ProcessLookupError: it is not.
+        PermissionError: /proc does not show it to this user.
+    """
+    if selection.pid is not None:
+        found = take_snapshot([selection.pid]).processes
+        check_there([selection.pid], [entry.pid for entry in found])
 
 
 class Live:
@@ -105,6 +128,7 @@ class Live:
         programs = bool(mask & EventMask.EXEC)
         self._duration = duration
         self._end_ns = _NEVER
+        self.latency = latency
         self._late = _LATENCIES * latency + _LATE if programs else 0
         self._connector = ProcConnector(
             mask,
@@ -117,14 +141,14 @@ class Live:
         )
         the_ending.is_held = True  # from here on, events wait to be brought
 
-    def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
+    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
         """Bring what happens, as `Source.batches`."""
         for _, events in self.received(patience):
             end_ns = self._end_ns
             yield [*_within(events, end_ns)] if _is_later(events, end_ns) else events
 
     def received(
-        self, patience: float | None = None
+        self, patience: Patience = lambda: None
     ) -> Iterator[tuple[memoryview, list[Event]]]:
         """Bring messages and their events; the last ones may be later than the end.
 
@@ -139,8 +163,9 @@ class Live:
                 left = self._seconds_left()
                 timeout = self._late if left == 0 else left
                 timeout = _GLANCE if timeout is None else min(timeout, _GLANCE)
-                if patience is not None and left != 0:
-                    timeout = min(timeout, patience)
+                wait = patience() if left != 0 else None
+                if wait is not None:
+                    timeout = min(timeout, wait)
                 size = self._connector.recv_into(buffer, timeout)
                 the_ending.is_held = True  # with no call in between
             except Ended:
@@ -151,7 +176,7 @@ class Live:
             if the_ending.number:
                 the_ending.hurry()
             events = decode(buffer[:size])
-            if events or (patience is not None and left != 0):
+            if events or wait is not None:
                 yield buffer[:size], events
             if _is_later(events, self._end_ns) or (not events and left == 0):
                 return
@@ -196,6 +221,7 @@ class _Recorded:
     """The events of a recording."""
 
     is_live = False
+    latency = 0.0
 
     def __init__(self, path: str, duration: float | None) -> None:
         from procconn.recording import Recording  # noqa: PLC0415 - not when live
@@ -205,7 +231,7 @@ class _Recorded:
         self._recording = Recording(standard_input() if path == STANDARD else path)
         self.time_of = self._recording.event_time
 
-    def batches(self, patience: float | None = None) -> Iterator[list[Event]]:
+    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
         del patience  # nothing is waited for
         end_ns = _NEVER
         while not self._is_over and (batch := self._recording.recv_many()):

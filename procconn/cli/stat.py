@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from procconn.cli.ending import Ended, the_ending
-from procconn.cli.following import Following, Running, Seen
 from procconn.cli.json_text import line
 from procconn.cli.lines import fit, span, visible
 from procconn.cli.output import Output, open_output, tell_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
+from procconn.cli.tracking import finish, open_tracker, refresh
 from procconn.clock import NS_PER_S
 from procconn.events import (
     Comm,
@@ -26,6 +26,7 @@ from procconn.events import (
     Sid,
     Uid,
 )
+from procconn.processes.tracker import EventInContext, Tracker
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of docs/stat.schema.json
 _LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
-_MOST_NAMES = 10_000  # that are counted each by itself
+_MOST_NAMES = 10_000  # that are counted apart, as anybody can make up names
 _OTHERS = "(other)"
 _LONGEST_NAME = 256  # characters
 _NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
@@ -50,7 +51,7 @@ class Tally:
         self.failed: Counter[str] = Counter()
         self.lost = 0
 
-    def take(self, seen: Seen) -> None:
+    def take(self, seen: EventInContext) -> None:
         """Count an event."""
         event = seen.event
         if isinstance(event, Lost):
@@ -58,9 +59,9 @@ class Tally:
             return
         self.kinds[type(event)] += 1
         if isinstance(event, Exec):
-            self.started[_name_of(seen)] += 1
+            self.started[_shortened(seen.name)] += 1
         elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
-            self.failed[_name_of(seen)] += 1
+            self.failed[_shortened(seen.name)] += 1
 
     def fold(self) -> None:
         """Count the least frequent names together if there are too many."""
@@ -87,14 +88,14 @@ def run(options: argparse.Namespace) -> int:
     selection = Selection.of(options)
     source = open_source(selection, latency=_LATENCY)
     try:
-        following = Following(tree=selection.tree, is_live=source.is_live)
+        tracker = open_tracker(selection, source)
         output = open_output(options)
     except BaseException:
         source.close()
         raise
-    stat = _Stat(selection, source, following, output, as_json=options.json)
+    stat = _Stat(selection, source, tracker, output, as_json=options.json)
     try:
-        stat.count_all(source.batches(_LATENCY))
+        stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
     except (BrokenPipeError, Ended):  # nobody takes it
         stat.is_silent = True
         raise
@@ -111,7 +112,7 @@ class _Stat:
         self,
         selection: Selection,
         source: Source,
-        following: Following,
+        tracker: Tracker,
         output: Output,
         *,
         as_json: bool,
@@ -122,46 +123,69 @@ class _Stat:
         self._output = output
         self._as_json = as_json
         self.is_silent = False
-        self._following = following
-        self._begun_ns = time.monotonic_ns() if source.is_live else 0
+        self._tracker = tracker
+        self._begun_ns: int | None = None  # when the first event of a recording was
+        if source.is_live:
+            self._begun_ns = time.monotonic_ns()
         self._end_ns = 0  # of a recording
-        self._current = Tally(self._begun_ns)
-        self._total = Tally(self._begun_ns)
+        self._current = Tally(self._begun_ns or 0)
+        self._total = Tally(self._begun_ns or 0)
+        self._left = selection.count
+        self._alone = self._counted_alone()
         self._lines = 0  # of the table on the terminal
 
     def count_all(self, batches: Iterator[list[Event]]) -> None:
         """Take in all events, and tell of each second when it is over."""
-        left = self._selection.count
-        take, admits = self._following.take, self._selection.admits
-        threads, alone = self._selection.threads, self._counted_alone()
+        tracker = self._tracker
         for events in batches:
-            self._following.catch_up()
-            turn_ns = self._current.since_ns + NS_PER_S
-            for event in events:
-                if event.timestamp_ns >= turn_ns:
-                    self._turn_over(event)
-                    turn_ns = self._current.since_ns + NS_PER_S
-                kind = type(event)
-                if kind in alone:
-                    if threads or event[0] == event[1]:  # pid and tgid
-                        self._current.kinds[kind] += 1
-                    continue
-                seen = take(event)
-                if not admits(seen):
-                    continue
-                self._current.take(seen)
-                if left is not None and not isinstance(event, Lost):
-                    left -= 1
-                    if left == 0:
-                        self._end_ns = event.timestamp_ns
-                        return
-            self._current.fold()
-            if events:
-                self._end_ns = events[-1].timestamp_ns
-            elif self._is_live:  # so all until a little while ago was counted
-                late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
-                if time.monotonic_ns() >= self._current.since_ns + late_ns:
-                    self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
+            refresh(tracker)
+            if not (self._take(events) if events else self._take_silence()):
+                return
+        self._count(finish(tracker))
+
+    def _take(self, events: list[Event]) -> bool:
+        """Take in a batch; tell whether more is wanted."""
+        take, threads, alone = self._tracker.take, self._selection.threads, self._alone
+        if self._begun_ns is None:
+            self._begin(events[0])
+        turn_ns = self._current.since_ns + NS_PER_S
+        for event in events:
+            if event.timestamp_ns >= turn_ns:
+                self._turn_over(event)
+                turn_ns = self._current.since_ns + NS_PER_S
+            kind = type(event)
+            if kind in alone:
+                if threads or event[0] == event[1]:  # pid and tgid
+                    self._current.kinds[kind] += 1
+            elif not self._count(take(event)):
+                return False
+        self._current.fold()
+        if type(events[-1]) in alone:  # a snapshot may have waited for its time
+            self._count(take(events[-1])[:-1])
+        if not self._is_live:
+            self._end_ns = events[-1].timestamp_ns
+        return True
+
+    def _take_silence(self) -> bool:
+        """Take in that all until a little while ago was counted."""
+        is_wanted = self._count(self._tracker.take_silence())
+        late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
+        if time.monotonic_ns() >= self._current.since_ns + late_ns:
+            self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
+        return is_wanted
+
+    def _count(self, found: list[EventInContext]) -> bool:
+        """Count those that were asked for; tell whether more are wanted."""
+        for seen in found:
+            if not self._selection.admits(seen):
+                continue
+            self._current.take(seen)
+            if self._left is not None and not isinstance(seen.event, Lost):
+                self._left -= 1
+                if self._left == 0:
+                    self._end_ns = seen.event.timestamp_ns
+                    return False
+        return True
 
     def _counted_alone(self) -> set[type[Event]]:
         """Tell which kinds need no look at their process, as each of them counts."""
@@ -170,12 +194,13 @@ class _Stat:
             return set()
         return {kind for kind in _NO_LIVES if kind.what & selection.mask}
 
+    def _begin(self, event: Event) -> None:
+        """Count from the first event of a recording on."""
+        self._begun_ns = self._end_ns = self._total.since_ns = event.timestamp_ns
+        self._current = Tally(event.timestamp_ns)
+
     def _turn_over(self, event: Event) -> None:
         """End the current second, as this event is of the next one or later."""
-        if not self._begun_ns:  # of a recording
-            self._begun_ns = self._total.since_ns = event.timestamp_ns
-            self._current = Tally(event.timestamp_ns)
-            return
         current = self._current
         self._total.add(current)
         if self._as_json:
@@ -187,7 +212,7 @@ class _Stat:
 
     def finish(self) -> None:
         """Tell of the last second, and of all."""
-        if self.is_silent or not self._begun_ns:
+        if self.is_silent or self._begun_ns is None:
             return
         current = self._current
         self._total.add(current)
@@ -205,11 +230,9 @@ class _Stat:
 
     def _running(self) -> Counter[str]:
         running: Counter[str] = Counter()
-        for process in self._following.running_now():
-            if process.program is not None and process.program.argv == ():
-                continue  # the kernel's own
-            if self._selection.admits_running(process):
-                running[_name_of(process)] += 1
+        for process in self._tracker.table.processes.values():
+            if not process.is_kernel_thread and self._selection.admits_running(process):
+                running[_shortened(process.name)] += 1
         return running
 
     def _show(self, tally: Tally, seconds: float) -> None:
@@ -264,9 +287,8 @@ class _Stat:
         return line(record)
 
 
-def _name_of(it: Seen | Running) -> str:
-    program = it.program
-    return "?" if program is None or not program.name else program.name[:_LONGEST_NAME]
+def _shortened(name: str | None) -> str:
+    return name[:_LONGEST_NAME] if name else "?"
 
 
 def _kind_name(kind: type[Event]) -> str:

@@ -65,7 +65,7 @@ def _ends(awaited: Awaited, deadline: float | None) -> Iterator[Process]:
         while awaited.pids and (left := _left(deadline)) != 0:
             if awaited.is_due:
                 awaited.look_again()
-            awaited.take(connector.recv_many(awaited.patience(left)))
+            awaited.take_all(connector.recv_many(awaited.patience(left)))
             yield from news()
 
 

@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Iterator
 
 from procconn.cli.ending import Ended
-from procconn.cli.following import Following, Seen, seen_alone
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines
 from procconn.cli.output import Output, open_output, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import Source, open_source
-from procconn.events import Event, Lost
+from procconn.cli.tracking import open_tracker, tracked
+from procconn.events import Lost
+from procconn.processes.tracker import EventInContext
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
 def selected(
     selection: Selection, source: Source, *, patience: float | None = None
-) -> Iterator[list[Seen]]:
+) -> Iterator[list[EventInContext]]:
     """Bring the events that were asked for, with what is known of each.
 
     Args:
@@ -52,24 +53,21 @@ def selected(
     Raises:
         ProcessLookupError: there is no such process as asked for.
     """
-    batches = source.batches(patience)
     if selection.is_of_processes:
-        following = Following(tree=selection.tree, is_live=source.is_live)
-        return _followed(selection, following, batches)
-    admits_all = source.is_live and not selection.is_of_some
-    alone = (list(map(seen_alone, events)) for events in batches)
-    return alone if admits_all else (list(filter(selection.admits, it)) for it in alone)
+        tracker = open_tracker(selection, source)
+        batches = source.batches(lambda: tracker.patience(patience))
+        found = tracked(tracker, batches)
+    else:
+        batches = source.batches(lambda: patience)
+        found = (list(map(EventInContext.alone, events)) for events in batches)
+        if source.is_live and not selection.is_of_some:
+            return found
+    return (list(filter(selection.admits, batch)) for batch in found)
 
 
-def _followed(
-    selection: Selection, following: Following, batches: Iterator[list[Event]]
-) -> Iterator[list[Seen]]:
-    for events in batches:
-        following.catch_up()
-        yield [it for it in map(following.take, events) if selection.admits(it)]
-
-
-def first(count: int | None, batches: Iterator[list[Seen]]) -> Iterator[list[Seen]]:
+def first(
+    count: int | None, batches: Iterator[list[EventInContext]]
+) -> Iterator[list[EventInContext]]:
     """Cut the batches off after so many events; losses do not count as such."""
     for batch in batches:
         if count is None:
@@ -85,7 +83,7 @@ def first(count: int | None, batches: Iterator[list[Seen]]) -> Iterator[list[See
         yield kept
 
 
-def lost_in(batch: list[Seen]) -> int:
+def lost_in(batch: list[EventInContext]) -> int:
     """Count what the stream tells as lost."""
     return sum(it.event.count for it in batch if isinstance(it.event, Lost))
 

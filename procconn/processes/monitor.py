@@ -10,9 +10,14 @@ from procconn import arguments
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import EventMask
-from procconn.processes.follower import Follower
-from procconn.processes.snapshot import check_there, take_snapshot
+from procconn.processes.snapshot import (
+    Snapshot,
+    check_there,
+    take_snapshot,
+    try_snapshot,
+)
 from procconn.processes.table import ProcessTable
+from procconn.processes.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,7 +25,8 @@ if TYPE_CHECKING:
 
     from procconn.processes.process import Change, Process
 
-_MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.COMM
+_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+_MASK = _LIVES | EventMask.COMM | EventMask.UID
 
 
 class ProcessMonitor:
@@ -38,8 +44,8 @@ class ProcessMonitor:
     Raises:
         ProcessLookupError: there is no process `tree`.
         PermissionError: /proc does not show it to this user.
-        TypeError, ValueError, UnsupportedError, PermissionError: as of
-            `ProcConnector`.
+        TypeError, ValueError, UnsupportedError, PermissionError, OSError: as of
+            `ProcConnector` and `take_snapshot`.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class ProcessMonitor:
     ) -> None:
         if tree is not None:
             arguments.pid("tree", tree)
+        self._programs = programs
         self._connector = ProcConnector(
             _MASK,
             queue=queue,
@@ -67,10 +74,12 @@ class ProcessMonitor:
             heartbeat=heartbeat,
         )
         try:
-            first = take_snapshot()
+            first = take_snapshot(programs=programs)
             if tree is not None:
                 check_there([tree], {it.pid for it in first.processes})
-            self._follower = Follower(ProcessTable(tree=tree), first)
+            self._tracker = Tracker(
+                ProcessTable(tree=tree), first, max_latency=max_latency
+            )
         except BaseException:
             self._connector.close()
             raise
@@ -78,7 +87,7 @@ class ProcessMonitor:
     @property
     def processes(self) -> Mapping[int, Process]:
         """The running processes by pid, as of what was read: a view that follows."""
-        return self._follower.table.processes
+        return self._tracker.table.processes
 
     def recv_many(self, timeout: float | None = None) -> list[Change]:
         """Receive all changes that wait; block until there is one.
@@ -97,11 +106,11 @@ class ProcessMonitor:
         """
         self._check_open()
         deadline = arguments.deadline(timeout)
-        while not (changes := self._follower.all_changes()):
+        while not (changes := self._tracker.all_changes()):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             self._receive(left)
             if left == 0:
-                return self._follower.all_changes()
+                return self._tracker.all_changes()
         return changes
 
     def __iter__(self) -> Iterator[Change]:
@@ -114,7 +123,7 @@ class ProcessMonitor:
 
     def _iterate(self) -> Iterator[Change]:
         while not self.closed:
-            yield from self._follower.each_change()
+            yield from self._tracker.each_change()
             with suppress(ConnectionClosedError):
                 self._receive(None)
 
@@ -125,7 +134,7 @@ class ProcessMonitor:
 
     async def _iterate_async(self) -> AsyncIterator[Change]:
         while not self.closed:
-            for change in self._follower.each_change():
+            for change in self._tracker.each_change():
                 yield change
             with suppress(ConnectionClosedError):
                 await self._receive_async()
@@ -154,21 +163,23 @@ class ProcessMonitor:
 
     def _receive(self, timeout: float | None) -> None:
         """Take the snapshot if one is due; receive events."""
-        follower = self._follower
-        if follower.is_due:
-            follower.put_snapshot(take_snapshot(known=list(self.processes)))
-        follower.put_events(self._connector.recv_many(follower.patience(timeout)))
+        tracker = self._tracker
+        if tracker.is_due:
+            tracker.put_snapshot(self._try_snapshot(list(self.processes)))
+        tracker.put_events(self._connector.recv_many(tracker.patience(timeout)))
 
     async def _receive_async(self) -> None:
-        follower = self._follower
-        if follower.is_due:
+        tracker = self._tracker
+        if tracker.is_due:
             import asyncio  # noqa: PLC0415 - who awaits has it already
 
             known = list(self.processes)
-            snapshot = await asyncio.to_thread(take_snapshot, known=known)
-            follower.put_snapshot(snapshot)
-        events = await self._connector.arecv_many(follower.patience(None))
-        follower.put_events(events)
+            tracker.put_snapshot(await asyncio.to_thread(self._try_snapshot, known))
+        events = await self._connector.arecv_many(tracker.patience(None))
+        tracker.put_events(events)
+
+    def _try_snapshot(self, known: list[int]) -> Snapshot | None:
+        return try_snapshot(known, programs=self._programs)
 
     def _check_open(self) -> None:
         if self.closed:

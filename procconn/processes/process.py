@@ -6,7 +6,7 @@ from signal import SIGCHLD
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
-from procconn.events import Exit, Lost
+from procconn.events import Exit, Fork, Lost
 from procconn.processes.packed import packed, unpacked
 from procconn.usage import Usage
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from procconn.programs import Program
 
 _CORE_BIT = 0x80
+_KTHREADD = 2  # the process that forks all kernel threads
 _SAME_END_NS = 50_000_000
 
 
@@ -32,10 +33,16 @@ class Process:
         parent: the parent, if the table knows it. None once the process has ended and
             what happened next is told, so that what runs keeps no history alive.
         name: the name of its first thread; None if not known, as after an exec that was
-            read no program of, or a fork by another thread than the first.
-        program: the program it executed last, as far as that was seen. When the
-            command lines of all running processes exceed 64 MiB, it has the first 4,096
-            characters of a long one, and `cut` is True.
+            read no program of, after a fork by another thread than the first, and of a
+            kernel thread that started since, as it names itself without an event.
+        program: the program it runs: the one it executed last or, before that, its
+            parent's; None if not known, and of a kernel thread. When the command lines
+            of all running processes exceed 64 MiB, it has the first 4,096 characters
+            of a long one, and `cut` is True.
+        uid, euid: its real and its effective user, by its program and `Uid` events;
+            None if not known.
+        is_kernel_thread: whether the kernel runs it, and no program: kthreadd (2) or
+            another kernel thread forked it. Some of them execute a program later.
         started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; of a
             process from a snapshot to 10 ms, and later by what the machine has slept
             since; None if not known.
@@ -54,17 +61,21 @@ class Process:
         "_overtaken",
         "_read_ns",
         "_saw_end",
+        "_seems_ended_epoch",
         "_seems_ended_ns",
         "_threads",
         "_told",
         "_usage",
         "ended_ns",
+        "euid",
+        "is_kernel_thread",
         "known_since",
         "name",
         "parent",
         "pid",
         "ppid",
         "started_ns",
+        "uid",
     )
 
     def __init__(
@@ -82,6 +93,9 @@ class Process:
         self.parent = parent
         self.name = name
         self._kept: Kept = None
+        self.uid: int | None = None
+        self.euid: int | None = None
+        self.is_kernel_thread = False
         self.started_ns = started_ns
         self.ended_ns: int | None = None
         self.known_since = known_since
@@ -92,7 +106,8 @@ class Process:
         self._executed_ns = 0  # when it executed its program, if that was seen
         self._known_ns = started_ns or 0  # the earliest time it is known of
         self._read_ns = 0  # events before this are in what was read of /proc
-        self._seems_ended_ns = 0  # when the last thread ended that is known of
+        self._seems_ended_ns = 0  # when a thread ended that may have been the last
+        self._seems_ended_epoch = -1  # that of the table then
         self._epoch = 0  # how often the table had lost events before
         self._told = False  # whether its start was told
         self._saw_end = False  # rather than that it is gone, or a zombie
@@ -100,7 +115,7 @@ class Process:
 
     @property
     def program(self) -> Program | None:
-        """The program it executed last."""
+        """The program it runs."""
         return unpacked(self._kept)
 
     @program.setter
@@ -149,6 +164,21 @@ class Process:
     def __repr__(self) -> str:
         state = "running" if self.is_running else f"returncode={self.returncode}"
         return f"<Process pid={self.pid} name={self.name!r} {state}>"
+
+    def _inherit(self, parent: Process | None, event: Fork) -> None:
+        """Set what a new process has from the one that forked it."""
+        if (
+            event.parent_tgid == _KTHREADD
+            if parent is None
+            else parent.is_kernel_thread
+        ):
+            self.is_kernel_thread = True
+            self.uid = self.euid = 0
+        elif parent is not None:
+            self._kept = parent._kept
+            self.uid, self.euid = parent.uid, parent.euid
+            if event.parent_pid == event.parent_tgid:  # else it is named as that thread
+                self.name = parent.name
 
     def _ended_with(self, exit_code: int) -> None:
         """Take in a wait status that no event has told."""

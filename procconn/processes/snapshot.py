@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from procconn.arguments import MOST_PID
 from procconn.clock import NS_PER_S
 from procconn.environment import check_proc
+from procconn.processes.packed import packed, unpacked
+from procconn.reading import read_program
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from procconn.processes.packed import Kept
+    from procconn.programs import Program
+
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
-_STATE, _PPID, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 17, 19, 49
+_STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49
 """Fields of /proc/PID/stat behind the name; proc_pid_stat(5) counts from 1 and pid."""
 _ENDED = (b"Z", b"X")
+_PF_KTHREAD = 0x00200000  # in linux/sched.h, the same since 2.6.27
+_NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
+"""What opening a file of /proc/PID raises if the process is gone or hidden."""
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class SnapshotEntry(NamedTuple):
@@ -28,6 +39,9 @@ class SnapshotEntry(NamedTuple):
         threads: the ids of its threads that run; empty if it has ended and its parent
             has not yet asked how (a zombie).
         before_ns, after_ns: CLOCK_MONOTONIC around the reading, in nanoseconds.
+        kept: its program, with a long command line as bytes.
+        uid, euid: its real and its effective user; None if not known.
+        is_kernel_thread: whether the kernel runs it, and no program.
     """
 
     pid: int
@@ -37,6 +51,15 @@ class SnapshotEntry(NamedTuple):
     threads: tuple[int, ...]
     before_ns: int
     after_ns: int
+    kept: Kept = None
+    uid: int | None = None
+    euid: int | None = None
+    is_kernel_thread: bool = False
+
+    @property
+    def program(self) -> Program | None:
+        """What it runs; None if it was not read, and of kernel threads."""
+        return unpacked(self.kept)
 
 
 class Snapshot(NamedTuple):
@@ -51,7 +74,10 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot(
-    pids: Iterable[int] | None = None, *, known: Collection[int] = ()
+    pids: Iterable[int] | None = None,
+    *,
+    known: Collection[int] = (),
+    programs: bool = False,
 ) -> Snapshot:
     """Read from /proc which processes run.
 
@@ -59,22 +85,44 @@ def take_snapshot(
         pids: read these only; None reads all.
         known: pids of which to tell that they exist even where /proc is mounted with
             hidepid= and does not show them.
+        programs: whether to read their programs and user IDs, too.
 
     Returns:
         An entry for each process that is there, zombies too.
 
     Raises:
         UnsupportedError: /proc does not show this pid namespace.
+        OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM), so that
+            processes which run could not be read.
     """
     check_proc()
     before_ns = time.monotonic_ns()
     asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
     if pids is None:
         pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    entries = [entry for pid in pids if (entry := _read(pid, asleep_ns))]
+    entries = [
+        entry
+        for pid in pids
+        if 0 < pid <= MOST_PID and (entry := _read(pid, asleep_ns, programs))
+    ]
     listed = {entry.pid for entry in entries}
     entries += [_hidden(pid) for pid in known if pid not in listed and is_hidden(pid)]
     return Snapshot(tuple(entries), before_ns, time.monotonic_ns())
+
+
+def try_snapshot(
+    known: Collection[int] = (),
+    *,
+    pids: Iterable[int] | None = None,
+    programs: bool = False,
+) -> Snapshot | None:
+    """Call `take_snapshot`; return None if out of descriptors or memory."""
+    try:
+        return take_snapshot(pids, known=known, programs=programs)
+    except OSError as error:
+        if error.errno not in _SHORTAGES:
+            raise
+        return None
 
 
 def is_hidden(pid: int) -> bool:
@@ -97,6 +145,7 @@ def check_there(pids: Iterable[int], found: Collection[int]) -> None:
     Raises:
         ProcessLookupError: one is not, or is another thread than its process's first.
         PermissionError: /proc does not show one to this user.
+        OSError: one could not be looked at, as `take_snapshot` says.
     """
     for pid in pids:
         if pid not in found and is_hidden(pid):
@@ -116,7 +165,7 @@ def is_thread(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             return f"\nTgid:\t{pid}\n".encode() not in status.read()
-    except OSError:
+    except _NOT_SHOWN:
         return False
 
 
@@ -135,7 +184,7 @@ def zombie_exit_code(pid: int) -> int | None:
     return 0
 
 
-def _read(pid: int, asleep_ns: int) -> SnapshotEntry | None:
+def _read(pid: int, asleep_ns: int, programs: bool) -> SnapshotEntry | None:
     before_ns = time.monotonic_ns()
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
@@ -145,6 +194,14 @@ def _read(pid: int, asleep_ns: int) -> SnapshotEntry | None:
         threads = _threads(pid)
     elif fields[_STATE] in _ENDED:
         threads = ()
+    is_kernel_thread = bool(int(fields[_FLAGS]) & _PF_KTHREAD)
+    uid = euid = 0 if is_kernel_thread else None
+    kept: Kept = None
+    if programs and threads and not is_kernel_thread:
+        program = read_program(pid)
+        if program is not None:
+            uid, euid = program.uid, program.euid
+            kept = packed(program)
     return SnapshotEntry(
         pid,
         int(fields[_PPID]),
@@ -153,6 +210,10 @@ def _read(pid: int, asleep_ns: int) -> SnapshotEntry | None:
         threads,
         before_ns,
         time.monotonic_ns(),
+        kept,
+        uid,
+        euid,
+        is_kernel_thread,
     )
 
 
@@ -166,7 +227,7 @@ def _threads(pid: int) -> tuple[int, ...]:
     folder = f"/proc/{pid}/task"
     try:
         names = os.listdir(folder)
-    except OSError:
+    except _NOT_SHOWN:
         return ()
     stats = ((int(name), _stat(f"{folder}/{name}/stat")) for name in names)
     return tuple(tid for tid, stat in stats if stat and stat[1][_STATE] not in _ENDED)
@@ -177,7 +238,7 @@ def _stat(path: str) -> tuple[str, list[bytes]] | None:
     try:
         with open(path, "rb", buffering=0) as file:
             text = file.read(4096)
-    except OSError:
+    except _NOT_SHOWN:
         return None
     head, _, tail = text.rpartition(b") ")
     return os.fsdecode(head.partition(b" (")[2]), tail.split()

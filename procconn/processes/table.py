@@ -27,8 +27,16 @@ from collections import deque
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from procconn.events import Comm, Event, Exec, Exit, Fork, Lost
-from procconn.processes.notes import SLACK_NS, Note, brought_up_to_date
+from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
+from procconn.processes.notes import (
+    SLACK_NS,
+    Note,
+    brought_up_to_date,
+    fill,
+    is_other,
+    is_same,
+    kin_among,
+)
 from procconn.processes.process import Change, Ended, Executed, Process, Started
 
 if TYPE_CHECKING:
@@ -80,8 +88,8 @@ class ProcessTable:
             return self._exit(event)
         if isinstance(event, Exec):
             return self._exec(event)
-        if isinstance(event, Comm):
-            self._comm(event)
+        if isinstance(event, Comm | Uid):
+            self._change(event)
         elif isinstance(event, Lost):
             self._epoch += 1
             if self._notes is None:
@@ -89,10 +97,15 @@ class ProcessTable:
             return [event]
         return []
 
-    def resync(self, snapshot: Snapshot) -> list[Change]:
+    def resync(self, snapshot: Snapshot, *, is_newest: bool = True) -> list[Change]:
         """Take in a snapshot: at the beginning, and after each `Lost`.
 
         Of the first one only the ends are told: what ran before is in `processes`.
+
+        Args:
+            snapshot: what ran.
+            is_newest: whether no `Lost` was fed since it was taken. If one was, another
+                snapshot has to follow: what was dropped may be newer than this one.
 
         Returns:
             What has ended and what has started unseen.
@@ -103,7 +116,7 @@ class ProcessTable:
             notes.setdefault(note.tgid, []).append(note)
         changes: list[Change] = []
         self._gone_ns.clear()
-        strangers: dict[int, tuple[SnapshotEntry, set[int], bool]] = {}
+        strangers: dict[int, tuple[SnapshotEntry, set[int]]] = {}
         running = set()
         for entry in snapshot.processes:
             process = self._processes.get(entry.pid)
@@ -115,22 +128,47 @@ class ProcessTable:
             if process is not None and not is_same(process, entry):
                 if process._seems_ended_ns > entry.started_ns:
                     process._threads = None  # that exit was the other's
+                    process._seems_ended_epoch = -1
                 changes.append(self._gone(process, entry.before_ns))
                 process = None
-            threads, is_named = brought_up_to_date(entry, notes.get(entry.pid, []))
+            newer, threads = brought_up_to_date(entry, notes.get(entry.pid, []))
             if threads and process is None:
-                strangers[entry.pid] = entry, threads, is_named
+                strangers[entry.pid] = newer, threads
             elif threads and process is not None:
                 running.add(entry.pid)
-                _fill(process, entry, threads, is_named)
+                fill(process, newer, threads)
+            elif process is not None and entry.threads and not is_newest:
+                running.add(entry.pid)  # unless another thread began in that loss
+                process._threads = threads
         for process in list(self._processes.values()):
             if process.pid not in running and process._known_ns < snapshot.before_ns:
                 changes.append(self._gone(process, snapshot.before_ns))
                 self._gone_ns[process.pid] = snapshot.after_ns
-        changes += self._admit(strangers)
-        self._notes = None
+        changes += self._admit(strangers, self._epoch if is_newest else self._epoch - 1)
+        if is_newest:
+            self._notes = None
         self._has_snapshot = True
         return changes
+
+    def settle(self) -> list[Change]:
+        """End the processes of which no known thread runs, as no snapshot will follow.
+
+        Returns:
+            Their ends.
+        """
+        return [
+            self._end(process, process._seems_ended_ns)
+            for process in list(self._processes.values())
+            if process._threads is not None and not process._threads
+        ]
+
+    def is_doubtful(self, process: Process) -> bool:
+        """Return whether it may have unknown threads, after a `Lost`.
+
+        If so, the next snapshot decides whether an exit was its end.
+        """
+        is_older_than_a_loss = process._epoch != self._epoch
+        return is_older_than_a_loss and self._has_snapshot and self._notes is not None
 
     def _fork(self, event: Fork) -> list[Change]:
         _, parent_tgid, pid, tgid, timestamp_ns, _ = event
@@ -158,16 +196,15 @@ class ProcessTable:
                 changes.append(self._gone(known, timestamp_ns))
         if parent is None and parent_tgid != self._root and not self._is_wanted(tgid):
             return changes
-        named_alike = parent is not None and event.parent_pid == parent_tgid
-        name = parent.name if parent is not None and named_alike else None
         process = Process(
             pid,
             parent_tgid,
             parent,
-            name=name,
+            name=None,
             started_ns=timestamp_ns,
             known_since="start",
         )
+        process._inherit(parent, event)
         process._epoch = self._epoch
         process._told = True
         process._overtaken = overtaken
@@ -198,10 +235,16 @@ class ProcessTable:
                 changes.append(Started(process, timestamp_ns))
         elif timestamp_ns < process._known_ns - SLACK_NS:
             return []  # that of an earlier process with this pid
-        if timestamp_ns >= process._read_ns:
+        is_newer = timestamp_ns >= process._read_ns
+        if is_newer:
             process._threads = process._exit = None
             process.name = None if program is None else program.name
-        process.program = program
+            process.is_kernel_thread = False
+            if program is not None and program.euid is not None:
+                process.uid, process.euid = program.uid, program.euid
+        known = process.program
+        if is_newer or known is None or (program and not is_other(known, program)):
+            process.program = program
         process._executed_ns = timestamp_ns
         changes.append(Executed(process, program, timestamp_ns))
         return changes
@@ -221,6 +264,7 @@ class ProcessTable:
             process._threads.discard(pid)
             process._thread_ended(event)
             if process._threads:
+                self._note_end(process, timestamp_ns)
                 return []
         elif pid != tgid:  # another thread, which an exec has ended
             process._thread_ended(event)
@@ -228,21 +272,25 @@ class ProcessTable:
             return []
         else:
             process._thread_ended(event)
-        if self._is_doubtful(process):
+        if self._note_end(process, timestamp_ns):
             process._threads = set()
-            process._seems_ended_ns = timestamp_ns
             return []
         return [self._end(process, timestamp_ns)]
 
-    def _comm(self, event: Comm) -> None:
+    def _change(self, event: Comm | Uid) -> None:
+        """Take in the name or the user IDs of a main thread."""
         if event.pid != event.tgid:
             return
         if self._notes is not None:
-            note = Note(event.tgid, event.pid, Comm, event.timestamp_ns)
+            note = Note(event.tgid, event.pid, type(event), event.timestamp_ns)
             self._notes.append(note)
         process = self._processes.get(event.tgid)
-        if process is not None and event.timestamp_ns >= process._read_ns:
+        if process is None or event.timestamp_ns < process._read_ns:
+            return
+        if isinstance(event, Comm):
             process.name = event.name
+        else:
+            process.uid, process.euid = event.ruid, event.euid
 
     def _begin(
         self, process: Process, event: Fork, parent: Process | None
@@ -256,10 +304,13 @@ class ProcessTable:
         process._told = True
         return [Started(process, event.timestamp_ns)]
 
-    def _is_doubtful(self, process: Process) -> bool:
-        """Tell whether it may have other threads, which a snapshot will show."""
-        is_older_than_a_loss = process._epoch != self._epoch
-        return is_older_than_a_loss and self._has_snapshot and self._notes is not None
+    def _note_end(self, process: Process, timestamp_ns: int) -> bool:
+        """If a thread's exit may be the process's end, note its time; return True."""
+        if not self.is_doubtful(process):
+            return False
+        process._seems_ended_ns = timestamp_ns
+        process._seems_ended_epoch = self._epoch
+        return True
 
     def _end(self, process: Process, timestamp_ns: int) -> Ended:
         if process._epoch != self._epoch:
@@ -283,8 +334,12 @@ class ProcessTable:
         return [ended] if is_its else [ended, *self._exit(event)]
 
     def _gone(self, process: Process, timestamp_ns: int) -> Ended:
-        """End a process that runs no more, seen or not."""
-        if process._threads is not None and not process._threads:
+        """End a process that is gone, whether its exit was observed or not.
+
+        The last exit since a loss was its end, even if exits of threads were lost.
+        """
+        has_ended = process._threads is not None and not process._threads
+        if has_ended or process._seems_ended_epoch == self._epoch:
             return self._end(process, process._seems_ended_ns)
         process._exit = None
         process._usage = None
@@ -305,15 +360,16 @@ class ProcessTable:
         return False
 
     def _admit(
-        self, strangers: dict[int, tuple[SnapshotEntry, set[int], bool]]
+        self, strangers: dict[int, tuple[SnapshotEntry, set[int]]], epoch: int
     ) -> list[Change]:
         """Take in the processes of a snapshot that the table does not know."""
-        wanted = [
-            pid for pid in strangers if self._everything or self._is_kin(pid, strangers)
-        ]
+        wanted = list(strangers)
+        if not self._everything:
+            kin = kin_among(strangers, self._processes, self._root)
+            wanted = [pid for pid in strangers if pid in kin]
         changes: list[Change] = []
         for pid in wanted:
-            entry, threads, is_named = strangers[pid]
+            entry, threads = strangers[pid]
             process = Process(
                 pid,
                 entry.ppid,
@@ -322,8 +378,8 @@ class ProcessTable:
                 started_ns=entry.started_ns,
                 known_since="snapshot",
             )
-            process._epoch = self._epoch
-            _fill(process, entry, threads, is_named)
+            process._epoch = epoch
+            fill(process, entry, threads)
             self._processes[pid] = process
             if self._has_snapshot:
                 process._told = True
@@ -335,35 +391,3 @@ class ProcessTable:
         if self._root in wanted:
             self._root = None
         return changes
-
-    def _is_kin(
-        self, pid: int, strangers: dict[int, tuple[SnapshotEntry, set[int], bool]]
-    ) -> bool:
-        """Tell whether an unknown process has a kept one among its forebears."""
-        seen = set()
-        forebear: int | None = pid
-        while forebear in strangers and forebear not in seen:
-            if forebear == self._root:
-                return True
-            seen.add(forebear)
-            forebear = strangers[forebear][0].ppid
-        return forebear in self._processes
-
-
-def is_same(process: Process, entry: SnapshotEntry) -> bool:
-    """Tell whether an entry is of that process, not of a later one with its pid."""
-    started_ns = entry.started_ns
-    return started_ns is not None and started_ns <= process._known_ns + SLACK_NS
-
-
-def _fill(
-    process: Process, entry: SnapshotEntry, threads: set[int], is_named: bool
-) -> None:
-    """Put into a process what was read of it."""
-    process._threads = None if threads == {entry.pid} else threads
-    process._read_ns = entry.before_ns
-    if is_named:
-        process.name = entry.name
-    if process.started_ns is None and entry.started_ns is not None:
-        process.started_ns = process._known_ns = entry.started_ns
-        process.ppid = entry.ppid

@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from procconn import arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
-from procconn.processes.follower import Follower
+from procconn.processes.notes import is_same
 from procconn.processes.process import Ended, Process
 from procconn.processes.snapshot import (
     check_there,
     take_snapshot,
+    try_snapshot,
     zombie_exit_code,
 )
-from procconn.processes.table import ProcessTable, is_same
+from procconn.processes.table import ProcessTable
+from procconn.processes.tracker import Tracker
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
@@ -45,6 +47,7 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
         TypeError: one of them is no process id, or the timeout no time.
         ValueError: the timeout is negative, or no number.
         UnsupportedError: no events can come here; the text says why.
+        OSError: as of `ProcConnector` and `take_snapshot`.
     """
     deadline = arguments.deadline(timeout)
     awaited = Awaited(pids)
@@ -55,7 +58,7 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
         while awaited.pids and (left := _left(deadline)) != 0:
             if awaited.is_due:
                 awaited.look_again()
-            awaited.take(connector.recv_many(awaited.patience(left)))
+            awaited.take_all(connector.recv_many(awaited.patience(left)))
     return awaited.ended
 
 
@@ -74,7 +77,7 @@ async def wait_async(
         while awaited.pids and (left := _left(deadline)) != 0:
             if awaited.is_due:
                 await asyncio.to_thread(awaited.look_again)
-            awaited.take(await connector.arecv_many(awaited.patience(left)))
+            awaited.take_all(await connector.arecv_many(awaited.patience(left)))
     return awaited.ended
 
 
@@ -82,7 +85,7 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0, deadline - time.monotonic())
 
 
-class Awaited(Follower):
+class Awaited(Tracker):
     """The processes that are waited for, and those of them that have ended."""
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -112,9 +115,9 @@ class Awaited(Follower):
 
     def look_again(self) -> None:
         """Read the processes from /proc: what came before may be incomplete."""
-        self.put_snapshot(take_snapshot(self.pids))
+        self.put_snapshot(try_snapshot(pids=self.pids))
 
-    def take(self, events: list[Event]) -> None:
+    def take_all(self, events: list[Event]) -> None:
         """Take in what was received, and the last of it for its time."""
         self.put_events([it for it in events if it is events[-1] or self._concerns(it)])
         for change in self.all_changes():

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from procconn.cli.following import Seen
 from procconn.events import KINDS, Lost, Unknown
+from procconn.processes.tracker import EventInContext
 
 SUBJECTS = "procconn.>"  # of all hosts
 _MOST_BYTES = 524_288  # of lines; no line, of one event, is as long
@@ -39,13 +39,13 @@ class Messages:
     host: str  # the name of the machine
     origin: str  # what no other shipper ever has; ids begin with it
     schema: str  # the name of what the lines are
-    line_of: Callable[[Seen], str]  # makes the line of an event, with its end
+    line_of: Callable[[EventInContext], str]  # makes the line of an event, with its end
     waiting: int = 0  # events that are in no message yet
     _lines: dict[str, list[str]] = field(default_factory=dict)
     _sizes: Counter[str] = field(default_factory=Counter)
     _sequence: int = 0
 
-    def add(self, batch: Iterable[Seen]) -> Iterator[Message]:
+    def add(self, batch: Iterable[EventInContext]) -> Iterator[Message]:
         """Take events, and make the messages that are full.
 
         What was lost stands alone, behind all that came before it.

@@ -11,9 +11,10 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from live.staging import unexpected
+from live.staging import unexpected, wait_for
 
 PATIENCE = 60.0  # seconds
 
@@ -111,6 +112,12 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     rest, errors = process.stdout.read(), process.stderr.read()
     process.wait()
     return rest, unexpected(errors)
+
+
+def wait_until_subscribed(process: subprocess.Popen[bytes]) -> None:
+    """Wait for its fourth thread, which receives; two others read programs."""
+    threads = Path(f"/proc/{process.pid}/task")
+    wait_for(lambda: len(list(threads.iterdir())) == 4)
 
 
 def started(process: subprocess.Popen[bytes]) -> bytes:

@@ -1,6 +1,8 @@
 """Processes on the running kernel, from beginning to end."""
 
 import asyncio
+import errno
+import json
 import os
 import resource
 import signal
@@ -18,6 +20,8 @@ from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     LIFETIMES,
+    PROGRAMS,
+    PYTHON,
     end_input,
     run,
     set_serials,
@@ -273,6 +277,37 @@ def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
     assert mine.started_ns is not None
     assert other.started_ns is not None
     assert mine.started_ns <= other.started_ns < before
+
+
+def test_without_descriptors_nothing_ends_and_errors_say_so() -> None:
+    """The monitor reads /proc again later; a running process is never absent."""
+    done = run(*PYTHON, str(PROGRAMS / "exhausted.py"))
+
+    assert json.loads(done.stdout or done.stderr) == {
+        "errors": [errno.EMFILE, errno.EMFILE],
+        "lost": True,
+        "ended_without": False,
+        "known": [True, True],
+        "ended_with": True,
+        "still": True,
+    }
+
+
+def test_a_snapshot_knows_the_kernels_threads_and_the_programs_of_others() -> None:
+    with subprocess.Popen(["sleep", "600"]) as child:
+        entries = {it.pid: it for it in take_snapshot(programs=True).processes}
+        child.kill()
+    mine = entries[child.pid]
+
+    assert mine.program is not None
+    assert mine.program.argv == ("sleep", "600")
+    assert (mine.uid, mine.euid) == (os.getuid(), os.geteuid())
+    assert not mine.is_kernel_thread
+    kernel = {it.pid for it in entries.values() if it.is_kernel_thread}
+    assert kernel == {
+        pid for pid, it in entries.items() if 2 in (pid, it.ppid) and it.name
+    }
+    assert {None} >= {entries[pid].program for pid in kernel}
 
 
 _WITHOUT_PROC = """

@@ -6,7 +6,6 @@ import pwd
 import select
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,13 @@ from typing import Any
 import pytest
 from schema import complaints, schema
 
-from live.commanding import events_until, started, watching
-from live.staging import wait_for
+from live.commanding import (
+    events_until,
+    run,
+    started,
+    wait_until_subscribed,
+    watching,
+)
 
 SCHEMA = schema("watch")
 
@@ -95,17 +99,20 @@ def test_pid_shows_that_process_alone() -> None:
 
 
 def test_tree_shows_all_that_come_of_a_process_and_no_other() -> None:
-    script = "read go; (/bin/true; (sleep 0.01 &) ); exit 5"
-    child = subprocess.Popen(["sh", "-c", script], stdin=-1)
+    script = "while read go; do (:); done; (/bin/true; (sleep 0.01 &) ); exit 5"
+    child = subprocess.Popen(["sh", "-c", script], stdin=-1, bufsize=0)
     assert child.stdin is not None
     with watching("--json", "--tree", str(child.pid), "-e", "fork,exit") as watch:
-        wait_until_subscribed(watch)
+        while not (line := _line_within(watch, 0.1)):
+            child.stdin.write(b"go\n")
         for _ in range(3):
             subprocess.run(["true"], check=True)
-        child.communicate(b"go\n")
+        child.communicate()
         records = events_until(watch, child.pid, "exit")
 
     family = {child.pid}
+    first = json.loads(line)
+    family.add(first.get("child_pid", first.get("pid")))
     for record in records:
         if record["event"] == "fork":
             assert record["parent_pid"] in family
@@ -147,15 +154,53 @@ def test_user_shows_that_users_alone() -> None:
     assert {"nobody"} == {record["user"] for record in records}
 
 
-def test_a_process_that_is_not_there_is_told() -> None:
-    command = [sys.executable, "-m", "procconn", "watch", "--tree", "4194304"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("option", ["--pid", "--tree"])
+@pytest.mark.parametrize(
+    "subcommand",
+    [["watch"], ["watch", "-e", "exec"], ["stat"], ["record", "file"]],
+    ids=["watch", "watch-alone", "stat", "record"],
+)
+def test_a_process_that_is_not_there_is_told(
+    option: str, subcommand: list[str], tmp_path: Path
+) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    result = run(*subcommand, option, gone.pid, cwd=tmp_path)
 
     assert 2 == result.returncode
     assert result.stderr.endswith(
-        "procconn: there is no process 4194304; it may have ended already, or be a"
+        f"procconn: there is no process {gone.pid}; it may have ended already, or be a"
         " thread of another: give the pid of one that runs\n"
     )
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--pid", "--tree"])
+@pytest.mark.parametrize("pid", ["0", "-1", "4194304", "99999999999", "x", ""])
+def test_a_pid_that_cannot_be_is_an_error_also_of_a_recording(
+    option: str, pid: str
+) -> None:
+    result = run("watch", "--input", "no-such-file", f"{option}={pid}")
+
+    assert 2 == result.returncode
+    assert f"{pid!r} is not the id of a process" in result.stderr
+
+
+def test_name_does_not_match_the_command_itself() -> None:
+    """Its own arguments have the pattern."""
+    mark = f"mark-{os.getpid()}"
+    options = ["stat", "--json", "--duration", "1.5", "--name", mark]
+    with subprocess.Popen(["sh", "-c", "read go", mark], stdin=-1) as child:
+        result = run(*options)
+        child.kill()
+    seconds = [json.loads(line) for line in result.stdout.splitlines()]
+    running = [
+        {name: it["running"] for name, it in second["programs"].items()}
+        for second in seconds
+    ]
+
+    assert {"sh": 1} in running
+    assert running == [it for it in running if it in ({"sh": 1}, {})]
 
 
 def test_the_output_may_be_a_file(tmp_path: Path) -> None:
@@ -176,9 +221,3 @@ def _line_within(process: subprocess.Popen[bytes], seconds: float) -> bytes:
     if select.select([process.stdout], [], [], seconds)[0]:
         return process.stdout.readline()
     return b""
-
-
-def wait_until_subscribed(watch: subprocess.Popen[bytes]) -> None:
-    """Wait for the second thread, which begins to receive when that is done."""
-    threads = Path(f"/proc/{watch.pid}/task")  # others read programs
-    wait_for(lambda: len(list(threads.iterdir())) >= 3)

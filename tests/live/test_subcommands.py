@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from schema import complaints, schema
+from wiring import event_message, words
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
-from procconn import recording
+from procconn import EventType, recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"
 STAT, WAIT = schema("stat"), schema("wait")
@@ -113,6 +114,21 @@ def test_stat_of_so_many_events_tells_how_long_they_took() -> None:
     result = run("stat", "--input", BUILD, "--count", "200")
 
     assert re.match(r"in 1\.\d+ s: 68 fork, 68 exec, 64 exit\n", result.stdout)
+
+
+def test_stat_counts_from_the_first_event_of_a_recording(tmp_path: Path) -> None:
+    """However soon after the start of the machine, or of a test's own clock."""
+    path = tmp_path / "early.pcap"
+    with recording.Recorder(path) as recorder:
+        for at in (0, 1, 999_999_999, 1_000_000_000):
+            sid = words(7, 7, 0, 0, 0, 0)
+            recorder.write(event_message(EventType.SID, sid, timestamp_ns=at))
+    lines = run("stat", "--json", "-i", path, "-e", "sid").stdout.splitlines()
+    results = [json.loads(line) for line in lines]
+    table = run("stat", "-i", path, "-e", "sid").stdout
+
+    assert [{"sid": 3}, {"sid": 1}] == [it["events"] for it in results]
+    assert table.startswith("in 1.00 s: 4 sid\n")
 
 
 def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:

@@ -1,0 +1,54 @@
+"""The I/O of a subcommand's tracker: snapshots at the beginning and after losses."""
+
+from collections.abc import Iterator
+
+from procconn.cli.selection import Selection
+from procconn.cli.source import Source
+from procconn.events import Event
+from procconn.processes import ProcessTable, take_snapshot
+from procconn.processes.snapshot import check_there, try_snapshot
+from procconn.processes.tracker import EventInContext, Tracker
+
+
+def open_tracker(selection: Selection, source: Source) -> Tracker:
+    """Return a tracker; if the source is live, with what runs now.
+
+    Raises:
+        ProcessLookupError: there is no process `selection.tree`.
+        PermissionError: /proc does not show it to this user.
+    """
+    table = ProcessTable(tree=selection.tree)
+    if not source.is_live:
+        return Tracker(table)
+    first = take_snapshot(programs=True)
+    if selection.tree is not None:
+        check_there([selection.tree], {entry.pid for entry in first.processes})
+    return Tracker(table, first, max_latency=source.latency)
+
+
+def tracked(
+    tracker: Tracker, batches: Iterator[list[Event]]
+) -> Iterator[list[EventInContext]]:
+    """Yield the events of each batch in context, then those that are held."""
+    for events in batches:
+        refresh(tracker)
+        if events:
+            yield [it for event in events for it in tracker.take(event)]
+        else:
+            yield tracker.take_silence()
+    yield finish(tracker)
+
+
+def refresh(tracker: Tracker) -> None:
+    """Take a snapshot if one is due."""
+    if tracker.is_due:
+        known = list(tracker.table.processes)
+        tracker.put_snapshot(try_snapshot(known, programs=True))
+
+
+def finish(tracker: Tracker) -> list[EventInContext]:
+    """Return the exits that are held at the end of the stream."""
+    if not tracker.is_waiting:
+        return tracker.finish()
+    known = list(tracker.table.processes)
+    return tracker.finish(try_snapshot(known, programs=True))

@@ -1,0 +1,112 @@
+"""What the text of an option means: event kinds, pids, users, times, sizes."""
+
+import argparse
+import pwd
+import re
+
+from procconn.events import EventMask
+
+EVENTS = {
+    str(member.name).lower().replace("_", "-"): member
+    for member in EventMask  # its members of one bit
+} | {"all": EventMask.ALL}
+_MOST_ID = 0xFFFFFFFE
+_MOST_PID = 4_194_303  # on any kernel: one less than PID_MAX_LIMIT
+_MOST_BYTES = (1 << 63) - 1  # of a stream, as JetStream counts
+_LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
+
+
+def to_mask(text: str) -> EventMask:
+    """Return the event kinds of a list, separated by commas."""
+    kinds = EventMask.NONE
+    for part in text.split(","):
+        name = part.strip().lower().replace("_", "-")
+        if name not in EVENTS:
+            raise argparse.ArgumentTypeError(
+                f"unknown event {part.strip()!r}; choose from {', '.join(EVENTS)}"
+            )
+        kinds |= EVENTS[name]
+    return kinds
+
+
+def to_count(text: str) -> int:
+    """Return a whole number from 1 on."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def to_pid(text: str) -> int:
+    """Return a process ID."""
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a process")
+    return int(text)
+
+
+def to_possible_pid(text: str) -> int:
+    """Return a process ID that some kernel can give."""
+    if (pid := to_pid(text)) > _MOST_PID:
+        message = f"{text!r} is not the id of a process: none is above {_MOST_PID}"
+        raise argparse.ArgumentTypeError(message)
+    return pid
+
+
+def to_user(text: str) -> int:
+    """Return the user ID of a name or a number."""
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        if text.isdecimal() and int(text) <= _MOST_ID:
+            return int(text)
+    raise argparse.ArgumentTypeError(
+        f"there is no user {text!r}; give the number of one that has no name here"
+    )
+
+
+def to_pattern(text: str) -> re.Pattern[str]:
+    """Return a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        message = f"{text!r} is not a regular expression: {error}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def to_seconds(text: str) -> float:
+    """Return a time in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def to_age(text: str) -> float:
+    """Return a time in seconds that JetStream can count."""
+    if (seconds := to_seconds(text)) > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST} seconds")
+    return seconds
+
+
+def to_size(text: str) -> int:
+    """Return a size in bytes that JetStream can count."""
+    if (size := to_count(text)) > _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_BYTES} bytes")
+    return size
+
+
+def to_host(text: str) -> str:
+    """Return a host's name."""
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name that can be printed")
+    return text
+
+
+def to_stream(text: str) -> str:
+    """Return a stream's name."""
+    if not text.isprintable() or not re.fullmatch(r"[^\s.*>/\\]+", text):
+        message = f"{text!r} is no name of a stream: it has no space, nor any of .*>/\\"
+        raise argparse.ArgumentTypeError(message)
+    return text

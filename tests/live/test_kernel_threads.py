@@ -1,0 +1,97 @@
+"""Threads of the kernel's own: a file system that is mounted has some."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live.commanding import events_until, started, watching
+from procconn import EventMask, Fork, ProcConnector
+from procconn.processes import Ended, ProcessMonitor
+
+KTHREADD = 2
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root"),
+    pytest.mark.skipif(not shutil.which("mkfs.ext4"), reason="takes mkfs.ext4"),
+]
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[int]:
+    """Mount a file system; tell which kernel thread its journal has."""
+    image, point = folder / "image", folder / "mounted"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    point.mkdir()
+    with ProcConnector(EventMask.FORK) as connector:
+        mount: list[str | Path] = ["mount", "-o", "loop", image, point]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("no loop device can be mounted here")
+        forked = [
+            it.child_pid
+            for it in connector.recv_many(0)
+            if isinstance(it, Fork) and it.parent_tgid == KTHREADD
+        ]
+    names = {pid: Path(f"/proc/{pid}/comm") for pid in forked}
+    journals = [
+        pid
+        for pid, name in names.items()
+        if name.exists() and name.read_text().startswith("jbd2/")
+    ]
+    try:
+        yield journals[0]
+    finally:
+        subprocess.run(["umount", "--quiet", point], check=False)
+
+
+def unmount(folder: Path) -> None:
+    """End the threads of the file system that is mounted there."""
+    subprocess.run(["umount", folder / "mounted"], check=True)
+
+
+def test_one_that_starts_while_we_watch_has_no_name_and_no_program(
+    tmp_path: Path,
+) -> None:
+    with ProcessMonitor(programs=False) as monitor:
+        with mounted(tmp_path) as pid:
+            unmount(tmp_path)
+        ended = next(
+            it.process
+            for it in monitor
+            if isinstance(it, Ended) and it.process.pid == pid
+        )
+
+    assert ended.is_kernel_thread
+    assert (None, None, 0) == (ended.name, ended.program, ended.returncode)
+    assert ended.ppid == KTHREADD
+
+
+def test_the_command_shows_its_name_if_proc_could_be_asked(tmp_path: Path) -> None:
+    with watching("-e", "exit") as early, watching("-e", "exit", "--json") as json_too:
+        started(early)
+        started(json_too)
+        with mounted(tmp_path) as pid, watching("-e", "exit") as late:
+            started(late)
+            unmount(tmp_path)
+            lines = [line_of(early, pid), line_of(late, pid)]
+        record = events_until(json_too, pid, "exit")[-1]
+
+    assert f"exit {pid} [kernel thread] status 0 after " in lines[0]
+    assert f"exit {pid} [jbd2/loop" in lines[1]
+    assert (None, None, "root") == (record["name"], record["argv"], record["user"])
+
+
+def line_of(watch: subprocess.Popen[bytes], pid: int) -> str:
+    assert watch.stdout is not None
+    return next(
+        line
+        for line in (" ".join(it.decode().split()) for it in watch.stdout)
+        if f" exit {pid} " in line
+    )
