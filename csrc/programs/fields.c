@@ -35,6 +35,11 @@ static void validate_ids(struct draft *draft, const struct field_times *times,
 {
     uint32_t *ids = draft->header.ids;
 
+    if (!procconn_journal_covers(journal, PROCCONN_UID, times->pid, times->stamp_ns,
+                                 times->until_ns)) {
+        drop_ids(draft, UID_ID, PROCCONN_BUSY);
+        drop_ids(draft, GID_ID, PROCCONN_BUSY);
+    }
     if (procconn_journal_has_ids(journal, PROCCONN_UID, times->pid, ids + UID_ID, times->stamp_ns,
                                  times->until_ns))
         drop_ids(draft, UID_ID, PROCCONN_CHANGED);
@@ -46,13 +51,17 @@ static void validate_ids(struct draft *draft, const struct field_times *times,
 static void validate_name(struct draft *draft, const struct field_times *times,
                           const struct journal *journal)
 {
-    if (draft->header.sizes[NAME_TEXT] != PROGRAM_ABSENT &&
-        procconn_journal_has_name(journal, times->pid, text_of(draft, NAME_TEXT),
-                                  draft->header.sizes[NAME_TEXT], times->stamp_ns,
-                                  times->until_ns)) {
-        procconn_draft_drop(draft, NAME_TEXT);
-        procconn_draft_note(draft, PROCCONN_CHANGED);
-    }
+    bool is_known = procconn_journal_covers(journal, PROCCONN_COMM, times->pid, times->stamp_ns,
+                                            times->until_ns);
+
+    if (draft->header.sizes[NAME_TEXT] == PROGRAM_ABSENT)
+        return;
+    if (is_known && !procconn_journal_has_name(journal, times->pid, text_of(draft, NAME_TEXT),
+                                               draft->header.sizes[NAME_TEXT], times->stamp_ns,
+                                               times->until_ns))
+        return;
+    procconn_draft_drop(draft, NAME_TEXT);
+    procconn_draft_note(draft, is_known ? PROCCONN_CHANGED : PROCCONN_BUSY);
 }
 
 static void validate_parent(struct draft *draft, const struct field_times *times,
@@ -122,15 +131,8 @@ void procconn_fields_validate(struct draft *draft, const struct field_times *tim
 {
     const struct change *fork = procconn_journal_fork(journal, times->pid, times->stamp_ns);
 
-    if (procconn_journal_covers(journal, times->pid, times->stamp_ns)) {
-        validate_ids(draft, times, journal);
-        validate_name(draft, times, journal);
-        validate_parent(draft, times, journal, fork);
-    } else {
-        drop_ids(draft, UID_ID, PROCCONN_BUSY);
-        drop_ids(draft, GID_ID, PROCCONN_BUSY);
-        draft->header.ids[PPID_ID] = PROGRAM_UNKNOWN;
-        procconn_draft_drop(draft, NAME_TEXT);
-    }
+    validate_name(draft, times, journal);
+    validate_parent(draft, times, journal, fork);
+    validate_ids(draft, times, journal);
     validate_cwd(draft, times, fork, directories);
 }

@@ -1,7 +1,8 @@
 /*
  * What changed about processes, as the kernel reports it: who forked whom, new ids, new
- * names, tracers, ends. A socket of its own, as the stream's may have them masked out; it is
- * read with the stream and never wakes anyone.
+ * names, tracers, ends. Sockets of its own, as the stream's may have them masked out; they are
+ * read with the stream and never wake anyone. Names have one to themselves: any process can
+ * take a million a second, and must not push out the rest.
  *
  * The last few changes of each process are kept apart from those of others, so that one
  * which changes all the time pushes out only its own, and those of the few that share its
@@ -32,10 +33,14 @@ struct change {
     };
 };
 
+/* What is known of one of the sockets: all changes since then, until then. */
+struct coverage {
+    int64_t from_ns, until_ns;
+};
+
 struct journal {
-    int socket;
-    int64_t from_ns;  /* all since then are there, but for what `slots` says */
-    int64_t until_ns; /* until then */
+    int socket, names;
+    struct coverage others, of_names;
     struct {
         uint64_t count;  /* of changes so far; the last SLOT_CHANGES of them are kept */
         int64_t from_ns; /* some of before are not */
@@ -45,13 +50,18 @@ struct journal {
     int64_t ends_ns[MOST_ENDS]; /* when processes ended, the last ones */
 };
 
+/* changes.c */
 int procconn_journal_open(struct journal *journal, int receive_buffer);
 
 /* Receive what there is. */
 void procconn_journal_follow(struct journal *journal);
 
-/* Whether everything of a process since then is known. */
-bool procconn_journal_covers(const struct journal *journal, uint32_t pid, int64_t since_ns);
+/* journal.c, from here on. Take in a datagram. */
+void procconn_journal_append(struct journal *journal, const uint8_t *datagram, size_t size);
+
+/* Whether all changes of a process in between are known; COMM, or all others. */
+bool procconn_journal_covers(const struct journal *journal, uint32_t what, uint32_t pid,
+                             int64_t from_ns, int64_t until_ns);
 
 /* The last fork of that child before then; NULL if it is not kept. */
 const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,

@@ -1,7 +1,6 @@
 /* Reading the programs of EXECs as they come, by the thread that leads. */
-#define _GNU_SOURCE /* F_DUPFD_CLOEXEC */
+#define _GNU_SOURCE /* readlinkat */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,24 +11,6 @@
 #include "decode.h"
 #include "procfile.h"
 #include "programs.h"
-
-void procconn_fill_reserve(struct reader *reader)
-{
-    for (size_t i = 0; i < RESERVE; i++)
-        if (reader->reserve[i] < 0)
-            reader->reserve[i] = fcntl(reader->programs->wake, F_DUPFD_CLOEXEC, 0);
-}
-
-void procconn_empty_reserve(struct reader *reader)
-{
-    for (size_t i = 0; i < RESERVE; i++) {
-        int fd = reader->reserve[i];
-
-        reader->reserve[i] = -1;
-        if (fd >= 0)
-            close(fd);
-    }
-}
 
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
 {
@@ -43,21 +24,6 @@ static void fail(struct procconn_programs *programs, int error)
 {
     atomic_store(&programs->error, -error);
     eventfd_write(programs->wake, 1);
-}
-
-static void read_process(struct reader *reader, uint32_t pid, struct procconn_reading *reading)
-{
-    procconn_read_executed(pid, reader->draft, reading);
-    if (reading->missing == PROCCONN_LIMIT && reader->reserve[0] >= 0) {
-        if (reading->memory >= 0)
-            close(reading->memory);
-        procconn_empty_reserve(reader);
-        procconn_read_executed(pid, reader->draft, reading);
-        if (reading->memory >= 0)
-            close(reading->memory); /* it is for the reserve */
-        reading->memory = -1;
-        procconn_fill_reserve(reader);
-    }
 }
 
 /* Gives the memory that was opened to those that later execs are told from. */
@@ -126,7 +92,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
         before = procconn_memory_lives(memory) ? PROCCONN_MEMORY_LIVES : PROCCONN_MEMORY_ENDED;
         close(memory);
     }
-    read_process(reader, entry->pid, &reading);
+    procconn_read_executed(entry->pid, reader->draft, &reading);
     read_parent(reader, &reading);
     if (!atomic_compare_exchange_strong(&reader->since_ns, &since_ns, 0)) {
         if (reading.memory >= 0)

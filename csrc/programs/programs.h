@@ -26,7 +26,6 @@ enum {
     MOST_BYTES = 8388608,
 
     MOST_READERS = 32,
-    RESERVE = 4, /* descriptors that one reading needs */
 
     /* An exec waits no longer than so many latencies, from its timestamp on. */
     MOST_LATENCIES = 8,
@@ -65,7 +64,6 @@ struct reader {
     /* When its reading began; 0: it does not read; TAKEN_OVER: it has lost the lead. */
     _Atomic int64_t since_ns;
     struct program_entry entry; /* what is known before the reading */
-    int reserve[RESERVE];
     uint8_t draft[PROCCONN_TAIL_ROOM];
 };
 
@@ -77,8 +75,9 @@ struct procconn_programs {
     int alarm; /* readable when a reading may have taken too long */
     int begun; /* written when `realtime` is known */
     pid_t owner;
-    int64_t latency_ns; /* from showing a program to its EXEC, at most */
-    int64_t pause_ns;   /* between two looks at what waits */
+    _Atomic bool is_apart; /* the threads have tables of descriptors of their own */
+    int64_t latency_ns;    /* from showing a program to its EXEC, at most */
+    int64_t pause_ns;      /* between two looks at what waits */
     _Atomic int references;
     _Atomic bool is_stopping;
     _Atomic int realtime; /* set before the first reading */
@@ -137,9 +136,9 @@ void procconn_lead(struct reader *reader);
  * a program notices first: a timer that is due before the next tick costs 5 µs. */
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
 
-/* lead.c: descriptors that are kept for when this process has no others left */
-void procconn_fill_reserve(struct reader *reader);
-void procconn_empty_reserve(struct reader *reader);
+/* descriptors.c: give the calling thread a table of its own, with those that are kept, and the
+ * filler in place of standard input, output and error. False if the kernel cannot, or may not. */
+bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 
 /* thread.c: the last one frees all. */
 void procconn_drop_programs(struct procconn_programs *programs);

@@ -48,14 +48,19 @@ static void *run(void *argument)
 {
     struct reader *reader = argument, *nobody = NULL;
     struct procconn_programs *programs = reader->programs;
-    int realtime = procconn_become_realtime();
+    int realtime = procconn_become_realtime(), begun;
     bool leads = atomic_compare_exchange_strong(&programs->leader, &nobody, reader), is_only;
 
-    procconn_fill_reserve(reader);
     if (leads) {
+        programs->is_apart = procconn_unshare_descriptors(
+            (const int[]){programs->socket, programs->wake, programs->alarm, programs->begun}, 4,
+            programs->alarm);
         programs->realtime = realtime;
         programs->emptied_ns = procconn_now_ns();
-        eventfd_write(programs->begun, 1);
+        begun = programs->begun;
+        eventfd_write(begun, 1);
+        if (programs->is_apart)
+            close(begun);
     }
     while (procconn_goes_on(programs)) {
         if (leads) {
@@ -69,7 +74,6 @@ static void *run(void *argument)
         if (!leads)
             break;
     }
-    procconn_empty_reserve(reader);
     atomic_store(&reader->is_used, false);
     procconn_drop_programs(programs);
     return NULL;
@@ -88,8 +92,6 @@ int procconn_start_reader(struct procconn_programs *programs)
             continue;
         reader->programs = programs;
         atomic_store(&reader->since_ns, 0);
-        for (size_t j = 0; j < RESERVE; j++)
-            reader->reserve[j] = -1;
         atomic_fetch_add(&programs->references, 1);
         status = procconn_start_detached(run, reader);
         if (status < 0) {

@@ -103,8 +103,6 @@ static int judge(struct procconn_programs *programs, struct question *question, 
 
     if (known_ns > question->drained_ns)
         known_ns = question->drained_ns;
-    if (known_ns > programs->journal.until_ns)
-        known_ns = programs->journal.until_ns;
     if (count == MOST_FOLLOWING) /* there may be more */
         known_ns = 0;
     verdict = procconn_judge(execs, count, ended_ns, known_ns);

@@ -55,22 +55,34 @@ static void close_one(int *place)
         close(fd);
 }
 
-void procconn_drop_programs(struct procconn_programs *programs)
+/* Those of the program's own table. They are the same ones in the threads' tables, which end
+ * with the threads. */
+static void close_all(struct procconn_programs *programs)
 {
-    if (atomic_fetch_sub(&programs->references, 1) > 1)
-        return;
     close_one(&programs->socket);
     close_one(&programs->wake);
     close_one(&programs->alarm);
     close_one(&programs->journal.socket);
-    for (size_t i = 0; i < MOST_MEMORIES; i++)
-        close_one(&programs->memories.held[i].fd);
-    for (size_t i = 0; i < MOST_READERS; i++)
-        for (size_t j = 0; j < RESERVE && atomic_load(&programs->readers[i].is_used); j++)
-            close_one(&programs->readers[i].reserve[j]);
+    close_one(&programs->journal.names);
+}
+
+static void free_all(struct procconn_programs *programs)
+{
     free(programs->entries);
     free(programs->bytes);
     free(programs);
+}
+
+void procconn_drop_programs(struct procconn_programs *programs)
+{
+    if (atomic_fetch_sub(&programs->references, 1) > 1)
+        return;
+    if (!programs->is_apart) {
+        close_all(programs);
+        for (size_t i = 0; i < MOST_MEMORIES; i++)
+            close_one(&programs->memories.held[i].fd);
+    }
+    free_all(programs);
 }
 
 /* Waits until the thread has tried for its priority. */
@@ -103,7 +115,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
 
     if (programs == NULL)
         return -ENOMEM;
-    programs->socket = programs->wake = programs->alarm = programs->journal.socket = -1;
+    programs->socket = programs->wake = programs->alarm = -1;
+    programs->journal.socket = programs->journal.names = -1;
     procconn_memories_init(&programs->memories);
     getrandom(&programs->directories.seed, sizeof programs->directories.seed, GRND_NONBLOCK);
     programs->owner = getpid();
@@ -124,15 +137,25 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
     return status;
 }
 
+/* In a forked child there are no such threads. What they had opened is not closed there: the
+ * child's table was copied before the memory that tells the numbers. */
 void procconn_programs_stop(struct procconn_programs *programs)
 {
-    if (programs->owner == getpid()) {
+    int own[] = {programs->socket, programs->wake, programs->alarm, programs->journal.socket,
+                 programs->journal.names};
+    bool is_owner = programs->owner == getpid();
+
+    if (is_owner) {
         atomic_store(&programs->is_stopping, true);
         eventfd_write(programs->wake, 1); /* which a forked child shares */
-    } else {
-        atomic_store(&programs->references, 1); /* a forked child has no such threads */
     }
-    procconn_drop_programs(programs);
+    if (!is_owner || programs->is_apart)
+        for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+            close(own[i]);
+    if (is_owner)
+        procconn_drop_programs(programs);
+    else
+        free_all(programs);
 }
 
 int procconn_programs_error(const struct procconn_programs *programs)

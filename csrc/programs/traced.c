@@ -29,7 +29,8 @@ static bool is_attached(const struct procconn_programs *programs, const struct p
 {
     return procconn_journal_find(&programs->journal, PROCCONN_PTRACE, entry->pid,
                                  entry->exec.stamp_ns, entry->exec.until_ns) != NULL ||
-           !procconn_journal_covers(&programs->journal, entry->pid, entry->exec.stamp_ns);
+           !procconn_journal_covers(&programs->journal, PROCCONN_PTRACE, entry->pid,
+                                    entry->exec.stamp_ns, entry->exec.until_ns);
 }
 
 void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
