@@ -37,60 +37,52 @@ void procconn_memories_init(struct memories *memories)
     memories->most = MOST_MEMORIES;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < MOST_MEMORIES)
         memories->most = (size_t)limit.rlim_cur / 4;
-    for (size_t i = 0; i < MOST_MEMORIES; i++)
-        memories->held[i].fd = -1;
 }
 
-static void release(struct memories *memories, size_t i)
+/* Returns the descriptor of an entry, which another one replaces. */
+static int remove_entry(struct memories *memories, size_t i)
 {
     int fd = memories->held[i].fd;
 
-    memories->held[i].fd = -1;
-    close(fd);
+    memories->held[i] = memories->held[--memories->count];
+    return fd;
+}
+
+static void release_first(struct memories *memories)
+{
+    size_t first = 0;
+
+    for (size_t i = 1; i < memories->count; i++)
+        if (memories->held[i].until_ns < memories->held[first].until_ns)
+            first = i;
+    close(remove_entry(memories, first));
 }
 
 void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory, int64_t until_ns)
 {
-    size_t place = 0;
-
-    for (size_t i = 0; i < memories->most && memories->held[place].fd >= 0; i++)
-        if (memories->held[i].fd < 0 || memories->held[i].until_ns < memories->held[place].until_ns)
-            place = i;
-    if (memories->most > 0 && memories->held[place].fd >= 0)
-        release(memories, place);
     if (memories->most == 0) {
         close(memory);
         return;
     }
-    memories->held[place].pid = pid;
-    memories->held[place].until_ns = until_ns;
-    memories->held[place].fd = memory;
+    if (memories->count == memories->most)
+        release_first(memories);
+    memories->held[memories->count].fd = memory;
+    memories->held[memories->count].pid = pid;
+    memories->held[memories->count++].until_ns = until_ns;
 }
 
 int procconn_memories_take(struct memories *memories, uint32_t pid)
 {
-    for (size_t i = 0; i < memories->most; i++) {
-        int fd = memories->held[i].fd;
-
-        if (fd >= 0 && memories->held[i].pid == pid) {
-            memories->held[i].fd = -1;
-            return fd;
-        }
-    }
+    for (size_t i = 0; i < memories->count; i++)
+        if (memories->held[i].pid == pid)
+            return remove_entry(memories, i);
     return -1;
 }
 
 bool procconn_memories_expire(struct memories *memories, int64_t now_ns)
 {
-    bool holds = false;
-
-    for (size_t i = 0; i < memories->most; i++) {
-        if (memories->held[i].fd < 0)
-            continue;
+    for (size_t i = memories->count; i-- > 0;)
         if (memories->held[i].until_ns < now_ns)
-            release(memories, i);
-        else
-            holds = true;
-    }
-    return holds;
+            close(remove_entry(memories, i));
+    return memories->count > 0;
 }

@@ -15,12 +15,11 @@
 
 enum { MOST_MEMORIES = 256 };
 
-/* Those that a later exec of the process may have to be told from. A forked child closes its
- * copies, so a number is forgotten before it is closed. */
+/* Those that a later exec of the process may have to be told from. */
 struct memories {
-    size_t most;
+    size_t most, count;
     struct {
-        int fd; /* -1: none */
+        int fd;
         uint32_t pid;
         int64_t until_ns;
     } held[MOST_MEMORIES];

@@ -97,7 +97,7 @@ static void read_status(struct visit *visit)
  * process can have itself traced, without an event, but not execute a program so soon. */
 static void read_tracer(struct visit *visit, int64_t status_ns)
 {
-    enum { SHORTEST_EXEC_NS = 30000 };
+    enum { SHORTEST_EXEC_NS = 50000 };
     struct procconn_status_file status;
 
     if (!visit->reading->is_traced && procconn_now_ns() - status_ns < SHORTEST_EXEC_NS)

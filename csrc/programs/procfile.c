@@ -83,33 +83,43 @@ bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_o
     return size > 0;
 }
 
+/* The field with that number, after one with a lower number. */
+static uint64_t find_field(char **at, int *number, int wanted)
+{
+    for (; *number < wanted && **at != 0; ++*at)
+        *number += **at == ' ';
+    return strtoull(*at, NULL, 10);
+}
+
 /* The name is in brackets and may have brackets itself; the rest is numbers. */
 int procconn_read_stat(int directory, struct procconn_stat *stat)
 {
     char bytes[PROCFILE_ROOM];
-    uint64_t fields[ARG_END + 1];
     ssize_t size = procconn_read_file(directory, "stat", bytes, sizeof bytes - 1);
-    char *end;
+    uint64_t flags, argument_start, argument_end;
+    int number = STATE;
+    char *at;
 
     *stat = (struct procconn_stat){0};
     if (size <= 0)
         return size < 0 ? errno : ESRCH;
     bytes[size] = 0;
-    end = strrchr(bytes, ')');
-    if (end == NULL || end[1] != ' ')
+    at = strrchr(bytes, ')');
+    if (at == NULL || at[1] != ' ')
         return EPROTO;
-    stat->state = end[2];
-    end += 3;
-    for (int i = STATE + 1; i <= ARG_END; i++)
-        fields[i] = strtoull(end, &end, 10);
-    stat->is_ending = (fields[FLAGS] & FLAG_EXITING) || strchr("ZX", stat->state) != NULL;
-    stat->is_kernels = (fields[FLAGS] & FLAG_KERNELS) != 0;
-    stat->start_ticks = fields[START_TIME];
-    stat->startstack = fields[START_STACK];
+    at += 2;
+    stat->state = *at;
+    flags = find_field(&at, &number, FLAGS);
+    stat->start_ticks = find_field(&at, &number, START_TIME);
+    stat->startstack = find_field(&at, &number, START_STACK);
+    argument_start = find_field(&at, &number, ARG_START);
+    argument_end = find_field(&at, &number, ARG_END);
+    stat->is_ending = (flags & FLAG_EXITING) || strchr("ZX", stat->state) != NULL;
+    stat->is_kernels = (flags & FLAG_KERNELS) != 0;
     /* execve sets it to where the arguments begin, and last of all to its final value. */
-    stat->is_in_exec = stat->startstack == 0 || stat->startstack == fields[ARG_START];
-    if (stat->startstack != 0 && fields[ARG_END] >= fields[ARG_START])
-        stat->arguments = fields[ARG_END] - fields[ARG_START];
+    stat->is_in_exec = stat->startstack == 0 || stat->startstack == argument_start;
+    if (stat->startstack != 0 && argument_end >= argument_start)
+        stat->arguments = argument_end - argument_start;
     return 0;
 }
 

@@ -79,8 +79,7 @@ void procconn_drop_programs(struct procconn_programs *programs)
         return;
     if (!programs->is_apart) {
         close_all(programs);
-        for (size_t i = 0; i < MOST_MEMORIES; i++)
-            close_one(&programs->memories.held[i].fd);
+        procconn_memories_expire(&programs->memories, INT64_MAX);
     }
     free_all(programs);
 }
