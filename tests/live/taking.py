@@ -93,43 +93,54 @@ def reading_thread(before: set[int]) -> int:
     return min(threads() - before)
 
 
+class Delay:
+    """Keeps the CPU of those that read programs from them."""
+
+    def __init__(self, hog: subprocess.Popen[bytes]) -> None:
+        self._hog = hog
+
+    def begin(self, milliseconds: float) -> None:
+        """What reads programs has no CPU for so long from the return on."""
+        assert self._hog.stdin is not None
+        self._hog.stdin.write(b"%d\n" % (1000 * milliseconds))
+        self._hog.stdin.flush()
+        self._await_byte()
+
+    def end(self) -> None:
+        """Wait until it is over."""
+        self._await_byte()
+
+    def _await_byte(self) -> None:
+        assert self._hog.stdout is not None
+        assert os.read(self._hog.stdout.fileno(), 1)
+
+
 @contextmanager
-def delayed_readers(
-    before: set[int], milliseconds: int
-) -> Iterator[Callable[[], None]]:
+def delayed_readers(before: set[int]) -> Iterator[Delay]:
     """Let the threads that read programs be late.
 
     Args:
         before: the threads that there were before the connector was opened.
-        milliseconds: how long.
-
-    Yields:
-        a function: what reads programs has no CPU for so long from its return on.
     """
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         pytest.skip("takes two CPUs")
-    command = [str(compiled("hog")), str(cpus[0]), str(milliseconds)]
     readers = threads() - before
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [str(compiled("hog")), str(cpus[0])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as hog:
-        assert hog.stdin is not None
-        assert hog.stdout is not None
         for thread in threads():
             cpu = cpus[0] if thread in readers else cpus[1]
             os.sched_setaffinity(thread, {cpu})
-
-        def delay() -> None:
-            os.write(hog.stdin.fileno(), b".")  # type: ignore[union-attr]
-            os.read(hog.stdout.fileno(), 1)  # type: ignore[union-attr]
-
         try:
-            yield delay
+            yield Delay(hog)
         finally:
-            hog.stdin.close()
             for thread in threads():
                 os.sched_setaffinity(thread, cpus)
+            assert hog.stdin is not None
+            hog.stdin.close()
 
 
 def is_realtime(connector: ProcConnector) -> bool:

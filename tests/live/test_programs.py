@@ -303,8 +303,8 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         running = read_program(pid)
-        with delayed_readers(before, 30) as delay:
-            delay()
+        with delayed_readers(before) as delay:
+            delay.begin(30)
             process.stdin.write("\n")
             process.stdin.flush()
             process.stdout.readline()

@@ -1,8 +1,9 @@
-/* Keep a CPU from all others: hog CPU MILLISECONDS spins so long, at real-time priority 90,
- * for each byte of stdin; says so with a byte first. Needs CAP_SYS_NICE. */
+/* Keep a CPU from all others: hog CPU spins at real-time priority 90, for each line of stdin
+ * as many microseconds as it says; writes a byte before, and one after. Needs CAP_SYS_NICE. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,21 +21,23 @@ int main(int argc, char **argv)
     struct sched_param priority = {.sched_priority = 90};
     int64_t until_ns;
     cpu_set_t cpus;
-    char byte;
+    char line[32];
 
-    if (argc < 3)
+    if (argc < 2)
         return 2;
     CPU_ZERO(&cpus);
     CPU_SET(atoi(argv[1]), &cpus);
     if (sched_setaffinity(0, sizeof cpus, &cpus) != 0 ||
         sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
         return 1;
-    while (read(0, &byte, 1) == 1) {
-        until_ns = now_ns() + atol(argv[2]) * 1000000;
-        if (write(1, &byte, 1) != 1)
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        until_ns = now_ns() + atol(line) * 1000;
+        if (write(1, ".", 1) != 1)
             return 1;
         while (now_ns() < until_ns)
             ;
+        if (write(1, ".", 1) != 1)
+            return 1;
     }
     return 0;
 }
