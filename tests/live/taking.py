@@ -99,10 +99,11 @@ class Delay:
     def __init__(self, hog: subprocess.Popen[bytes]) -> None:
         self._hog = hog
 
-    def begin(self, milliseconds: float) -> None:
-        """What reads programs has no CPU for so long from the return on."""
+    def begin(self, milliseconds: float, pid: int = 0, name: str = "") -> None:
+        """Begin; the time counts from when the process shows a program of that name."""
         assert self._hog.stdin is not None
-        self._hog.stdin.write(b"%d\n" % (1000 * milliseconds))
+        line = f"{1000 * milliseconds:.0f} {pid or ''} {name}\n"
+        self._hog.stdin.write(line.encode())
         self._hog.stdin.flush()
         self._await_byte()
 

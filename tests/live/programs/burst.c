@@ -1,8 +1,9 @@
 /* Run a program in several processes at once: burst COUNT PATH ARGUMENTS...
  *
- * For each byte of stdin so many children run PATH in the same moment. Their arguments are
- * its base name, a serial number that each has for itself, and ARGUMENTS. Says the pids, one
- * a line, when all have ended, and those that they left behind.
+ * For a byte of stdin it makes so many children, and says their pids, one a line. For the
+ * next byte they run PATH, all in the same moment, with its base name, a serial number that
+ * each has for itself, and ARGUMENTS as arguments. When all have ended, and what they left
+ * behind, it says "ended".
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -46,12 +47,16 @@ int main(int argc, char **argv)
             }
             _exit(127);
         }
+        for (int i = 0; i < count; i++)
+            printf("%d\n", pids[i]);
+        fflush(stdout);
+        if (read(0, &byte, 1) != 1)
+            return 1;
         close(start[0]);
         close(start[1]);
         while (wait(NULL) > 0)
             ;
-        for (int i = 0; i < count; i++)
-            printf("%d\n", pids[i]);
+        puts("ended");
         fflush(stdout);
     }
     return 0;

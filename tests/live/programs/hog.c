@@ -1,12 +1,20 @@
-/* Keep a CPU from all others: hog CPU spins at real-time priority 90, for each line of stdin
- * as many microseconds as it says; writes a byte before, and one after. Needs CAP_SYS_NICE. */
+/* Keep a CPU from all others, at real-time priority 90: hog CPU. Needs CAP_SYS_NICE.
+ *
+ * For each line of stdin, "MICROSECONDS [PID NAME]", spins so long, and before that until
+ * the process has that name, or for a second. Writes a byte before, and one after. It looks
+ * at nothing that waits for a lock, as others would have the CPU meanwhile.
+ */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { MOST_NS = 1000000000 };
 
 static int64_t now_ns(void)
 {
@@ -16,26 +24,51 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static void spin(int64_t ns)
+{
+    int64_t until_ns = now_ns() + ns;
+
+    while (now_ns() < until_ns)
+        ;
+}
+
+static void await_name(int pid, const char *name)
+{
+    int64_t until_ns = now_ns() + MOST_NS;
+    char path[32], shown[32] = "";
+    ssize_t size = 1;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/comm", pid);
+    fd = open(path, O_RDONLY);
+    while (size > 0 && strcmp(shown, name) != 0 && now_ns() < until_ns) {
+        size = pread(fd, shown, sizeof shown, 0);
+        if (size > 0)
+            shown[size - 1] = 0;
+    }
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct sched_param priority = {.sched_priority = 90};
-    int64_t until_ns;
+    char line[64], name[32];
+    int microseconds, pid;
     cpu_set_t cpus;
-    char line[32];
 
-    if (argc < 2)
-        return 2;
     CPU_ZERO(&cpus);
-    CPU_SET(atoi(argv[1]), &cpus);
+    CPU_SET(argc > 1 ? atoi(argv[1]) : 0, &cpus);
     if (sched_setaffinity(0, sizeof cpus, &cpus) != 0 ||
         sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
         return 1;
     while (fgets(line, sizeof line, stdin) != NULL) {
-        until_ns = now_ns() + atol(line) * 1000;
+        pid = 0;
+        sscanf(line, "%d %d %31s", &microseconds, &pid, name);
         if (write(1, ".", 1) != 1)
             return 1;
-        while (now_ns() < until_ns)
-            ;
+        if (pid != 0)
+            await_name(pid, name);
+        spin((int64_t)microseconds * 1000);
         if (write(1, ".", 1) != 1)
             return 1;
     }
