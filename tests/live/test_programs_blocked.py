@@ -1,0 +1,142 @@
+"""Readings that another process keeps waiting: others' programs are read meanwhile."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live.compiling import compiled
+from live.staging import NOBODY, events_until, program
+from live.taking import (
+    MASK,
+    delayed_readers,
+    is_realtime,
+    is_whole,
+    threads,
+    told_in,
+)
+from procconn import Event, Exec, ProcConnector
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+HELD, OTHERS = 30, 250
+
+
+class HeldFiles:
+    """A file system whose file is closed when we say so; in a mount namespace."""
+
+    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
+        self._server = server
+        self._environment = {**os.environ, "FILE": str(folder / "file")}
+
+    def burst(self, count: int, *command: str) -> subprocess.Popen[str]:
+        """Let so many processes of an ordinary user run a program where it is."""
+        namespace = f"--mount=/proc/{self._server.pid}/ns/mnt"
+        words = ["nsenter", namespace, *NOBODY, compiled("burst"), count, *command]
+        return subprocess.Popen(
+            list(map(str, words)),
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self, count: int) -> None:
+        """Wait until so many closings wait."""
+        assert self._server.stdout is not None
+        while int(self._server.stdout.readline()) < count:
+            pass
+
+    def release(self) -> None:
+        """Let them close it."""
+        assert self._server.stdin is not None
+        self._server.stdin.write("\n")
+        self._server.stdin.flush()
+
+
+@pytest.fixture
+def files() -> Iterator[HeldFiles]:
+    with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with program("held_files", folder) as server:
+            assert server.stdout is not None
+            if server.stdout.readline() != "ready\n":
+                pytest.skip("no FUSE file system can be mounted here")
+            yield HeldFiles(server, folder)
+
+
+def tell(burst: subprocess.Popen[str]) -> None:
+    assert burst.stdin is not None
+    burst.stdin.write(".")
+    burst.stdin.flush()
+
+
+@contextmanager
+def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
+    """Give processes that are in the middle of an exec until the end."""
+    stages = str(compiled("stages"))
+    with files.burst(count, stages, "held", stages) as burst:
+        assert burst.stdin is not None
+        assert burst.stdout is not None
+        tell(burst)
+        pids = [int(burst.stdout.readline()) for _ in range(count)]
+        tell(burst)
+        files.wait(count)
+        try:
+            yield pids
+        finally:
+            files.release()
+            assert burst.stdout.readline() == "ended\n"
+            burst.stdin.close()
+
+
+def run_others(connector: ProcConnector) -> tuple[int, int]:
+    """Run programs; count how many of them were right, and wrong."""
+    serials = {}
+    for serial in range(OTHERS):
+        with subprocess.Popen(["true", str(serial)]) as other:
+            serials[other.pid] = str(serial)
+    with subprocess.Popen(["true", "last"]) as last:
+        pass
+
+    def is_last(event: Event) -> bool:
+        return isinstance(event, Exec) and event.pid == last.pid
+
+    events = events_until(connector, is_last)
+    assert is_whole(events)
+    told = [(serials[pid], it) for pid, it in told_in(events) if pid in serials]
+    assert OTHERS == len(told)
+    right = sum(it.argv == ("true", serial) for serial, it in told)
+    absent = sum(it.argv is None for _, it in told)
+    return right, OTHERS - right - absent
+
+
+def test_execs_that_are_held_keep_no_others_from_being_read(files: HeldFiles) -> None:
+    with ProcConnector(MASK, programs=True) as connector:
+        with held(files):
+            right, wrong = run_others(connector)
+        realtime = is_realtime(connector)
+
+    assert 0 == wrong
+    assert right >= 0.99 * OTHERS or not realtime
+
+
+def test_nor_do_they_if_all_are_held_before_they_are_read(files: HeldFiles) -> None:
+    before = threads()
+    with (
+        ProcConnector(MASK, programs=True) as connector,
+        delayed_readers(before) as delay,
+    ):
+        delay.begin(300)
+        with held(files):
+            delay.end()
+            right, wrong = run_others(connector)
+        realtime = is_realtime(connector)
+
+    assert 0 == wrong
+    assert right >= 0.99 * OTHERS or not realtime
