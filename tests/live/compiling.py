@@ -12,6 +12,7 @@ from live.staging import PROGRAMS
 
 BUILT = PROGRAMS / "built"  # elsewhere, for a machine without a compiler
 FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
+MORE_FLAGS = {"early": ("-static",)}
 
 
 @cache
@@ -30,6 +31,7 @@ def compiled(name: str) -> Path:
     if compiler is None:
         pytest.skip("there is no C compiler")
     target = _folder() / name
-    command = [compiler, *FLAGS, f"{PROGRAMS / name}.c", "-o", str(target)]
+    flags = (*FLAGS, *MORE_FLAGS.get(name, ()))
+    command = [compiler, *flags, f"{PROGRAMS / name}.c", "-o", str(target)]
     subprocess.run(command, check=True)
     return target

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from wiring import with_tail
 
 from live.compiling import compiled
-from live.staging import CONNECTOR, events_until
+from live.staging import CONNECTOR, DEADLINE, events_until
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 
@@ -152,6 +153,24 @@ def is_realtime(connector: ProcConnector) -> bool:
 def is_whole(events: list[Event]) -> bool:
     """Whether nothing was lost."""
     return not any(isinstance(event, Lost) for event in events)
+
+
+def is_storming(pid: int) -> bool:
+    """Whether programs/rename.py has begun."""
+    return Path(f"/proc/{pid}/comm").read_text().rstrip().isdigit()
+
+
+@contextmanager
+def spinning(count: int) -> Iterator[None]:
+    """Keep so many processes busy, for a time that is bounded."""
+    command = ["timeout", str(DEADLINE), sys.executable, "-S", "-c", "while 1: pass"]
+    spinners = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for it in spinners:
+            it.terminate()
+            it.wait()
 
 
 def read_executed(pid: int) -> Program:

@@ -27,9 +27,11 @@ from live.taking import (
     MASK,
     UNHURRIED,
     is_realtime,
+    is_storming,
     is_whole,
     no_wrong,
     programs_of,
+    spinning,
     told_in,
 )
 from live.ways import LAST, WAYS, Way, by_recv_many, is_last
@@ -311,22 +313,6 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
         if pid in numbers:
             right = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
             assert told.argv in right if told.argv else told.missing
-
-
-def is_storming(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().rstrip().isdigit()
-
-
-@contextmanager
-def spinning(count: int) -> Iterator[None]:
-    command = ["timeout", str(DEADLINE), sys.executable, "-S", "-c", "while 1: pass"]
-    spinners = [subprocess.Popen(command) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for it in spinners:
-            it.terminate()
-            it.wait()
 
 
 @pytest.mark.heavy

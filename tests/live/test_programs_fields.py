@@ -1,0 +1,212 @@
+"""Fields of programs that change without an exec: as they were at it, or absent."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from live.compiling import compiled
+from live.staging import (
+    DEADLINE,
+    KERNEL,
+    NOBODY,
+    PROGRAMS,
+    everyone_may_run_python,
+    program,
+    wait_for,
+)
+from live.taking import is_storming, spinning
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+by_nobody = pytest.mark.skipif(
+    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes root, a Python that everyone may run, and Linux 6.6",
+)
+slow = [pytest.mark.slow, pytest.mark.heavy]
+
+ROOT, USER = (), NOBODY
+SPINNERS = 3
+ID_NAMES = ("uid", "euid", "gid", "egid")
+
+Told = list[tuple[int, dict[str, Any]]]
+
+
+class Reader:
+    """A process that reads programs.
+
+    Attributes:
+        realtime: whether at real-time priority, for all that is known.
+    """
+
+    def __init__(self, as_user: tuple[str, ...]) -> None:
+        command = [*as_user, sys.executable, "-I", str(PROGRAMS / "told.py")]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        self.realtime = any(
+            os.sched_getscheduler(int(it.name)) & 0xFF == os.SCHED_FIFO for it in tasks
+        )
+
+    def told(self) -> Told:
+        """Wait until it has read all that was run."""
+        with subprocess.Popen(["true"]) as last:
+            pass
+        output, _ = self._process.communicate(f"{last.pid}\n", DEADLINE)
+        told = json.loads(output)
+        return [
+            (pid, it | {"argv": it["argv"] and tuple(it["argv"])}) for pid, it in told
+        ]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def reading(as_user: tuple[str, ...]) -> Iterator[Reader]:
+    reader = Reader(as_user)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a directory with another in it, where everyone may be."""
+    with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "Makefile").write_text("all: ; @:\n")
+        yield folder
+
+
+class Load:
+    """Programs that change one of their fields as soon as they can.
+
+    Attributes:
+        expected: by what is tried, the arguments with the fields as they were.
+    """
+
+    def __init__(self, folder: Path, as_user: tuple[str, ...]) -> None:
+        self.expected: dict[str, dict[tuple[str, ...], dict[str, object]]] = {}
+        self._folder = folder
+        self._as_user = as_user
+
+    def run(self, rounds: int) -> None:
+        """Run each of them so often."""
+        early = str(compiled("early"))
+        for number in range(rounds):
+            serial = str(number)
+            here = {"cwd": str(self._folder)}
+            self._run("sh", here, "/bin/sh", "-c", "cd sub; sleep 0.003", serial)
+            self._run("make", here, "make", "-sC", "sub", f"SERIAL={serial}")
+            self._run("name", {"name": "early"}, early, "name", serial)
+            ids = dict.fromkeys(ID_NAMES, 0)
+            self._run("ids", ids, early, "ids", serial, as_root=True)
+            sleep = ("/bin/sleep", f"0.02{number:05}")
+            line = ("/bin/sh", "-c", f"{' '.join(sleep)} & :")
+            parent = self._run("shell", {}, *line)
+            self.expected.setdefault("parent", {})[sleep] = {"ppid": parent}
+
+    def _run(
+        self, what: str, fields: dict[str, Any], *command: str, as_root: bool = False
+    ) -> int:
+        """Run a program with all of it as expected; return its pid."""
+        as_user = () if as_root else self._as_user
+        process = subprocess.Popen([*as_user, *command], cwd=self._folder)
+        process.wait()
+        self.expected.setdefault(what, {})[command] = fields
+        return process.pid
+
+    def judge(self, told: Told) -> tuple[list[object], Counter[str]]:
+        """List what is wrong, and count by what was tried how often it is right."""
+        wrong: list[object] = []
+        right: Counter[str] = Counter()
+        for _, shown in told:
+            for what, lines in self.expected.items():
+                fields = lines.get(shown["argv"])
+                if not fields:
+                    continue
+                same = {name: shown[name] for name in fields}
+                wrong += [
+                    (what, name, it, shown)
+                    for name, it in same.items()
+                    if it not in (fields[name], None)
+                    or (it is None and not shown["missing"])
+                ]
+                right[what] += same == fields
+        return wrong, right
+
+
+@by_nobody
+@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=slow)])
+@pytest.mark.parametrize("spinners", [0, SPINNERS])
+@pytest.mark.parametrize("as_user", [ROOT, USER], ids=["root", "nobody"])
+def test_no_field_is_of_later_than_the_exec(
+    folder: Path, as_user: tuple[str, ...], spinners: int, rounds: int
+) -> None:
+    load = Load(folder, as_user)
+    with reading(as_user) as reader, spinning(spinners):
+        load.run(rounds)
+        told = reader.told()
+
+    wrong, right = load.judge(told)
+    assert [] == wrong
+    assert right["parent"] > 0
+    if reader.realtime:
+        assert right["parent"] > rounds / 2
+        assert right["sh"] > rounds / 2
+        assert right["make"] > rounds / 2
+
+
+@root
+def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
+    """Their event comes before the EXEC."""
+    path = folder / "set-user-id"
+    shutil.copy(compiled("early"), path)
+    os.chown(path, 1, 1)
+    path.chmod(0o6755)
+    lines = {(str(path), "nothing", str(number)) for number in range(20)}
+    with reading(ROOT) as reader:
+        for line in lines:
+            subprocess.run([*NOBODY, *line], check=True)
+        told = reader.told()
+
+    ids = [[it[name] for name in ID_NAMES] for _, it in told if it["argv"] in lines]
+    changed = ids.count([65534, 1, 65534, 1])
+    if os.statvfs(path).f_flag & os.ST_NOSUID:
+        pytest.skip("set-user-ID programs gain nothing here")
+    assert ids.count([None] * 4) == len(ids) - changed
+    assert changed > len(lines) / 2 or not reader.realtime
+
+
+@root
+@pytest.mark.heavy
+def test_names_are_there_however_many_others_change() -> None:
+    lines = {("true", str(number)) for number in range(50)}
+    with reading(ROOT) as reader, program("rename", 300_000, 0) as stormer:
+        wait_for(lambda: is_storming(stormer.pid))
+        for line in lines:
+            subprocess.run(line, check=True)
+        was_long_enough = stormer.poll() is None
+        told = reader.told()
+
+    names = [it["name"] for _, it in told if it["argv"] in lines]
+    assert set(names) <= {"true", None}
+    if reader.realtime and was_long_enough:
+        assert names.count("true") > len(lines) / 2
