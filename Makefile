@@ -137,7 +137,7 @@ sanitize:
 	tests/sanitize/run.sh $(PYTHON) 1200 $(ARGS)
 
 # By the names of Debian's packages, where root may install what is missing.
-SLOW_TOOLS := chromium tshark tmux nats-server
+SLOW_TOOLS := chromium tshark tmux nats-server strace gdb
 
 slow: $(VENV)/developing
 	(PATH=$$PATH:/usr/sbin; for tool in $(SLOW_TOOLS); do command -v $$tool || exit; done) || \

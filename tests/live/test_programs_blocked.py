@@ -63,7 +63,7 @@ def files() -> Iterator[HeldFiles]:
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with program("held_files", folder) as server:
+        with program("held_files", str(folder)) as server:
             assert server.stdout is not None
             if server.stdout.readline() != "ready\n":
                 pytest.skip("no FUSE file system can be mounted here")

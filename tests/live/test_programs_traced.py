@@ -1,0 +1,147 @@
+"""Programs under strace and gdb, which stop them in an exec, and after it."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+
+import pytest
+
+from live.compiling import compiled
+from live.staging import events_until, started
+from live.taking import MASK, is_realtime, is_whole, told_in
+from procconn import Event, Exit, Fork, ProcConnector
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root"),
+    pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="sanitized"),
+]
+slow = [pytest.mark.slow, pytest.mark.heavy]
+FEW, MANY = 10, 100
+cases = pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=slow)])
+
+STRACE = ["strace", "-f", "-o", "/dev/null"]
+
+
+def serials(rounds: int) -> list[str]:
+    """List arguments that no other program has."""
+    return [f"{os.getpid()}-{number}" for number in range(rounds)]
+
+
+def tracer(command: list[str]) -> list[str]:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"takes {command[0]}")
+    return command
+
+
+def shell(rounds: int, before: str = "") -> list[str]:
+    """Give a shell that runs one program after the other."""
+    run = f"{compiled('stages')} $i"
+    return ["sh", "-c", f"{before}for i in {' '.join(serials(rounds))}; do {run}; done"]
+
+
+class Told:
+    """What was told of the programs with our arguments.
+
+    Attributes:
+        right: of so many the program was told.
+        held: of so many that descend from the process the last exec was held.
+        wrong: what was told of another program, or twice.
+    """
+
+    def __init__(self, events: list[Event], rounds: int, ancestor: int) -> None:
+        assert is_whole(events)
+        path = str(compiled("stages"))
+        ours = {(path, serial) for serial in serials(rounds)}
+        told = [program for _, program in told_in(events)]
+        count = Counter(it.argv for it in told if it.argv in ours)
+        self.right = len(count)
+        family, last = {ancestor}, dict(told_in(events))
+        for event in events:
+            if isinstance(event, Fork) and event.parent_pid in family:
+                family.add(event.child_pid)
+        self.held = sum(last[pid].missing == "held" for pid in family & last.keys())
+        self.wrong = [
+            it
+            for it in told
+            if it.argv in ours
+            and (
+                it.exe != path or it.name not in ("stages", None) or count[it.argv] > 1
+            )
+        ]
+        self.wrong += [
+            it for it in told if it.exe == path and it.argv not in (*ours, None)
+        ]
+
+
+def told_of(
+    connector: ProcConnector, process: subprocess.Popen[str], rounds: int
+) -> Told:
+    """Receive events until a process has ended."""
+
+    def is_end(event: Event) -> bool:
+        return isinstance(event, Exit) and event.pid == process.pid
+
+    return Told(events_until(connector, is_end), rounds, process.pid)
+
+
+def check(told: Told, rounds: int, connector: ProcConnector) -> None:
+    """All are right, but for those that a slow tracer held for long."""
+    assert [] == told.wrong
+    if is_realtime(connector):
+        share = 0.99 if rounds == MANY else 0.6  # of a few, some may come in a burst
+        assert told.right + told.held >= share * rounds
+
+
+@cases
+@pytest.mark.parametrize(
+    "options", [[], ["--seccomp-bpf", "-e", "trace=open"]], ids=["all", "seccomp"]
+)
+def test_programs_that_strace_runs_are_told(options: list[str], rounds: int) -> None:
+    command = tracer([*STRACE, *options, *shell(rounds)])
+    with (
+        ProcConnector(MASK, programs=True) as connector,
+        started(*command) as strace,
+    ):
+        told = told_of(connector, strace, rounds)
+
+    check(told, rounds, connector)
+    assert told.right > rounds / 2 or not is_realtime(connector)
+
+
+@cases
+def test_programs_of_a_shell_that_strace_attached_to_are_told(rounds: int) -> None:
+    with (
+        ProcConnector(MASK, programs=True) as connector,
+        started(*shell(rounds, "read line; ")) as process,
+        started(*tracer([*STRACE, "-p", str(process.pid)]), stderr=-1) as strace,
+    ):
+        assert process.stdin is not None
+        assert strace.stderr is not None
+        assert "attached" in strace.stderr.readline()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        told = told_of(connector, process, rounds)
+
+    check(told, rounds, connector)
+    assert told.right > rounds / 2 or not is_realtime(connector)
+
+
+@cases
+def test_programs_that_gdb_runs_are_told_or_held(rounds: int) -> None:
+    """It stops each at its exec, and some of them for long."""
+    command = ["gdb", "-batch", "-nx"]
+    for serial in serials(rounds):
+        command += ["-ex", f"run {serial}"]
+    with (
+        ProcConnector(MASK, programs=True) as connector,
+        started(
+            *tracer(command),
+            compiled("stages"),
+            env={**os.environ, "DEBUGINFOD_URLS": ""},
+            stderr=subprocess.DEVNULL,
+        ) as gdb,
+    ):
+        told = told_of(connector, gdb, rounds)
+
+    check(told, rounds, connector)
