@@ -1,5 +1,6 @@
 """Commands side by side: who tells what of the same processes."""
 
+import shutil
 from collections import Counter
 from contextlib import ExitStack, closing
 from itertools import chain
@@ -10,7 +11,8 @@ from benchmarks.printers import FORKSTAT_FIRST, WATCH, Printer, printers
 from benchmarks.report import Row
 
 _SHORT, _CHAINS = 2_000, 1_000
-PROCESSES = _SHORT + _CHAINS
+_TRACED = 500, 250
+_STRACE = ("strace", "-f", "-o", "/dev/null")
 
 
 class Side(NamedTuple):
@@ -18,19 +20,26 @@ class Side(NamedTuple):
 
     Attributes:
         ahead: how often it was right where `procconn watch` was not.
+        traced: whether the commands ran under strace.
     """
 
     reader: str
     verdicts: Counter[str]
     ahead: int
+    traced: bool = False
 
 
-def side_by_side() -> list[Side]:
+def side_by_side(*, traced: bool = False) -> list[Side]:
     """Have all programs read at a time."""
+    if traced and shutil.which(_STRACE[0]) is None:
+        print("side by side: no strace here")
+        return []
     names = printers()
+    short, chains = _TRACED if traced else (_SHORT, _CHAINS)
+    before = _STRACE if traced else ()
     with ExitStack() as stack:
         readers = [stack.enter_context(closing(Printer(name))) for name in names]
-        ran: Ran = run("short", _SHORT) | run("chains", _CHAINS)
+        ran: Ran = run("short", short, *before) | run("chains", chains, *before)
         told = [reader.heard().told for reader in readers]
     verdicts = {
         name: list(chain.from_iterable(judged(ran, it).values()))
@@ -42,6 +51,7 @@ def side_by_side() -> list[Side]:
             name,
             Counter(them),
             sum(a == RIGHT != b for a, b in zip(them, ours, strict=True)),
+            traced,
         )
         for name, them in verdicts.items()
     ]
@@ -52,9 +62,11 @@ def limits(sides: list[Side]) -> list[Row]:
 
     A program of a higher priority than ours may be ahead.
     """
-    figure = f"side by side, {PROCESSES:,} processes: told"
     rows = []
     for side in sides:
+        short, chains = _TRACED if side.traced else (_SHORT, _CHAINS)
+        how = " under strace -f" if side.traced else ""
+        figure = f"side by side, {short + chains:,} processes{how}: told"
         if side.reader == WATCH:
             text, count = f"{figure} wrong by {WATCH}", side.verdicts[WRONG]
         else:

@@ -3,12 +3,13 @@
  *
  *   commands short COUNT    run `true MARK` COUNT times
  *   commands chains COUNT   run `sh -c 'exec true MARK'` COUNT times
+ *   commands overwrite COUNT
+ *                           run `overwriter MARK` COUNT times, from the same folder
  *
  * MARK is "m" and six digits, another for each. Says a line for each when all have
  * ended: its pid and its mark.
  */
 #define _GNU_SOURCE
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,15 @@
 #include <unistd.h>
 
 enum { AT_A_TIME = 2 };
+enum kind { SHORT, CHAINS, OVERWRITE };
 
-static pid_t run(bool chain, long number)
+static char overwriter[4096];
+
+static pid_t run(enum kind kind, long number)
 {
     char mark[16], line[32];
     char *directly[] = {"true", mark, NULL}, *by_shell[] = {"sh", "-c", line, NULL};
+    char *overwriting[] = {"overwriter", mark, NULL};
     char *environment[] = {"PATH=/usr/bin:/bin", NULL};
     pid_t pid;
 
@@ -29,7 +34,12 @@ static pid_t run(bool chain, long number)
     snprintf(line, sizeof line, "exec true %s", mark);
     pid = vfork();
     if (pid == 0) {
-        execve(chain ? "/bin/sh" : "/bin/true", chain ? by_shell : directly, environment);
+        if (kind == SHORT)
+            execve("/bin/true", directly, environment);
+        else if (kind == CHAINS)
+            execve("/bin/sh", by_shell, environment);
+        else
+            execve(overwriter, overwriting, environment);
         _exit(127);
     }
     if (pid < 0 || waitpid(pid, NULL, 0) < 0)
@@ -40,12 +50,18 @@ static pid_t run(bool chain, long number)
 int main(int argc, char **argv)
 {
     long count = argc == 3 ? atol(argv[2]) : 0;
-    bool chain = argc == 3 && strcmp(argv[1], "chains") == 0;
+    enum kind kind = SHORT;
     size_t size = (size_t)count * sizeof(pid_t);
     pid_t *pids;
 
     if (count <= 0)
         return 2;
+    if (strcmp(argv[1], "chains") == 0)
+        kind = CHAINS;
+    else if (strcmp(argv[1], "overwrite") == 0)
+        kind = OVERWRITE;
+    snprintf(overwriter, sizeof overwriter, "%.*soverwriter",
+             (int)(strrchr(argv[0], '/') + 1 - argv[0]), argv[0]);
     pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (pids == MAP_FAILED)
         perror("mmap"), exit(1);
@@ -53,7 +69,7 @@ int main(int argc, char **argv)
         if (fork() != 0)
             continue;
         for (long i = worker; i < count; i += AT_A_TIME)
-            pids[i] = run(chain, i);
+            pids[i] = run(kind, i);
         _exit(0);
     }
     for (long worker = 0; worker < AT_A_TIME; worker++)

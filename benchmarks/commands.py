@@ -19,6 +19,8 @@ from typing import NamedTuple
 from benchmarks import beside, report
 from benchmarks.beside import Side, side_by_side
 from benchmarks.building import FILES, make, write_sources
+from benchmarks.fields import HEADINGS as FIELD_HEADINGS
+from benchmarks.fields import Fields, overwritten, try_fields
 from benchmarks.judging import VERDICTS, judge, run
 from benchmarks.printers import (
     FORKSTAT,
@@ -99,7 +101,7 @@ class Trial(NamedTuple):
     def cells(self) -> tuple[str, ...]:
         """Write the row."""
         return (
-            f"beside {_SPINNERS} that spin" if self.busy else "quiet",
+            _machine(self.busy),
             "nobody" if self.nobody else "root",
             self.reader,
             "yes" if self.real_time else "no",
@@ -120,6 +122,16 @@ def try_reader(name: str, *, busy: bool, nobody: bool) -> Trial:
     verdicts = judge(ran, heard.told)
     cpu_ns, unmarked = heard.cpu_ns, heard.unmarked
     return Trial(busy, nobody, name, real_time, verdicts, unmarked, cpu_ns)
+
+
+def fields(*, busy: bool, nobody: bool) -> Fields:
+    """Run all commands before a reader of ours that tells everything of them."""
+    load = _spinning(_SPINNERS if busy else 0)
+    return try_fields(_SHORT, _CHAINS, _machine(busy), load, nobody=nobody)
+
+
+def _machine(busy: bool) -> str:
+    return f"beside {_SPINNERS} that spin" if busy else "quiet"
 
 
 @contextmanager
@@ -252,6 +264,7 @@ def main() -> None:
         report.refuse_company(listeners())
     compile_c("floor")
     compile_c("commands")
+    compile_c("overwriter", "-static")
     trials = [
         try_reader(reader, busy=busy, nobody=nobody)
         for busy in (False, True)
@@ -260,13 +273,25 @@ def main() -> None:
         if not (nobody and reader in _OF_ROOT_ALONE)
     ]
     rows = limits(trials)
+    shown: list[Fields] = []
     if _PROCCONN in readers:
+        shown = [
+            fields(busy=busy, nobody=nobody)
+            for busy in (False, True)
+            for nobody in (False, True)
+        ]
+        rows += [row for it in shown for row in it.limits()]
+        rows += [overwritten(nobody=nobody) for nobody in (False, True)]
         rows += [*flood(), *build()]
     sides = [] if options.only else side_by_side()
-    rows += beside.limits(sides)
+    traced = [] if options.only else side_by_side(traced=True)
+    rows += beside.limits([*sides, *traced])
     costs = [] if options.only else subcommands()
     facts["listeners"] = max(int(str(facts["listeners"])), listeners())
     print(report.aligned([_HEADINGS, *(trial.cells() for trial in trials)]))
+    if shown:
+        cells = [row for it in shown for row in it.cells()]
+        print(f"\n{report.aligned([FIELD_HEADINGS, *cells])}")
     for part in (rows, costs):
         if part:
             print(f"\n{report.table(part)}")
@@ -280,7 +305,8 @@ def main() -> None:
     content = {
         "machine": facts,
         "trials": [trial._asdict() for trial in trials],
-        "sides": [side._asdict() for side in sides],
+        "fields": [it._asdict() for it in shown],
+        "sides": [side._asdict() for side in (*sides, *traced)],
         "rows": [row.record() for row in (*rows, *costs)],
     }
     _JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

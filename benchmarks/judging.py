@@ -4,6 +4,7 @@ import subprocess
 from collections import Counter, defaultdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from benchmarks.printers import Told
 from benchmarks.processes import BUILD
@@ -11,22 +12,36 @@ from benchmarks.processes import BUILD
 Ran = dict[int, list[str]]
 """The command lines of each process, in the order of its execs."""
 
+Shown = list[tuple[int, str | None, dict[str, Any]]]
+"""Process ids and command lines, with all that is shown of the program."""
+
+_AS_NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+
 RIGHT, WRONG, ABSENT = VERDICTS = ("right", "wrong", "absent")
 
 
-def run(kind: str, count: int) -> Ran:
-    """Run commands of a kind, so often; return what was run."""
+def run(kind: str, count: int, *before: str, nobody: bool = False) -> Ran:
+    """Run commands of a kind, so often; return what was run.
+
+    Args:
+        kind: which commands.
+        count: how many.
+        before: a program to run them with, and its arguments.
+        nobody: whether an ordinary user runs them.
+    """
     done = subprocess.run(
-        [BUILD / "commands", kind, str(count)],
+        [*before, BUILD / "commands", kind, str(count)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        **(_AS_NOBODY if nobody else {}),
     )
+    name = "overwriter" if kind == "overwrite" else "true"
     ran: Ran = {}
     for line in done.stdout.splitlines():
         pid, mark = line.split()
         shell = [f"sh -c exec true {mark}"] if kind == "chains" else []
-        ran.setdefault(int(pid), []).extend([*shell, f"true {mark}"])
+        ran.setdefault(int(pid), []).extend([*shell, f"{name} {mark}"])
     return ran
 
 
@@ -58,3 +73,22 @@ def _verdict(line: str, text: str | None) -> str:
     if text is None or Path(text).name == line.split(maxsplit=1)[0]:  # the name
         return ABSENT
     return RIGHT if text == line else WRONG
+
+
+def judge_fields(
+    ran: Ran, shown: Shown, expected: dict[str, Any]
+) -> dict[str, Counter[str]]:
+    """Count for each field how often it is right, wrong, or not shown at all.
+
+    The name is that of the command, all else is as expected of every command.
+    """
+    found = {(pid, text): fields for pid, text, fields in shown}
+    verdicts: dict[str, Counter[str]] = defaultdict(Counter)
+    for pid, lines in ran.items():
+        for line in lines:
+            fields = found.get((pid, line), {})
+            for name, value in {**expected, "name": line.split()[0]}.items():
+                told = fields.get(name)
+                verdict = ABSENT if told is None else RIGHT if told == value else WRONG
+                verdicts[name][verdict] += 1
+    return verdicts

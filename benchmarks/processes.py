@@ -30,12 +30,12 @@ _PROCESSORS = sorted(os.sched_getaffinity(0))
 _OF_LOAD = _PROCESSORS[-1]
 
 
-def compile_c(name: str) -> Path:
+def compile_c(name: str, *flags: str) -> Path:
     """Build one of the C programs beside this file."""
     BUILD.mkdir(exist_ok=True)
     source, program = _HERE / f"{name}.c", BUILD / name
     subprocess.run(
-        ["cc", "-std=c11", "-O2", "-Wall", source, "-o", program], check=True
+        ["cc", "-std=c11", "-O2", "-Wall", *flags, source, "-o", program], check=True
     )
     return program
 

@@ -140,11 +140,14 @@ def naive_latency(count: int) -> None:
         _end(events=count, ages=_ages(events, count))
 
 
-def programs(nobody: bool = False, **settings: Any) -> None:
-    """Tell the command line of each program until stdin has another line."""
+def programs(nobody: bool = False, fields: bool = False, **settings: Any) -> None:
+    """Tell the command line of each program until stdin has another line.
+
+    If asked for, tell also what is shown of it beside.
+    """
     from procconn import Exec, ProcConnector
 
-    told, unmarked = [], 0
+    told, unmarked, shown = [], 0, []
     _become_nobody(nobody)
     with ProcConnector(**settings) as connector, _until_told():
         for event in connector:
@@ -152,7 +155,9 @@ def programs(nobody: bool = False, **settings: Any) -> None:
             if isinstance(event, Exec) and program:
                 told.append((event.pid, program.argv and " ".join(program.argv)))
                 unmarked += program.argv is None and not program.missing
-    _end(told=told, unmarked=unmarked)
+                if fields:
+                    shown.append((*told[-1], program._asdict()))
+    _end(told=told, unmarked=unmarked, shown=shown)
 
 
 def naive_programs(nobody: bool = False) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.judging import judge
+from benchmarks.judging import Shown, judge, judge_fields
 from benchmarks.printers import Told
 
 _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
@@ -48,3 +48,21 @@ def test_each_program_of_a_chain_counts(
     told = [(7, text) for text in texts]
 
     assert Counter(verdicts) == judge({7: [_SHELL, _PROGRAM]}, told)
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"),
+    [
+        ([(7, _PROGRAM, {"cwd": "/here", "name": "true"})], "right"),
+        ([(7, _PROGRAM, {"cwd": "/there", "name": "sh"})], "wrong"),
+        ([(7, _PROGRAM, {"cwd": None, "name": None})], "absent"),
+        ([(7, None, {"cwd": "/here", "name": "true"})], "absent"),
+        ([(8, _PROGRAM, {"cwd": "/here", "name": "true"})], "absent"),
+        ([], "absent"),
+    ],
+)
+def test_each_field_of_a_command_counts(shown: Shown, verdict: str) -> None:
+    """If its command line is not told, nothing of it counts as shown."""
+    verdicts = judge_fields({7: [_PROGRAM]}, shown, {"cwd": "/here"})
+
+    assert {"cwd": {verdict: 1}, "name": {verdict: 1}} == verdicts
