@@ -264,7 +264,7 @@ def main() -> None:
         report.refuse_company(listeners())
     compile_c("floor")
     compile_c("commands")
-    compile_c("overwriter", "-static")
+    compile_c("overwriter", "-static", "-nostartfiles")
     trials = [
         try_reader(reader, busy=busy, nobody=nobody)
         for busy in (False, True)
