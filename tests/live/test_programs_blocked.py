@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from live.compiling import compiled
-from live.staging import NOBODY, events_until, program
+from live.staging import NOBODY, events_until, program, wait_for
 from live.taking import (
     MASK,
+    Delay,
     delayed_readers,
     is_realtime,
     is_whole,
@@ -24,6 +25,7 @@ from procconn import Event, Exec, ProcConnector
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 HELD = 30
+TO_LOCK = ("nsenter", "setpriv", "lock")  # execs of one process, each read by a thread
 FEW, MANY = 250, 2000
 many = pytest.mark.parametrize(
     "others", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.heavy])]
@@ -37,10 +39,10 @@ class HeldFiles:
         self._server = server
         self._environment = {**os.environ, "FILE": str(folder / "file")}
 
-    def burst(self, count: int, *command: str) -> subprocess.Popen[str]:
-        """Let so many processes of an ordinary user run a program where it is."""
+    def run(self, *command: str | int | Path) -> subprocess.Popen[str]:
+        """Let an ordinary user run a program where the file is: FILE names it."""
         namespace = f"--mount=/proc/{self._server.pid}/ns/mnt"
-        words = ["nsenter", namespace, *NOBODY, compiled("burst"), count, *command]
+        words = ["nsenter", namespace, *NOBODY, *command]
         return subprocess.Popen(
             list(map(str, words)),
             env=self._environment,
@@ -84,7 +86,7 @@ def tell(burst: subprocess.Popen[str]) -> None:
 def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
     """Give processes that are in the middle of an exec until the end."""
     stages = str(compiled("stages"))
-    with files.burst(count, stages, "held", stages) as burst:
+    with files.run(compiled("burst"), count, stages, "held", stages) as burst:
         assert burst.stdin is not None
         assert burst.stdout is not None
         tell(burst)
@@ -153,5 +155,55 @@ def test_nor_do_they_if_all_are_held_before_they_are_read(
             right, wrong = run_others(connector, others)
         realtime = is_realtime(connector)
 
+    assert 0 == wrong
+    assert right >= share_of(others) * others or not realtime
+
+
+@contextmanager
+def waited_for(files: HeldFiles, delay: Delay) -> Iterator[int]:
+    """Give a process whose arguments a reader here waits for, until the end."""
+    delay.begin(500)  # its memory is locked by then
+    with files.run(compiled("lock")) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            delay.end()
+            wait_for(lambda: waiting_for(process.pid) == len(TO_LOCK))
+            yield process.pid
+        finally:
+            files.release()
+
+
+def waiting_for(pid: int) -> int:
+    """Count the threads here that wait for the arguments of a process."""
+    path = f"/proc/{pid}/cmdline"
+    count = 0
+    for thread in threads():
+        try:
+            text = Path(f"/proc/self/task/{thread}/syscall").read_text()
+            count += os.readlink(f"/proc/self/fd/{int(text.split()[1], 16)}") == path
+        except (OSError, IndexError, ValueError):
+            continue  # it runs, has ended, or has another call
+    return count
+
+
+@many
+def test_arguments_that_are_waited_for_keep_no_others_from_being_read(
+    files: HeldFiles, others: int
+) -> None:
+    """Not even from closing the connector."""
+    before = threads()
+    with (
+        ProcConnector(MASK, programs=True) as connector,
+        delayed_readers(before) as delay,
+    ):
+        with waited_for(files, delay) as pid:
+            right, wrong = run_others(connector, others)
+            realtime = is_realtime(connector)
+            connector.close()
+            was_waited_for = waiting_for(pid) > 0
+        wait_for(lambda: not waiting_for(pid))
+
+    assert was_waited_for
     assert 0 == wrong
     assert right >= share_of(others) * others or not realtime

@@ -1,10 +1,10 @@
-"""Serve a file system whose one file takes long to close, as root.
+"""Serve a file system whose one file takes long to read and to close, as root.
 
 usage: held_files.py FOLDER
 
 It is mounted in a namespace of its own, for every user. Says "ready", and for each
-FLUSH that waits for its answer how many do. A line of stdin answers them. At the end of
-stdin it ends, and the kernel answers what is left.
+READ or FLUSH that waits for its answer how many do. A line of stdin answers them
+and all later ones. At the end of stdin it ends, and the kernel answers what is left.
 """
 
 import ctypes
@@ -16,11 +16,12 @@ import sys
 
 CLONE_NEWNS = 0x20000  # linux/sched.h
 MS_REC, MS_PRIVATE = 0x4000, 0x40000  # linux/mount.h
-LOOKUP, FORGET, GETATTR, OPEN, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 18, 25, 26
+LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 18, 25, 26
 INTERRUPT, BATCH_FORGET = 36, 42  # linux/fuse.h
 NO_ANSWER = {FORGET, INTERRUPT, BATCH_FORGET}
 ENOSYS = 38
 ROOT, FILE = 1, 2  # node ids
+SIZE = 4096  # of the file
 HEADER = struct.Struct("=IIQQIIIHH")  # of a request
 FOREVER = 3600  # seconds that an answer may be kept
 
@@ -44,7 +45,7 @@ def mount(folder: str) -> int:
 
 def attributes(node: int) -> bytes:
     mode = stat.S_IFDIR | 0o755 if node == ROOT else stat.S_IFREG | 0o644
-    return struct.pack("=6Q10I", node, *[0] * 8, mode, 1, *[0] * 5)
+    return struct.pack("=6Q10I", node, SIZE, *[0] * 7, mode, 1, *[0] * 5)
 
 
 def answer(operation: int, node: int) -> bytes | None:
@@ -57,6 +58,8 @@ def answer(operation: int, node: int) -> bytes | None:
         return struct.pack("=QII", FOREVER, 0, 0) + attributes(node)
     if operation == OPEN:
         return bytes(16)
+    if operation == READ:
+        return bytes(SIZE)
     return b"" if operation in (FLUSH, RELEASE) else None
 
 
@@ -68,19 +71,22 @@ def reply(fd: int, unique: int, body: bytes | None) -> None:
 
 def serve(fd: int) -> None:
     """Answer requests until stdin ends."""
-    waiting: list[int] = []
+    waiting: list[tuple[int, int]] = []
+    holds = True
     while True:
         ready, _, _ = select.select([fd, 0], [], [])
         if 0 in ready:
             if not os.read(0, 64):
                 return  # the kernel ends what waits
+            holds = False
             while waiting:
-                reply(fd, waiting.pop(), b"")
+                unique, operation = waiting.pop()
+                reply(fd, unique, answer(operation, FILE))
         if fd in ready:
             request = os.read(fd, 1 << 18)
             _, operation, unique, node, *_ = HEADER.unpack_from(request)
-            if operation == FLUSH:
-                waiting.append(unique)
+            if holds and operation in (READ, FLUSH):
+                waiting.append((unique, operation))
                 print(len(waiting), flush=True)
             elif operation not in NO_ANSWER:
                 reply(fd, unique, answer(operation, node))
