@@ -175,13 +175,16 @@ def waited_for(files: HeldFiles, delay: Delay) -> Iterator[int]:
 
 
 def waiting_for(pid: int) -> int:
-    """Count the threads here that wait for the arguments of a process."""
+    """Count the threads here that wait for the arguments of a process.
+
+    They have descriptors of their own.
+    """
     path = f"/proc/{pid}/cmdline"
     count = 0
-    for thread in threads():
+    for task in Path("/proc/self/task").iterdir():
         try:
-            text = Path(f"/proc/self/task/{thread}/syscall").read_text()
-            count += os.readlink(f"/proc/self/fd/{int(text.split()[1], 16)}") == path
+            text = (task / "syscall").read_text()
+            count += os.readlink(f"{task}/fd/{int(text.split()[1], 16)}") == path
         except (OSError, IndexError, ValueError):
             continue  # it runs, has ended, or has another call
     return count
