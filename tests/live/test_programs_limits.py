@@ -11,6 +11,7 @@ import pytest
 
 from live.staging import run_python, started
 from procconn import Program, read_program
+from procconn._core import lib
 
 ARCHITECTURE = platform.machine()
 
@@ -214,3 +215,12 @@ print(procconn.read_program(os.getpid()).cgroup)
     done = run_python(code)
 
     assert f"{cgroup}\n" == done.stdout, done.stderr
+
+
+def test_a_pid_that_is_used_again_is_not_taken_for_a_hidden_process() -> None:
+    """Its process can be signalled, and read: the one that was asked for is gone."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+
+    assert not lib.procconn_is_hidden(os.getpid())
+    assert not lib.procconn_is_hidden(ended.pid)
