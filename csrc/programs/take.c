@@ -110,10 +110,12 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     if (verdict == PROCCONN_COMPLETE && execs[0].is_read &&
         is_missed(programs, question->stamp_ns, until_ns))
         return PROCCONN_BUSY;
-    if (verdict == PROCCONN_PENDING &&
-        question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
-        return count > 1 ? PROCCONN_LATER : PROCCONN_BUSY;
-    return verdict;
+    if (verdict != PROCCONN_PENDING ||
+        question->now_ns < question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
+        return verdict;
+    if (count > 1)
+        return PROCCONN_LATER;
+    return procconn_program_at(programs, index)->is_traced ? PROCCONN_HELD : PROCCONN_BUSY;
 }
 
 /* Has the thread that stands by look, if the reading that is under way takes too long. */

@@ -24,25 +24,23 @@ static bool look_again(uint32_t pid, struct procconn_status_file *status)
     return error == 0 || error == ENOENT || error == ESRCH; /* else out of descriptors */
 }
 
-/* Whether a tracer has attached itself since the exec, perhaps after the reading. */
-static bool is_attached(const struct procconn_programs *programs, const struct program_entry *entry)
-{
-    return procconn_journal_find(&programs->journal, PROCCONN_PTRACE, entry->pid,
-                                 entry->exec.stamp_ns, entry->exec.until_ns) != NULL ||
-           !procconn_journal_covers(&programs->journal, PROCCONN_PTRACE, entry->pid,
-                                    entry->exec.stamp_ns, entry->exec.until_ns);
-}
-
 void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
                      int64_t now_ns)
 {
     int64_t last_ns = entry->exec.stamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
+    const struct journal *journal = &programs->journal;
     struct procconn_status_file status;
     bool is_known, has_left;
 
     if (now_ns < entry->exec.until_ns || entry->is_settled)
         return;
-    entry->is_settled = !entry->is_traced && !is_attached(programs, entry);
+    /* A tracer can have attached itself since the exec, also after the reading. */
+    if (procconn_journal_find(journal, PROCCONN_PTRACE, entry->pid, entry->exec.stamp_ns,
+                              entry->exec.until_ns) != NULL)
+        entry->is_traced = true;
+    entry->is_settled =
+        !entry->is_traced && procconn_journal_covers(journal, PROCCONN_PTRACE, entry->pid,
+                                                     entry->exec.stamp_ns, entry->exec.until_ns);
     if (entry->is_settled)
         return;
     is_known = look_again(entry->pid, &status);
