@@ -153,13 +153,13 @@ static bool drain(struct reader *reader)
     return true;
 }
 
-/* For how long to wait, in milliseconds: memories that are not needed any more are released
- * with the next exec, or after a silence. */
+/* For how long to wait, in milliseconds. Memories that are not needed any more are released
+ * with the next exec, and many of them after a silence. */
 static int until_expiry(struct procconn_programs *programs)
 {
-    enum { SILENCE_MS = 1000 };
+    enum { FEW = 16, SILENCE_MS = 1000 };
 
-    return procconn_memories_expire(&programs->memories, procconn_now_ns()) ? SILENCE_MS : -1;
+    return procconn_memories_expire(&programs->memories, procconn_now_ns()) > FEW ? SILENCE_MS : -1;
 }
 
 void procconn_lead(struct reader *reader)

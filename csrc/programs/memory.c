@@ -79,10 +79,10 @@ int procconn_memories_take(struct memories *memories, uint32_t pid)
     return -1;
 }
 
-bool procconn_memories_expire(struct memories *memories, int64_t now_ns)
+size_t procconn_memories_expire(struct memories *memories, int64_t now_ns)
 {
     for (size_t i = memories->count; i-- > 0;)
         if (memories->held[i].until_ns < now_ns)
             close(remove_entry(memories, i));
-    return memories->count > 0;
+    return memories->count;
 }

@@ -37,7 +37,7 @@ void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory,
 /* Hand over the descriptor that is held of the process, or -1. */
 int procconn_memories_take(struct memories *memories, uint32_t pid);
 
-/* Close those that were needed until then. Returns whether any others are held. */
-bool procconn_memories_expire(struct memories *memories, int64_t now_ns);
+/* Close those that were needed until then. Returns how many others are held. */
+size_t procconn_memories_expire(struct memories *memories, int64_t now_ns);
 
 #endif
