@@ -15,27 +15,6 @@ enum { MAX_REFUSED = 1 << 12 };
 /* What a datagram becomes at most: itself, behind what was lost before it. */
 enum { LARGEST_PART = PLACE_SIZE + LOST_SIZE };
 
-uint32_t procconn_admits(const struct procconn_wanted *wanted, uint32_t what, uint32_t is_thread,
-                         uint32_t exit_code)
-{
-    if (is_thread && !wanted->threads)
-        return 0;
-    if (what == PROCCONN_EXIT && exit_code != 0)
-        return (wanted->mask & (PROCCONN_EXIT | PROCCONN_NONZERO_EXIT)) != 0;
-    return (wanted->mask & what) != 0;
-}
-
-bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event)
-{
-    size_t task = event->what == PROCCONN_FORK ? 2 : 0; /* FORK's own is the child */
-
-    if (event->kind == NULL)
-        return wanted->unknown_kinds;
-    return procconn_admits(wanted, event->what,
-                           procconn_event_word(event, task) != procconn_event_word(event, task + 1),
-                           event->what == PROCCONN_EXIT ? procconn_event_word(event, 2) : 0);
-}
-
 /* Whether every message of a datagram is an event, as the kernel sends them, and
  * wanted. What the library itself adds to streams is not taken from a socket. */
 static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t size,

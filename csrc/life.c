@@ -8,21 +8,11 @@
 
 #include "stream.h"
 
-/* Forgotten first: a child that is forked meanwhile must not close the number again. */
-static void close_descriptor(int *place)
-{
-    int fd = *place;
-
-    *place = -1;
-    if (fd >= 0)
-        close(fd);
-}
-
 static void close_pollables(struct procconn_stream *stream)
 {
-    close_descriptor(&stream->wake);
+    procconn_close_descriptor(&stream->wake);
     for (size_t i = 0; i < POLLABLES; i++)
-        close_descriptor(&stream->pollables[i]);
+        procconn_close_descriptor(&stream->pollables[i]);
 }
 
 /* Who waits on the descriptor of fileno() is told by `wake` in it, but looks only after
@@ -30,10 +20,10 @@ static void close_pollables(struct procconn_stream *stream)
 static void close_descriptors(struct procconn_stream *stream)
 {
     procconn_close_attachments(stream);
-    close_descriptor(&stream->socket);
-    close_descriptor(&stream->requests);
-    close_descriptor(&stream->ready);
-    close_descriptor(&stream->room);
+    procconn_close_descriptor(&stream->socket);
+    procconn_close_descriptor(&stream->requests);
+    procconn_close_descriptor(&stream->ready);
+    procconn_close_descriptor(&stream->room);
     if (stream->pollables[FOR_FILENO] < 0)
         close_pollables(stream);
 }

@@ -140,6 +140,9 @@ static inline bool procconn_is_owner(const struct procconn_stream *stream)
 /* From here on, each file calls only those above it. 0 or a negative errno each; times
  * are on CLOCK_MONOTONIC. */
 
+/* wanted.c */
+bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
+
 /* queue.c. All but the last under the lock */
 int procconn_resize(struct messages *messages, size_t capacity);
 void procconn_begin_anew(struct messages *messages);             /* if empty */
@@ -161,7 +164,6 @@ void procconn_finish(struct procconn_stream *stream);
 
 /* drain.c: from the socket to the inlet. Under the lock */
 void procconn_prepare(struct batch *batch);
-bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
 int procconn_drain(struct procconn_stream *stream, size_t most, bool waits);
 void procconn_ask_drops(struct procconn_stream *stream);
 void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "wire.h"
 
@@ -86,6 +87,15 @@ int procconn_start_detached(void *(*run)(void *), void *argument)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error == 0 ? 0 : -EAGAIN;
+}
+
+void procconn_close_descriptor(int *place)
+{
+    int fd = *place;
+
+    *place = -1;
+    if (fd >= 0)
+        close(fd);
 }
 
 void *procconn_map(size_t size)

@@ -41,6 +41,10 @@ bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT]);
 /* Ask for a receive buffer, by privilege if possible. */
 int procconn_enlarge(int fd, int size);
 
+/* Close a descriptor, unless it is -1. Forgotten first: a child that is forked meanwhile must
+ * not close the number again. */
+void procconn_close_descriptor(int *place);
+
 /* Start a thread that nobody joins and no signal comes to, with a stack of its own size.
  * Fails with -EAGAIN, also where a sandbox refuses. */
 int procconn_start_detached(void *(*run)(void *), void *argument);

@@ -140,8 +140,9 @@ void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
  * filler in place of standard input, output and error. False if the kernel cannot, or may not. */
 bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 
-/* thread.c: the last one frees all. */
+/* readers.c: the last one closes and frees all; or free without closing. */
 void procconn_drop_programs(struct procconn_programs *programs);
+void procconn_free_programs(struct procconn_programs *programs);
 
 static inline bool procconn_goes_on(const struct procconn_programs *programs)
 {

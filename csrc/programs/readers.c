@@ -1,10 +1,40 @@
 /* The threads that read: one leads, one stands by to take over. */
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "programs.h"
+
+/* Those of the program's own table. They are the same ones in the threads' tables, which end
+ * with the threads. */
+static void close_all(struct procconn_programs *programs)
+{
+    procconn_close_descriptor(&programs->socket);
+    procconn_close_descriptor(&programs->wake);
+    procconn_close_descriptor(&programs->alarm);
+    procconn_close_descriptor(&programs->journal.socket);
+    procconn_close_descriptor(&programs->journal.names);
+}
+
+void procconn_free_programs(struct procconn_programs *programs)
+{
+    free(programs->entries);
+    free(programs->bytes);
+    free(programs);
+}
+
+void procconn_drop_programs(struct procconn_programs *programs)
+{
+    if (atomic_fetch_sub(&programs->references, 1) > 1)
+        return;
+    if (!programs->is_apart) {
+        close_all(programs);
+        procconn_memories_expire(&programs->memories, INT64_MAX);
+    }
+    procconn_free_programs(programs);
+}
 
 /* Takes the lead from a thread whose reading takes too long. What it reads counts as what
  * could not be read in time. */

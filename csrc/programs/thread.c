@@ -46,44 +46,6 @@ static int open_socket(struct procconn_programs *programs, int receive_buffer)
     return procconn_journal_open(&programs->journal, receive_buffer);
 }
 
-static void close_one(int *place)
-{
-    int fd = *place;
-
-    *place = -1;
-    if (fd >= 0)
-        close(fd);
-}
-
-/* Those of the program's own table. They are the same ones in the threads' tables, which end
- * with the threads. */
-static void close_all(struct procconn_programs *programs)
-{
-    close_one(&programs->socket);
-    close_one(&programs->wake);
-    close_one(&programs->alarm);
-    close_one(&programs->journal.socket);
-    close_one(&programs->journal.names);
-}
-
-static void free_all(struct procconn_programs *programs)
-{
-    free(programs->entries);
-    free(programs->bytes);
-    free(programs);
-}
-
-void procconn_drop_programs(struct procconn_programs *programs)
-{
-    if (atomic_fetch_sub(&programs->references, 1) > 1)
-        return;
-    if (!programs->is_apart) {
-        close_all(programs);
-        procconn_memories_expire(&programs->memories, INT64_MAX);
-    }
-    free_all(programs);
-}
-
 /* Waits until the thread has tried for its priority. */
 static int begin(struct procconn_programs *programs)
 {
@@ -154,7 +116,7 @@ void procconn_programs_stop(struct procconn_programs *programs)
     if (is_owner)
         procconn_drop_programs(programs);
     else
-        free_all(programs);
+        procconn_free_programs(programs);
 }
 
 int procconn_programs_error(const struct procconn_programs *programs)
