@@ -26,7 +26,7 @@ static void fail(struct procconn_programs *programs, int error)
     eventfd_write(programs->wake, 1);
 }
 
-/* Gives the memory that was opened to those that later execs are told from. */
+/* Holds the memory, so that later execs of the process can be distinguished from this one. */
 static void hold_memory(struct procconn_programs *programs, const struct program_entry *entry,
                         int memory)
 {

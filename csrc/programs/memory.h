@@ -15,7 +15,7 @@
 
 enum { MOST_MEMORIES = 256 };
 
-/* Those that a later exec of the process may have to be told from. */
+/* Those that a later exec of the process may have to be distinguished from. */
 struct memories {
     size_t most, count;
     struct {

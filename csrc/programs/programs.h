@@ -1,5 +1,5 @@
 /*
- * The programs of execs: threads read them, whoever has the stream takes them.
+ * The programs of execs: threads read them, the consumer of the stream takes them.
  *
  * What was read is in a ring of entries in the order of reading, its bytes in a ring of
  * bytes. One thread, which leads, adds to both, the taker alone releases; neither waits for

@@ -99,7 +99,7 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
 }
 
 /* In a forked child there are no such threads. What they had opened is not closed there: the
- * child's table was copied before the memory that tells the numbers. */
+ * child's table was copied before the memory that has the numbers. */
 void procconn_programs_stop(struct procconn_programs *programs)
 {
     int own[] = {programs->socket, programs->wake, programs->alarm, programs->journal.socket,
