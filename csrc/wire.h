@@ -133,7 +133,7 @@ enum {
     PROGRAM_MISSING_MASK = 15,
     PROGRAM_MISSING_COUNT = 9,        /* as enum procconn_missing */
     PROGRAM_MISSING_COUNT_BEFORE = 5, /* in version 1, which is the same otherwise */
-    PROGRAM_ABSENT = 0xFFFF,   /* as a size: that text is not known */
+    PROGRAM_ABSENT = 0xFFFF,          /* as a size: that text is not known */
     PROGRAM_MOST_ARGV = 49152,
     PROGRAM_MOST_TEXT = 4096,
 

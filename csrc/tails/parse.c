@@ -53,7 +53,8 @@ enum procconn_status procconn_parse_tail(struct procconn_event *event)
         return PROCCONN_EVENT;
     magic = procconn_load_u32(tail);
     version = procconn_load_u16(tail + TAIL_VERSION_AT);
-    if (event->what == PROCCONN_EXEC && magic == PROGRAM_MAGIC && version >= 1 && version <= PROGRAM_VERSION)
+    if (event->what == PROCCONN_EXEC && magic == PROGRAM_MAGIC && version >= 1 &&
+        version <= PROGRAM_VERSION)
         return parse_program(tail, size, event);
     if (event->what == PROCCONN_EXIT && magic == USAGE_MAGIC && version == USAGE_VERSION)
         return parse_usage(tail, size, event);
