@@ -195,8 +195,7 @@ def test_name_does_not_match_the_command_itself() -> None:
         child.kill()
     seconds = [json.loads(line) for line in result.stdout.splitlines()]
     running = [
-        {name: it["running"] for name, it in second["programs"].items()}
-        for second in seconds
+        {it["name"]: it["running"] for it in second["programs"]} for second in seconds
     ]
 
     assert {"sh": 1} in running
