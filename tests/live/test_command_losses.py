@@ -160,7 +160,8 @@ def test_after_a_loss_stat_counts_what_fails_and_what_still_runs(
     tmp_path: Path,
 ) -> None:
     def of_ours(record: dict[str, Any], key: str) -> int:
-        return int(record["programs"].get("ourshell", {key: 0})[key])
+        counts = {it["name"]: int(it[key]) for it in record["programs"]}
+        return counts.get("ourshell", 0)
 
     with shells(tmp_path) as started, ExitStack() as stack:
         commands = [
