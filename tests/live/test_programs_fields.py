@@ -31,7 +31,6 @@ by_nobody = pytest.mark.skipif(
     os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
     reason="takes root, a Python that everyone may run, and Linux 6.6",
 )
-slow = [pytest.mark.slow, pytest.mark.heavy]
 
 ROOT, USER = (), NOBODY
 SPINNERS = 3
@@ -154,7 +153,8 @@ class Load:
 
 
 @by_nobody
-@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=slow)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spinners", [0, SPINNERS])
 @pytest.mark.parametrize("as_user", [ROOT, USER], ids=["root", "nobody"])
 def test_no_field_is_of_later_than_the_exec(
