@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 SERIES = ("6.1", "6.12")  # the last without event masks, and one with them
-TIME_LIMIT = 900  # for the tests in one guest, in seconds
+TIME_LIMIT = 1500  # for the tests in one guest, in seconds
 BOOT_LIMIT = 120
 MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
 
