@@ -8,9 +8,13 @@ import pytest
 
 from live.staging import PROGRAMS, run
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "aarch64"), reason="takes system call numbers"
-)
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(
+        platform.machine() not in ("x86_64", "aarch64"),
+        reason="takes system call numbers",
+    ),
+]
 
 QUEUE_HOLDS, RENAMINGS = 3449, 6000
 SO_MEMINFO = "2=55"
