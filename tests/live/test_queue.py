@@ -366,6 +366,7 @@ def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
         asyncio.run(main())
 
 
+@pytest.mark.heavy
 def test_programs_and_what_follows_them_take_no_more_memory_than_the_queue() -> None:
     """Large arguments fill the queue while the kernel holds 100,000 events more."""
     code = """

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from live.commanding import COMMAND
-from live.staging import AS_ORDINARY_USER, DEADLINE, LIMITS
+from live.staging import AS_ORDINARY_USER, DEADLINE, KERNEL, LIMITS
 from procconn import environment
 
 CALLS = {
@@ -39,6 +39,9 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
     return {limit for limit in LIMITS if f"procconn: {limit}" in told}
 
 
+@pytest.mark.skipif(
+    KERNEL < (6, 6), reason="before Linux 6.6 an ordinary user gets no events"
+)
 @pytest.mark.parametrize("subcommand", CALLS)
 def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
     if subcommand == "ship" and not importlib.util.find_spec("nats"):
