@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -79,7 +79,7 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
     programs->socket = programs->wake = programs->alarm = -1;
     programs->journal.socket = programs->journal.names = -1;
     procconn_memories_init(&programs->memories);
-    getrandom(&programs->directories.seed, sizeof programs->directories.seed, GRND_NONBLOCK);
+    syscall(SYS_getrandom, &programs->directories.seed, sizeof programs->directories.seed, 0);
     programs->owner = getpid();
     programs->latency_ns = between(SHORTEST_LATENCY_NS, gather_ns, LONGEST_LATENCY_NS);
     programs->pause_ns = between(SHORTEST_LATENCY_NS, gather_ns, INT64_MAX) / 8;
