@@ -233,6 +233,9 @@ def peak_of(count: int, path: Path, *options: str) -> int:
     return int(done.stderr) * 1024  # it is in kB
 
 
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer keeps memory"
+)
 @pytest.mark.parametrize("options", [("watch",), ("watch", "--json"), ("stat",)])
 def test_a_recording_is_read_in_bounded_memory(
     options: tuple[str, ...], tmp_path: Path

@@ -1,8 +1,11 @@
 """What commands with long command lines cost the command, in memory."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from live.commanding import events_until, started, watching
 
@@ -18,6 +21,9 @@ def peak_of(pid: int) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer keeps memory"
+)
 def test_long_command_lines_cost_little_memory() -> None:
     """Each differs from the others."""
     with watching("--json", "--events", "exec") as watch:
