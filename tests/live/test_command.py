@@ -153,9 +153,10 @@ def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
     line = f"exec {sys.executable} -m procconn {command} >&-"
     shell = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, check=False)
 
+    errors = unexpected(shell.stderr)
     assert 2 == shell.returncode
-    assert 1 == shell.stderr.count(b"\n")
-    assert shell.stderr.startswith(b"procconn: standard output is closed")
+    assert 1 == errors.count(b"\n")
+    assert errors.startswith(b"procconn: standard output is closed")
 
 
 def test_each_warning_is_one_line_whatever_the_environment_says() -> None:

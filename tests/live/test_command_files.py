@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, started, watching
-from live.staging import wait_for
+from live.staging import IS_ROOT, wait_for
 from live.test_trace import TRACE
 from procconn import Comm, recording
 
@@ -85,6 +85,7 @@ def test_a_hangup_reopens_the_file_by_its_name(tmp_path: Path) -> None:
     assert are_lines_whole(old, log)
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="takes programs read in time, and no loss")
 def test_hangups_at_any_moment_lose_no_line_and_cut_none(tmp_path: Path) -> None:
     log = tmp_path / "log"
     count = 300
@@ -244,6 +245,7 @@ def test_what_comes_by_standard_input_is_not_overwritten(tmp_path: Path) -> None
     assert BUILD.read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="takes space for a burst")
 def test_a_standard_output_that_does_not_block_gets_a_whole_recording() -> None:
     ends = os.pipe()
     os.set_blocking(ends[1], False)
