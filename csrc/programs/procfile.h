@@ -9,8 +9,7 @@
 
 /* What `stat` says. */
 struct procconn_stat {
-    char state;     /* 0 if it could not be read */
-    uint32_t flags; /* of the task */
+    char state; /* 0 if it could not be read */
     bool is_ending, is_kernels;
     bool is_in_exec;      /* where its stack begins is not known, not yet final, or hidden */
     uint64_t start_ticks; /* since boot, in hundredths of a second */

@@ -13,7 +13,13 @@ import pytest
 from wiring import with_tail
 
 from live.compiling import compiled
-from live.staging import CONNECTOR, DEADLINE, events_until
+from live.staging import (
+    CONNECTOR,
+    DEADLINE,
+    KERNEL,
+    events_until,
+    everyone_may_run_python,
+)
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 
@@ -22,6 +28,11 @@ EXEC_FILTER = 4
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 UNHURRIED = 0.2  # seconds of latency with which even a slow machine reads in time
+
+by_nobody = pytest.mark.skipif(
+    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes root, a Python that everyone may run, and Linux 6.6",
+)
 
 
 def told_in(events: list[Event]) -> list[tuple[int, Program]]:

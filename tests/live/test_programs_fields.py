@@ -17,20 +17,14 @@ import pytest
 from live.compiling import compiled
 from live.staging import (
     DEADLINE,
-    KERNEL,
     NOBODY,
     PROGRAMS,
-    everyone_may_run_python,
     program,
     wait_for,
 )
-from live.taking import is_storming, spinning
+from live.taking import by_nobody, is_storming, spinning
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-by_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
-    reason="takes root, a Python that everyone may run, and Linux 6.6",
-)
 
 ROOT, USER = (), NOBODY
 SPINNERS = 3

@@ -9,22 +9,16 @@ import pytest
 
 from live.staging import (
     DEADLINE,
-    KERNEL,
     NOBODY,
     PROGRAMS,
-    everyone_may_run_python,
     program,
     run,
     started,
 )
-from live.taking import is_realtime, reading_thread, threads
+from live.taking import by_nobody, is_realtime, reading_thread, threads
 from procconn import EventMask, ProcConnector
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-by_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
-    reason="takes root, a Python that everyone may run, and Linux 6.6",
-)
 
 
 @pytest.fixture
