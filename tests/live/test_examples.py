@@ -199,7 +199,6 @@ def test_expensive_lists_the_dearest_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forker")
-@pytest.mark.usefixtures("forker")
 def test_json_lines_of_any_bytes_are_valid() -> None:
     command = None
     with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
@@ -217,6 +216,7 @@ def test_json_lines_of_any_bytes_are_valid() -> None:
     assert "true '\ufffd'" == command
 
 
+@pytest.mark.usefixtures("forker")
 def test_json_lines_end_quietly_with_their_reader() -> None:
     with subprocess.Popen(example("json_lines.py"), stdout=-1, stderr=-1) as process:
         assert process.stdout is not None
