@@ -26,8 +26,11 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
     struct pollfd watched = {.fd = programs->socket, .events = POLLIN};
     uint64_t stored;
     int64_t known_ns = 0;
+    bool is_empty;
 
-    if (poll(&watched, 1, 0) == 0 && !atomic_load(&programs->is_reading))
+    is_empty = poll(&watched, 1, 0) == 0; /* a look without a lock */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (is_empty && !atomic_load(&programs->is_reading))
         known_ns = now_ns;
     stored = atomic_load(&programs->stored);
     if (known_ns == 0 && stored != atomic_load(&programs->released))
@@ -98,7 +101,7 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     size_t count = gather(programs, index, question, execs);
     int64_t until_ns = execs[count - 1].until_ns;
     int64_t ended_ns = find_end(programs, question, messages, size, until_ns);
-    int64_t known_ns = programs->known_ns;
+    int64_t known_ns = programs->known_ns, last_ns;
     int verdict;
 
     if (known_ns > question->drained_ns)
@@ -110,8 +113,11 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     if (verdict == PROCCONN_COMPLETE && execs[0].is_read &&
         is_missed(programs, question->stamp_ns, until_ns))
         return PROCCONN_BUSY;
-    if (verdict != PROCCONN_PENDING ||
-        question->now_ns < question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
+    /* Who asks late, as after a pause, looks late at a process that has a tracer. */
+    last_ns = question->stamp_ns + MOST_LATENCIES * programs->latency_ns;
+    if (last_ns < execs[0].until_ns + programs->latency_ns)
+        last_ns = execs[0].until_ns + programs->latency_ns;
+    if (verdict != PROCCONN_PENDING || question->now_ns < last_ns)
         return verdict;
     if (count > 1)
         return PROCCONN_LATER;

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections import Counter
 
 import pytest
@@ -107,6 +108,19 @@ def test_programs_that_strace_runs_are_told(options: list[str], rounds: int) -> 
 
     check(told, rounds, connector)
     assert told.right > rounds / 2 or not is_realtime(connector)
+
+
+def test_who_comes_late_is_told_them_too() -> None:
+    """A tracer is looked for again when its process has ended; nothing was held."""
+    command = tracer([*STRACE, *shell(FEW)])
+    with ProcConnector(MASK, programs=True) as connector:
+        with started(*command) as strace:
+            assert strace.wait(60) == 0
+            time.sleep(0.2)  # the longest that an exec waits is far less
+        told = told_of(connector, strace, FEW)
+
+    check(told, FEW, connector)
+    assert 0 == told.held
 
 
 @cases
