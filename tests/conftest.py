@@ -1,7 +1,13 @@
 """What all tests share."""
 
 import gc
+import json
+import os
+import platform
+import pwd
 import signal
+import sysconfig
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,3 +37,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, rather than skip, where the kernel gives no process events",
     )
+
+
+def _c_library() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or "?"
+    except (OSError, ValueError):
+        return "musl"
+
+
+def _python() -> str:
+    free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return f"{platform.python_version()}{free_threaded}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say where the tests ran; note it in the file that the environment names.
+
+    tests/platforms.py makes a table of what whole suites have noted.
+    """
+    counts = {
+        outcome: len(terminalreporter.getreports(outcome))
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    ran: dict[str, str | int] = {
+        "kernel": platform.release(),
+        "processor": platform.machine(),
+        "libc": _c_library(),
+        "python": _python(),
+        "user": pwd.getpwuid(os.geteuid()).pw_name,
+    }
+    terminalreporter.line("on " + ", ".join(map(str, ran.values())))
+    place = os.environ.get("PROCCONN_RESULTS")
+    some = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    if place and (not some or os.environ.get("PROCCONN_ALONE")):
+        with Path(place).open("a") as results:
+            results.write(json.dumps(ran | counts) + "\n")

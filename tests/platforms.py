@@ -1,0 +1,41 @@
+"""Prints where the suite has run, as a table.
+
+    platforms.py RESULTS [DOCUMENT]
+
+RESULTS has a line of JSON for each run, as conftest.py writes them; of the runs in one
+place the last counts. DOCUMENT gets the table between its marks.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+_PLACE = ("kernel", "processor", "libc", "python", "user")
+_HEADINGS = ("kernel", "processor", "C library", "CPython", "as", "passed", "skipped")
+_MARKS = re.compile(r"(?<=<!-- platforms -->\n).*?(?=<!-- /platforms -->)", re.DOTALL)
+
+
+def rows(results: str) -> list[tuple[str, ...]]:
+    """Return a row for each place where all tests passed."""
+    runs = [json.loads(line) for line in results.splitlines()]
+    last = {tuple(run[name] for name in _PLACE): run for run in runs}
+    return [
+        (*place, str(run["passed"]), str(run["skipped"]))
+        for place, run in sorted(last.items())
+        if run["failed"] == run["error"] == 0
+    ]
+
+
+def table(results: str) -> str:
+    """Write it in Markdown."""
+    lines = [_HEADINGS, ("---",) * len(_HEADINGS), *rows(results)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    path, *documents = map(Path, sys.argv[1:])
+    text = table(path.read_text())
+    print(text, end="")
+    for document in documents:
+        document.write_text(_MARKS.sub(lambda _: text, document.read_text()))
