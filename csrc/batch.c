@@ -65,7 +65,7 @@ void procconn_let_go(struct procconn_stream *stream, uint64_t holder)
         return;
     stream->window.size = 0;
     stream->window.rounds++; /* the place may have another iterator */
-    __atomic_store_n(&stream->window.holder, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&stream->window.taken, 0, __ATOMIC_RELEASE);
 }
 
 int procconn_read(struct procconn_stream *stream, int64_t deadline_ns, size_t most, uint64_t rounds,

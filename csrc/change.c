@@ -46,7 +46,7 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
         stream->screening = true;
         if (!stream->has_thread) /* or else a poller would see what is not wanted */
             procconn_drain(stream, SIZE_MAX, false);
-        stream->window.holder = holder;
+        procconn_hold(stream, holder);
     }
     pthread_mutex_unlock(&stream->lock);
     procconn_leave(stream);

@@ -104,7 +104,7 @@ int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
     if (stream->window.size > 0 || status == -EMSGSIZE)
         procconn_set_waiting(stream, 1);
     if (status == 0)
-        stream->window.holder = holder;
+        procconn_hold(stream, holder);
     procconn_leave(stream);
     return status;
 }

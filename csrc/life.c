@@ -48,13 +48,20 @@ int procconn_enter(struct procconn_stream *stream, uint32_t activity)
         return -ECHILD;
     atomic_fetch_add(&stream->users, 1); /* before the state, which a close looks at */
     if (atomic_compare_exchange_strong(&stream->state, &state, activity)) {
-        if (__atomic_load_n(&stream->window.holder, __ATOMIC_ACQUIRE) == 0)
+        if (__atomic_load_n(&stream->window.taken, __ATOMIC_ACQUIRE) != HELD)
             return 0;
         procconn_leave(stream);
         return -EBUSY;
     }
     procconn_drop_user(stream);
     return (state & CLOSED) != 0 ? -ECANCELED : -EBUSY;
+}
+
+/* Nobody else becomes the consumer, also behind the call. */
+void procconn_hold(struct procconn_stream *stream, uint64_t holder)
+{
+    stream->window.holder = holder;
+    __atomic_store_n(&stream->window.taken, HELD, __ATOMIC_RELAXED); /* pollers look at it */
 }
 
 void procconn_leave(struct procconn_stream *stream)

@@ -50,6 +50,8 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
         status = make_pollable(stream, pollable);
     if (status == 0) {
         taken = __atomic_load_n(&stream->window.taken, __ATOMIC_RELAXED); /* Python sets it */
+        if (taken == HELD)
+            taken = 0;
         procconn_set_ready(stream, stream->is_ready || waiting || procconn_waits(stream, taken));
         status = *pollable;
     }

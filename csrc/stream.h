@@ -126,6 +126,9 @@ struct procconn_stream {
 
 enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 
+/* In place of what was taken, while the stream has a holder. */
+#define HELD SIZE_MAX
+
 static inline bool procconn_is_closed(const struct procconn_stream *stream)
 {
     return (atomic_load(&stream->state) & CLOSED) != 0;
@@ -189,6 +192,7 @@ void procconn_end_listening(struct procconn_stream *stream); /* under the lock *
 
 /* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
 int procconn_enter(struct procconn_stream *stream, uint32_t activity);
+void procconn_hold(struct procconn_stream *stream, uint64_t holder);
 void procconn_leave(struct procconn_stream *stream);
 void procconn_drop_user(struct procconn_stream *stream);
 void procconn_drop_reference(struct procconn_stream *stream);

@@ -118,7 +118,6 @@ class Stream:
             lib.procconn_let_go(self.handle, holder)
             raise
         window.taken = size
-        window.holder = 0
         return result
 
     def change(self, wanted: Wanted | None) -> None:

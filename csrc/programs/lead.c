@@ -169,7 +169,8 @@ void procconn_lead(struct reader *reader)
                                 {.fd = programs->wake, .events = POLLIN}};
 
     while (procconn_goes_on(programs)) {
-        atomic_store(&programs->is_reading, true);
+        atomic_store(&programs->is_reading, true); /* before anything is taken */
+        atomic_thread_fence(memory_order_seq_cst);
         procconn_set_alarm(programs, procconn_now_ns() + LONGEST_LATENCY_NS);
         if (!drain(reader))
             return;
