@@ -17,6 +17,8 @@ enum {
     /* close_range(2), Linux 5.9; the same number on all architectures */
     CALL = 436,
     UNSHARE = 2,
+
+    ROOM = 512, /* for all memories that are held, and what is open beside them */
 };
 
 static bool is_kept(const int *kept, size_t count, int fd)
@@ -36,6 +38,18 @@ static int next_kept(const int *kept, size_t count, int from)
         if (kept[i] >= from && kept[i] < least)
             least = kept[i];
     return least;
+}
+
+/* Makes the table as large as it will be. While several threads share one, its growth lasts
+ * until each processor has been through the scheduler: often 10 ms. */
+static void grow(int fd)
+{
+    int last = -1;
+
+    for (int room = ROOM; last < 0 && room > 0; room /= 2) /* the limit may be lower */
+        last = fcntl(fd, F_DUPFD_CLOEXEC, room - 1);
+    if (last >= 0)
+        close(last);
 }
 
 #ifdef __SANITIZE_THREAD__ /* which takes equal numbers in two tables for one descriptor */
@@ -59,5 +73,6 @@ bool procconn_unshare_descriptors(const int *kept, size_t count, int filler)
     for (int fd = 0; fd < STANDARD; fd++)
         if (!is_kept(kept, count, fd))
             dup3(filler, fd, O_CLOEXEC);
+    grow(filler);
     return true;
 }

@@ -1,16 +1,18 @@
 """Programs under strace and gdb, which stop them in an exec, and after it."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from live.compiling import compiled
-from live.staging import events_until, started
-from live.taking import MASK, is_realtime, is_whole, told_in
+from live.staging import KERNEL, events_until, started
+from live.taking import MASK, is_realtime, is_whole, reading_thread, threads, told_in
 from procconn import Event, Exit, Fork, ProcConnector
 
 pytestmark = [
@@ -21,6 +23,7 @@ slow = [pytest.mark.slow, pytest.mark.heavy]
 FEW, MANY = 10, 100
 cases = pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=slow)])
 
+HELD_AT_ONCE = 256  # memories of programs, at most
 STRACE = ["strace", "-f", "-o", "/dev/null"]
 
 
@@ -159,3 +162,18 @@ def test_programs_that_gdb_runs_are_told_or_held(rounds: int) -> None:
         told = told_of(connector, gdb, rounds)
 
     check(told, rounds, connector)
+
+
+def test_the_reading_threads_table_of_descriptors_does_not_grow() -> None:
+    """Growth would make them wait, and programs end meanwhile: strace has many held."""
+    command = tracer([*STRACE, *shell(FEW)])
+    before = threads()
+    with ProcConnector(MASK, programs=True) as connector:
+        status = Path(f"/proc/self/task/{reading_thread(before)}/status")
+        sizes = [re.findall(r"FDSize:\t(\d+)", status.read_text())]
+        with started(*command) as strace:
+            told_of(connector, strace, FEW)
+        sizes += [re.findall(r"FDSize:\t(\d+)", status.read_text())]
+
+    assert sizes[0] == sizes[1]
+    assert int(sizes[0][0]) > HELD_AT_ONCE or KERNEL < (5, 9)
