@@ -218,8 +218,14 @@ def limits(trials: list[Trial]) -> list[Row]:
     return rows
 
 
-def compared(trials: list[Trial], sides: list[Side]) -> str:
-    """Write the table that compares commands, as root."""
+def compared(trials: list[Trial], sides: list[Side], traced: list[Side]) -> str:
+    """Write the table that compares commands, as root.
+
+    Raises:
+        SystemExit: there is no strace here.
+    """
+    if not traced:
+        sys.exit("the table takes strace")
 
     def shares(verdicts: Counter[str]) -> str:
         total = verdicts.total()
@@ -231,15 +237,17 @@ def compared(trials: list[Trial], sides: list[Side]) -> str:
             "on a quiet machine",
             f"beside {_SPINNERS} that spin",
             "side by side",
+            "side by side under strace -f",
             f"right where {WATCH} is not",
         )
     ]
-    for side in sides:
+    for side, under in zip(sides, traced, strict=True):
         alone = [it for it in trials if it.reader == side.reader and not it.nobody]
         alone.sort(key=lambda it: it.busy)
         cells = [shares(it.verdicts) for it in alone]
-        ahead = "" if side.reader == WATCH else f"{side.ahead}"
-        lines.append((side.reader, *cells, shares(side.verdicts), ahead))
+        cells += [shares(side.verdicts), shares(under.verdicts)]
+        ahead = "" if side.reader == WATCH else f"{side.ahead} / {under.ahead}"
+        lines.append((side.reader, *cells, ahead))
     return report.aligned(lines)
 
 
@@ -298,7 +306,7 @@ def main() -> None:
     print(f"\n{report.described(facts)}")
     if options.docs:
         report.refuse_company(int(str(facts["listeners"])))
-        text = f"{compared(trials, sides)}\n\n{report.described(facts)}"
+        text = f"{compared(trials, sides, traced)}\n\n{report.described(facts)}"
         report.put_into(COMPARISON, "commands", text)
         text = f"{report.table(costs)}\n\n{report.described(facts)}"
         report.put_into(report.DOCUMENT, "subcommands", text)
