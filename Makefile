@@ -13,6 +13,7 @@
 #   make test-pythons              test it on the Pythons of Debian's unstable (as root)
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root)
+#   make platforms                 print where the suite has run
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
 #   make sanitize                  test the C module under ASan, UBSan and TSan
@@ -30,7 +31,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
-    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist test-kernels workflows fuzz \
+    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist test-kernels platforms workflows fuzz \
     sanitize refleaks slow clean
 
 watch: $(VENV)/installed
@@ -57,6 +58,13 @@ unit: $(VENV)/developing
 
 test-kernels: $(VENV)/developing
 	$(BIN)/python tests/kernels/run.py $(ARGS)
+
+# Each run of the whole suite, or of all that runs elsewhere, is noted there.
+RESULTS := $(abspath build)/results.jsonl
+unit test-%: export PROCCONN_RESULTS := $(RESULTS)
+
+platforms: $(VENV)/developing
+	$(BIN)/python tests/platforms.py $(RESULTS) $(ARGS)
 
 share: $(VENV)/installed
 	$(BIN)/python share/generate.py

@@ -73,5 +73,6 @@ def pytest_terminal_summary(
     place = os.environ.get("PROCCONN_RESULTS")
     some = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
     if place and (not some or os.environ.get("PROCCONN_ALONE")):
+        Path(place).parent.mkdir(exist_ok=True)
         with Path(place).open("a") as results:
             results.write(json.dumps(ran | counts) + "\n")

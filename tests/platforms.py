@@ -2,8 +2,8 @@
 
     platforms.py RESULTS [DOCUMENT]
 
-RESULTS has a line of JSON for each run, as conftest.py writes them; of the runs in one
-place the last counts. DOCUMENT gets the table between its marks.
+RESULTS has a line of JSON for each run, as conftest.py writes them. Of the runs in one
+place that with most tests counts. DOCUMENT gets the table between its marks.
 """
 
 import json
@@ -17,14 +17,20 @@ _MARKS = re.compile(r"(?<=<!-- platforms -->\n).*?(?=<!-- /platforms -->)", re.D
 
 
 def rows(results: str) -> list[tuple[str, ...]]:
-    """Return a row for each place where all tests passed."""
+    """Return a row for each place where no test failed."""
     runs = [json.loads(line) for line in results.splitlines()]
-    last = {tuple(run[name] for name in _PLACE): run for run in runs}
+    runs = [run for run in runs if run["failed"] == run["error"] == 0]
+    runs.sort(key=lambda run: run["passed"])
+    most = {tuple(run[name] for name in _PLACE): run for run in runs}
     return [
         (*place, str(run["passed"]), str(run["skipped"]))
-        for place, run in sorted(last.items())
-        if run["failed"] == run["error"] == 0
+        for place, run in sorted(most.items(), key=_oldest_kernel_first)
     ]
+
+
+def _oldest_kernel_first(item: tuple[tuple[str, ...], object]) -> tuple[object, ...]:
+    kernel, *others = item[0]
+    return [int(number) for number in re.findall(r"\d+", kernel)[:2]], others
 
 
 def table(results: str) -> str:
