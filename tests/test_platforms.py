@@ -4,7 +4,7 @@ import json
 
 from platforms import rows
 
-RUN = {
+RUN: dict[str, object] = {
     "kernel": "6.12.1-cloud-amd64",
     "processor": "x86_64",
     "libc": "glibc 2.36",
