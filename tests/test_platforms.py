@@ -1,6 +1,7 @@
 """The table of places where the suite has run."""
 
 import json
+from collections.abc import Mapping
 
 from platforms import rows
 
@@ -18,7 +19,7 @@ RUN: dict[str, object] = {
 PLACE = ("6.12.1-cloud-amd64", "x86_64", "glibc 2.36", "3.11.2", "root")
 
 
-def noted(*runs: dict[str, object]) -> str:
+def noted(*runs: Mapping[str, object]) -> str:
     return "".join(json.dumps(RUN | run) + "\n" for run in runs)
 
 
