@@ -20,7 +20,7 @@ PLACE = ("6.12.1-cloud-amd64", "x86_64", "glibc 2.36", "3.11.2", "root")
 
 
 def noted(*runs: Mapping[str, object]) -> str:
-    return "".join(json.dumps(RUN | run) + "\n" for run in runs)
+    return "".join(json.dumps({**RUN, **run}) + "\n" for run in runs)
 
 
 def test_of_runs_in_one_place_that_with_most_tests_counts() -> None:
