@@ -15,11 +15,13 @@ def _named(pattern: str) -> list[str]:
 
 ffibuilder = FFI()
 ffibuilder.cdef((HERE / "procconn.cdef").read_text())
-for name in re.findall("^    ([A-Z_]+) =", (HERE / "wire.h").read_text(), re.MULTILINE):
-    ffibuilder.cdef(f"#define {name} ...")
+for header in ("wire.h", "packets.h"):
+    text = (HERE / header).read_text()
+    for name in re.findall("^    ([A-Z_]+) =", text, re.MULTILINE):
+        ffibuilder.cdef(f"#define {name} ...")
 ffibuilder.set_source(
     "procconn._core",
-    '#include "procconn.h"\n#include "wire.h"',
+    '#include "procconn.h"\n#include "packets.h"\n#include "wire.h"',
     sources=_named("*.c"),
     depends=["csrc/procconn.cdef", *_named("*.h")],
     include_dirs=["csrc"],

@@ -91,6 +91,14 @@ class _Rows(Protocol):
     count: int
     in_place: int
 
+class Packets(Protocol):
+    offset: int
+    wall_ns: int
+    timestamp_ns: int
+    is_step: int
+    malformed: int
+    copied: int
+
 class _Kind(Protocol):
     words: int
     older_size: int
@@ -195,6 +203,16 @@ class _Lib:
     CONNECTOR_PROTOCOL: Final[int]
     CONNECTOR_GROUP: Final[int]
 
+    # of csrc/packets.h, those that Python uses
+    PACKET_HEADER_SIZE: Final[int]
+    PACKET_LARGEST: Final[int]
+    COOKED_SIZE: Final[int]
+    COOKED_TYPE_NETLINK: Final[int]
+
+    PROCCONN_PACKETS_BAD: Final[int]
+    PROCCONN_PACKETS_PART: Final[int]
+    PROCCONN_PACKETS_STEP: Final[int]
+
     procconn_kinds: Final[list[_Kind]]
 
     def procconn_decode(
@@ -203,6 +221,7 @@ class _Lib:
     def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
+    def procconn_packets_read(self, packets: Packets, messages: _Buffer, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
     def procconn_open(self, place: StreamPlace, settings: Settings, /) -> int: ...
     def procconn_free(self, place: StreamPlace, /) -> None: ...
@@ -322,6 +341,9 @@ class _FFI:
         self, cdecl: Literal["uint8_t[]"], python_buffer: ReadableBuffer
     ) -> _Buffer: ...
     def release(self, cdata: _Buffer) -> None: ...
+    def new_allocator(
+        self, *, should_clear_after_alloc: bool
+    ) -> Callable[[str, int], Any]: ...
     def gc(
         self, place: StreamPlace, destructor: Callable[[StreamPlace], None]
     ) -> StreamPlace: ...

@@ -1,8 +1,6 @@
 """Inputs that end right before an unmapped page: reading past them crashes."""
 
-import ctypes
 import faulthandler
-import mmap
 import os
 import random
 import signal
@@ -12,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import reference
+from guarded import GuardedMemory
 from samples import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
@@ -31,35 +30,9 @@ from procconn import (
 SEED = 20260722
 MUTATED_BUFFERS = 100_000
 
-PROT_NONE = 0
 LENGTH_WORDS = (0, 15, 16, 17, 20, 35, 36, 39, 40, 41, 52, 68, 75, 76, 77, 100)
 WORDS = (*LENGTH_WORDS, 1, 3, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 4, 2**32 - 1)
 LENGTHS = (0, 4, 8, 15, 16, 17, 19, 20, 23, 24, 31, 32, 33, 39, 40, 41, 48, 0xFFFF)
-
-
-class GuardedMemory:
-    """A few pages that end where nothing is mapped."""
-
-    SIZE = 4 * mmap.PAGESIZE
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, self.SIZE + mmap.PAGESIZE)
-        libc = ctypes.CDLL(None, use_errno=True)
-        guard = ctypes.c_char.from_buffer(self._memory, self.SIZE)
-        address = ctypes.c_void_p(ctypes.addressof(guard))
-        if libc.mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), PROT_NONE) != 0:
-            raise OSError(ctypes.get_errno(), "mprotect")
-        self._view = memoryview(self._memory)
-
-    def place(self, data: bytes) -> memoryview:
-        """Copy the data to the very end."""
-        view = self._view[self.SIZE - len(data) : self.SIZE]
-        view[:] = data
-        return view
-
-    def read_guard(self) -> int:
-        """Read the first byte that is not there."""
-        return self._view[self.SIZE]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from guarded import GuardedMemory
 from taskstats import (
     ABSENT,
     AGGR_PID,
@@ -18,7 +19,6 @@ from taskstats import (
     stats,
     task_message,
 )
-from test_guard_page import GuardedMemory
 from wiring import NLMSG_ERROR, event_message, netlink_message, words
 
 from procconn import EventType, Exit, decode

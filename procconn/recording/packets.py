@@ -1,22 +1,19 @@
-"""The file of a recording: a pcap file of netlink packets, as bytes.
+"""The file format of a recording: a pcap file of netlink packets.
 
                  0        4        8       12       16       20       24
     file         | magic  | 2 | 4  | zone   | sigfig | snaplen| 253    |
-    each packet  | seconds| ns     | kept   | size   |
-                 | 0 |824 | unused                   |11|  message ...
 
-The magic number tells the byte order, and nanoseconds from microseconds. The second
-line of a packet, 16 bytes, is big-endian in every file: ARPHRD_NETLINK and the netlink
-protocol. `kept` counts it and the message.
+The magic number tells the byte order, and nanoseconds from microseconds. csrc/packets.h
+draws the packets behind this header, and csrc/packets.c walks over them.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from procconn._core import lib
-from procconn.clock import NS_PER_S
+from procconn import clock
+from procconn._core import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +25,10 @@ _NANOSECONDS, _MICROSECONDS = 0xA1B23C4D, 0xA1B2C3D4
 _NS_PER_US = 1000
 _LINK_TYPE = 253  # LINKTYPE_NETLINK
 _LINK_TYPE_BITS = 0xFFFF
-_LARGEST = 262_144  # bytes of a packet: what pcap tools take for sane
 
-_PACKET = "IIII"
-_PACKET_SIZE = struct.calcsize("=" + _PACKET)
-_COOKED = struct.pack(">2xH10xH", 824, lib.CONNECTOR_PROTOCOL)
-_COOKED_SIZE = len(_COOKED)
-_PROTOCOL_AT = 14
-_PROTOCOL = _COOKED[_PROTOCOL_AT:]
-_LAST_NS = (1 << 32) * NS_PER_S - 1  # in 2106, what the seconds have room for
-_write_packet = struct.Struct("=" + _PACKET).pack
+_COOKED = struct.pack(">2xH10xH", lib.COOKED_TYPE_NETLINK, lib.CONNECTOR_PROTOCOL)
+_LAST_NS = (1 << 32) * clock.NS_PER_S - 1  # the seconds are 32 bits wide, until 2106
+_pack_header = struct.Struct("=IIII").pack
 
 _CHUNK = 262_144  # bytes, some 2,400 events
 
@@ -49,86 +40,121 @@ _OTHERS = {
     b"\xfd7zXZ": "compressed; unpack it: xz -d FILE",
 }
 
-HEADER = struct.pack("=" + _HEADER, _NANOSECONDS, 2, 4, 0, 0, _LARGEST, _LINK_TYPE)
-"""What a recording begins with, as it is written here."""
+HEADER = struct.pack(
+    "=" + _HEADER, _NANOSECONDS, 2, 4, 0, 0, lib.PACKET_LARGEST, _LINK_TYPE
+)
+"""The file header of a recording that is written here."""
+
+_allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def packet(wall_ns: int, message: bytes) -> bytes:
-    """Make a packet of a message, with its time since 1970, in nanoseconds."""
-    seconds, fraction = divmod(min(max(wall_ns, 0), _LAST_NS), NS_PER_S)
-    size = _COOKED_SIZE + len(message)
-    return _write_packet(seconds, fraction, size, size) + _COOKED + message
+    """Return the packet of a message, with its time in nanoseconds since 1970."""
+    seconds, fraction = divmod(min(max(wall_ns, 0), _LAST_NS), clock.NS_PER_S)
+    size = lib.COOKED_SIZE + len(message)
+    return _pack_header(seconds, fraction, size, size) + _COOKED + message
+
+
+class ClockStep(NamedTuple):
+    """The wall clock from a timestamp on, as a packet has it."""
+
+    wall_ns: int
+    """Since 1970."""
+    timestamp_ns: int
+    """The same time on CLOCK_MONOTONIC."""
 
 
 class PacketReader:
-    """Reads packets from a file that may be a pipe and may hold anything.
+    """Reads the messages of packets from a file: a pipe or not, valid or not.
 
     Attributes:
-        damage: why it could not be read to its end, or "".
+        damage: why the file could not be read to its end, or "".
+        malformed: how many packets, or messages in them, were skipped as malformed.
 
     Raises:
         ValueError: it is no recording.
     """
 
     def __init__(self, file: BinaryIO | BufferedIOBase, name: str) -> None:
-        # What is there, rather than as much as was asked for: it may be a pipe.
+        # read1 returns what is available: a pipe may not have all that is asked for.
         self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
         self._name = name
-        self._data = b""
+        # Data of the file, and the offset of the next packet in it. One attribute, so
+        # that they match, which C depends on, even if two threads read.
+        self._left = b"", 0
         self._position = 0  # of the data in the file
         self.damage = ""
-        while len(self._data) < _HEADER_SIZE and (chunk := self._read(_CHUNK)):
-            self._data += chunk
-        self._unpack, self._unit_ns = self._take_header()
+        self.malformed = 0
+        self._clock: ClockStep | None = None  # the last step
+        data = b""
+        while len(data) < _HEADER_SIZE and (chunk := self._read(_CHUNK)):
+            data += chunk
+        self._is_swapped, self._unit_ns = self._check_header(data[:_HEADER_SIZE])
+        self._left = data, _HEADER_SIZE
 
-    def packets(self) -> list[tuple[int, bytes]]:
-        """Return the next ones, as times in nanoseconds since 1970 and what they hold.
+    def messages(self) -> tuple[bytes, ClockStep | None]:
+        """Return the next messages as one buffer, up to a step of the wall clock.
 
-        Packets of other netlink protocols are left out. An empty list is the end.
+        Returns:
+            The messages; empty at the end. The step before them, if there was one: the
+            first messages come after one.
         """
-        found: list[tuple[int, bytes]] = []
-        while not found and not self.damage:
-            found, taken = self._split()
-            self._position += taken
-            self._data = self._data[taken:]
-            if not found and not self.damage:
-                chunk = self._read(_CHUNK)
-                self._data += chunk
-                if not chunk:
-                    break
-        if not found and not self.damage and self._data:
+        while not self.damage:
+            messages, step, status = self._walk()
+            if messages:
+                return messages, step
+            if status == lib.PROCCONN_PACKETS_BAD:
+                at = self._position + self._left[1]
+                self.damage = (
+                    f"{self._name} is damaged from byte {at} on; all before it was read"
+                )
+            elif not self._extend():
+                break
+        return b"", None
+
+    def _walk(self) -> tuple[bytes, ClockStep | None, int]:
+        """Take messages; also return the step before them, and the walk's status."""
+        data, offset = self._left
+        before = self._clock or ClockStep(0, 0)
+        copies = _allocate("uint8_t[]", len(data) - offset)
+        walk = ffi.new(
+            "struct procconn_packets *",
+            {
+                "bytes": ffi.from_buffer("uint8_t[]", data),
+                "size": len(data),
+                "offset": offset,
+                "is_swapped": self._is_swapped,
+                "unit_ns": self._unit_ns,
+                "step_ns": clock.STEP,
+                "has_clock": self._clock is not None,
+                "wall_ns": before.wall_ns,
+                "timestamp_ns": before.timestamp_ns,
+            },
+        )
+        status = lib.procconn_packets_read(walk, copies)
+        messages = ffi.buffer(copies, walk.copied)[:]
+        step = ClockStep(walk.wall_ns, walk.timestamp_ns) if walk.is_step else None
+        self._clock = step or self._clock
+        self._left = data, walk.offset
+        self.malformed += walk.malformed
+        return messages, step, status
+
+    def _extend(self) -> bool:
+        """Read more of the file behind an incomplete packet; False at its end."""
+        data, offset = self._left
+        chunk = self._read(_CHUNK)
+        rest = data[offset:]
+        self._position += offset
+        self._left = rest + chunk, 0
+        if rest and not chunk:
             self.damage = (
-                f"{self._name} was cut off: its last {len(self._data)} bytes, from byte"
+                f"{self._name} was cut off: its last {len(rest)} bytes, from byte"
                 f" {self._position} on, are no whole event; all before them was read"
             )
-        return found
+        return bool(chunk)
 
-    def _split(self) -> tuple[list[tuple[int, bytes]], int]:
-        """Take what is whole from the data; return it, and how many bytes it takes."""
-        found: list[tuple[int, bytes]] = []
-        data, unit_ns, unpack = self._data, self._unit_ns, self._unpack
-        at, size = 0, len(data)
-        while at + _PACKET_SIZE <= size:
-            seconds, fraction, kept, _ = unpack(data, at)
-            if not _COOKED_SIZE <= kept <= _LARGEST:
-                if not found:  # else the next call comes here again
-                    self.damage = (
-                        f"{self._name} is damaged from byte {self._position + at} on;"
-                        " all before it was read"
-                    )
-                break
-            start, end = at + _PACKET_SIZE, at + _PACKET_SIZE + kept
-            if end > size:
-                break
-            if data[start + _PROTOCOL_AT : start + _COOKED_SIZE] == _PROTOCOL:
-                wall_ns = seconds * NS_PER_S + fraction * unit_ns
-                found.append((wall_ns, data[start + _COOKED_SIZE : end]))
-            at = end
-        return found, at
-
-    def _take_header(self) -> tuple[Callable[[bytes, int], tuple[int, ...]], int]:
-        header, self._data = self._data[:_HEADER_SIZE], self._data[_HEADER_SIZE:]
-        self._position = len(header)
+    def _check_header(self, header: bytes) -> tuple[bool, int]:
+        """Return whether pcap's headers are swapped, and the unit of fractions."""
         for beginning, kind in _OTHERS.items():
             if header.startswith(beginning):
                 raise ValueError(f"{self._name} is {kind}")
@@ -147,5 +173,5 @@ class PacketReader:
                 f"{self._name} holds packets of link type {link_type}, not"
                 f" {_LINK_TYPE}, netlink; {_REMEDY}"
             )
-        unit_ns = 1 if magic == _NANOSECONDS else _NS_PER_US
-        return struct.Struct(order + _PACKET).unpack_from, unit_ns
+        is_swapped = magic != struct.unpack_from("=I", header)[0]
+        return is_swapped, 1 if magic == _NANOSECONDS else _NS_PER_US

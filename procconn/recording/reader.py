@@ -1,0 +1,126 @@
+"""Reading recordings."""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_left, bisect_right
+from itertools import chain
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+from procconn import clock
+from procconn._core import lib
+from procconn.decoder import Walk
+from procconn.recording.file import File, FileOwner
+from procconn.recording.packets import ClockStep, PacketReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from procconn.events import Event
+
+
+class Recording(FileOwner):
+    """A recording that is being read; `open` makes it.
+
+    Iterate over it, or call one of the `recv` methods: they can be mixed, and each
+    event is delivered once. `timeout` has no effect, as a file makes nobody wait: it is
+    there for code that also reads from a `ProcConnector`.
+
+    If the file is truncated or damaged, every event before that place is delivered.
+    After the last event, a RuntimeWarning says what is missing, as does `damage`.
+    """
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file, "rb")
+        name = getattr(self._file, "name", None)
+        try:
+            self._packets = PacketReader(
+                self._file, name if isinstance(name, str) else "the file"
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._events: Iterator[Event] = iter(())  # decoded and not delivered yet
+        self._malformed = 0  # messages that the decoder skipped
+        self._is_warned = False
+        # From which timestamp on the wall clock was ahead of it by how much.
+        self._since: list[int] = []
+        self._offsets: list[int] = []
+
+    @property
+    def damage(self) -> str:
+        """What could not be read so far, as text; "" if nothing."""
+        damage = [self._packets.damage] if self._packets.damage else []
+        if malformed := self._packets.malformed + self._malformed:
+            damage.append(f"left out, as they hold no whole event: {malformed} packets")
+        return "; ".join(damage)
+
+    def event_time(self, event: Event) -> datetime:
+        """Return when an event of this recording happened, as an aware datetime in UTC.
+
+        The date comes from the file: `timestamp_ns` counts from the boot of the machine
+        that recorded it, while `procconn.event_time` knows only the machine it runs on.
+
+        Raises:
+            ValueError: nothing was read yet, so the event is not of this recording.
+        """
+        if not self._since:
+            raise ValueError("no event of this recording was read yet; read it first")
+        index = bisect_right(self._since, event.timestamp_ns) - 1
+        return clock.date(event.timestamp_ns + self._offsets[max(index, 0)])
+
+    def __iter__(self) -> Iterator[Event]:
+        """Iterate over the events, up to the end or the first place that is damaged."""
+        return chain.from_iterable(iter(self._next_events, None))
+
+    def recv(self, timeout: float | None = None) -> Event | None:
+        """Return the next event; None at the end."""
+        return next(iter(self), None)
+
+    def recv_many(self, timeout: float | None = None) -> list[Event]:
+        """Return the next events, up to some thousands; an empty list at the end."""
+        return list(self._next_events() or ())
+
+    def recv_raw(self, timeout: float | None = None) -> bytes:
+        """Return the next messages as one netlink buffer, for `decode`.
+
+        They are in native byte order, also if they were recorded in the other. `decode`
+        raises for malformed messages.
+
+        Returns:
+            Up to some thousands of messages; empty at the end.
+        """
+        messages, step = self._packets.messages()
+        if step:
+            self._note_step(step)
+        if not messages and self.damage and not self._is_warned:
+            self._is_warned = True
+            warnings.warn(self.damage, RuntimeWarning, stacklevel=2)
+        return messages
+
+    def _next_events(self) -> Iterator[Event] | None:
+        """Return an iterator that is not at its end; None at the recording's end."""
+        while not length_hint(self._events):
+            messages = self.recv_raw()
+            if not messages:
+                return None
+            self._events = iter(self._decode(messages))
+        return self._events
+
+    def _decode(self, messages: bytes) -> list[Event]:
+        events: list[Event] = []
+        with Walk(messages) as walk:
+            while walk.left:
+                status = walk.take(events)
+                if status == lib.PROCCONN_NO_MEMORY:
+                    raise walk.failure(status, events)
+                self._malformed += status < 0
+        return events
+
+    def _note_step(self, step: ClockStep) -> None:
+        # After a reboot the timestamps begin anew, so that later entries are void.
+        later = bisect_left(self._since, step.timestamp_ns)
+        self._since[later:] = [step.timestamp_ns]
+        self._offsets[later:] = [step.wall_ns - step.timestamp_ns]
