@@ -9,6 +9,7 @@ from benchmarks.contestants import BESIDE_A_THREAD, FORKSTAT, SETTINGS
 from benchmarks.decoding import decoding
 from benchmarks.footprint import importing, memory, scaling
 from benchmarks.processes import ROOT, listeners, prepare
+from benchmarks.recordings import recordings
 from benchmarks.storms import storms
 from benchmarks.taking import backlog, costs, filtering, latency, live
 from benchmarks.watched import producer, usage
@@ -21,7 +22,7 @@ _ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{PICTURE.name}"
 
 _MEASURES = (
     *(decoding, backlog, live, latency, calls, producer, usage, filtering),
-    *(storms, scaling, memory, importing),
+    *(recordings, storms, scaling, memory, importing),
 )
 _TITLE = "CPU time for each of 50,000 events a second, in nanoseconds"
 

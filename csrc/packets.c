@@ -30,8 +30,7 @@ static uint32_t load(const struct procconn_packets *packets, const uint8_t *byte
 /* The one number of the cooked header that is looked at: big-endian in every file. */
 static bool is_connector(const uint8_t *cooked)
 {
-    return cooked[COOKED_PROTOCOL_AT] == 0 &&
-           cooked[COOKED_PROTOCOL_AT + 1] == CONNECTOR_PROTOCOL;
+    return cooked[COOKED_PROTOCOL_AT] == 0 && cooked[COOKED_PROTOCOL_AT + 1] == CONNECTOR_PROTOCOL;
 }
 
 /* Fills *packet from the one at packets->offset; if there is none, sets *status. */

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Fuzz the decoder and the parser of taskstats: build them with sanitizers, write first
-# inputs, run for a while.
+# Fuzz the decoder, the walk over packets and the parser of taskstats: build them with
+# sanitizers, write seed inputs, run for the given time.
 #
 #   run.sh PYTHON SECONDS JOBS
 #
-# What was learnt stays in build/fuzz for the next run.
+# The corpus stays in build/fuzz for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -57,6 +57,8 @@ fuzz() {
 }
 
 build fuzz_decode seeds.py csrc/decode.c csrc/tails/parse.c
+build fuzz_packets packets_seeds.py csrc/{packets,byteorder,decode}.c csrc/tails/parse.c
 build fuzz_taskstats taskstats_seeds.py csrc/usage/{taskstats,table}.c
-fuzz fuzz_decode $((seconds * 3 / 4)) 512
+fuzz fuzz_decode $((seconds / 2)) 512
+fuzz fuzz_packets $((seconds / 4)) 768
 fuzz fuzz_taskstats $((seconds / 4)) 2048

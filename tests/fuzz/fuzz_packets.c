@@ -1,0 +1,155 @@
+/*
+ * A libFuzzer target: any bytes, walked over as the packets of a recording, must keep
+ * what procconn.cdef promises. The first input byte chooses the byte order and unit of
+ * the file, and where it is split in two. A broken promise aborts; AddressSanitizer
+ * finds an access outside of the bytes or of the messages, both of exact size.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "decode.h"
+#include "packets.h"
+
+#define PROMISE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition);        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+enum {
+    STEP_NS = 1000000,
+    OPTIONS_SIZE = 1,
+    IS_SWAPPED = 1,
+    IS_MICROSECONDS = 2,
+    SPLIT_SHIFT = 2,
+};
+
+/* What the calls of one walk copied and counted. */
+struct total {
+    uint8_t *messages;
+    size_t size;
+    size_t steps;
+    size_t malformed;
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+
+    PROMISE(memory != NULL || size == 0);
+    return memory;
+}
+
+/* All framing is valid, and each message has a timestamp. */
+static void check_messages(const uint8_t *messages, size_t size)
+{
+    struct procconn_walk walk = {.buffer = messages, .size = size};
+    struct procconn_event event;
+    enum procconn_status status;
+
+    while (walk.offset < size) {
+        status = procconn_next(&walk, &event);
+        PROMISE(status != PROCCONN_BAD_HEADER && status != PROCCONN_BAD_LENGTH);
+        PROMISE(status != PROCCONN_END && status != PROCCONN_FOREIGN);
+        PROMISE(walk.offset - walk.at >= EVENT_DATA_AT);
+        PROMISE(walk.offset % NLMSG_ALIGNMENT == 0);
+    }
+}
+
+static void check_call(const struct procconn_packets *before, const struct procconn_packets *after,
+                       enum procconn_packets_status status)
+{
+    PROMISE(after->offset >= before->offset && after->offset <= after->size);
+    PROMISE(after->copied <= after->offset - before->offset);
+    PROMISE(after->has_clock == (before->has_clock || after->copied > 0));
+    PROMISE(!after->is_step || after->copied > 0);
+    PROMISE(before->has_clock || after->copied == 0 || after->is_step);
+    PROMISE(after->is_step ||
+            (after->wall_ns == before->wall_ns && after->timestamp_ns == before->timestamp_ns));
+    if (status == PROCCONN_PACKETS_BAD) {
+        PROMISE(after->size - after->offset >= PACKET_HEADER_SIZE);
+    } else if (status == PROCCONN_PACKETS_PART) {
+        PROMISE(after->size - after->offset < PACKET_HEADER_SIZE + PACKET_LARGEST);
+    } else {
+        PROMISE(status == PROCCONN_PACKETS_STEP);
+        PROMISE(after->copied > 0 && after->offset < after->size);
+    }
+}
+
+/* Walks to the end of the bytes or an invalid packet, from one step to the next. */
+static enum procconn_packets_status walk_over(struct procconn_packets *packets, struct total *total)
+{
+    enum procconn_packets_status status;
+    struct procconn_packets before;
+    uint8_t *messages;
+
+    do {
+        before = *packets;
+        messages = allocate(packets->size - packets->offset);
+        status = procconn_packets_read(packets, messages);
+        check_call(&before, packets, status);
+        check_messages(messages, packets->copied);
+        if (packets->copied > 0)
+            memcpy(total->messages + total->size, messages, packets->copied);
+        total->size += packets->copied;
+        total->steps += packets->is_step;
+        total->malformed += packets->malformed;
+        free(messages);
+    } while (status == PROCCONN_PACKETS_STEP);
+    return status;
+}
+
+/* Walks over the first part, then over the rest of it with all behind it. */
+static enum procconn_packets_status walk_split(struct procconn_packets packets, size_t split,
+                                               struct total *total)
+{
+    const uint8_t *bytes = packets.bytes;
+    size_t size = packets.size;
+    uint8_t *part = allocate(split);
+    enum procconn_packets_status status;
+
+    if (split > 0)
+        memcpy(part, bytes, split);
+    packets.bytes = part;
+    packets.size = split;
+    status = walk_over(&packets, total);
+    free(part);
+    if (status == PROCCONN_PACKETS_BAD)
+        return status;
+    packets.bytes = bytes + packets.offset;
+    packets.size = size - packets.offset;
+    packets.offset = 0;
+    return walk_over(&packets, total);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct procconn_packets packets = {.step_ns = STEP_NS}, split;
+    struct total once = {0}, twice = {0};
+    enum procconn_packets_status status;
+
+    if (size < OPTIONS_SIZE)
+        return 0;
+    packets.is_swapped = (data[0] & IS_SWAPPED) != 0;
+    packets.unit_ns = data[0] & IS_MICROSECONDS ? 1000 : 1;
+    packets.bytes = data + OPTIONS_SIZE;
+    packets.size = size - OPTIONS_SIZE;
+    split = packets;
+    once.messages = allocate(packets.size);
+    twice.messages = allocate(packets.size);
+
+    status = walk_over(&packets, &once);
+    PROMISE(walk_split(split, split.size * (data[0] >> SPLIT_SHIFT) >> (8 - SPLIT_SHIFT), &twice) ==
+            status);
+
+    PROMISE(once.size == twice.size && once.steps == twice.steps);
+    PROMISE(once.malformed == twice.malformed);
+    PROMISE(once.size == 0 || memcmp(once.messages, twice.messages, once.size) == 0);
+    free(once.messages);
+    free(twice.messages);
+    return 0;
+}

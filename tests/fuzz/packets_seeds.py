@@ -1,0 +1,39 @@
+"""Write the first inputs of fuzz_packets into a directory."""
+
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from reference_packets import FOREIGN, converted
+from samples import MESSAGES
+from test_packets import OLDER_PROGRAM, OTHER_PROTOCOL, packet
+
+SWAPPED, MICROSECONDS, HALF = 1, 2, 128
+"""The first byte: what the file is, and that it is split in its middle."""
+
+
+def inputs() -> Iterator[bytes]:
+    """Each message in both byte orders, in files of both; several, and steps."""
+    native = [*MESSAGES, OLDER_PROGRAM]
+    messages = [*native, *(converted(message, "=") for message in native)]
+    for message in messages:
+        yield bytes([HALF]) + packet(message)
+        yield bytes([HALF | SWAPPED | MICROSECONDS]) + packet(message, FOREIGN)
+    for before, after in pairwise(messages):
+        padded = before + bytes(-len(before) % 4)
+        yield bytes([HALF]) + packet(padded + after)
+        yield bytes([HALF]) + packet(before, time=(1, 2)) + packet(after, time=(9, 9))
+        yield bytes([HALF]) + packet(before) + packet(after) + bytes(40)
+        yield bytes([HALF]) + packet(before, cooked=OTHER_PROTOCOL) + packet(after)
+
+
+def main(directory: Path) -> None:
+    """Write one file for each input."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(inputs()):
+        (directory / f"{number:04}").write_bytes(content)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
