@@ -27,13 +27,14 @@ static uint32_t load(const struct procconn_packets *packets, const uint8_t *byte
     return packets->is_swapped ? __builtin_bswap32(value) : value;
 }
 
-/* The one number of the cooked header that is looked at: big-endian in every file. */
+/* Whether the cooked header has the connector's protocol; big-endian in every file. */
 static bool is_connector(const uint8_t *cooked)
 {
     return cooked[COOKED_PROTOCOL_AT] == 0 && cooked[COOKED_PROTOCOL_AT + 1] == CONNECTOR_PROTOCOL;
 }
 
-/* Fills *packet from the one at packets->offset; if there is none, sets *status. */
+/* Fills *packet with the one at packets->offset. If it is incomplete or invalid, returns
+ * false and sets *status. */
 static bool find_packet(const struct procconn_packets *packets, struct packet *packet,
                         enum procconn_packets_status *status)
 {
@@ -59,7 +60,7 @@ static bool find_packet(const struct procconn_packets *packets, struct packet *p
     return true;
 }
 
-/* The length of the complete message there, in either byte order; 0 if it is none. */
+/* The length of a complete message in either byte order; 0 if it is not complete. */
 static size_t message_length(const uint8_t *message, size_t left, bool *is_swapped)
 {
     size_t length;
@@ -73,7 +74,7 @@ static size_t message_length(const uint8_t *message, size_t left, bool *is_swapp
     return length < NLMSG_HEADER_SIZE || length > left ? 0 : length;
 }
 
-/* Whether it is the Proc Connector's or the library's, with a timestamp. */
+/* Whether the message is the Proc Connector's or the library's, and has a timestamp. */
 static bool has_timestamp(const uint8_t *message, size_t length)
 {
     uint32_t idx, val;
@@ -85,7 +86,7 @@ static bool has_timestamp(const uint8_t *message, size_t length)
     return (idx == CN_IDX_PROC && val == CN_VAL_PROC) || (idx == CN_IDX_OWN && val == CN_VAL_LOST);
 }
 
-/* Whether a message without a timestamp reports that something is missing. */
+/* Whether a message without a timestamp reports an error or an overrun. */
 static bool reports_failure(const uint8_t *message, size_t length)
 {
     uint16_t type = procconn_load_u16(message + NLMSG_TYPE_AT);
@@ -139,8 +140,8 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a < b ? b - a : a - b;
 }
 
-/* Whether the wall clock moved otherwise than the timestamps did. Both are 64 bits
- * wide, so that their difference need not fit into any integer. */
+/* Whether the wall clock and the timestamps advanced by different times. The difference of
+ * the two clocks may not fit into 64 bits, so that it is never computed. */
 static bool is_step(const struct procconn_packets *packets, uint64_t wall_ns, uint64_t timestamp_ns)
 {
     uint64_t wall = distance(wall_ns, packets->wall_ns);

@@ -16,7 +16,7 @@
  *        | netlink messages, as in wire.h                |
  *        +-----------------------------------------------+
  *
- * The file's magic number tells the byte order of pcap's headers. Python takes the
+ * The file's magic number gives the byte order of pcap's headers. Python takes these
  * constants from here, as it takes those of wire.h.
  */
 #ifndef PROCCONN_PACKETS_H

@@ -3,8 +3,8 @@
                  0        4        8       12       16       20       24
     file         | magic  | 2 | 4  | zone   | sigfig | snaplen| 253    |
 
-The magic number tells the byte order, and nanoseconds from microseconds. csrc/packets.h
-draws the packets behind this header, and csrc/packets.c walks over them.
+The magic number gives the byte order, and whether times have nano- or microseconds.
+csrc/packets.h draws the packets that follow, and csrc/packets.c walks over them.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def packet(wall_ns: int, message: bytes) -> bytes:
-    """Return the packet of a message, with its time in nanoseconds since 1970."""
+    """Return a packet with the message and its time, in nanoseconds since 1970."""
     seconds, fraction = divmod(min(max(wall_ns, 0), _LAST_NS), clock.NS_PER_S)
     size = lib.COOKED_SIZE + len(message)
     return _pack_header(seconds, fraction, size, size) + _COOKED + message
 
 
 class ClockStep(NamedTuple):
-    """The wall clock from a timestamp on, as a packet has it."""
+    """A time on both clocks, in nanoseconds: the first after a step."""
 
     wall_ns: int
     """Since 1970."""
     timestamp_ns: int
-    """The same time on CLOCK_MONOTONIC."""
+    """On CLOCK_MONOTONIC of the machine that recorded."""
 
 
 class PacketReader:
-    """Reads the messages of packets from a file: a pipe or not, valid or not.
+    """Reads the messages of packets from a file, which may be a pipe or malformed.
 
     Attributes:
         damage: why the file could not be read to its end, or "".
@@ -96,8 +96,8 @@ class PacketReader:
         """Return the next messages as one buffer, up to a step of the wall clock.
 
         Returns:
-            The messages; empty at the end. The step before them, if there was one: the
-            first messages come after one.
+            The messages, empty at the end; and the step that precedes them, or None.
+            The first messages of a recording follow a step.
         """
         while not self.damage:
             messages, step, status = self._walk()
