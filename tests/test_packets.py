@@ -200,6 +200,21 @@ def damage(rng: random.Random, data: bytearray) -> None:
             del data[at : at + rng.randint(1, 8)]
 
 
+@pytest.mark.parametrize("wall", [-clock.STEP, -600_000, -1, 0, 1, 600_000, clock.STEP])
+def test_step_is_a_change_of_the_difference_by_more_than_the_limit(wall: int) -> None:
+    for change in (-clock.STEP - 1, -clock.STEP, clock.STEP, clock.STEP + 1):
+        first = exec_at(10**9, (1, 10**8))
+        second = exec_at(10**9 + wall - change, (1, 10**8 + wall))
+
+        calls = compare(first + second, "=", 1)
+
+        assert len(calls) == 1 + (abs(change) > clock.STEP)
+
+
+def exec_at(timestamp_ns: int, time: tuple[int, int]) -> bytes:
+    return packet(event_message(2, bytes(24), timestamp_ns=timestamp_ns), time=time)
+
+
 times = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 near_times = st.tuples(st.just(5), st.integers(0, 3_000_000))
 stamps = st.integers(0, 2**64 - 1) | st.integers(0, 3_000_000)
@@ -210,10 +225,7 @@ def test_any_times_are_steps_as_for_the_reference(
     packets: list[tuple[tuple[int, int], int]],
 ) -> None:
     """Also where the difference of two times fits into no C integer."""
-    data = b"".join(
-        packet(event_message(2, bytes(24), timestamp_ns=stamp), time=time)
-        for time, stamp in packets
-    )
+    data = b"".join(exec_at(stamp, time) for time, stamp in packets)
     for unit_ns in UNITS:
         calls = compare(data, "=", unit_ns)
 
