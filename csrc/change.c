@@ -1,8 +1,9 @@
-/* What the consumer may change: which events are wanted, whether there are any. */
+/* What the consumer may change: the filter, and whether it is subscribed. */
 #define _GNU_SOURCE /* struct mmsghdr */
 #include "stream.h"
 
-static void screen(struct messages *messages, const struct procconn_wanted *wanted)
+/* Drop the messages that do not pass the filter; what is not an event passes. */
+static void refilter(struct messages *messages, const struct procconn_filter *filter)
 {
     struct procconn_walk walk = {
         .buffer = messages->bytes, .size = messages->end, .offset = messages->start};
@@ -11,7 +12,7 @@ static void screen(struct messages *messages, const struct procconn_wanted *want
     size_t kept = messages->start, span;
 
     while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
-        if (status == PROCCONN_EVENT && !procconn_is_wanted(wanted, &event))
+        if (status == PROCCONN_EVENT && !procconn_filter_matches_event(filter, &event))
             continue;
         span = walk.offset - walk.at;
         memmove(messages->bytes + kept, messages->bytes + walk.at, span);
@@ -20,15 +21,15 @@ static void screen(struct messages *messages, const struct procconn_wanted *want
     messages->end = kept;
 }
 
-static void screen_all(struct procconn_stream *stream)
+static void refilter_all(struct procconn_stream *stream)
 {
     procconn_consume(stream, stream->window.taken);
     stream->window.taken = stream->window.size = 0;
-    screen(&stream->queue, &stream->settings.wanted);
-    screen(&stream->stage, &stream->settings.wanted);
+    refilter(&stream->queue, &stream->settings.filter);
+    refilter(&stream->stage, &stream->settings.filter);
 }
 
-int procconn_change(struct procconn_stream *stream, const struct procconn_wanted *wanted,
+int procconn_change(struct procconn_stream *stream, const struct procconn_filter *filter,
                     uint64_t holder)
 {
     int status = procconn_enter(stream, CHANGING);
@@ -36,15 +37,15 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
     if (status < 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    if (wanted == NULL)
-        wanted = &stream->settings.wanted;
-    status = procconn_attach_filter(stream->socket, &wanted->filter);
+    if (filter == NULL)
+        filter = &stream->settings.filter;
+    status = procconn_attach_filter(stream->socket, filter);
     if (status == 0) {
-        stream->settings.wanted = *wanted;
+        stream->settings.filter = *filter;
         stream->misses_exits = true;
-        screen_all(stream);
-        stream->screening = true;
-        if (!stream->has_thread) /* or else a poller would see what is not wanted */
+        refilter_all(stream);
+        stream->refilters = true;
+        if (!stream->has_thread) /* so that events which do not pass wake no poller */
             procconn_drain(stream, SIZE_MAX, false);
         procconn_hold(stream, holder);
     }
@@ -53,14 +54,15 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_wanted
     return status;
 }
 
+/* Report that an unknown number of events is lost. */
 static void note_unknown(struct procconn_stream *stream)
 {
     procconn_note_gap(stream, 0, procconn_now_ns());
     procconn_drain(stream, SIZE_MAX, false);
 }
 
-int procconn_subscribe(struct procconn_stream *stream, const struct procconn_filter *answers,
-                       uint32_t nonce, int64_t timeout_ns, uint32_t again)
+int procconn_subscribe(struct procconn_stream *stream, uint32_t nonce, int64_t timeout_ns,
+                       uint32_t again)
 {
     int status = procconn_enter(stream, CHANGING);
 
@@ -74,7 +76,7 @@ int procconn_subscribe(struct procconn_stream *stream, const struct procconn_fil
     stream->subscribed = true;
     pthread_mutex_unlock(&stream->lock);
     if (stream->owed == 0)
-        status = procconn_begin_listening(stream, answers, nonce, timeout_ns);
+        status = procconn_begin_listening(stream, nonce, timeout_ns);
     pthread_mutex_lock(&stream->lock);
     if (status < 0)
         procconn_end_listening(stream);
@@ -87,15 +89,16 @@ int procconn_subscribe(struct procconn_stream *stream, const struct procconn_fil
     return status;
 }
 
-int procconn_unsubscribe(struct procconn_stream *stream, const struct procconn_filter *nothing)
+int procconn_unsubscribe(struct procconn_stream *stream)
 {
+    const struct procconn_filter nothing = {0};
     int status = procconn_enter(stream, CHANGING);
 
     if (status < 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    stream->subscribed = stream->silent = false;
-    status = procconn_attach_filter(stream->socket, nothing);
+    stream->subscribed = stream->stale = false;
+    status = procconn_attach_filter(stream->socket, &nothing);
     procconn_end_listening(stream);
     pthread_mutex_unlock(&stream->lock);
     procconn_leave(stream);

@@ -13,8 +13,8 @@ static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
 
     pthread_mutex_lock(&stream->lock);
     procconn_set_ready(stream, stream->queue.end > stream->queue.start);
-    if (stream->silent) {
-        stream->silent = false;
+    if (stream->stale) {
+        stream->stale = false;
         status = -ENOTCONN;
     } else if (stream->failure != 0) {
         status = stream->failure;

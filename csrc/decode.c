@@ -42,17 +42,6 @@ static bool has_fields(const struct procconn_kind *kind, size_t size)
     return size >= own || (kind->older_size != 0 && size == kind->older_size);
 }
 
-/* Sets the event's kind from `what`, which has one bit for each kind. */
-static void find_kind(struct procconn_event *event)
-{
-    event->kind = NULL;
-    if (event->what == 0 || (event->what & (event->what - 1)) != 0)
-        return;
-    event->bit = (unsigned)BIT(event->what);
-    if (procconn_kinds[event->bit].words != 0)
-        event->kind = &procconn_kinds[event->bit];
-}
-
 static enum procconn_status parse_lost(const uint8_t *message, size_t size,
                                        struct procconn_event *event)
 {
@@ -75,7 +64,7 @@ static enum procconn_status parse_event(const uint8_t *message, size_t size,
     event->data = message + EVENT_DATA_AT;
     event->data_size = size - EVENT_HEADER_SIZE;
     event->tail = NULL;
-    find_kind(event);
+    event->kind = procconn_kind_of(event->what);
     if (event->what == PROCCONN_NONE)
         return event->data_size < WORD_SIZE ? PROCCONN_BAD_FIELDS : PROCCONN_ANSWER;
     if (event->kind != NULL && !has_fields(event->kind, event->data_size))

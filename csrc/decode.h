@@ -13,6 +13,17 @@
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
 
+/* The kind that has this `what`; NULL if the library knows none. */
+static inline const struct procconn_kind *procconn_kind_of(uint32_t what)
+{
+    const struct procconn_kind *kind;
+
+    if (what == 0 || (what & (what - 1)) != 0) /* kinds have one bit each */
+        return NULL;
+    kind = &procconn_kinds[__builtin_ctz(what)];
+    return kind->words != 0 ? kind : NULL;
+}
+
 /* The way from a whole message to the next; padding missing at the very end is forgiven. */
 static inline size_t procconn_span(size_t length, size_t left)
 {

@@ -15,9 +15,9 @@ enum { MAX_REFUSED = 1 << 12 };
 /* What a datagram becomes at most: itself, behind what was lost before it. */
 enum { LARGEST_PART = PLACE_SIZE + LOST_SIZE };
 
-/* Whether every message of a datagram is an event, as the kernel sends them, and
- * wanted. What the library itself adds to streams is not taken from a socket. */
-static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t size,
+/* Whether every message of a datagram is an event, as the kernel sends them, and passes the
+ * filter. Messages and trailers of the library itself are not accepted from a socket. */
+static bool validate(struct procconn_stream *stream, const uint8_t *bytes, size_t size,
                   int64_t *stamp_ns)
 {
     struct procconn_walk walk = {.buffer = bytes, .size = size};
@@ -31,7 +31,7 @@ static bool vouch(struct procconn_stream *stream, const uint8_t *bytes, size_t s
         }
         *stamp_ns = (int64_t)event.timestamp_ns;
         stream->met_exit = stream->met_exit || event.what == PROCCONN_EXIT;
-        if (stream->screening && !procconn_is_wanted(&stream->settings.wanted, &event))
+        if (stream->refilters && !procconn_filter_matches_event(&stream->settings.filter, &event))
             return false;
     }
     stream->damaged += status < 0;
@@ -61,7 +61,7 @@ static void tell_gaps(struct procconn_stream *stream, struct messages *into, int
     stream->misses_exits = true;
 }
 
-/* Appends a datagram to the buffer if it is the kernel's and wanted. */
+/* Append a datagram to the buffer if the kernel sent it and it passes the filter. */
 static bool append(struct procconn_stream *stream, const struct mmsghdr *header, size_t i,
                    struct messages *into)
 {
@@ -76,7 +76,7 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
         stream->damaged++;
         return false;
     }
-    if (!vouch(stream, place, size, &stamp_ns))
+    if (!validate(stream, place, size, &stamp_ns))
         return false;
     if (stream->gap_count > 0 && stamp_ns > stream->gaps[0].since_ns)
         tell_gaps(stream, into, stamp_ns);
@@ -202,7 +202,7 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
             tell_gaps(stream, into, INT64_MAX);
         stream->emptied_ns = stream->seen_ns = began_ns;
         stream->unchecked = 0;
-        stream->screening = false;
+        stream->refilters = false;
     } else {
         note_loss(stream, overflowed, began_ns);
     }

@@ -15,7 +15,6 @@ struct procconn_event {
     uint64_t timestamp_ns;
     const uint8_t *data; /* the union, as received */
     size_t data_size;
-    unsigned bit;                     /* of `what`, and the row in procconn_kinds */
     const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
     uint64_t lost;                    /* of a loss: how many events, 0 = not known */
     const uint8_t *tail;              /* a program's texts or a usage's values, or NULL */

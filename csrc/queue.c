@@ -96,7 +96,7 @@ void procconn_set_ready(struct procconn_stream *stream, bool ready)
 
 bool procconn_waits(const struct procconn_stream *stream, size_t taken)
 {
-    return stream->queue.end - stream->queue.start > taken || stream->silent ||
+    return stream->queue.end - stream->queue.start > taken || stream->stale ||
            stream->failure != 0;
 }
 

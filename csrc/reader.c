@@ -17,7 +17,7 @@ enum {
 static void note(struct procconn_stream *stream, int status)
 {
     if (status == -ENOTCONN)
-        stream->silent = true;
+        stream->stale = true;
     else
         stream->failure = status;
     procconn_set_ready(stream, true);

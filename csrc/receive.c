@@ -94,6 +94,6 @@ int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t 
         due_ns = stream->heard_ns + stream->settings.heartbeat_ns;
     status = procconn_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
     if (status == 0 && due_ns >= 0 && stream->heard_ns < due_ns && procconn_now_ns() >= due_ns)
-        status = procconn_probe(stream);
+        status = procconn_check_liveness(stream);
     return status;
 }

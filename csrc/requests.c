@@ -1,12 +1,11 @@
 /*
- * Asking the kernel. The requests go over a socket of their own. It belongs to the
- * multicast group only while it waits for an answer, so that no event has to pass
- * through it, and the kernel's bookkeeping (per socket from Linux 6.6 on) is that of
- * this socket alone.
+ * LISTEN and IGNORE requests to the kernel, on a socket of their own. It is in the multicast
+ * group only while it waits for an acknowledgement, so that no event has to pass through it,
+ * and the kernel's per-socket state (Linux 6.6 and later) belongs to this socket alone.
  *
- * The kernel counts listeners and does not notice when one goes away without an
- * IGNORE; before Linux 6.6 an IGNORE too many takes away another program's
- * subscription. So every LISTEN is noted before it is sent, and taken back once.
+ * The kernel counts listeners, and does not notice when one closes its socket without an
+ * IGNORE; before Linux 6.6 an excess IGNORE takes away another program's subscription. So each
+ * LISTEN is counted before it is sent, and one IGNORE is sent for it.
  */
 #define _GNU_SOURCE /* struct mmsghdr */
 #include <errno.h>
@@ -20,7 +19,7 @@ enum {
     ADD_MEMBERSHIP = 1, /* linux/netlink.h */
     DROP_MEMBERSHIP = 2,
 
-    LARGEST_ANSWER = 4096,
+    LARGEST_ACKNOWLEDGEMENT = 4096,
 };
 
 static int request(const struct procconn_stream *stream, uint32_t operation, uint32_t ack)
@@ -45,44 +44,45 @@ void procconn_end_listening(struct procconn_stream *stream)
         request(stream, REQUEST_IGNORE, 0);
     if (fd < 0)
         return;
-    /* From 6.6 on a close frees the bookkeeping of group members only. */
+    /* From 6.6 on a close frees the per-socket state only of group members. */
     setsockopt(fd, SOL_NETLINK, ADD_MEMBERSHIP, &group, sizeof group);
-    stream->requests = -1; /* before: a child that is forked meanwhile must not close it */
+    stream->requests = -1; /* first: a child that is forked now must not close it */
     close(fd);
 }
 
-/* The kernel's answer to the request: an errno; -ETIME if it does not come. */
-static int await_answer(struct procconn_stream *stream, uint32_t ack, int64_t deadline_ns)
+/* Wait for the acknowledgement of a request. Returns its errno; -ETIME if there is none. */
+static int await_acknowledgement(struct procconn_stream *stream, uint32_t ack, int64_t deadline_ns)
 {
-    uint8_t answer[LARGEST_ANSWER];
+    uint8_t datagram[LARGEST_ACKNOWLEDGEMENT];
     struct netlink_address sender;
     socklen_t length;
     int64_t error;
     ssize_t size;
     int status;
 
-    do { /* others' answers do not end, so the deadline is looked at each time */
+    do { /* those of other programs may keep coming, so check the deadline each time */
         status = procconn_sleep(stream->requests, stream->wake, deadline_ns);
         if (status <= 0)
             break;
         length = sizeof sender;
-        size = recvfrom(stream->requests, answer, sizeof answer, MSG_DONTWAIT,
+        size = recvfrom(stream->requests, datagram, sizeof datagram, MSG_DONTWAIT,
                         (struct sockaddr *)&sender, &length);
-        if (size < 0 && errno != ENOBUFS && errno != EAGAIN) /* of answers; ours may be next */
+        if (size < 0 && errno != ENOBUFS && errno != EAGAIN) /* after an overrun ours may be next */
             return -errno;
         if (size <= 0 || length != sizeof sender || sender.port != 0)
             continue;
-        error = procconn_find_answer(answer, (size_t)size, ack);
+        error = procconn_find_answer(datagram, (size_t)size, ack);
         if (error >= 0)
             return (int)error;
     } while (procconn_now_ns() < deadline_ns);
     return status < 0 ? status : -ETIME;
 }
 
-/* Where other programs sent IGNOREs too many, the count is below zero, and the kernel
- * answers nobody before it is positive. As it answers while the request is being sent,
- * a LISTEN without an answer is repeated, to make up for theirs. */
-static int listen_until_answered(struct procconn_stream *stream, uint32_t nonce, int64_t timeout_ns)
+/* Excess IGNOREs of other programs take the kernel's count of listeners below zero, and it
+ * acknowledges nothing until the count is positive. So a LISTEN without an acknowledgement is
+ * repeated. The kernel acknowledges while it handles the request, so a short wait suffices. */
+static int listen_until_acknowledged(struct procconn_stream *stream, uint32_t nonce,
+                                     int64_t timeout_ns)
 {
     int status = -ETIME;
 
@@ -90,25 +90,27 @@ static int listen_until_answered(struct procconn_stream *stream, uint32_t nonce,
         stream->owed++;
         status = request(stream, REQUEST_LISTEN, nonce);
         if (status == 0)
-            status = await_answer(stream, nonce + 1, procconn_now_ns() + timeout_ns / MOST_LISTENS);
+            status = await_acknowledgement(stream, nonce + 1,
+                                           procconn_now_ns() + timeout_ns / MOST_LISTENS);
     }
     if (status >= 0)
         stream->owed = 1;
     return status;
 }
 
-int procconn_begin_listening(struct procconn_stream *stream, const struct procconn_filter *answers,
-                             uint32_t nonce, int64_t timeout_ns)
+int procconn_begin_listening(struct procconn_stream *stream, uint32_t nonce, int64_t timeout_ns)
 {
     int group = CONNECTOR_GROUP, status;
+    struct procconn_bpf bpf;
 
+    procconn_filter_build_acknowledgements(&bpf);
     status = procconn_open_netlink(&stream->requests);
     if (status == 0)
-        status = procconn_attach_filter(stream->requests, answers);
+        status = procconn_attach_bpf(stream->requests, &bpf);
     if (status == 0)
         status = procconn_join_group(stream->requests);
     if (status == 0)
-        status = listen_until_answered(stream, nonce, timeout_ns);
+        status = listen_until_acknowledged(stream, nonce, timeout_ns);
     if (status == 0 &&
         setsockopt(stream->requests, SOL_NETLINK, DROP_MEMBERSHIP, &group, sizeof group) != 0)
         status = -errno;

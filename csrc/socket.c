@@ -1,4 +1,4 @@
-/* The event socket: opened, and filtered by the kernel. */
+/* The event socket: open it, size its receive buffer, attach the filter. */
 #define _GNU_SOURCE /* struct mmsghdr */
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -14,12 +14,7 @@ enum {
     DAY = 86400, /* seconds */
 };
 
-int procconn_attach_filter(int fd, const struct procconn_filter *filter)
-{
-    return procconn_attach_instructions(fd, filter->program, filter->size);
-}
-
-/* The kernel keeps, and tells, twice what was asked for (socket(7)). */
+/* The kernel grants, and reports, twice what was asked for (socket(7)). */
 static int enlarge(struct procconn_stream *stream)
 {
     int size, status = procconn_enlarge(stream->socket, (int)stream->settings.receive_buffer);
@@ -35,8 +30,9 @@ static int enlarge(struct procconn_stream *stream)
     return 0;
 }
 
-/* On the wire an event has 76 bytes, in the account 768 or more: a drain can bring all. */
-static size_t whole_queue(const struct procconn_stream *stream)
+/* Bytes of messages in a full socket, twice over: one drain can receive them all. An event has
+ * 76 bytes, and the kernel charges 768 or more for it. */
+static size_t full_size(const struct procconn_stream *stream)
 {
     size_t size = stream->window.receive_buffer / 768U * 2 * MESSAGE_SIZE;
 
@@ -45,7 +41,7 @@ static size_t whole_queue(const struct procconn_stream *stream)
 
 int procconn_open_socket(struct procconn_stream *stream)
 {
-    struct timeval patience = {.tv_sec = DAY};
+    struct timeval timeout = {.tv_sec = DAY};
     uint32_t meminfo[MEMINFO_COUNT];
     int on = 1, status;
 
@@ -54,20 +50,20 @@ int procconn_open_socket(struct procconn_stream *stream)
         status = enlarge(stream);
     if (status < 0)
         return status;
-    /* A receive that may not wait for ever is interrupted by every signal, also by one whose
-     * handler is to restart calls (signal(7)): handlers of Python run behind it. */
-    if (setsockopt(stream->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0)
+    /* A receive with a timeout returns EINTR after every signal handler, also with SA_RESTART
+     * (signal(7)), so that Python's handlers can run. */
+    if (setsockopt(stream->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)
         return -errno;
-    /* Lest the kernel drops all from the first that finds no room to the last. */
+    /* Otherwise the kernel, once the buffer is full, drops all events until it is empty. */
     stream->window.counts_drops = procconn_read_meminfo(stream->socket, meminfo);
     if (stream->window.counts_drops &&
         setsockopt(stream->socket, SOL_NETLINK, NO_ENOBUFS, &on, sizeof on) != 0)
         return -errno;
-    status = procconn_attach_filter(stream->socket, &stream->settings.wanted.filter);
+    status = procconn_attach_filter(stream->socket, &stream->settings.filter);
     if (status == 0)
         status = procconn_join_group(stream->socket);
     if (status == 0)
-        status = procconn_open_attachments(stream, whole_queue(stream));
+        status = procconn_open_attachments(stream, full_size(stream));
     stream->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     stream->heard_ns = procconn_now_ns();
     return status == 0 && stream->wake < 0 ? -errno : status;

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "decode.h"
+#include "filter.h"
 #include "system.h"
 
 enum {
@@ -97,7 +98,7 @@ struct procconn_stream {
     bool has_thread;
     bool subscribed; /* or to be renewed */
     int failure;     /* of a system call in the thread, or of one that is refused now */
-    bool silent;     /* the thread's probe did not come back */
+    bool stale;      /* the thread's liveness check failed */
 
     struct messages queue; /* for the consumer */
     struct messages stage; /* before it, where messages get tails: waiting for theirs */
@@ -109,7 +110,7 @@ struct procconn_stream {
     bool met_exit;       /* in the last drain */
     bool misses_exits;   /* some may have been lost, or were not wanted */
 
-    bool screening;     /* until the socket is empty, some in it may be unwanted */
+    bool refilters;     /* until the socket is empty: the filter has changed */
     int64_t emptied_ns; /* when a drain began, or was woken, that emptied the socket; else 0 */
     int64_t woken_ns;   /* when the last drain that brought events began */
     int64_t filling_ns; /* the socket is not half full earlier than that after it was empty */
@@ -143,9 +144,6 @@ static inline bool procconn_is_owner(const struct procconn_stream *stream)
 /* From here on, each file calls only those above it. 0 or a negative errno each; times
  * are on CLOCK_MONOTONIC. */
 
-/* wanted.c */
-bool procconn_is_wanted(const struct procconn_wanted *wanted, const struct procconn_event *event);
-
 /* queue.c. All but the last under the lock */
 int procconn_resize(struct messages *messages, size_t capacity);
 void procconn_begin_anew(struct messages *messages);             /* if empty */
@@ -173,19 +171,17 @@ void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t s
 
 /* socket.c: the event socket */
 int procconn_open_socket(struct procconn_stream *stream);
-int procconn_attach_filter(int fd, const struct procconn_filter *filter);
 
-/* probe.c. In silence: 0 if the subscription lives or cannot be probed, -ENOTCONN if not.
+/* liveness.c. 0 if the subscription lives or cannot be checked, -ENOTCONN if it does not.
  * By whoever receives. */
-int procconn_probe(struct procconn_stream *stream);
+int procconn_check_liveness(struct procconn_stream *stream);
 
 /* receive.c: wait, drain, and look into silence. By whoever receives */
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 
 /* requests.c: asking the kernel */
-int procconn_begin_listening(struct procconn_stream *stream, const struct procconn_filter *answers,
-                             uint32_t nonce, int64_t timeout_ns);
+int procconn_begin_listening(struct procconn_stream *stream, uint32_t nonce, int64_t timeout_ns);
 void procconn_end_listening(struct procconn_stream *stream); /* under the lock */
 
 /* life.c: opened, used by one consumer at a time, closed by anyone */

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "wire.h"
+#include "filter.h"
 
 enum {
     STACK_SIZE = 262144, /* musl's default is half of it */
@@ -21,10 +21,10 @@ enum {
     MEMINFO = 55,
 };
 
-/* struct sock_fprog */
-struct program {
+/* linux/filter.h */
+struct sock_fprog {
     uint16_t length;
-    const void *instructions;
+    const struct procconn_instruction *instructions;
 };
 
 int64_t procconn_now_ns(void)
@@ -48,11 +48,19 @@ int procconn_join_group(int fd)
     return bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
 }
 
-int procconn_attach_instructions(int fd, const void *instructions, size_t size)
+int procconn_attach_bpf(int fd, const struct procconn_bpf *bpf)
 {
-    struct program program = {(uint16_t)(size / sizeof(struct instruction)), instructions};
+    struct sock_fprog program = {bpf->count, bpf->instructions};
 
     return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) == 0 ? 0 : -errno;
+}
+
+int procconn_attach_filter(int fd, const struct procconn_filter *filter)
+{
+    struct procconn_bpf bpf;
+
+    procconn_filter_build(filter, &bpf);
+    return procconn_attach_bpf(fd, &bpf);
 }
 
 bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])

@@ -8,13 +8,8 @@
 
 enum { NS_PER_S = 1000000000 };
 
-/* struct sock_filter and its codes (linux/filter.h, linux/bpf_common.h) */
-struct instruction {
-    uint16_t code;
-    uint8_t jump_true, jump_false;
-    uint32_t k;
-};
-enum { LOAD_WORD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06 };
+struct procconn_filter;
+struct procconn_bpf;
 
 int64_t procconn_now_ns(void); /* CLOCK_MONOTONIC */
 
@@ -31,7 +26,9 @@ void *procconn_map(size_t size); /* NULL if there is no memory */
 int procconn_open_netlink(int *fd);
 int procconn_join_group(int fd);
 
-int procconn_attach_instructions(int fd, const void *instructions, size_t size);
+/* Have the kernel apply a program, or a filter, to what it queues from now on. */
+int procconn_attach_bpf(int fd, const struct procconn_bpf *bpf);
+int procconn_attach_filter(int fd, const struct procconn_filter *filter);
 
 /* What a socket's receive buffer holds (linux/sock_diag.h, for SO_MEMINFO). False before
  * Linux 4.12, which does not tell. */

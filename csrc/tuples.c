@@ -68,10 +68,12 @@ static PyObject *lost_arguments(struct filler *filler, const struct procconn_eve
 static PyObject *make_event(struct filler *filler, const struct procconn_event *event,
                             enum procconn_status status)
 {
+    Py_ssize_t type;
+
     if (status == PROCCONN_LOST)
         return filler_make(filler, LOST_TYPE, lost_arguments(filler, event));
-    return filler_make(filler, event->kind != NULL ? event->bit : UNKNOWN_TYPE,
-                       filler_arguments(filler, event));
+    type = event->kind != NULL ? event->kind - procconn_kinds : UNKNOWN_TYPE;
+    return filler_make(filler, type, filler_arguments(filler, event));
 }
 
 static enum procconn_status step(struct filler *filler, struct procconn_walk *walk,

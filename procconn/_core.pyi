@@ -17,19 +17,17 @@ class CWalk(Protocol):
     error: int
 
 class Filter(Protocol):
-    size: int
-    program: _Buffer
-
-class Wanted(Protocol):
     mask: int
-    threads: bool
-    unknown_kinds: bool
-    filter: Filter
+    thread_mask: int
 
     def __getitem__(self, index: Literal[0], /) -> Self: ...
 
+class Bpf(Protocol):
+    count: int
+    instructions: _Buffer
+
 class Settings(Protocol):
-    wanted: Wanted
+    filter: Filter
     receive_buffer: int
     gather_ns: int
     heartbeat_ns: int
@@ -228,17 +226,11 @@ class _Lib:
     def procconn_window(self, stream: Stream, /) -> Window: ...
     def procconn_close(self, stream: Stream, /) -> None: ...
     def procconn_subscribe(
-        self,
-        stream: Stream,
-        answers: Filter,
-        nonce: int,
-        timeout_ns: int,
-        again: bool,
-        /,
+        self, stream: Stream, nonce: int, timeout_ns: int, again: bool, /
     ) -> int: ...
-    def procconn_unsubscribe(self, stream: Stream, nothing: Filter, /) -> int: ...
+    def procconn_unsubscribe(self, stream: Stream, /) -> int: ...
     def procconn_change(
-        self, stream: Stream, wanted: Wanted | _Object, holder: int, /
+        self, stream: Stream, event_filter: Filter | _Object, holder: int, /
     ) -> int: ...
     def procconn_start_thread(self, stream: Stream, queue: int, /) -> int: ...
     def procconn_read(
@@ -254,9 +246,14 @@ class _Lib:
     def procconn_set_waiting(self, stream: Stream, waiting: int, /) -> None: ...
     def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_release_pollable(self, stream: Stream, /) -> None: ...
-    def procconn_admits(
-        self, wanted: Wanted, what: int, is_thread: bool, exit_code: int, /
+    def procconn_filter_matches(
+        self, event_filter: Filter, what: int, is_thread: bool, exit_code: int, /
     ) -> int: ...
+    def procconn_filter_build(self, event_filter: Filter, bpf: Bpf, /) -> None: ...
+    def procconn_filter_build_liveness(
+        self, event_filter: Filter, task: int, bpf: Bpf, /
+    ) -> None: ...
+    def procconn_filter_build_acknowledgements(self, bpf: Bpf, /) -> None: ...
 
     USAGE_SIZE: Final[int]
     PROCCONN_TASK_NONE: Final[int]
@@ -270,7 +267,7 @@ class _Lib:
     def procconn_usage_open(self, receive_buffer: int, error: _Buffer, /) -> _Usage: ...
     def procconn_usage_close(self, usage: _Usage, /) -> None: ...
     def procconn_usage_drain(
-        self, usage: _Usage, wanted: Wanted, exits_are_missing: int, /
+        self, usage: _Usage, event_filter: Filter, exits_are_missing: int, /
     ) -> None: ...
     def procconn_usage_compact(self, usage: _Usage, met_until_ns: int, /) -> None: ...
     def procconn_usage_take(

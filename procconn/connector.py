@@ -10,7 +10,7 @@ from itertools import chain, islice
 from operator import length_hint
 from typing import TYPE_CHECKING
 
-from procconn import arguments, environment, socketfilter
+from procconn import arguments, environment
 from procconn._core import ffi, lib
 from procconn.awaiting import FOR_FILENO, Awaiting
 from procconn.clock import AT_ONCE, FOR_EVER, passed
@@ -18,7 +18,7 @@ from procconn.decoder import CLASSES
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
 from procconn.status import checked
-from procconn.stream import Stream
+from procconn.stream import Stream, new_filter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -100,7 +100,7 @@ class ProcConnector:
                 f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
             )
         settings = ffi.new("struct procconn_settings *")
-        settings.wanted = socketfilter.wanted(mask, self._threads)[0]
+        settings.filter = new_filter(mask, threads=self._threads)[0]
         settings.programs = arguments.boolean("programs", programs)
         if programs:
             environment.check_proc()
@@ -240,16 +240,17 @@ class ProcConnector:
             UnsupportedError, PermissionError: as when opening.
         """
         self._check_open()
-        wanted = None
+        changed = None
         if mask is not None:
-            wanted = socketfilter.wanted(arguments.mask("mask", mask), self._threads)
-        self._stream.change(wanted)
+            arguments.mask("mask", mask)
+            changed = new_filter(mask, threads=self._threads)
+        self._stream.change(changed)
         self._stream.listen()
 
     def unsubscribe(self) -> None:
         """Stop the events; those already queued can still be read."""
         self._check_open()
-        checked(lib.procconn_unsubscribe(self._stream.handle, socketfilter.NOTHING))
+        checked(lib.procconn_unsubscribe(self._stream.handle))
 
     @property
     def lost(self) -> int:

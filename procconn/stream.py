@@ -19,20 +19,40 @@ from operator import length_hint
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
-from procconn import environment, socketfilter
+from procconn import environment
 from procconn._core import ffi, lib
 from procconn.errors import BufferTooSmallError
+from procconn.events import Event, EventMask, Exit, Lost, Unknown
 from procconn.status import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from procconn._core import RawView, Settings, Wanted, Window
-    from procconn.events import Event
+    from procconn._core import Filter, RawView, Settings, Window
 
 _T = TypeVar("_T")
 
 _HOLDERS = count(1)
+
+
+def new_filter(mask: EventMask, *, threads: bool) -> Filter:
+    """Return a filter for the C module."""
+    thread_mask = EventMask.ALL if threads else EventMask.NONE
+    made: Filter = ffi.new(
+        "struct procconn_filter *", {"mask": mask, "thread_mask": thread_mask}
+    )
+    return made
+
+
+def matches(event_filter: Filter, event: Event) -> bool:
+    """Return whether a decoded event passes the filter; `Lost` passes any."""
+    if isinstance(event, Lost):
+        return True
+    is_thread = not isinstance(event, Unknown) and event.is_thread
+    exit_code = event.exit_code if isinstance(event, Exit) else 0
+    return bool(
+        lib.procconn_filter_matches(event_filter, event.what, is_thread, exit_code)
+    )
 
 
 class Stream:
@@ -70,9 +90,7 @@ class Stream:
         while status == -errno.EINTR:
             nonce = int.from_bytes(os.urandom(4))
             left_ns = max(0, deadline_ns - time.monotonic_ns())
-            status = lib.procconn_subscribe(
-                self.handle, socketfilter.ANSWERS, nonce, left_ns, again
-            )
+            status = lib.procconn_subscribe(self.handle, nonce, left_ns, again)
         checked(status)
 
     def try_read(self, deadline_ns: int, most: int) -> int:
@@ -120,20 +138,20 @@ class Stream:
         window.taken = size
         return result
 
-    def change(self, wanted: Wanted | None) -> None:
-        """Let only what is wanted come, and drop the rest of what is decoded.
+    def change(self, new: Filter | None) -> None:
+        """Change the filter, also for the events that are decoded already.
 
         Args:
-            wanted: None is what was wanted before, also behind unsubscribing.
+            new: None restores the filter from before `unsubscribe`.
         """
         holder = next(_HOLDERS)
         kept: list[Event] = []
         fresh = iter(kept)
         try:
-            checked(lib.procconn_change(self.handle, wanted or ffi.NULL, holder))
+            checked(lib.procconn_change(self.handle, new or ffi.NULL, holder))
             kept += self.decoded[0]  # out of the reach of who takes some meanwhile
-            if wanted is not None:
-                kept[:] = [it for it in kept if socketfilter.admits(wanted, it)]
+            if new is not None:
+                kept[:] = [event for event in kept if matches(new, event)]
         finally:
             if kept:
                 self.decoded[0] = fresh

@@ -1,6 +1,5 @@
 /* The sockets of the journal. */
 #define _GNU_SOURCE /* recvmmsg */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -10,62 +9,22 @@
 
 enum {
     MOST_BUFFER = 8 << 20, /* bytes: what is not read for long may be forgotten */
-    BATCH = 16,            /* datagrams that one call of the kernel brings */
+    BATCH = 16,            /* datagrams of one receive */
     MOST_BATCHES = 4096,   /* at once */
     MOST_BATCHES_OF_NAMES = 64,
-
-    /* linux/bpf_common.h */
-    COPY_TO_X = 0x07,
-    JUMP_IF_EQUAL_X = 0x1d,
 };
 
-/* Those of threads do not pass, but for PTRACE: a thread that execs takes its tracer along. A
- * FORK's own task is the child. Words are loaded as big-endian. */
-static int filter_socket(int fd)
-{
-    const struct instruction code[] = {
-        {LOAD_WORD, 0, 0, EVENT_WHAT_AT},
-        {JUMP_IF_EQUAL, 8, 0, htonl(PROCCONN_FORK)},
-        {JUMP_IF_EQUAL, 11, 0, htonl(PROCCONN_PTRACE)},
-        {JUMP_IF_EQUAL, 2, 0, htonl(PROCCONN_EXIT)},
-        {JUMP_IF_EQUAL, 1, 0, htonl(PROCCONN_UID)},
-        {JUMP_IF_EQUAL, 0, 9, htonl(PROCCONN_GID)},
-        {LOAD_WORD, 0, 0, TASK_PID_AT},
-        {COPY_TO_X, 0, 0, 0},
-        {LOAD_WORD, 0, 0, TASK_TGID_AT},
-        {JUMP_IF_EQUAL_X, 4, 5, 0},
-        {LOAD_WORD, 0, 0, FORK_CHILD_PID_AT},
-        {COPY_TO_X, 0, 0, 0},
-        {LOAD_WORD, 0, 0, FORK_CHILD_TGID_AT},
-        {JUMP_IF_EQUAL_X, 0, 1, 0},
-        {RETURN, 0, 0, UINT32_MAX},
-        {RETURN, 0, 0, 0},
-    };
-
-    return procconn_attach_instructions(fd, code, sizeof code);
-}
-
-static int filter_names(int fd)
-{
-    const struct instruction code[] = {
-        {LOAD_WORD, 0, 0, EVENT_WHAT_AT}, {JUMP_IF_EQUAL, 0, 5, htonl(PROCCONN_COMM)},
-        {LOAD_WORD, 0, 0, TASK_PID_AT},   {COPY_TO_X, 0, 0, 0},
-        {LOAD_WORD, 0, 0, TASK_TGID_AT},  {JUMP_IF_EQUAL_X, 0, 1, 0},
-        {RETURN, 0, 0, UINT32_MAX},       {RETURN, 0, 0, 0},
-    };
-
-    return procconn_attach_instructions(fd, code, sizeof code);
-}
-
-/* What is dropped is reported by ENOBUFS, and more is dropped until the queue is empty. */
-static int open_one(int *fd, int receive_buffer, int (*filter)(int), struct coverage *coverage)
+/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all until the
+ * queue is empty. */
+static int open_one(int *fd, int receive_buffer, const struct procconn_filter *filter,
+                    struct coverage *coverage)
 {
     int status = procconn_open_netlink(fd);
 
     if (status == 0)
         status = procconn_enlarge(*fd, receive_buffer < MOST_BUFFER ? receive_buffer : MOST_BUFFER);
     if (status == 0)
-        status = filter(*fd);
+        status = procconn_attach_filter(*fd, filter);
     if (status == 0)
         status = procconn_join_group(*fd);
     coverage->from_ns = coverage->until_ns = procconn_now_ns();
@@ -74,13 +33,19 @@ static int open_one(int *fd, int receive_buffer, int (*filter)(int), struct cove
 
 int procconn_journal_open(struct journal *journal, int receive_buffer)
 {
-    int status = open_one(&journal->socket, receive_buffer, filter_socket, &journal->others);
+    /* A thread that execs takes its tracer along, so its PTRACE events count. */
+    const struct procconn_filter others = {.mask = PROCCONN_FORK | PROCCONN_UID | PROCCONN_GID |
+                                                   PROCCONN_PTRACE | PROCCONN_EXIT,
+                                           .thread_mask = PROCCONN_PTRACE};
+    const struct procconn_filter names = {.mask = PROCCONN_COMM};
+    int status = open_one(&journal->socket, receive_buffer, &others, &journal->others);
 
-    return status < 0 ? status
-                      : open_one(&journal->names, receive_buffer, filter_names, &journal->of_names);
+    if (status == 0)
+        status = open_one(&journal->names, receive_buffer, &names, &journal->of_names);
+    return status;
 }
 
-/* Returns how many datagrams one call of the kernel brought, or a negative errno. */
+/* Receive once. Returns how many datagrams there were, or a negative errno. */
 static int receive(struct journal *journal, int fd)
 {
     uint8_t datagrams[BATCH][2 * MESSAGE_SIZE];

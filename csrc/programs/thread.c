@@ -1,8 +1,7 @@
-/* The life of what reads programs: its descriptors, its first thread, its end. */
+/* Start and stop the reading of programs: its descriptors, its first thread. */
 #define _GNU_SOURCE
 #include "programs.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -12,29 +11,17 @@
 
 #include "decode.h"
 
-/* Only EXEC passes. Words are loaded as big-endian. */
-static int filter_socket(int fd)
-{
-    const struct instruction code[] = {
-        {LOAD_WORD, 0, 0, EVENT_WHAT_AT},
-        {JUMP_IF_EQUAL, 0, 1, htonl(PROCCONN_EXEC)},
-        {RETURN, 0, 0, UINT32_MAX},
-        {RETURN, 0, 0, 0},
-    };
-
-    return procconn_attach_instructions(fd, code, sizeof code);
-}
-
-/* What is dropped here is told by ENOBUFS at the next receive, and more dropped until
- * the queue is empty: whoever is so far behind reads processes that are gone. */
+/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all EXECs until
+ * the queue is empty: a reader that is so far behind would find those processes gone. */
 static int open_socket(struct procconn_programs *programs, int receive_buffer)
 {
+    const struct procconn_filter execs = {.mask = PROCCONN_EXEC, .thread_mask = PROCCONN_EXEC};
     int status = procconn_open_netlink(&programs->socket);
 
     if (status == 0)
         status = procconn_enlarge(programs->socket, receive_buffer);
     if (status == 0)
-        status = filter_socket(programs->socket);
+        status = procconn_attach_filter(programs->socket, &execs);
     if (status == 0)
         status = procconn_join_group(programs->socket);
     if (status < 0)
@@ -46,7 +33,7 @@ static int open_socket(struct procconn_programs *programs, int receive_buffer)
     return procconn_journal_open(&programs->journal, receive_buffer);
 }
 
-/* Waits until the thread has tried for its priority. */
+/* Start the thread, and wait until it has asked for its priority. */
 static int begin(struct procconn_programs *programs)
 {
     eventfd_t count;
@@ -98,8 +85,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
     return status;
 }
 
-/* In a forked child there are no such threads. What they had opened is not closed there: the
- * child's table was copied before the memory that has the numbers. */
+/* A forked child has no such threads, and does not close what they had opened: its table of
+ * descriptors was copied before the memory that holds their numbers. */
 void procconn_programs_stop(struct procconn_programs *programs)
 {
     int own[] = {programs->socket, programs->wake, programs->alarm, programs->journal.socket,

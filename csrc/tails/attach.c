@@ -103,7 +103,7 @@ void procconn_finish(struct procconn_stream *stream)
     size_t size;
 
     if (stream->usage != NULL && stream->met_exit) {
-        procconn_usage_drain(stream->usage, &stream->settings.wanted, stream->misses_exits);
+        procconn_usage_drain(stream->usage, &stream->settings.filter, stream->misses_exits);
         stream->met_exit = stream->misses_exits = false;
     }
     if (stream->programs != NULL) {

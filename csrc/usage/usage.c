@@ -89,20 +89,20 @@ static void prepare(struct procconn_usage *usage)
     }
 }
 
-/* Whether the EXIT may be masked out. That of a thread-group leader which other threads
+/* Whether the EXIT may be filtered out. That of a thread-group leader which other threads
  * outlive can have a thread's PID. */
-static bool may_be_unwanted(const struct procconn_task_record *record,
-                            const struct procconn_wanted *wanted)
+static bool may_be_filtered_out(const struct procconn_task_record *record,
+                                const struct procconn_filter *filter)
 {
     bool is_thread = record->tgid != 0 && record->tgid != record->pid;
 
-    return !procconn_admits(wanted, PROCCONN_EXIT, is_thread, record->exit_code) ||
-           (!wanted->threads && !record->is_last);
+    return !procconn_filter_matches(filter, PROCCONN_EXIT, is_thread, record->exit_code) ||
+           (!record->is_last && (filter->thread_mask & PROCCONN_EXIT) == 0);
 }
 
 /* Puts the record of one datagram into the table. Returns how many records are lost. */
 static unsigned store(struct procconn_usage *usage, unsigned i,
-                      const struct procconn_wanted *wanted, int64_t until_ns)
+                      const struct procconn_filter *filter, int64_t until_ns)
 {
     const struct mmsghdr *header = &usage->headers[i];
     size_t size = header->msg_len < PLACE_SIZE ? header->msg_len : PLACE_SIZE;
@@ -117,7 +117,7 @@ static unsigned store(struct procconn_usage *usage, unsigned i,
         return status == PROCCONN_TASK_BAD;
     if (!usage->has_storage)
         record.read_bytes = record.write_bytes = USAGE_UNKNOWN;
-    arrival.exit_may_be_missing = may_be_unwanted(&record, wanted);
+    arrival.exit_may_be_missing = may_be_filtered_out(&record, filter);
     return !usage_table_add(usage->table, &record, arrival);
 }
 
@@ -133,7 +133,7 @@ static uint32_t count_drops(struct procconn_usage *usage)
     return drops;
 }
 
-void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_wanted *wanted,
+void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_filter *filter,
                           int exits_are_missing)
 {
     int64_t began_ns = procconn_now_ns(), until_ns;
@@ -147,7 +147,7 @@ void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_wa
         count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
         until_ns = procconn_now_ns();
         for (int i = 0; i < count; i++)
-            lost += store(usage, (unsigned)i, wanted, until_ns);
+            lost += store(usage, (unsigned)i, filter, until_ns);
     } while (count == BATCH && ++batches < MOST_BATCHES);
     lost += count == BATCH; /* not all were read */
     lost += count_drops(usage);

@@ -17,6 +17,7 @@ import pytest
 from live.staging import DEADLINE, run_python
 from procconn import Event, EventMask, Exit, ProcConnector
 from procconn._core import ffi, lib
+from procconn.stream import new_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,9 +91,7 @@ class Meter:
         if self.usage == ffi.NULL:
             raise OSError(-error[0], os.strerror(-error[0]))
         self.connector = ProcConnector(EventMask.EXIT)
-        self.wanted = ffi.new(
-            "struct procconn_wanted *", {"mask": EventMask.EXIT, "threads": 1}
-        )
+        self.filter = new_filter(EventMask.EXIT, threads=True)
 
     def close(self) -> None:
         """End both."""
@@ -106,7 +105,7 @@ class Meter:
 
     def drain(self, *, exits_are_missing: bool = False) -> None:
         """Take the records that wait."""
-        lib.procconn_usage_drain(self.usage, self.wanted, exits_are_missing)
+        lib.procconn_usage_drain(self.usage, self.filter, exits_are_missing)
 
     def take(self, event: Exit) -> TaskRecord | None:
         """Take the record of an EXIT."""

@@ -14,7 +14,7 @@ enum {
 
 struct round {
     struct procconn_stream *stream;
-    struct procconn_wanted wanted;
+    struct procconn_filter filter;
     unsigned number;
     _Atomic uint32_t producer; /* its thread id */
     _Atomic bool done;

@@ -11,7 +11,6 @@
  */
 #define _GNU_SOURCE /* gettid */
 #include <errno.h>
-#include <linux/filter.h>
 #include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -32,15 +31,6 @@ enum {
     CHILDREN = 5,
     NO_EVENTS = 77,
 };
-
-static struct procconn_filter passing_all(void)
-{
-    const struct sock_filter program = {.code = BPF_RET | BPF_K, .k = UINT32_MAX};
-    struct procconn_filter filter = {.size = sizeof program};
-
-    memcpy(filter.program, &program, sizeof program);
-    return filter;
-}
 
 static void *produce(void *argument)
 {
@@ -77,7 +67,7 @@ static bool is_refused(struct round *round)
 {
     struct procconn_stream *stream = round->stream;
     bool refused = procconn_wait(stream, 0, MOST, 0) == -ECHILD &&
-                   procconn_change(stream, &round->wanted, 0) == -ECHILD;
+                   procconn_change(stream, &round->filter, 0) == -ECHILD;
 
     procconn_lost(stream);
     procconn_lost_usage(stream);
@@ -104,15 +94,14 @@ static void *fork_children(void *argument)
 
 static int change(struct round *round)
 {
-    const struct procconn_filter all = round->wanted.filter;
     int status = 0;
 
     if (is_interrupting(round))
-        status = procconn_unsubscribe(round->stream, &all);
+        status = procconn_unsubscribe(round->stream);
     if (status == 0)
-        status = procconn_change(round->stream, &round->wanted, 0);
+        status = procconn_change(round->stream, &round->filter, 0);
     if (status == 0 && is_interrupting(round))
-        status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
+        status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
     return status;
 }
 
@@ -162,13 +151,12 @@ static void *ask(void *argument)
 /* Opens a stream; false if the kernel has no events for us. */
 static bool begin(struct round *round)
 {
-    const struct procconn_filter all = passing_all();
     struct procconn_settings settings = {.receive_buffer = BUFFER, .heartbeat_ns = -1};
     int status;
 
-    round->wanted = (struct procconn_wanted){
-        .mask = PROCCONN_COMM | PROCCONN_EXEC | PROCCONN_EXIT, .threads = 1, .filter = all};
-    settings.wanted = round->wanted;
+    round->filter = (struct procconn_filter){
+        .mask = PROCCONN_COMM | PROCCONN_EXEC | PROCCONN_EXIT, .thread_mask = UINT32_MAX};
+    settings.filter = round->filter;
     settings.programs = has(round, PROGRAMS);
     settings.usage = has(round, USAGE);
     if (has(round, HEARTBEAT))
@@ -176,7 +164,7 @@ static bool begin(struct round *round)
     settings.gather_ns = round->number % 7 == 0 ? 0 : NS_PER_S / 1000;
     status = procconn_open(&round->stream, &settings);
     if (status == 0)
-        status = procconn_subscribe(round->stream, &all, round->number * 1000, NS_PER_S, 0);
+        status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
     if (status < 0) {
         fprintf(stderr, "no process events here: %s\n", strerror(-status));
         procconn_free(&round->stream);

@@ -1,35 +1,61 @@
-"""The program for the kernel decides as `admits` does: here it is run."""
+"""A filter's BPF program, which is run here, and the same rule for decoded events."""
 
 import sys
 from functools import reduce
+from itertools import combinations
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from filter_machine import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
+from filter_rule import is_selected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import ANSWER, SAMPLES
 from wiring import event_message, words
 
-from procconn import Event, EventMask, EventType, Fork, Lost, Unknown, decode
-from procconn._core import ffi
+from procconn import (
+    Comm,
+    Event,
+    EventMask,
+    EventType,
+    Exit,
+    Fork,
+    Lost,
+    Unknown,
+    decode,
+)
+from procconn._core import ffi, lib
 from procconn.events import KINDS
-from procconn.socketfilter import ANSWERS, NOTHING, admits, wanted
+from procconn.stream import matches, new_filter
 
 if TYPE_CHECKING:
-    from procconn._core import Filter, Wanted
+    from collections.abc import Callable
+
+    from procconn._core import Bpf, Filter
 
 MAX_INSTRUCTIONS = 4096
 
 
-def program_of(filter_: "Filter") -> bytes:
-    return bytes(ffi.buffer(filter_.program, filter_.size))
+def built(build: "Callable[[Bpf], None]") -> bytes:
+    bpf: Bpf = ffi.new("struct procconn_bpf *")
+    build(bpf)
+    return bytes(ffi.buffer(bpf.instructions, 8 * bpf.count))
 
 
 def program(mask: EventMask, threads: bool) -> bytes:
-    owner = wanted(mask, threads)  # of the filter's memory
-    return program_of(owner.filter)
+    selecting = new_filter(mask, threads=threads)
+    return built(lambda bpf: lib.procconn_filter_build(selecting, bpf))
+
+
+def program_by_kind(mask: EventMask, thread_mask: EventMask) -> bytes:
+    """Build the program of a filter that lets threads' events of some kinds pass."""
+    selecting = ffi.new("struct procconn_filter *", (mask, thread_mask))
+    return built(lambda bpf: lib.procconn_filter_build(selecting, bpf))
+
+
+def is_match(event: Event, mask: EventMask, *, threads: bool) -> bool:
+    return matches(new_filter(mask, threads=threads), event)
 
 
 def datagram(what: int, *fields: int) -> bytes:
@@ -43,10 +69,12 @@ def event(what: int, *fields: int) -> tuple[bytes, Event]:
     return message, decoded
 
 
-all_masks = st.sets(st.sampled_from([*EventMask.ALL])).map(
-    lambda bits: reduce(or_, bits, EventMask.NONE)
-)
-some_wanted = st.builds(wanted, all_masks, st.booleans())
+EVERY_MASK = [
+    reduce(or_, chosen, EventMask.NONE)
+    for size in range(len(EventMask.ALL) + 1)
+    for chosen in combinations(EventMask.ALL, size)
+]
+masks = st.sampled_from(EVERY_MASK)
 # Few values, so that equal ones meet; some are not alike in each byte order.
 task_ids = st.sampled_from([0, 1, 42, 0x01020304, 0x04030201, 0x100, 0xFFFFFFFF])
 exit_codes = st.sampled_from([0, 1, 9, 0x100, 0x8B, 0xFF00, 0x01000000, 0x80000000])
@@ -65,27 +93,52 @@ def events(draw: st.DrawFn) -> tuple[bytes, Event]:
 thorough = settings(max_examples=250)
 
 
-@given(some_wanted, events())
+def each_kind() -> list[tuple[bytes, Event]]:
+    """Make events of every kind and of unknown ones, of threads and of leaders."""
+    made = []
+    for kind in KINDS:
+        task = (1, 1) if kind is Fork else ()
+        codes = [0, 9, 0x100, 0x01000000] if kind is Exit else [0]
+        for tid in (42, 43):
+            made += [event(kind.what, *task, tid, 42, code) for code in codes]
+    return made + [event(what, 43, 42) for what in (0x8, 0x3, 0x20000000)]
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_every_mask_selects_what_the_rule_says(threads: bool) -> None:
+    """In the kernel's program as for decoded events."""
+    made = each_kind()
+    for mask in EVERY_MASK:
+        code, selecting = program(mask, threads), new_filter(mask, threads=threads)
+        expected = [is_selected(it, mask, threads=threads) for _, it in made]
+
+        assert expected == [passes(code, message) for message, _ in made]
+        assert expected == [matches(selecting, it) for _, it in made]
+
+
+@given(masks, st.booleans(), events())
 @thorough
-def test_program_lets_pass_what_is_admitted(
-    only: "Wanted", event: tuple[bytes, Event]
+def test_fields_of_any_value_are_compared_whole(
+    mask: EventMask, threads: bool, event: tuple[bytes, Event]
 ) -> None:
     message, decoded = event
+    expected = is_selected(decoded, mask, threads=threads)
 
-    assert admits(only, decoded) == passes(program_of(only.filter), message)
+    assert expected == passes(program(mask, threads), message)
+    assert expected == is_match(decoded, mask, threads=threads)
 
 
-@given(some_wanted)
+@pytest.mark.parametrize("threads", [True, False])
+def test_no_acknowledgement_passes_any_mask(threads: bool) -> None:
+    for mask in EVERY_MASK:
+        assert not passes(program(mask, threads), ANSWER)
+
+
+@given(masks, st.booleans())
 @thorough
-def test_no_answer_passes_whatever_is_wanted(only: "Wanted") -> None:
-    assert not passes(program_of(only.filter), ANSWER)
-
-
-@given(some_wanted)
-@thorough
-def test_program_is_one_that_the_kernel_takes(only: "Wanted") -> None:
+def test_program_is_one_that_the_kernel_takes(mask: EventMask, threads: bool) -> None:
     """Jumps lead forward to an instruction of it, and its last one returns."""
-    instructions = disassembled(program_of(only.filter))
+    instructions = disassembled(program(mask, threads))
 
     assert len(instructions) <= MAX_INSTRUCTIONS
     assert BPF_RET_K == instructions[-1].code
@@ -109,7 +162,7 @@ def test_longest_jump_fits_its_byte() -> None:
     assert 0 < longest < 256
 
 
-# By value, so that admits and the program cannot be wrong together
+# By value, so that the rule and the C module cannot be wrong together
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -120,8 +173,8 @@ def test_each_kind_has_a_mask_of_its_own(name: str) -> None:
 
     assert passes(program(own, threads=True), message)
     assert not passes(program(without, threads=True), message)
-    assert admits(wanted(own, threads=True), decoded)
-    assert not admits(wanted(without, threads=True), decoded)
+    assert is_match(decoded, own, threads=True)
+    assert not is_match(decoded, without, threads=True)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +195,10 @@ def test_failing_exits_can_be_had_alone(
     mask: EventMask, exit_code: int, expected: bool
 ) -> None:
     message, decoded = event(EventType.EXIT, 42, 42, exit_code, 17)
-    only = wanted(mask, threads=True)
 
     assert (expected, expected) == (
-        passes(program_of(only.filter), message),
-        admits(only, decoded),
+        passes(program(mask, threads=True), message),
+        is_match(decoded, mask, threads=True),
     )
 
 
@@ -165,10 +217,9 @@ def test_threads_can_be_left_out(kind: Any) -> None:
 
 def test_forks_of_processes_by_threads_are_no_thread_events() -> None:
     message, decoded = event(EventType.FORK, 43, 42, 50, 50)
-    leaders = wanted(EventMask.FORK, threads=False)
 
-    assert passes(program_of(leaders.filter), message)
-    assert admits(leaders, decoded)
+    assert passes(program(EventMask.FORK, threads=False), message)
+    assert is_match(decoded, EventMask.FORK, threads=False)
 
 
 @pytest.mark.parametrize(
@@ -184,33 +235,63 @@ def test_unknown_kinds_pass_if_all_known_ones_do(
     mask: EventMask, expected: bool
 ) -> None:
     message, decoded = event(0x400, 43, 42)
-    only = wanted(mask, threads=False)
 
     assert isinstance(decoded, Unknown)
     assert (expected, expected) == (
-        passes(program_of(only.filter), message),
-        admits(only, decoded),
+        passes(program(mask, threads=False), message),
+        is_match(decoded, mask, threads=False),
     )
 
 
-def test_nothing_lets_no_event_pass() -> None:
-    rejecting = program_of(NOTHING)
+def test_an_empty_mask_lets_no_event_pass() -> None:
+    rejecting = program(EventMask.NONE, threads=False)
 
     assert not passes(rejecting, ANSWER)
     for sample in SAMPLES.values():
         assert not passes(rejecting, sample.message)
 
 
-def test_answers_pass_alone_where_they_are_asked_for() -> None:
-    answers = program_of(ANSWERS)
+def test_only_acknowledgements_pass_their_own_program() -> None:
+    code = built(lib.procconn_filter_build_acknowledgements)
 
-    assert passes(answers, ANSWER)
+    assert passes(code, ANSWER)
     for sample in SAMPLES.values():
-        assert not passes(answers, sample.message)
+        assert not passes(code, sample.message)
 
 
-def test_loss_is_always_admitted() -> None:
-    assert admits(wanted(EventMask.NONE, threads=False), Lost(1, 0))
+@pytest.mark.parametrize("own", KINDS)
+def test_threads_can_be_let_through_for_one_kind(own: Any) -> None:
+    """As the event journal does for PTRACE."""
+    for kind in KINDS:
+        task = (1, 1) if kind is Fork else ()
+        code = program_by_kind(EventMask.ALL, EventMask(int(own.what)))
+
+        assert passes(code, datagram(kind.what, *task, 42, 42))
+        assert (kind is own) == passes(code, datagram(kind.what, *task, 43, 42))
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_liveness_check_adds_the_names_of_one_task(threads: bool) -> None:
+    """Whatever the filter says of them; of all else it decides as before."""
+    made = [*each_kind(), event(EventType.COMM, 7, 8), event(EventType.COMM, 8, 8)]
+    for mask in EVERY_MASK:
+        selecting = new_filter(mask, threads=threads)
+
+        def build(bpf: "Bpf", selecting: "Filter" = selecting) -> None:
+            lib.procconn_filter_build_liveness(selecting, 7, bpf)
+
+        code = built(build)
+        expected = [
+            (isinstance(it, Comm) and it.pid == 7)
+            or is_selected(it, mask, threads=threads)
+            for _, it in made
+        ]
+
+        assert expected == [passes(code, message) for message, _ in made]
+
+
+def test_loss_passes_any_mask() -> None:
+    assert is_match(Lost(1, 0), EventMask.NONE, threads=False)
 
 
 def test_everything_is_all_kinds_of_all_tasks() -> None:
