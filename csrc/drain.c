@@ -69,8 +69,7 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
     size_t size = header->msg_len;
     int64_t stamp_ns = 0;
 
-    if (header->msg_hdr.msg_namelen != sizeof(struct netlink_address) ||
-        stream->batch.senders[i].port != 0)
+    if (!procconn_is_from_kernel(header->msg_hdr.msg_name, header->msg_hdr.msg_namelen))
         return false;
     if (size > PLACE_SIZE || size % NLMSG_ALIGNMENT != 0) {
         stream->damaged++;

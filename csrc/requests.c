@@ -69,7 +69,7 @@ static int await_acknowledgement(struct procconn_stream *stream, uint32_t ack, i
                         (struct sockaddr *)&sender, &length);
         if (size < 0 && errno != ENOBUFS && errno != EAGAIN) /* after an overrun ours may be next */
             return -errno;
-        if (size <= 0 || length != sizeof sender || sender.port != 0)
+        if (size <= 0 || !procconn_is_from_kernel(&sender, length))
             continue;
         error = procconn_find_answer(datagram, (size_t)size, ack);
         if (error >= 0)

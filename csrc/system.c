@@ -63,6 +63,16 @@ int procconn_attach_filter(int fd, const struct procconn_filter *filter)
     return procconn_attach_bpf(fd, &bpf);
 }
 
+bool procconn_is_from_kernel(const void *address, size_t size)
+{
+    struct netlink_address sender;
+
+    if (size != sizeof sender)
+        return false;
+    memcpy(&sender, address, sizeof sender);
+    return sender.port == 0;
+}
+
 bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
 {
     socklen_t size = MEMINFO_COUNT * sizeof meminfo[0];

@@ -30,6 +30,10 @@ int procconn_join_group(int fd);
 int procconn_attach_bpf(int fd, const struct procconn_bpf *bpf);
 int procconn_attach_filter(int fd, const struct procconn_filter *filter);
 
+/* Whether the kernel sent a datagram: processes can send to a socket as well, and have ports.
+ * Takes a sender's address (struct netlink_address) and its size, as a receive returns them. */
+bool procconn_is_from_kernel(const void *address, size_t size);
+
 /* What a socket's receive buffer holds (linux/sock_diag.h, for SO_MEMINFO). False before
  * Linux 4.12, which does not tell. */
 enum { MEMINFO_QUEUED = 0, MEMINFO_LIMIT = 1, MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 };

@@ -63,7 +63,7 @@ static int receive(struct journal *journal, int fd)
     }
     count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
     for (int i = 0; i < count; i++)
-        if (headers[i].msg_hdr.msg_namelen == sizeof senders[i] && senders[i].port == 0 &&
+        if (procconn_is_from_kernel(&senders[i], headers[i].msg_hdr.msg_namelen) &&
             headers[i].msg_len <= sizeof datagrams[i])
             procconn_journal_append(journal, datagrams[i], headers[i].msg_len);
     return count < 0 ? -errno : count;

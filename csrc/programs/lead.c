@@ -141,7 +141,7 @@ static bool drain(struct reader *reader)
             if (errno != EAGAIN && errno != EINTR)
                 fail(programs, errno);
             break;
-        } else if (length == sizeof sender && sender.port == 0 && (size_t)size <= sizeof datagram &&
+        } else if (procconn_is_from_kernel(&sender, length) && (size_t)size <= sizeof datagram &&
                    !read_program(reader, datagram, (size_t)size)) {
             return false;
         }

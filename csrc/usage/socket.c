@@ -97,7 +97,7 @@ static int read_answer(int fd, uint16_t *family)
                         &sender_size);
         if (size < 0)
             return -errno;
-        if (sender_size < sizeof sender || sender.port != 0 || size < NLMSG_HEADER_SIZE)
+        if (!procconn_is_from_kernel(&sender, sender_size) || size < NLMSG_HEADER_SIZE)
             continue;
         length = procconn_load_u32(message + NLMSG_LEN_AT);
         if (length > (size_t)size)

@@ -110,7 +110,7 @@ static unsigned store(struct procconn_usage *usage, unsigned i,
     struct procconn_task_record record;
     int status;
 
-    if (header->msg_hdr.msg_namelen < sizeof usage->senders[i] || usage->senders[i].port != 0)
+    if (!procconn_is_from_kernel(header->msg_hdr.msg_name, header->msg_hdr.msg_namelen))
         return 0;
     status = procconn_parse_taskstats(usage->places[i], size, usage->family, &record);
     if (status != PROCCONN_TASK_RECORD)
