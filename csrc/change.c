@@ -57,7 +57,8 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_filter
 /* Report that an unknown number of events is lost. */
 static void note_unknown(struct procconn_stream *stream)
 {
-    procconn_note_gap(stream, 0, procconn_now_ns());
+    stream->misses_exits = true;
+    loss_note(&stream->loss, true, procconn_now_ns());
     procconn_drain(stream, SIZE_MAX, false);
 }
 

@@ -1,7 +1,7 @@
 /*
- * From the socket into the stream's buffer: drain, refuse what is not the kernel's or
- * cannot be decoded, and put what was lost where it was lost. A short receive says
- * that the socket is empty.
+ * Drain the socket into the stream's buffer: refuse what is not the kernel's or cannot be
+ * decoded, and write what was lost where it was lost. A short receive means that the socket is
+ * empty.
  */
 #define _GNU_SOURCE /* recvmmsg */
 #include <errno.h>
@@ -26,7 +26,7 @@ static bool validate(struct procconn_stream *stream, const uint8_t *bytes, size_
 
     while ((status = procconn_next(&walk, &event)) == PROCCONN_EVENT) {
         if (event.tail != NULL) {
-            stream->damaged++;
+            loss_refuse(&stream->loss);
             return false;
         }
         *stamp_ns = (int64_t)event.timestamp_ns;
@@ -34,30 +34,24 @@ static bool validate(struct procconn_stream *stream, const uint8_t *bytes, size_
         if (stream->refilters && !procconn_filter_matches_event(&stream->settings.filter, &event))
             return false;
     }
-    stream->damaged += status < 0;
+    if (status < 0)
+        loss_refuse(&stream->loss);
     return status == PROCCONN_END && walk.offset == size && size > 0;
 }
 
-/* The library's own message for a gap; drawn in wire.h. */
-static void write_lost(uint8_t message[LOST_SIZE], const struct gap *gap)
+/* Write what was lost before a message with this timestamp, if anything was: the library's own
+ * message, drawn in wire.h. */
+static void write_lost(struct procconn_stream *stream, struct messages *into, int64_t timestamp_ns)
 {
+    uint8_t *message = into->bytes + into->end;
+    struct overrun overrun;
+
+    if (!loss_take(&stream->loss, timestamp_ns, &overrun))
+        return;
     procconn_write_headers(message, LOST_SIZE, CN_IDX_OWN, CN_VAL_LOST);
-    memcpy(message + EVENT_TIMESTAMP_AT, &gap->since_ns, sizeof gap->since_ns);
-    memcpy(message + LOST_COUNT_AT, &gap->count, sizeof gap->count);
-}
-
-/* Tells the gaps before a time, between which there is nothing, as one. */
-static void tell_gaps(struct procconn_stream *stream, struct messages *into, int64_t before_ns)
-{
-    struct gap gap = stream->gaps[0];
-    size_t told = 1;
-
-    for (; told < stream->gap_count && stream->gaps[told].since_ns < before_ns; told++)
-        gap.count += stream->gaps[told].count;
-    write_lost(into->bytes + into->end, &gap);
+    memcpy(message + EVENT_TIMESTAMP_AT, &overrun.since_ns, sizeof overrun.since_ns);
+    memcpy(message + LOST_COUNT_AT, &overrun.count, sizeof overrun.count);
     into->end += LOST_SIZE;
-    stream->gap_count -= told;
-    memmove(stream->gaps, stream->gaps + told, stream->gap_count * sizeof gap);
     stream->misses_exits = true;
 }
 
@@ -72,19 +66,17 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
     if (!procconn_is_from_kernel(header->msg_hdr.msg_name, header->msg_hdr.msg_namelen))
         return false;
     if (size > PLACE_SIZE || size % NLMSG_ALIGNMENT != 0) {
-        stream->damaged++;
+        loss_refuse(&stream->loss);
         return false;
     }
     if (!validate(stream, place, size, &stamp_ns))
         return false;
-    if (stream->gap_count > 0 && stamp_ns > stream->gaps[0].since_ns)
-        tell_gaps(stream, into, stamp_ns);
+    write_lost(stream, into, stamp_ns);
     memcpy(into->bytes + into->end, place, size);
     into->end += size;
     return true;
 }
 
-/* The kernel's count has 32 bits and begins at 0 with the socket. */
 void procconn_ask_drops(struct procconn_stream *stream)
 {
     uint32_t meminfo[MEMINFO_COUNT];
@@ -92,58 +84,30 @@ void procconn_ask_drops(struct procconn_stream *stream)
     if (!stream->window.counts_drops)
         return;
     if (procconn_read_meminfo(stream->socket, meminfo))
-        stream->drops += (uint32_t)(meminfo[MEMINFO_DROPS] - (uint32_t)stream->drops);
+        loss_set_drops(&stream->loss, meminfo[MEMINFO_DROPS]);
     else
         stream->failure = -errno; /* a sandbox refuses what was allowed before */
 }
 
-/* If there are too many, the last ones become one. */
-void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns)
+static void note_loss(struct procconn_stream *stream, bool is_uncounted, int64_t since_ns)
 {
-    stream->misses_exits = true;
-    if (stream->gap_count < MOST_GAPS)
-        stream->gaps[stream->gap_count++] = (struct gap){0, since_ns};
-    stream->gaps[stream->gap_count - 1].count += count;
+    if (loss_note(&stream->loss, is_uncounted, since_ns))
+        stream->misses_exits = true;
 }
 
-static void note_loss(struct procconn_stream *stream, bool overflowed, int64_t since_ns)
-{
-    uint64_t count = stream->drops + stream->damaged - stream->told;
-
-    stream->told += count;
-    if (count > 0 || overflowed)
-        procconn_note_gap(stream, count, since_ns);
-}
-
-/* Before the socket is empty it may be full, and while it is read the kernel takes some into
- * the room that was made, and drops others, in turn. What it has dropped lies behind all that
- * was queued before the last receive made room, but for what it dropped since then. Asks once
- * a millisecond at most. Returns the time. */
-static int64_t look_between(struct procconn_stream *stream, int64_t before_ns)
+/* While a full socket is read, the kernel takes some datagrams into the space that was made,
+ * and drops others, in turn. What it has dropped lies after everything that was queued before
+ * the last receive made space, but for what it dropped since then. Returns the time. */
+static int64_t look_amid(struct procconn_stream *stream, int64_t before_ns)
 {
     int64_t now_ns = procconn_now_ns();
 
-    if (now_ns - stream->seen_ns >= stream->filling_ns &&
-        now_ns - stream->asked_ns >= LOOK_DISTANCE_NS) {
+    if (loss_ask_amid(&stream->loss, now_ns, stream->synced_until_ns,
+                      stream->pacing.min_fill_ns)) {
         procconn_ask_drops(stream);
-        stream->asked_ns = now_ns;
         note_loss(stream, false, before_ns);
     }
     return now_ns;
-}
-
-/* There can be no new drops if the queue is empty now and what was taken since it was last
- * could not have filled half of it. It is asked once a second all the same, as the kernel
- * may also fail to copy a message. */
-static void look_behind(struct procconn_stream *stream, bool overflowed, int64_t began_ns)
-{
-    uint64_t half = stream->window.receive_buffer; /* of the account, which is doubled */
-
-    if (stream->unchecked * EVENT_CHARGE >= half || began_ns - stream->asked_ns >= NS_PER_S) {
-        procconn_ask_drops(stream);
-        stream->asked_ns = began_ns;
-    }
-    note_loss(stream, overflowed, began_ns);
 }
 
 void procconn_prepare(struct batch *batch)
@@ -159,8 +123,33 @@ void procconn_prepare(struct batch *batch)
     }
 }
 
-/* Takes what is waiting, up to `most` bytes; `waits` for the first of it. Fails only if
- * nothing was taken; a failure after that comes back with the next call. */
+/* Whether another drain would receive anything. */
+static bool has_space(size_t space)
+{
+    return space >= LARGEST_PART + LOST_SIZE;
+}
+
+/* Attach what is complete, and note for the pacing how the drain ended. */
+static void end_drain(struct procconn_stream *stream, const struct messages *into, size_t queued,
+                      struct pacing_drain drain)
+{
+    if (into == &stream->queue)
+        drain.due_ns = 0;
+    else if (pacing_delivers(&stream->pacing, drain.began_ns))
+        drain.due_ns = procconn_finish(stream, drain.has_emptied);
+    else
+        drain.due_ns = stream->pacing.last.due_ns;
+    drain.staged = stream->stage.end - stream->stage.start;
+    drain.staging_size = stream->stage.capacity;
+    drain.has_delivered = stream->queue.end > queued;
+    drain.has_space = has_space(procconn_space(stream));
+    pacing_note_drain(&stream->pacing, &drain);
+    if (stream->has_thread && drain.has_delivered) /* whoever waits, waits for that */
+        procconn_set_ready(stream, true);
+}
+
+/* Receive what is waiting, up to `most` bytes; `waits` for the first of it. Fails only if
+ * nothing was received; a failure after that comes back with the next call. */
 int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
 {
     struct messages *into = procconn_inlet(stream);
@@ -168,11 +157,10 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
     size_t limit = begin + (most < left ? most : left), queued = stream->queue.end;
     int64_t began_ns = procconn_now_ns(), before_ns = began_ns;
     unsigned refused = 0;
-    bool overflowed = false, has_brought;
+    bool overflowed = false, has_received;
     int count, error = 0;
 
-    stream->emptied_ns = 0;
-    while (error == 0 && refused < MAX_REFUSED && into->end + LARGEST_PART + LOST_SIZE <= limit) {
+    while (error == 0 && refused < MAX_REFUSED && has_space(limit - into->end)) {
         room = (limit - into->end - LOST_SIZE) / LARGEST_PART;
         room = room < BATCH ? room : BATCH;
         count = recvmmsg(stream->socket, stream->batch.headers, (unsigned)room,
@@ -184,10 +172,10 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
             refused += !append(stream, &stream->batch.headers[i], (size_t)i, into);
         if (count >= 0) {
             stream->heard_ns = began_ns;
-            stream->unchecked += (uint64_t)count;
+            loss_receive(&stream->loss, (uint64_t)count);
             error = (size_t)count < room ? -EAGAIN : 0;
             if (error == 0)
-                before_ns = look_between(stream, before_ns);
+                before_ns = look_amid(stream, before_ns);
         } else if (errno == ENOBUFS) { /* from a kernel that does not count drops */
             overflowed = true;
             refused++;
@@ -196,25 +184,20 @@ int procconn_drain(struct procconn_stream *stream, size_t most, bool waits)
         }
     }
     if (error == -EAGAIN) {
-        look_behind(stream, overflowed, began_ns);
-        if (stream->gap_count > 0)
-            tell_gaps(stream, into, INT64_MAX);
-        stream->emptied_ns = stream->seen_ns = began_ns;
-        stream->unchecked = 0;
+        if (loss_ask_after(&stream->loss, began_ns, stream->window.receive_buffer))
+            procconn_ask_drops(stream);
+        stream->synced_until_ns = began_ns;
         stream->refilters = false;
-    } else {
-        note_loss(stream, overflowed, began_ns);
     }
-    has_brought = into->end > begin;
-    if (has_brought)
-        stream->woken_ns = began_ns;
+    note_loss(stream, overflowed, began_ns);
+    if (error == -EAGAIN)
+        write_lost(stream, into, INT64_MAX);
+    has_received = into->end > begin;
     if (into->end > into->peak)
         into->peak = into->end;
-    if (into != &stream->queue)
-        procconn_finish(stream);
-    if (stream->has_thread && stream->queue.end > queued) /* who waits, waits for that */
-        procconn_set_ready(stream, true);
-    if (has_brought)
+    end_drain(stream, into, queued,
+              (struct pacing_drain){.began_ns = began_ns, .has_emptied = error == -EAGAIN});
+    if (has_received)
         return 0;
     return stream->failure != 0 || error == -EAGAIN ? stream->failure : error;
 }

@@ -174,11 +174,11 @@ uint64_t procconn_lost(struct procconn_stream *stream)
     uint64_t lost;
 
     if (!procconn_is_owner(stream))
-        return stream->drops + stream->damaged;
+        return loss_total(&stream->loss);
     pthread_mutex_lock(&stream->lock);
     if (stream->socket >= 0)
         procconn_ask_drops(stream);
-    lost = stream->drops + stream->damaged;
+    lost = loss_total(&stream->loss);
     pthread_mutex_unlock(&stream->lock);
     return lost;
 }

@@ -50,7 +50,7 @@ static int check_liveness(struct procconn_stream *stream)
         return status;
     stream->heard_ns = procconn_now_ns(); /* the next check is after as long again */
     /* If the staging buffer is full, the datagram was not received. */
-    return renamed < 0 || stream->emptied_ns == 0 ? 0 : -ENOTCONN;
+    return renamed < 0 || !stream->pacing.last.has_emptied ? 0 : -ENOTCONN;
 }
 
 int procconn_check_liveness(struct procconn_stream *stream)

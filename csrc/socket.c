@@ -25,8 +25,8 @@ static int enlarge(struct procconn_stream *stream)
     if (getsockopt(stream->socket, SOL_SOCKET, SO_RCVBUF, &size, &length) != 0)
         return -errno;
     stream->window.receive_buffer = (uint32_t)size / 2;
-    stream->filling_ns =
-        (int64_t)(stream->window.receive_buffer / EVENT_CHARGE) * EVENT_INTERVAL_NS;
+    pacing_begin(&stream->pacing, stream->settings.gather_ns,
+                 (int64_t)(stream->window.receive_buffer / EVENT_CHARGE) * EVENT_INTERVAL_NS);
     return 0;
 }
 

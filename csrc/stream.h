@@ -27,6 +27,8 @@
 
 #include "decode.h"
 #include "filter.h"
+#include "loss.h"
+#include "pacing.h"
 #include "system.h"
 
 enum {
@@ -40,15 +42,11 @@ enum {
 
     BATCH = 32, /* datagrams that one call of the kernel brings */
 
-    MOST_GAPS = 1024,           /* that are noted and not told yet */
-    LOOK_DISTANCE_NS = 1000000, /* a drain looks for new ones no more often */
-
     POLLABLES = 2, /* one for fileno(), one for asyncio */
     FOR_FILENO = 0,
 
-    /* What one event costs of the socket's receive buffer, and the fastest that
-     * events were seen to come; together: how soon a socket can be full. */
-    EVENT_CHARGE = 832,
+    /* The shortest interval at which events were seen to come. With EVENT_CHARGE: how soon a
+     * socket can be full. */
     EVENT_INTERVAL_NS = 500,
 };
 
@@ -65,12 +63,6 @@ struct messages {
     uint8_t *bytes;
     size_t capacity, start, end;
     size_t peak; /* how far it was filled since it was last empty */
-};
-
-/* What was lost and is not shown in the stream yet. */
-struct gap {
-    uint64_t count;
-    int64_t since_ns; /* it lies behind what was queued then */
 };
 
 struct procconn_stream {
@@ -104,24 +96,14 @@ struct procconn_stream {
     struct messages stage; /* before it, where messages get tails: waiting for theirs */
     struct procconn_programs *programs; /* NULL if they get none */
     struct procconn_usage *usage;       /* likewise */
-    int64_t again_ns;    /* when the first message of the stage may have got its tail */
-    int64_t seen_ns;     /* all events until then were drained, unless the receive waited */
-    uint64_t lost_usage; /* records, before the close */
-    bool met_exit;       /* in the last drain */
-    bool misses_exits;   /* some may have been lost, or were not wanted */
+    int64_t synced_until_ns; /* all events until then were drained, unless the receive waited */
+    uint64_t lost_usage;     /* records, before the close */
+    bool met_exit;           /* in the last drain */
+    bool misses_exits;       /* some may have been lost, or were not wanted */
 
-    bool refilters;     /* until the socket is empty: the filter has changed */
-    int64_t emptied_ns; /* when a drain began, or was woken, that emptied the socket; else 0 */
-    int64_t woken_ns;   /* when the last drain that brought events began */
-    int64_t filling_ns; /* the socket is not half full earlier than that after it was empty */
-
-    uint64_t drops;     /* that the kernel counted, as far as told */
-    uint64_t damaged;   /* datagrams of the kernel that could not be decoded */
-    uint64_t told;      /* of both, in the stream */
-    uint64_t unchecked; /* datagrams taken since the socket was last seen empty */
-    int64_t asked_ns;   /* when the kernel was last asked for its count */
-    struct gap gaps[MOST_GAPS];
-    size_t gap_count;
+    bool refilters; /* until the socket is empty: the filter has changed */
+    struct pacing pacing;
+    struct loss loss;
     struct batch batch;
 };
 
@@ -161,13 +143,14 @@ int procconn_open_attachments(struct procconn_stream *stream, size_t drain_size)
 /* Where there are no events, this would work all the same and nothing come of it. */
 void procconn_open_usage(struct procconn_stream *stream);
 void procconn_close_attachments(struct procconn_stream *stream);
-void procconn_finish(struct procconn_stream *stream);
+/* Returns when the first message that stays staged can have its tail; 0 if none stays, or if
+ * the queue has no space. has_emptied: whether the last drain emptied the socket. */
+int64_t procconn_finish(struct procconn_stream *stream, bool has_emptied);
 
 /* drain.c: from the socket to the inlet. Under the lock */
 void procconn_prepare(struct batch *batch);
 int procconn_drain(struct procconn_stream *stream, size_t most, bool waits);
 void procconn_ask_drops(struct procconn_stream *stream);
-void procconn_note_gap(struct procconn_stream *stream, uint64_t count, int64_t since_ns);
 
 /* socket.c: the event socket */
 int procconn_open_socket(struct procconn_stream *stream);
@@ -176,7 +159,7 @@ int procconn_open_socket(struct procconn_stream *stream);
  * By whoever receives. */
 int procconn_check_liveness(struct procconn_stream *stream);
 
-/* receive.c: wait, drain, and look into silence. By whoever receives */
+/* receive.c: wait, drain, and probe after a silence. By whoever receives */
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 

@@ -91,7 +91,7 @@ static size_t usage_tail(struct procconn_stream *stream, const struct procconn_e
     return USAGE_SIZE;
 }
 
-void procconn_finish(struct procconn_stream *stream)
+int64_t procconn_finish(struct procconn_stream *stream, bool has_emptied)
 {
     struct messages *stage = &stream->stage, *queue = &stream->queue;
     struct procconn_walk walk = {
@@ -100,6 +100,7 @@ void procconn_finish(struct procconn_stream *stream)
     struct procconn_event event;
     enum procconn_status status;
     const uint8_t *tail;
+    int64_t due_ns = 0;
     size_t size;
 
     if (stream->usage != NULL && stream->met_exit) {
@@ -110,15 +111,14 @@ void procconn_finish(struct procconn_stream *stream)
         procconn_programs_follow(stream->programs);
         stream->window.programs_error = procconn_programs_error(stream->programs);
     }
-    stream->again_ns = 0;
     while (procconn_has_room(stream) && (status = procconn_next(&walk, &event)) != PROCCONN_END) {
         size = 0;
         tail = usage;
         if (status == PROCCONN_EVENT && event.what == PROCCONN_EXEC && stream->programs != NULL) {
-            stream->again_ns =
-                procconn_programs_take(stream->programs, stage->bytes + walk.at,
-                                       stage->end - walk.at, stream->seen_ns, &tail, &size);
-            if (stream->again_ns != 0)
+            due_ns = procconn_programs_take(stream->programs, stage->bytes + walk.at,
+                                            stage->end - walk.at, stream->synced_until_ns, &tail,
+                                            &size);
+            if (due_ns != 0)
                 break;
         } else if (status == PROCCONN_EVENT && event.what == PROCCONN_EXIT &&
                    stream->usage != NULL) {
@@ -129,9 +129,10 @@ void procconn_finish(struct procconn_stream *stream)
     }
     if (stage->start == stage->end) {
         procconn_begin_anew(stage);
-        if (stream->usage != NULL && stream->emptied_ns != 0)
-            procconn_usage_compact(stream->usage, stream->emptied_ns);
+        if (stream->usage != NULL && has_emptied)
+            procconn_usage_compact(stream->usage, stream->synced_until_ns);
     }
     if (queue->end > queue->peak)
         queue->peak = queue->end;
+    return due_ns;
 }
