@@ -12,6 +12,7 @@ from benchmarks.processes import ROOT, listeners, prepare
 from benchmarks.recordings import recordings
 from benchmarks.storms import storms
 from benchmarks.taking import backlog, costs, filtering, latency, live
+from benchmarks.waking import wakeups
 from benchmarks.watched import producer, usage
 
 README = ROOT / "README.md"
@@ -21,7 +22,7 @@ PICTURE = ROOT / "docs" / "live.svg"
 _ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{PICTURE.name}"
 
 _MEASURES = (
-    *(decoding, backlog, live, latency, calls, producer, usage, filtering),
+    *(decoding, backlog, live, latency, calls, wakeups, producer, usage, filtering),
     *(recordings, storms, scaling, memory, importing),
 )
 _TITLE = "CPU time for each of 50,000 events a second, in nanoseconds"

@@ -5,7 +5,8 @@
  *                                and say how many ns each took
  *   floor forks COUNT            make COUNT processes that end at once, and say
  *                                how many ns each took
- *   floor execs COUNT            the same, each of which runs /bin/true
+ *   floor execs COUNT [INTERVAL_NS]
+ *                                the same, each of which runs /bin/true
  *   floor drain COUNT            receive what is waiting, until nothing is left
  *   floor recv COUNT             receive COUNT events, a blocking call for each
  *   floor latency COUNT          the same, and say how old each was, in ns
@@ -183,8 +184,8 @@ int main(int argc, char **argv)
         make(make_event, count, atol(argv[3]));
     else if (argc == 3 && strcmp(argv[1], "forks") == 0)
         make(make_process, count, 0);
-    else if (argc == 3 && strcmp(argv[1], "execs") == 0)
-        make(make_command, count, 0);
+    else if (argc <= 4 && strcmp(argv[1], "execs") == 0)
+        make(make_command, count, argc == 4 ? atoll(argv[3]) : 0);
     else if (argc == 3)
         read_events(argv[1], count);
     else

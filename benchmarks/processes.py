@@ -56,9 +56,9 @@ def run_forks(count: int) -> int:
     return _run_floor("forks", count)
 
 
-def run_execs(count: int) -> int:
+def run_execs(count: int, interval_ns: int = 0) -> int:
     """Run /bin/true so often; return the nanoseconds each took."""
-    return _run_floor("execs", count)
+    return _run_floor("execs", count, interval_ns)
 
 
 def _run_floor(*arguments: object) -> int:

@@ -121,6 +121,10 @@ class TaskRecord(Protocol):
     involuntary_switches: int
     elapsed_ns: int
 
+class PacingStep(Protocol):
+    action: int
+    until_ns: int
+
 class TaskExit(Protocol):
     pid: int
     tgid: int
@@ -322,6 +326,46 @@ class _Lib:
         tail_size: _Pointer,
         /,
     ) -> int: ...
+
+    # of csrc/pacing.h and csrc/loss.h, for tests
+    PACING_DRAIN: Final[int]
+    PACING_AWAIT: Final[int]
+    PACING_SLEEP: Final[int]
+    PACING_CHECK_FILL: Final[int]
+    MAX_OVERRUNS: Final[int]
+
+    def pacing_begin(
+        self, pacing: _Pointer, latency_ns: int, min_fill_ns: int, /
+    ) -> None: ...
+    def pacing_delivers(self, pacing: _Pointer, now_ns: int, /) -> bool: ...
+    def pacing_note_drain(self, pacing: _Pointer, drain: _Pointer, /) -> None: ...
+    def pacing_note_fill(
+        self, pacing: _Pointer, now_ns: int, is_half_full: bool, /
+    ) -> None: ...
+    def pacing_next(
+        self, pacing: _Pointer, since_ns: int, now_ns: int, deadline_ns: int, /
+    ) -> PacingStep: ...
+    def loss_receive(self, loss: _Pointer, datagrams: int, /) -> None: ...
+    def loss_refuse(self, loss: _Pointer, /) -> None: ...
+    def loss_set_drops(self, loss: _Pointer, drops: int, /) -> None: ...
+    def loss_ask_amid(
+        self,
+        loss: _Pointer,
+        now_ns: int,
+        synced_until_ns: int,
+        min_fill_ns: int,
+        /,
+    ) -> bool: ...
+    def loss_ask_after(
+        self, loss: _Pointer, began_ns: int, receive_buffer: int, /
+    ) -> bool: ...
+    def loss_note(
+        self, loss: _Pointer, is_uncounted: bool, since_ns: int, /
+    ) -> bool: ...
+    def loss_take(
+        self, loss: _Pointer, timestamp_ns: int, overrun: _Pointer, /
+    ) -> bool: ...
+    def loss_total(self, loss: _Pointer, /) -> int: ...
 
 class RawView(Protocol):
     """A view of C memory; slices are copies."""

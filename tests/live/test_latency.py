@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from live.staging import DEADLINE, PROGRAMS, rest_of, run
-from procconn import Event, EventMask, ProcConnector
+from procconn import Event, EventMask, Exec, ProcConnector
 
 BATCH = 32  # datagrams that one call of the kernel brings
 
@@ -76,6 +76,29 @@ def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
         events = connector.recv_many(DEADLINE)
 
     assert len(events) >= 3
+
+
+@queues
+def test_execs_that_become_complete_share_wakeups(queue: int) -> None:
+    """However many programs are run within max_latency."""
+    count, latency = 200, 0.05
+    script = f"for i in $(seq {count}); do /bin/true; done; exec true"
+    execs: Counter[int] = Counter()
+    batches = 0
+    with ProcConnector(
+        EventMask.EXEC, programs=True, queue=queue, max_latency=latency
+    ) as connector:
+        began = time.monotonic()
+        with subprocess.Popen(["sh", "-c", script]) as load:
+            while execs[load.pid] < 2:  # sh, and at last true
+                events = connector.recv_many(DEADLINE)
+                assert events
+                execs.update(it.pid for it in events if isinstance(it, Exec))
+                batches += 1
+        took = time.monotonic() - began
+
+    assert execs.total() >= count
+    assert batches <= 2 + took / latency
 
 
 @queues
