@@ -12,7 +12,8 @@
 #   make test-nobody               test the wheel as an ordinary user (as root)
 #   make test-pythons              test it on the Pythons of Debian's unstable (as root)
 #   make test-sdist                build and test from the sdist alone
-#   make test-kernels              test on other kernels, under emulation (as root)
+#   make test-kernels              test on other kernels, under emulation (as root):
+#                                  all, or KERNELS="5.10 newest"
 #   make platforms                 print where the suite has run
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust

@@ -6,7 +6,8 @@ too. A guest passes if its console says that the tests ended with status 0; one 
 says nothing within the time limit fails.
 
 Guests run what meets the kernel, and is not too heavy for emulation. What lies above is
-the same on each. Arguments, which are pytest's, choose other tests.
+the same on each. Arguments, which are pytest's, choose other tests; KERNELS in the
+environment chooses the kernels, by the beginnings of their versions or as "newest".
 """
 
 import os
@@ -15,12 +16,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-SERIES = ("6.1", "6.12")  # the last without event masks, and one with them
+SERIES = (
+    "5.10",  # the oldest that Debian has
+    "6.1",  # the last one of Debian's without event masks
+    "6.12",
+    "newest",
+)
 TIME_LIMIT = 1500  # for the tests in one guest, in seconds
 BOOT_LIMIT = 120
 MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
@@ -62,6 +68,8 @@ deb {mirror} bookworm main
 deb {mirror} bookworm-updates main
 deb {mirror} bookworm-backports main
 deb {mirror}-security bookworm-security main
+deb {mirror} bullseye main
+deb {mirror} trixie-backports main
 """
 
 # The Python of Debian 12, whatever the one is that runs this.
@@ -81,7 +89,8 @@ FOR_GUEST = (
 
 # NumPy wants a processor younger than QEMU's usual one.
 PROCESSOR = ("-accel", "tcg", "-cpu", "max", "-smp", "2")
-MACHINE = (*PROCESSOR, "-m", "2048", "-nic", "none", "-no-reboot")
+MEMORY_MIB = 2048
+MACHINE = (*PROCESSOR, "-m", str(MEMORY_MIB), "-nic", "none", "-no-reboot")
 CONSOLE_ONLY = ("-display", "none", "-monitor", "none", "-serial", "stdio")
 
 END = re.compile(r"^guest: the tests ended with status (?P<status>\d+)$", re.MULTILINE)
@@ -118,31 +127,52 @@ def make_root() -> None:
         shutil.rmtree(ROOT, ignore_errors=True)
         choices = ("--variant=minbase", "--include=python3")
         run("debootstrap", *choices, "bookworm", ROOT)
-        sources = ROOT / "etc/apt/sources.list"
-        mirror = sources.read_text().split()[1]  # which debootstrap chose
-        sources.write_text(APT_SOURCES.format(mirror=mirror))
         archive(ROOT, BASE, without=LEFT_OUT)
+    sources = ROOT / "etc/apt/sources.list"
+    mirror = sources.read_text().split()[1]  # which debootstrap chose
+    sources.write_text(APT_SOURCES.format(mirror=mirror))
     in_root("apt-get", "update", "--quiet")
 
 
-def fetch_kernel(series: str) -> Path:
-    """Find the newest kernel of a series, and download it unless it is there."""
-    pattern = rf"^linux-image-{re.escape(series)}\.[^-]+(-[0-9]+)?-cloud-amd64$"
+def packages_of_kernels(flavour: str) -> dict[str, str]:
+    """Find the packages with a kernel, by its version."""
+    pattern = rf"^linux-(image|binary)-[0-9][^-]*(-[0-9]+)?-{flavour}$"
     found = in_root("apt-cache", "search", "--names-only", pattern)
     names = [line.split()[0] for line in found.splitlines()]
-    if not names:
-        sys.exit(f"Debian has no {pattern} in the sources of {ROOT}")
-    newest = max(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
-    kernels = BUILD / newest / "boot"
-    if not kernels.exists():
+    names.sort(reverse=True)  # an image is empty where there is a binary, too
+    return {name.split("-", 2)[2]: name for name in names}
+
+
+def numbers_of(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def newest_of(series: str, versions: Iterable[str]) -> str:
+    """Return the newest version of a series, which is a version's beginning."""
+    known = sorted(versions, key=numbers_of)
+    beginning = "" if series == "newest" else f"{series}."
+    found = [version for version in known if version.startswith(beginning)]
+    if not found:
+        sys.exit(
+            f"no kernel {series} in the sources of {ROOT}, but {', '.join(known)}:"
+            ' choose by KERNELS="5.10 newest"'
+        )
+    return found[-1]
+
+
+def fetch_kernel(package: str) -> Path:
+    """Download a kernel, unless it is there."""
+    folder = BUILD / package
+    if not folder.exists():
         script = (
             "cd /var/cache"
-            f" && apt-get -o APT::Sandbox::User=root --quiet download {newest}"
-            f" && dpkg -x {newest}_*.deb {newest}"
+            f" && apt-get -o APT::Sandbox::User=root --quiet download {package}"
+            f" && dpkg -x {package}_*.deb {package}"
         )
         in_root("sh", "-c", script)
-        (ROOT / "var/cache" / newest).rename(kernels.parent)
-    (kernel,) = kernels.glob("vmlinuz-*")
+        (ROOT / "var/cache" / package).rename(folder)
+    places = ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
+    (kernel,) = (kernel for place in places for kernel in folder.glob(place))
     return kernel
 
 
@@ -194,6 +224,8 @@ def make_initrd() -> Path:
 
 
 def version_of(kernel: Path) -> str:
+    if kernel.name == "vmlinuz":
+        return kernel.parent.name
     return kernel.name.removeprefix("vmlinuz-")
 
 
@@ -261,15 +293,24 @@ def passes(kernel: Path, initrd: Path) -> bool:
     return not problem
 
 
+def most_guests() -> int:
+    """Return how many guests may run at a time: each keeps one processor busy."""
+    processors = len(os.sched_getaffinity(0))
+    available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    memory_mib = int(available[1]) // 1024 if available else 0
+    return max(1, min(processors, memory_mib // MEMORY_MIB))
+
+
 def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     install_host_tools()
     make_root()
-    kernels = [fetch_kernel(series) for series in SERIES]
+    packages = packages_of_kernels("cloud-amd64")
+    chosen = os.environ.get("KERNELS", "").split() or SERIES
+    versions = dict.fromkeys(newest_of(series, packages) for series in chosen)
+    kernels = [fetch_kernel(packages[version]) for version in versions]
     initrd = make_initrd()
-    with (
-        ThreadPoolExecutor() as at_once
-    ):  # most of a guest's time one processor is idle
+    with ThreadPoolExecutor(most_guests()) as at_once:
         passed = list(at_once.map(partial(passes, initrd=initrd), kernels))
     sys.exit(not all(passed))
 
