@@ -7,10 +7,13 @@ import platform
 import pwd
 import signal
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from procconn.processes import process
 
 # A shell ignores these for what it starts in the background, and nohup another one, and
 # so would the programs that tests send them to. Those do not inherit a handler.
@@ -24,6 +27,15 @@ settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _made_events_are_of_linux_6(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of made events know how processes end from Linux 6.0 on."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent == Path(__file__).parent:
+            patch.setattr(process, "_LAST_THREAD_COUNTS", True)
+        yield
 
 
 def pytest_collection_finish() -> None:

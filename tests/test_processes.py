@@ -1,6 +1,7 @@
 """The table of processes: made events in, changes out."""
 
 import gc
+import os
 import tracemalloc
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from lives import (
 
 from procconn import Comm, Event, Fork, Lost
 from procconn.processes import Ended, Executed, Process, ProcessTable, Started
+from procconn.processes import process as process_module
 from procconn.usage import Usage
 
 
@@ -118,6 +120,46 @@ def test_a_core_is_told_of_whichever_thread_has_the_bit() -> None:
     feed(table, exit_of(10, 10, 2 * S, 6 | 128), exit_of(11, 10, 2 * S + 50_000, 6))
 
     assert (process.returncode, process.dumped_core) == (-6, True)
+
+
+def test_threads_that_dump_core_may_end_much_later() -> None:
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(10, 10, 2 * S, 6 | 128), exit_of(11, 10, 3 * S, 6))
+
+    assert (process.returncode, process.dumped_core) == (-6, True)
+
+
+@pytest.mark.parametrize("last_counts", [True, False])
+@pytest.mark.parametrize(
+    ("first", "last", "known"),
+    [(0, 7 << 8, False), (3 << 8, 5 << 8, False), (7 << 8, 7 << 8, True), (0, 9, True)],
+)
+def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    first: int,
+    last: int,
+    known: bool,
+    last_counts: bool,
+) -> None:
+    monkeypatch.setattr(process_module, "_LAST_THREAD_COUNTS", last_counts)
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(10, 10, 2 * S, first), exit_of(11, 10, 3 * S, last))
+    expected = os.waitstatus_to_exitcode(last)
+
+    assert process.returncode == (expected if known or last_counts else None)
+    assert process.duration == 2.0
+
+
+def test_before_linux_6_a_process_that_execs_has_a_new_first_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_module, "_LAST_THREAD_COUNTS", False)
+    table, process = started(thread(11, 10, S + 1))
+    feed(table, exit_of(10, 10, 2 * S), execute(10, 2 * S + 1))
+    feed(table, exit_of(10, 10, 3 * S, 7 << 8))
+
+    assert process.returncode == 7
 
 
 def test_a_pid_that_comes_again_is_another_process() -> None:

@@ -6,6 +6,7 @@ from signal import SIGCHLD
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
+from procconn.environment import is_kernel
 from procconn.events import Exit, Fork, Lost
 from procconn.processes.packed import packed, unpacked
 from procconn.usage import Usage
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from procconn.programs import Program
 
 _CORE_BIT = 0x80
+_SIGNAL_BITS = 0x7F
 _KTHREADD = 2  # the process that forks all kernel threads
 _SAME_END_NS = 50_000_000
+_LAST_THREAD_COUNTS = is_kernel(6, 0)  # see Process._drop_ambiguous_status()
 
 
 class Process:
@@ -35,6 +38,8 @@ class Process:
         name: the name of its first thread; None if not known, as after an exec that was
             read no program of, after a fork by another thread than the first, and of a
             kernel thread that started since, as it names itself without an event.
+            Before Linux 5.15 a name written to /proc/PID/comm has none either, and
+            this stays as it was.
         program: the program it runs: the one it executed last or, before that, its
             parent's; None if not known, and of a kernel thread. When the command lines
             of all running processes exceed 64 MiB, it has the first 4,096 characters
@@ -58,6 +63,7 @@ class Process:
         "_exit",
         "_kept",
         "_known_ns",
+        "_leader_code",
         "_overtaken",
         "_read_ns",
         "_saw_end",
@@ -102,6 +108,7 @@ class Process:
         # Kept by the table:
         self._threads: set[int] | None = None  # None: the first one only
         self._exit: Exit | None = None  # the one that tells the status
+        self._leader_code: int | None = None  # of the first thread, once it has ended
         self._usage: Usage | Literal[False] | None = False  # False: no thread's yet
         self._executed_ns = 0  # when it executed its program, if that was seen
         self._known_ns = started_ns or 0  # the earliest time it is known of
@@ -131,7 +138,9 @@ class Process:
     def returncode(self) -> int | None:
         """The exit status, or the negated number of the signal, as in `subprocess`.
 
-        None while it runs, and if its end was not seen.
+        None while it runs, and if its end was not seen. Before Linux 6.0 also if the
+        first thread ended before the others, unless a signal ended them or all had the
+        same status: wait(2) may tell either's, and events do not show which.
         """
         return self._exit.returncode if self._exit and not self.is_running else None
 
@@ -187,9 +196,27 @@ class Process:
             self.pid, self.pid, exit_code, SIGCHLD, ppid, ppid, ended_ns, 0
         )
 
+    def _executed(self) -> None:
+        """Forget the exits of threads that an exec has ended."""
+        self._exit = self._leader_code = None
+
+    def _drop_ambiguous_status(self) -> None:
+        """Forget the status if wait(2) may tell another, now that it has ended.
+
+        Before Linux 6.0 that tells the first thread's, unless another called
+        exit_group(2) or a fatal signal came.
+        """
+        if _LAST_THREAD_COUNTS or self._exit is None:
+            return
+        exit_code = self._exit.exit_code
+        if not exit_code & _SIGNAL_BITS and exit_code != self._leader_code:
+            self._exit = None
+
     def _thread_ended(self, event: Exit) -> None:
         """Take in how one of its threads ended."""
         self._exit = _telling(self._exit, event)
+        if event.pid == event.tgid:
+            self._leader_code = event.exit_code
         if event.usage is None or self._usage is None:
             self._usage = None
         elif self._usage is False:
@@ -226,15 +253,17 @@ Change: TypeAlias = Started | Executed | Ended | Lost
 def _telling(earlier: Exit | None, event: Exit) -> Exit:
     """Choose between exits of one process the one whose code wait(2) would tell.
 
-    From Linux 6.0 on the first thread to call exit_group(2) or to get a fatal signal
-    decides, else the last to end. Its exit is usually reported last, but not where a
-    thread that was just ending by itself, with 0, comes in behind it. Of threads that
-    dump core together only one has the bit that says so.
+    The first thread to call exit_group(2) or to get a fatal signal decides, else the
+    last to end. Its exit is usually reported last, but not where a thread that was just
+    ending by itself, with 0, comes in behind it. Of threads that dump core together
+    only one has the bit that says so, and others may end much later.
     """
-    if earlier is None or event.timestamp_ns - earlier.timestamp_ns > _SAME_END_NS:
+    if earlier is None:
         return event
-    same = event.exit_code | _CORE_BIT == earlier.exit_code
-    return earlier if event.exit_code == 0 or same else event
+    if event.exit_code | _CORE_BIT == earlier.exit_code:
+        return earlier
+    is_late = event.timestamp_ns - earlier.timestamp_ns > _SAME_END_NS
+    return event if is_late or event.exit_code else earlier
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

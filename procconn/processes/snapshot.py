@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from procconn.arguments import MOST_PID
 from procconn.clock import NS_PER_S
-from procconn.environment import check_proc
+from procconn.environment import check_proc, is_kernel
 from procconn.processes.packed import packed, unpacked
 from procconn.reading import read_program
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49
+_FAULTS = slice(7, 11)  # a thread has at least one, of its stack
 """Fields of /proc/PID/stat behind the name; proc_pid_stat(5) counts from 1 and pid."""
 _ENDED = (b"Z", b"X")
 _PF_KTHREAD = 0x00200000  # in linux/sched.h, the same since 2.6.27
@@ -170,10 +171,19 @@ def is_thread(pid: int) -> bool:
 
 
 def zombie_exit_code(pid: int) -> int | None:
-    """Return the wait status of a zombie; None if it may not be read."""
-    if (fields := _stat(f"/proc/{pid}/stat")) is None:
+    """Return the wait status of a zombie; None if it may not be read.
+
+    Before Linux 5.17 this is the first thread's, and another's may count: so None, too,
+    if the process had page faults that are not its first thread's.
+    """
+    if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
-    if code := int(fields[1][_EXIT_CODE]):
+    _, fields = stat
+    if not is_kernel(5, 17):
+        first = _stat(f"/proc/{pid}/task/{pid}/stat")
+        if first is None or first[1][_FAULTS] != fields[_FAULTS]:
+            return None
+    if code := int(fields[_EXIT_CODE]):
         return code
     try:  # the kernel shows 0 to those who may not know, and hides this from them too
         os.readlink(f"/proc/{pid}/exe")

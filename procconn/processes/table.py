@@ -237,7 +237,8 @@ class ProcessTable:
             return []  # that of an earlier process with this pid
         is_newer = timestamp_ns >= process._read_ns
         if is_newer:
-            process._threads = process._exit = None
+            process._threads = None
+            process._executed()
             process.name = None if program is None else program.name
             process.is_kernel_thread = False
             if program is not None and program.euid is not None:
@@ -258,7 +259,7 @@ class ProcessTable:
             return []
         if pid == tgid and timestamp_ns < process._executed_ns:
             process._thread_ended(event)  # and another has its place
-            process._exit = None
+            process._executed()
             return []
         if process._threads is not None:
             process._threads.discard(pid)
@@ -268,7 +269,7 @@ class ProcessTable:
                 return []
         elif pid != tgid:  # another thread, which an exec has ended
             process._thread_ended(event)
-            process._exit = None
+            process._executed()
             return []
         else:
             process._thread_ended(event)
@@ -317,6 +318,7 @@ class ProcessTable:
             process._usage = None  # some of its threads' may be lost
         process.ended_ns = timestamp_ns
         process._saw_end = process._exit is not None
+        process._drop_ambiguous_status()
         process._threads = None
         del self._processes[process.pid]
         self._ended.append(process)

@@ -62,6 +62,11 @@ LIFETIMES = {
     "joined": 7,
     "core": -6,
 }
+# What events show of it: before Linux 6.0, not whether the last thread to end decides.
+KNOWN_LIFETIMES: dict[str, int | None] = {**LIFETIMES}
+if KERNEL < (6, 0):
+    LIFETIMES["leader-first-alone"] = 3  # the first thread's
+    KNOWN_LIFETIMES |= {"leader-first": None, "leader-first-alone": None}
 
 PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]  # asm/unistd.h
 RECVMMSG = {"x86_64": "299", "aarch64": "243"}[platform.machine()]

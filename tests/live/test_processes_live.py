@@ -19,6 +19,7 @@ import pytest
 from live.compiling import compiled
 from live.staging import (
     DEADLINE,
+    KNOWN_LIFETIMES,
     LIFETIMES,
     PROGRAMS,
     PYTHON,
@@ -56,7 +57,7 @@ def kinds(changes: Sequence[Change]) -> list[type]:
 
 @pytest.mark.parametrize("how", LIFETIMES)
 def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
-    """What is told at its end is what wait(2) tells its parent."""
+    """What is told at its end is what wait(2) tells its parent, or nothing."""
     with (
         ProcessMonitor(programs=False) as monitor,
         speaking(lifetimes, how) as (program, pid),
@@ -69,7 +70,7 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
     assert process is not None
     execs = [Executed] * (2 if "exec" in how else 1)
     assert kinds(changes) == [Started, *execs, Ended]
-    assert (process.returncode, status) == (LIFETIMES[how], LIFETIMES[how])
+    assert (process.returncode, status) == (KNOWN_LIFETIMES[how], LIFETIMES[how])
     assert (process.ppid, process.known_since) == (os.getpid(), "start")
     assert process.duration is not None
     assert process.duration > 0
@@ -91,7 +92,7 @@ def test_a_process_from_before_is_followed_to_its_end(
     assert kinds(changes) == [Executed] * ("exec" in how) + [Ended]
     assert all(not isinstance(it, Lost) and it.process is process for it in changes)
     assert process.known_since == "snapshot"
-    assert process.returncode == LIFETIMES[how]
+    assert process.returncode == KNOWN_LIFETIMES[how]
 
 
 def test_a_monitor_tells_the_program_and_what_it_used() -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from live.staging import (
     DEADLINE,
+    KERNEL,
+    KNOWN_LIFETIMES,
     LIFETIMES,
     end_input,
     everyone_may_run_python,
@@ -26,6 +28,11 @@ from procconn.processes import Process, take_snapshot, wait, wait_async
 from procconn.processes.waiting import _ask_proc
 
 
+def expected_of(how: str) -> int | None:
+    """Return the status that is told; before Linux 6.0 that of a zombie is in /proc."""
+    return KNOWN_LIFETIMES.get(how, 4)
+
+
 @contextmanager
 def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
     """Wait for a process in another thread; go on when that is blocked."""
@@ -35,9 +42,9 @@ def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
         yield future
 
 
-@pytest.mark.parametrize("how", [*LIFETIMES, "double-fork"])
+@pytest.mark.parametrize("how", [*KNOWN_LIFETIMES, "double-fork"])
 def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
-    expected = LIFETIMES.get(how, 4)
+    expected = expected_of(how)
     with speaking(lifetimes, how) as (program, pid), waiting(pid) as future:
         end_input(program)
 
@@ -90,6 +97,20 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
 
     assert expected == process.returncode
     assert process.duration is None, "nobody has seen the end"
+
+
+@pytest.mark.parametrize("how", LIFETIMES)
+def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> None:
+    """Before Linux 5.17 /proc shows the first thread's: nothing if another counts."""
+    with speaking(lifetimes, how) as (program, pid):
+        end_input(program)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        returncode = wait([pid])[pid].returncode
+        status = program.wait(DEADLINE)
+
+    has_threads = how not in ("leader-first-exec", "exec-by-thread")
+    unknown = KERNEL < (5, 17) and has_threads
+    assert (LIFETIMES[how], None if unknown else status) == (status, returncode)
 
 
 def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
@@ -191,7 +212,7 @@ def test_waiting_on_asyncio_tells_the_same(
         monkeypatch.setattr(ProcConnector, "arecv_many", end_and_receive)
         ended = asyncio.run(wait_async([pid], DEADLINE))
 
-    assert LIFETIMES.get(how, 4) == ended[pid].returncode
+    assert expected_of(how) == ended[pid].returncode
 
 
 def test_no_end_is_missed_while_waiting_begins() -> None:
