@@ -51,7 +51,7 @@ def conditions() -> Iterator[Condition]:
     connectors = _connectors()
     yield Condition(
         "network namespace",
-        connectors is not None or (False if _proc_is_mounted() else None),
+        connectors is not None or _has_connectors(),
         "this process is in a network namespace of its own, where the kernel has no"
         " Proc Connector",
         "run it in the host's (--net=host for containers)",
@@ -286,6 +286,17 @@ def _connectors() -> str | None:
         # Not /proc/net, which a /proc mounted with subset=pid does not have.
         with open("/proc/self/net/connector") as file:
             return file.read()
+    except OSError:
+        return None
+
+
+def _has_connectors() -> bool | None:
+    """Tell whether that list is there; None where /proc is not mounted.
+
+    Before Linux 5.13 it can be listed, but not read, with subset=pid.
+    """
+    try:
+        return "connector" in os.listdir("/proc/self/net")
     except OSError:
         return None
 

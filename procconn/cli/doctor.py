@@ -69,13 +69,13 @@ def run(options: argparse.Namespace) -> int:
 def examine() -> Iterator[Finding]:
     """Look at everything that process events depend on."""
     yield Finding("kernel", _OK, f"{platform.system()} {platform.release()}")
-    broken = set()
+    broken: set[str] = set()
     shows = Path("/proc/self/ns").exists()
     for it in conditions():
         if it.holds:
             yield Finding(it.subject, _OK, "as needed")
         elif it.holds is None:
-            why = _IN_NAMESPACE if shows else _WITHOUT_PROC
+            why = _IN_NAMESPACE if shows and broken else _WITHOUT_PROC
             yield Finding(it.subject, _UNKNOWN, why)
         else:
             broken.add(it.subject)
