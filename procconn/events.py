@@ -308,6 +308,8 @@ class _Comm(NamedTuple):
 class Comm(_OfTask, _Comm):
     """A task's name was set: prctl(PR_SET_NAME) or a write to /proc/PID/comm.
 
+    The kernel reports such a write from Linux 5.15 on.
+
     An exec sets the name too but is not reported as one. `comm` (bytes) has at most
     16 bytes, up to the first NUL, of the task's own choice: any bytes at all.
     """

@@ -19,6 +19,7 @@ from live.staging import (
     IGNORE,
     LISTEN,
     PPOLL,
+    PR_SET_NAME,
     PYTHON,
     Requests,
     descriptors,
@@ -489,7 +490,7 @@ def test_readers_in_two_threads_get_an_error_or_events_of_their_own(
 
 
 FORK = """
-import contextlib, gc, os, sys
+import contextlib, ctypes, gc, os, sys
 from procconn import EventMask, ProcConnector
 
 connector = ProcConnector(EventMask.COMM)
@@ -500,8 +501,7 @@ if child == 0:
     {end}
 assert os.waitpid(child, 0)[1] == 0
 
-with open("/proc/self/comm", "w") as name:
-    name.write("afterwards")
+ctypes.CDLL(None).prctl({PR_SET_NAME}, b"afterwards")
 while not connector.recv(timeout=30).comm.startswith(b"afterwards"):
     pass
 connector.close()
@@ -523,7 +523,8 @@ connector.close()
 def test_what_a_forked_child_does_does_not_touch_the_subscription(
     action: str, end: str
 ) -> None:
-    requests = Requests(FORK.format(action=action, end=end))
+    code = FORK.format(action=action, end=end, PR_SET_NAME=PR_SET_NAME)
+    requests = Requests(code)
     result = requests.result
 
     assert (0, "", "") == (result.returncode, result.stdout, result.stderr)

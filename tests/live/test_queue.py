@@ -16,6 +16,7 @@ import pytest
 from live.staging import (
     DEADLINE,
     PPOLL,
+    PR_SET_NAME,
     descriptors,
     drops_column,
     event_socket,
@@ -175,7 +176,7 @@ def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
 )
 def test_a_fork_leaves_the_parent_its_thread(action: str) -> None:
     code = f"""
-import contextlib, os, warnings
+import contextlib, ctypes, os, warnings
 from procconn import Comm, EventMask, ProcConnector
 warnings.simplefilter("ignore", DeprecationWarning)
 with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
@@ -188,8 +189,8 @@ with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
         assert os.waitpid(child, 0)[1] == 0
         comms = []
         while b"after %d" % number not in comms:
-            with open("/proc/self/comm", "w") as name:  # again: one may be lost
-                name.write(f"after {{number}}")
+            # again: one may be lost
+            ctypes.CDLL(None).prctl({PR_SET_NAME}, b"after %d" % number)
             events = connector.recv_many(timeout=30)
             assert events
             comms = [event.comm for event in events if isinstance(event, Comm)]

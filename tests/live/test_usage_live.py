@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from live.staging import DEADLINE, run_python
+from live.staging import DEADLINE, KERNEL, run_python
 from procconn import Event, EventMask, Exit, ProcConnector
 from procconn._core import ffi, lib
 from procconn.stream import new_filter
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from procconn._core import TaskRecord
 
 RECEIVE_BUFFER = 32 << 20
+HAS_TGID = KERNEL >= (5, 19)  # in records: version 12 of taskstats
 SHORT_COMMANDS = 1000
 
 _COSTLY = """
@@ -241,7 +242,7 @@ def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
     leader, other = meter.records_of(pid, tasks=2)
 
     assert (leader.pid, leader.exit_code) == (pid, 0)
-    assert (other.tgid, other.exit_code) == (pid, 3 << 8)
+    assert (other.tgid, other.exit_code) == (pid if HAS_TGID else 0, 3 << 8)
     assert other.peak_rss - leader.peak_rss > 60 << 20
     assert used.ru_minflt == leader.minor_faults + other.minor_faults
 
@@ -306,7 +307,6 @@ def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
     "other",
     [
         lambda it: it._replace(pid=2**22 + 1, tgid=2**22 + 1),
-        lambda it: it._replace(tgid=1),  # of a thread that had the number
         lambda it: it._replace(exit_code=256),
         lambda it: it._replace(timestamp_ns=1),  # before the registration, or a loss
     ],
@@ -322,6 +322,18 @@ def test_a_record_is_not_given_to_the_exit_of_another(
     assert meter.take(other(event)) is None
     assert meter.take(event) is not None
     assert meter.take(event) is None
+
+
+def test_a_thread_that_had_the_pid_is_told_apart_by_its_group(meter: Meter) -> None:
+    """Records have it from Linux 5.19 on."""
+    pid = spawn("/bin/true")
+    os.waitpid(pid, 0)
+    (event,) = meter.exits(lambda it: it.pid == pid, 1)
+    meter.drain()
+    is_taken = meter.take(event._replace(tgid=1)) is not None
+
+    assert is_taken == (not HAS_TGID)
+    assert (meter.take(event) is None) == is_taken
 
 
 def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
