@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49
-_FAULTS = slice(7, 11)  # a thread has at least one, of its stack
+_CPU_CLOCK = 2  # of a process, with its id (CPUCLOCK_SCHED in linux/posix-timers.h)
+_TRIES = 100
 """Fields of /proc/PID/stat behind the name; proc_pid_stat(5) counts from 1 and pid."""
 _ENDED = (b"Z", b"X")
 _PF_KTHREAD = 0x00200000  # in linux/sched.h, the same since 2.6.27
@@ -174,15 +175,13 @@ def zombie_exit_code(pid: int) -> int | None:
     """Return the wait status of a zombie; None if it may not be read.
 
     Before Linux 5.17 this is the first thread's, and another's may count: so None, too,
-    if the process had page faults that are not its first thread's.
+    if the process had others.
     """
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
     _, fields = stat
-    if not is_kernel(5, 17):
-        first = _stat(f"/proc/{pid}/task/{pid}/stat")
-        if first is None or first[1][_FAULTS] != fields[_FAULTS]:
-            return None
+    if not is_kernel(5, 17) and not _was_single_threaded(pid):
+        return None
     if code := int(fields[_EXIT_CODE]):
         return code
     try:  # the kernel shows 0 to those who may not know, and hides this from them too
@@ -192,6 +191,24 @@ def zombie_exit_code(pid: int) -> int | None:
     except OSError:
         pass
     return 0
+
+
+def _was_single_threaded(pid: int) -> bool:
+    """Tell whether all CPU time of a zombie, in nanoseconds, is its first thread's."""
+    for _ in range(_TRIES):  # it may still be on its way out
+        try:
+            before_ns = _cpu_time(pid)
+            all_ns = time.clock_gettime_ns(~pid << 3 | _CPU_CLOCK)
+            if before_ns == _cpu_time(pid):
+                return all_ns == before_ns
+        except OSError:
+            return False
+    return False
+
+
+def _cpu_time(tid: int) -> int:
+    with open(f"/proc/{tid}/task/{tid}/schedstat", "rb") as file:
+        return int(file.read().split()[0])
 
 
 def _read(pid: int, asleep_ns: int, programs: bool) -> SnapshotEntry | None:
