@@ -225,9 +225,9 @@ def test_the_program_of_a_probe_adds_a_tasks_own_names_to_what_is_wanted() -> No
     probing: bytes = b""
     with ProcConnector(EventMask.PTRACE, heartbeat=0.0005) as connector:
         fd = event_socket(connector)
+        usual = filter_of(fd)
         reader = threading.Thread(target=lambda: list(connector))
         reader.start()
-        usual = filter_of(fd)
         deadline = time.monotonic() + DEADLINE
         while not probing and time.monotonic() < deadline:
             seen = filter_of(fd)

@@ -67,13 +67,19 @@ def test_what_follows_waits_no_longer_than_it_may(queue: int) -> None:
 
 @queues
 def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
-    with ProcConnector(EventMask.SID, queue=queue, max_latency=0.5) as connector:
-        rest_of(connector)
-        begin_session()
-        assert connector.recv_many(DEADLINE)
-        for _ in range(3):
+    latency = took = 0.5
+    deadline = time.monotonic() + DEADLINE
+    with ProcConnector(EventMask.SID, queue=queue, max_latency=latency) as connector:
+        while took >= latency:  # again: a slow machine has not made them all in time
+            assert time.monotonic() < deadline
+            rest_of(connector)
+            began = time.monotonic()
             begin_session()
-        events = connector.recv_many(DEADLINE)
+            assert connector.recv_many(DEADLINE)
+            for _ in range(3):
+                begin_session()
+            took = time.monotonic() - began
+            events = connector.recv_many(DEADLINE)
 
     assert len(events) >= 3
 
