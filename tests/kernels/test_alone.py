@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from live.staging import NO_ANSWERS, run_refused
 
 from procconn import (
     Event,
@@ -307,16 +308,8 @@ def test_a_forked_child_may_outlive_its_parents_connector() -> None:
 
 def test_an_opening_that_gave_up_waiting_leaves_nothing() -> None:
     """The sandbox keeps the answers from it; the kernel has counted its requests."""
-    sandbox = Path(__file__).parents[1] / "live" / "programs" / "sandbox.py"
     script = "from procconn import ProcConnector; ProcConnector()"
-    refusal = ["recvfrom", "EAGAIN", "--", sys.executable, "-c", script]
-    result = subprocess.run(
-        [sys.executable, "-I", sandbox, *refusal],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    result = run_refused(NO_ANSWERS, "-c", script)
     assert "UnsupportedError" in result.stderr
     assert not kernel_sends()
 

@@ -22,6 +22,7 @@ from types import FrameType
 
 import pytest
 
+from live.programs.syscalls import NUMBERS
 from procconn import Comm, Event, Lost, ProcConnector
 
 DEADLINE = 60.0  # seconds; generous, as other programs may keep the machine busy
@@ -68,9 +69,7 @@ if KERNEL < (6, 0):
     LIFETIMES["leader-first-alone"] = 3  # the first thread's
     KNOWN_LIFETIMES |= {"leader-first": None, "leader-first-alone": None}
 
-PPOLL = {"x86_64": "271", "aarch64": "73"}[platform.machine()]  # asm/unistd.h
-RECVMMSG = {"x86_64": "299", "aarch64": "243"}[platform.machine()]
-_WAITS = {"x86_64": {"271", "232", "281"}, "aarch64": {"73", "22"}}  # and epoll's
+_CALLS = {str(number): name for name, number in NUMBERS.items()}
 
 
 def set_name(name: bytes) -> None:
@@ -191,28 +190,39 @@ def interposed(moment: int, action: Callable[[], object]) -> Iterator[list[bool]
         gc.enable()
 
 
+def call_of(task: Path) -> tuple[str, list[str]]:
+    """Tell which system call of the table a task is in, or "", and its arguments.
+
+    Args:
+        task: its folder in /proc.
+    """
+    number, *arguments = (task / "syscall").read_text().split()
+    return _CALLS.get(number, ""), arguments
+
+
 def is_blocked(thread: threading.Thread) -> bool:
     """Whether a thread sleeps for events, or for what a loop waits for."""
     task = Path(f"/proc/self/task/{thread.native_id}")
     try:
-        number = (task / "syscall").read_text().split()[0]
+        call, _ = call_of(task)
         state = (task / "stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return number in _WAITS[platform.machine()] and state == "S"
+    return call in ("ppoll", "epoll_wait", "epoll_pwait") and state == "S"
 
 
 def wait_until_blocked(thread: threading.Thread | int) -> None:
     """Wait until a thread, or for ever a process's first, sleeps for events."""
     if isinstance(thread, threading.Thread):
-        path = Path(f"/proc/self/task/{thread.native_id}/syscall")
-        wait_for(lambda: path.read_text().split()[0] == PPOLL)
+        task = Path(f"/proc/self/task/{thread.native_id}")
+        wait_for(lambda: call_of(task)[0] == "ppoll")
         return
-    path = Path(f"/proc/{thread}/syscall")  # also of the place of the timeout
+    process = Path(f"/proc/{thread}")
 
     def is_blocked_for_ever() -> bool:
-        number, _, _, timeout, *_ = path.read_text().split() + 3 * [""]
-        return number == RECVMMSG or (number, timeout) == (PPOLL, "0x0")
+        call, arguments = call_of(process)
+        timeout = arguments[2:3]
+        return call == "recvmmsg" or (call, timeout) == ("ppoll", ["0x0"])
 
     wait_for(is_blocked_for_ever)
 
@@ -381,8 +391,7 @@ class Requests:
             filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
             python = [*PYTHON, "-c", code]
             if refusal:
-                sandbox = [sys.executable, "-I", str(PROGRAMS / "sandbox.py")]
-                python = [*sandbox, *refusal, "--", *python]
+                python = [*sandbox(refusal), *python]
             self.result = run(*strace, *filters, *python)
             lines = Path(log.name).read_text().splitlines()
         self.sent: dict[int, list[int]] = {}
@@ -403,16 +412,22 @@ NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
 NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
 NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
 NO_ANSWERS = ("recvfrom", "EAGAIN")
+NO_PRIORITY = ("sched_setscheduler", "EPERM")
+
+
+def sandbox(refusal: tuple[str, ...]) -> list[str]:
+    """Return what a command is put behind so that it is refused a system call."""
+    call, _, *values = refusal
+    if values and call not in NUMBERS:
+        pytest.skip("no filter sees the arguments of socketcall(2)")
+    return [sys.executable, str(PROGRAMS / "sandbox.py"), *refusal, "--"]
 
 
 def run_refused(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with such arguments, in a sandbox that refuses a system call."""
-    sandbox = PROGRAMS / "sandbox.py"
-    return run(
-        sys.executable, "-I", sandbox, *refusal, "--", sys.executable, *arguments
-    )
+    return run(*sandbox(refusal), sys.executable, *arguments)
 
 
 @contextmanager

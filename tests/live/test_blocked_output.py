@@ -5,7 +5,6 @@ The output is a pipe that is full from the start.
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from live.commanding import COMMAND, RENAME, watching
-from live.staging import IS_ROOT, unexpected, wait_for
+from live.staging import IS_ROOT, call_of, unexpected, wait_for
 from live.test_command_endings import balance_of, traced
 
 IMPATIENT = """
@@ -28,7 +27,6 @@ ending._PATIENCE = 0.1
 sys.exit(main(sys.argv[1:]))
 """
 PAGE = 4096  # bytes of a pipe that become free together
-WRITE = {"x86_64": "1", "aarch64": "64"}[platform.machine()]  # asm/unistd.h
 STORM = 5_003
 
 
@@ -47,8 +45,8 @@ def full_pipe(room: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
 
 def is_blocked(process: subprocess.Popen[bytes]) -> bool:
     """Whether its main thread is writing, which nothing else than a full pipe lasts."""
-    number = Path(f"/proc/{process.pid}/syscall").read_text().split()[0]
-    return number == WRITE
+    call, _ = call_of(Path(f"/proc/{process.pid}"))
+    return call == "write"
 
 
 def block(process: subprocess.Popen[bytes]) -> None:

@@ -14,11 +14,11 @@ from subprocess import PIPE, Popen
 
 import pytest
 
+from live.programs.syscalls import NUMBERS
 from live.staging import (
     DEADLINE,
     IGNORE,
     LISTEN,
-    PPOLL,
     PR_SET_NAME,
     PYTHON,
     Requests,
@@ -641,7 +641,7 @@ thread = threading.Thread(target=connector.recv, daemon=True)
 threading.excepthook = lambda _: None
 thread.start()
 waiting = Path(f"/proc/self/task/{{thread.native_id}}/syscall")
-while waiting.read_text().split()[0] != "{PPOLL}":
+while waiting.read_text().split()[0] != "{NUMBERS["ppoll"]}":
     pass
 """
     requests = Requests(code)

@@ -2,18 +2,16 @@
 
 import errno
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from live.staging import run_python, started
+from live.programs.syscalls import NUMBERS
+from live.staging import PROGRAMS, run, run_python, started
 from procconn import Program, read_program
 from procconn._core import lib
-
-ARCHITECTURE = platform.machine()
 
 EXHAUSTED = """
 import os, resource, subprocess, sys, warnings
@@ -77,72 +75,14 @@ except OSError as error:
     assert f"{errno.EMFILE}\n" == done.stdout, done.stderr
 
 
-# asm/unistd.h
-POLLING = {
-    "x86_64": [("poll", 7), ("recvfrom", 45)],
-    "aarch64": [("ppoll", 73), ("recvfrom", 207)],
-}.get(ARCHITECTURE, [])
-
-REFUSED = """
-import ctypes, os, struct, subprocess, sys, time, warnings
-from procconn import EventMask, Exec, ProcConnector
-
-number = int(sys.argv[1])
-code = b"".join(
-    struct.pack("=HBBI", *instruction)
-    for instruction in [
-        *((0x20, 0, 0, 0), (0x15, 0, 1, number)),
-        *((6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)),
-    ]
-)
-instructions = ctypes.create_string_buffer(code, len(code))
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def sandbox():
-    fprog = struct.pack("@HP", 4, ctypes.addressof(instructions))
-    assert libc.prctl(38, 1, 0, 0, 0) == 0
-    tsync = 1
-    assert libc.syscall(SECCOMP, 1, tsync, fprog) == 0, ctypes.get_errno()
-
-
-warnings.simplefilter("always")
-with warnings.catch_warnings(record=True) as caught:
-    with ProcConnector(EventMask.EXEC, programs=True, queue=QUEUE) as connector:
-        sandbox()
-        reasons = []
-        while "busy" not in reasons:
-            subprocess.run(["true"])
-            execs = [it for it in connector.recv_many(1) if isinstance(it, Exec)]
-            reasons += [it.program.missing for it in execs]
-        subprocess.run(["true"])
-        assert connector.recv_many(5)
-        before = time.process_time()
-        time.sleep(0.5)
-        spent = time.process_time() - before
-warned = [it for it in caught if "programs are not read" in str(it.message)]
-print(len(warned), spent < 0.25)
-"""
-
-
-@pytest.mark.parametrize(
-    "number", [it[1] for it in POLLING], ids=[it[0] for it in POLLING]
-)
-def test_a_refused_call_ends_the_thread_and_is_reported(number: int) -> None:
+@pytest.mark.parametrize("call", ["poll" if "poll" in NUMBERS else "ppoll", "recvfrom"])
+def test_a_refused_call_ends_the_thread_and_is_reported(call: str) -> None:
     """It does not try again for ever, at a priority above all others.
 
     The stream itself goes on: with poll(2) as it uses ppoll(2), else as it uses
     recvmmsg(2).
     """
-    seccomp = {"x86_64": "317", "aarch64": "277"}[ARCHITECTURE]
-    code = REFUSED.replace("SECCOMP", seccomp).replace("QUEUE", "0")
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(number)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(sys.executable, PROGRAMS / "refused_reader.py", call)
 
     assert "1 True\n" == done.stdout, done.stderr
 

@@ -9,10 +9,12 @@ import pytest
 
 from live.staging import (
     DEADLINE,
+    NO_PRIORITY,
     NOBODY,
     PROGRAMS,
     program,
     run,
+    run_refused,
     started,
 )
 from live.taking import by_nobody, is_realtime, reading_thread, threads
@@ -45,12 +47,20 @@ def what_lacks(*arguments: str | Path) -> str:
 
 
 @root
-@pytest.mark.parametrize("what", ["capability", "sandbox"])
-def test_the_thread_says_what_keeps_it_from_its_priority(what: str) -> None:
+def test_the_thread_says_what_keeps_it_from_its_priority() -> None:
     if what_lacks("nothing") != "nothing":
         pytest.skip("no real-time priority here")
 
-    assert what == what_lacks(what)
+    assert "capability" == what_lacks("capability")
+
+
+@root
+def test_so_it_does_in_a_sandbox() -> None:
+    if what_lacks("nothing") != "nothing":
+        pytest.skip("no real-time priority here")
+    refused = run_refused(NO_PRIORITY, PROGRAMS / "priority.py", "nothing")
+
+    assert ("sandbox\n", "") == (refused.stdout, refused.stderr)
 
 
 @root

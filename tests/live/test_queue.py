@@ -15,8 +15,8 @@ import pytest
 
 from live.staging import (
     DEADLINE,
-    PPOLL,
     PR_SET_NAME,
+    call_of,
     descriptors,
     drops_column,
     event_socket,
@@ -144,10 +144,8 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
 
 def is_waiting_for_room(connector: ProcConnector) -> bool:
     """Whether there are events, but a thread waits for something else, without end."""
-    calls = [
-        task.read_text().split() for task in Path("/proc/self/task").glob("*/syscall")
-    ]
-    waits = any((call[0], call[3:4]) == (PPOLL, ["0x0"]) for call in calls)
+    calls = [call_of(task) for task in Path("/proc/self/task").iterdir()]
+    waits = any(call == "ppoll" and rest[2:3] == ["0x0"] for call, rest in calls)
     return waits and bool(select.select([event_socket(connector)], [], [], 0)[0])
 
 

@@ -7,40 +7,34 @@ Only calls whose arguments have those values are refused, with that errno.
 import ctypes
 import errno
 import os
-import platform
 import struct
 import sys
 
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+from syscalls import NUMBERS, SOCKETCALLS  # type: ignore[import-not-found]
+
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-NUMBER_AT, ARGUMENTS_AT = 0, 16  # struct seccomp_data, little-endian
-
-CALLS = {  # asm/unistd.h
-    "x86_64": {
-        "socket": 41,
-        "getsockopt": 55,
-        "recvfrom": 45,
-        "prctl": 157,
-        "read": 0,
-        "ppoll": 271,
-        "recvmmsg": 299,
-    },
-    "aarch64": {
-        "socket": 198,
-        "getsockopt": 209,
-        "recvfrom": 207,
-        "prctl": 167,
-        "read": 63,
-        "ppoll": 73,
-        "recvmmsg": 243,
-    },
-}[platform.machine()]
+# struct seccomp_data: the number, and the lower halves of 64-bit arguments
+NUMBER_AT, ARGUMENTS_AT = 0, 16 if sys.byteorder == "little" else 20
 
 
-def refuse(number: int, error: int, values: dict[int, int]) -> None:
-    tests = [(NUMBER_AT, number)]
-    tests += [(ARGUMENTS_AT + 8 * index, value) for index, value in values.items()]
+def refuse(call: str, error: int, values: dict[int, int] | None = None) -> None:
+    """Refuse a system call to all threads of this process.
+
+    Args:
+        call: its name.
+        error: the errno of a refused call.
+        values: by the index of an argument, the value with which it is refused.
+    """
+    if call not in NUMBERS:
+        if values:
+            raise ValueError("no filter sees what socketcall(2) is given")
+        call, values = "socketcall", {0: SOCKETCALLS[call]}
+    tests = [(NUMBER_AT, NUMBERS[call])]
+    for index, value in (values or {}).items():
+        tests.append((ARGUMENTS_AT + 8 * index, value))
     program = []
     for left, (offset, value) in zip(range(len(tests), 0, -1), tests, strict=True):
         program.append((LOAD_WORD, 0, 0, offset))
@@ -50,11 +44,12 @@ def refuse(number: int, error: int, values: dict[int, int]) -> None:
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     instructions = ctypes.create_string_buffer(code, len(code))
     fprog = struct.pack("@HP", len(program), ctypes.addressof(instructions))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(
-        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, fprog, 0, 0
-    ):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
+    flags = (SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC)
+    if libc.syscall(NUMBERS["seccomp"], *flags, fprog):
+        raise OSError(ctypes.get_errno(), "seccomp")
 
 
 if __name__ == "__main__":
@@ -62,7 +57,7 @@ if __name__ == "__main__":
     split = rest.index("--")
     pairs = (word.split("=") for word in rest[:split])
     refuse(
-        CALLS[call],
+        call,
         getattr(errno, error),
         {int(index): int(value) for index, value in pairs},
     )
