@@ -14,6 +14,7 @@
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root):
 #                                  all, or KERNELS="5.10 newest"
+#   make test-arm64, test-s390x    test on other processors, likewise
 #   make platforms                 print where the suite has run
 #   make workflows                 check the workflows of .github
 #   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
@@ -32,7 +33,8 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
-    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist test-kernels platforms workflows fuzz \
+    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist \
+    test-kernels test-arm64 test-s390x platforms workflows fuzz \
     sanitize refleaks slow clean
 
 watch: $(VENV)/installed
@@ -58,7 +60,12 @@ unit: $(VENV)/developing
 	$(BIN)/pytest $(ARGS)
 
 test-kernels: $(VENV)/developing
-	$(BIN)/python tests/kernels/run.py $(ARGS)
+	$(BIN)/python tests/kernels/run.py $(shell uname -m) $(ARGS)
+
+test-arm64: processor = aarch64
+test-s390x: processor = s390x
+test-arm64 test-s390x: $(VENV)/developing $(VENV)/packaging
+	$(BIN)/python tests/kernels/run.py $(processor) $(ARGS)
 
 # Each run of the whole suite, or of all that runs elsewhere, is noted there.
 RESULTS := $(abspath build)/results.jsonl

@@ -1,25 +1,35 @@
 """Boots other kernels under emulation and runs the tests that need a real one there.
 
-What takes long to make is kept in build/kernels: a Debian 12 root file system and the
-kernels, which its own apt finds and downloads. The console of each guest is kept there
-too. A guest passes if its console says that the tests ended with status 0; one that
-says nothing within the time limit fails.
+run.py PROCESSOR [PYTEST ARGUMENTS]
+
+What takes long to make is kept in build/kernels, by processor: a Debian 12 root file
+system and the kernels, which its own apt finds and downloads. The console of each guest
+is kept there too. A guest passes if its console says that the tests ended with status
+0; one that says nothing within the time limit fails.
 
 Guests run what meets the kernel, and is not too heavy for emulation. What lies above is
-the same on each. Arguments, which are pytest's, choose other tests; KERNELS in the
-environment chooses the kernels, by the beginnings of their versions or as "newest".
+the same on each. Those of another processor get a wheel built as it is published, and
+run what may depend on the processor. Each guest reads a recording of the host, and the
+host reads one of each. Arguments, which are pytest's, choose other tests; KERNELS in
+the environment chooses the kernels, by the beginnings of their versions or as "newest".
 """
 
+import base64
+import io
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
+import tomllib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SERIES = (
     "5.10",  # the oldest that Debian has
@@ -27,6 +37,7 @@ SERIES = (
     "6.12",
     "newest",
 )
+SERIES_OF_OTHERS = ("6.12",)  # other processors
 TIME_LIMIT = 1500  # for the tests in one guest, in seconds
 BOOT_LIMIT = 120
 MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
@@ -49,19 +60,100 @@ TESTS = (
     "tests/live",
     *(f"--ignore-glob=*/{name}" for name in ABOVE_THE_KERNEL),
 )
+TESTS_OF_PROCESSORS = (
+    "tests/kernels",
+    "tests/test_columns.py",
+    "tests/test_decoder.py",
+    "tests/test_guard_page.py",
+    "tests/test_recording.py",
+    "tests/test_socketfilter.py",
+    "tests/test_tails.py",
+    "tests/test_usage.py",
+    "tests/live/test_events_live.py",
+    "tests/live/test_filters.py",
+    "tests/live/test_process_usage.py",
+    "tests/live/test_programs.py",
+    "tests/live/test_programs_blocked.py",
+    "tests/live/test_programs_deceived.py",
+    "tests/live/test_programs_fields.py",
+    "tests/live/test_programs_limits.py",
+    "tests/live/test_programs_priority.py",
+    "tests/live/test_programs_stream.py",
+    "tests/live/test_programs_traced.py",
+    "tests/live/test_recording_live.py",
+    "tests/live/test_usage_live.py",
+    "tests/live/test_usage_pids.py",
+    "tests/live/test_usage_stream.py",
+)
+
+
+class Processor(NamedTuple):
+    """How a guest with this processor is made.
+
+    Attributes:
+        debian: Debian's name of it.
+        flavour: the end of the names of its kernels' packages.
+        package: the one with the emulator.
+        machine: the emulator's options.
+        console: the kernel's name of the first serial line.
+        packages: what the root file system has.
+        without: test requirements that have no wheels for it.
+    """
+
+    debian: str
+    flavour: str
+    package: str
+    machine: tuple[str, ...]
+    console: str
+    packages: str = "python3"
+    without: tuple[str, ...] = ()
+
+
+PROCESSORS = {
+    # NumPy wants a processor younger than QEMU's usual one.
+    "x86_64": Processor(
+        "amd64", "cloud-amd64", "qemu-system-x86", ("-cpu", "max"), "ttyS0"
+    ),
+    "aarch64": Processor(
+        "arm64",
+        "cloud-arm64",
+        "qemu-system-arm",
+        ("-M", "virt", "-cpu", "cortex-a72"),
+        "ttyAMA0",
+    ),
+    "s390x": Processor(  # the big-endian one
+        "s390x",
+        "s390x",
+        "qemu-system-misc",
+        ("-M", "s390-ccw-virtio", "-cpu", "max"),
+        "ttysclp0",
+        packages="python3,python3-numpy",
+        without=("numpy",),
+    ),
+}
+NAME, *ARGUMENTS = sys.argv[1:]
+PROCESSOR = PROCESSORS[NAME]
+IS_FOREIGN = platform.machine() != NAME
 
 PROJECT = Path(__file__).parents[2]
-BUILD = PROJECT / "build" / "kernels"
+BUILD = PROJECT / "build" / "kernels" / NAME
 ROOT = BUILD / "root"
 BASE = BUILD / "base.cpio"
 OVERLAY = BUILD / "overlay"
 WHEEL = BUILD / "wheel"
+OBJECTS = BUILD / "objects"
 
 HOST_TOOLS = {  # program: Debian package
-    "qemu-system-x86_64": "qemu-system-x86",
+    f"qemu-system-{NAME}": PROCESSOR.package,
     "debootstrap": "debootstrap",
     "cpio": "cpio",
 }
+if IS_FOREIGN:
+    HOST_TOOLS |= {
+        f"qemu-{NAME}-static": "qemu-user-static",
+        "update-binfmts": "binfmt-support",
+    }
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 APT_SOURCES = """\
 deb {mirror} bookworm main
@@ -80,31 +172,39 @@ FOR_GUEST = (
     "--abi=cp311",
     "--abi=abi3",
     "--abi=none",
-    "--platform=linux_x86_64",
-    "--platform=manylinux_2_28_x86_64",
-    "--platform=manylinux_2_17_x86_64",
-    "--platform=manylinux2014_x86_64",
+    f"--platform=linux_{NAME}",
+    f"--platform=manylinux_2_28_{NAME}",
+    f"--platform=manylinux_2_17_{NAME}",
+    f"--platform=manylinux2014_{NAME}",
     "--only-binary=:all:",
 )
 
-# NumPy wants a processor younger than QEMU's usual one.
-PROCESSOR = ("-accel", "tcg", "-cpu", "max", "-smp", "2")
+# A compiler for any processor, and for older C libraries than the machine has, whose
+# headers are only for what zig has none for. Isolated, it is found in pip builds, too.
+ZIG = (sys.executable, "-I", "-m", "ziglang", "cc")
+ZIG_FOR = (*ZIG, "-idirafter", "/usr/include", "-target")
+CC = (*ZIG_FOR, f"{NAME}-linux-musl") if IS_FOREIGN else ("cc",)
+
+EMULATION = (*PROCESSOR.machine, "-accel", "tcg", "-smp", "2")
 MEMORY_MIB = 2048
-MACHINE = (*PROCESSOR, "-m", str(MEMORY_MIB), "-nic", "none", "-no-reboot")
+MACHINE = (*EMULATION, "-m", str(MEMORY_MIB), "-nic", "none", "-no-reboot")
 CONSOLE_ONLY = ("-display", "none", "-monitor", "none", "-serial", "stdio")
 
+RECORDING = re.compile(
+    r"^guest: a recording\n(?P<base64>[A-Za-z0-9+/=\n]+)\nguest: its end$", re.MULTILINE
+)
 END = re.compile(r"^guest: the tests ended with status (?P<status>\d+)$", re.MULTILINE)
 
 # Of the root file system, what no test needs.
 LEFT_OUT = ("var/cache", "var/lib/apt", "usr/share/locale", "usr/share/doc")
 
 
-def run(*command: str | Path) -> None:
-    subprocess.run(command, check=True)
+def run(*command: str | Path, **settings: Any) -> None:
+    subprocess.run(command, check=True, **settings)
 
 
-def pip(*arguments: str | Path) -> None:
-    run(sys.executable, "-m", "pip", "--quiet", *arguments)
+def pip(*arguments: str | Path, **settings: Any) -> None:
+    run(sys.executable, "-m", "pip", "--quiet", *arguments, **settings)
 
 
 def in_root(*command: str) -> str:
@@ -119,14 +219,19 @@ def install_host_tools() -> None:
     if missing:
         run("apt-get", "update", "--quiet")
         run("apt-get", "install", "--yes", "--no-install-recommends", *missing)
+    if IS_FOREIGN:  # the kernel starts the root's programs by an emulator
+        if not (BINFMT / "register").exists():
+            run("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
+        if not (BINFMT / f"qemu-{NAME}").exists():
+            run("update-binfmts", "--enable", f"qemu-{NAME}")
 
 
 def make_root() -> None:
     """Make the root file system and its archive, unless they are there."""
     if not BASE.exists():
         shutil.rmtree(ROOT, ignore_errors=True)
-        choices = ("--variant=minbase", "--include=python3")
-        run("debootstrap", *choices, "bookworm", ROOT)
+        choices = ("--variant=minbase", f"--include={PROCESSOR.packages}")
+        run("debootstrap", f"--arch={PROCESSOR.debian}", *choices, "bookworm", ROOT)
         archive(ROOT, BASE, without=LEFT_OUT)
     sources = ROOT / "etc/apt/sources.list"
     mirror = sources.read_text().split()[1]  # which debootstrap chose
@@ -181,21 +286,62 @@ def compile_programs(folder: Path) -> None:
     built = folder / "built"
     built.mkdir()
     for source in folder.glob("*.c"):
-        run("cc", "-O1", "-pthread", "-static", source, "-o", built / source.stem)
+        run(*CC, "-O1", "-pthread", "-static", source, "-o", built / source.stem)
+
+
+def build_wheel() -> None:
+    """Build the wheel, for another processor as it is published."""
+    shutil.rmtree(WHEEL, ignore_errors=True)
+    environment = dict(os.environ)
+    if IS_FOREIGN:
+        shutil.rmtree(OBJECTS, ignore_errors=True)
+        compiler = " ".join((*ZIG_FOR, f"{NAME}-linux-gnu.2.17"))
+        settings = BUILD / "setuptools.cfg"
+        settings.write_text(
+            f"[build]\nbuild_base = {OBJECTS}\n"  # not among this processor's
+            f"[bdist_wheel]\nplat_name = linux_{NAME}\n"
+        )
+        environment["CC"] = compiler
+        environment["LDSHARED"] = f"{compiler} -shared"
+        environment["DIST_EXTRA_CONFIG"] = str(settings)
+    pip("wheel", "--no-deps", f"--wheel-dir={WHEEL}", PROJECT, env=environment)
+
+
+def test_requirements() -> list[str]:
+    """List what the tests take, as far as there are wheels for the processor."""
+    groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())[
+        "dependency-groups"
+    ]
+    every = [it for name in ("test", "test-without-orjson") for it in groups[name]]
+    return [
+        it
+        for it in every
+        if isinstance(it, str) and not it.startswith(PROCESSOR.without)
+    ]
+
+
+def recordings(verb: str, folder: Path, name: str) -> bool:
+    """Make or check a recording; return whether that went well."""
+    command = (sys.executable, "-m", "kernels.recordings", verb, folder, name)
+    done = subprocess.run(command, cwd=PROJECT / "tests", check=False, timeout=120)
+    return done.returncode == 0
 
 
 def make_overlay() -> None:
     """Put together what this tree adds: the wheel, the tests and their needs."""
     shutil.rmtree(OVERLAY, ignore_errors=True)
-    shutil.rmtree(WHEEL, ignore_errors=True)
-    pip("wheel", "--no-deps", f"--wheel-dir={WHEEL}", PROJECT)
+    build_wheel()
     packages = OVERLAY / GUEST_PACKAGES
-    group = f"--group={PROJECT / 'pyproject.toml'}:test"
-    pip("install", f"--target={packages}", *FOR_GUEST, *WHEEL.glob("*.whl"), group)
+    needs: list[str | Path] = [*WHEEL.glob("*.whl"), *test_requirements()]
+    pip("install", f"--target={packages}", *FOR_GUEST, *needs)
     tests = OVERLAY / "tests-of-procconn"
     for folder in ("tests", "docs"):  # tests read the schema of what the command prints
         shutil.copytree(PROJECT / folder, tests / folder)
     compile_programs(tests / "tests/live/programs")
+    exchanged = tests / "tests/kernels/recordings"
+    exchanged.mkdir()
+    if not recordings("make", exchanged, "host"):
+        sys.exit("this machine could not be recorded")
     shutil.copy(PROJECT / "pyproject.toml", tests)
     shutil.copy(PROJECT / "tests/kernels/guest-init", OVERLAY / "init")
 
@@ -241,9 +387,9 @@ def text_of(console: Path) -> str:
 def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) -> bool:
     """Run a guest until it powers off or its time is up; tell whether it came up."""
     for_init = " ".join(f'"{it}"' for it in arguments)
-    parameters = f"console=ttyS0 quiet panic=1 -- {for_init}"
+    parameters = f"console={PROCESSOR.console} quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
-    command = ("qemu-system-x86_64", *MACHINE, *CONSOLE_ONLY, *start)
+    command: list[str | Path] = [f"qemu-system-{NAME}", *MACHINE, *CONSOLE_ONLY, *start]
     version, nothing = version_of(kernel), subprocess.DEVNULL
     limit, up = time.monotonic() + BOOT_LIMIT, False
     with (
@@ -266,6 +412,19 @@ def judge(console: str) -> str | None:
     return None if end["status"] == "0" else end[0]
 
 
+def recording_problem(console: str, folder: Path) -> str | None:
+    """Say what is wrong with the recording that a guest has put onto its console."""
+    found = RECORDING.search(console)
+    if found is None:
+        return "no recording came"
+    shutil.rmtree(folder, ignore_errors=True)
+    packed = io.BytesIO(base64.b64decode(found["base64"]))
+    with tarfile.open(fileobj=packed) as archive:
+        archive.extractall(folder, filter="data")
+    well = recordings("check", folder, "guest")
+    return None if well else f"its recording in {folder} is not read as it was there"
+
+
 def summary(console: str) -> str:
     """Return the last lines of pytest, those that tell how long and how many."""
     start = console.rfind("\n=", 0, max(console.rfind("= slowest"), 0)) + 1
@@ -274,8 +433,9 @@ def summary(console: str) -> str:
 
 def passes(kernel: Path, initrd: Path) -> bool:
     """Run the tests on a kernel; print how they ended, and all if they failed."""
-    names_tests = any(it.startswith("tests/") for it in sys.argv[1:])
-    arguments = [*(() if names_tests else TESTS), *sys.argv[1:]]
+    names_tests = any(it.startswith("tests/") for it in ARGUMENTS)
+    tests = TESTS_OF_PROCESSORS if IS_FOREIGN else TESTS
+    arguments = [*(() if names_tests else tests), *ARGUMENTS]
     version = version_of(kernel)
     log = BUILD / f"{version}.log"
     started = time.monotonic()
@@ -285,6 +445,8 @@ def passes(kernel: Path, initrd: Path) -> bool:
         print(f"{text_of(log)}\n=== {version} did not come up", flush=True)
     console = text_of(log)
     problem = judge(console)
+    if not problem and not names_tests:
+        problem = recording_problem(console, BUILD / f"{version}.recording")
     took = f"=== {version}, {time.monotonic() - started:.0f} s, {log}\n"
     if problem:
         print(f"{took}{console}\n=== {version}: {problem}", flush=True)
@@ -305,9 +467,10 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     install_host_tools()
     make_root()
-    packages = packages_of_kernels("cloud-amd64")
-    chosen = os.environ.get("KERNELS", "").split() or SERIES
-    versions = dict.fromkeys(newest_of(series, packages) for series in chosen)
+    packages = packages_of_kernels(PROCESSOR.flavour)
+    series = SERIES_OF_OTHERS if IS_FOREIGN else SERIES
+    chosen = os.environ.get("KERNELS", "").split() or series
+    versions = dict.fromkeys(newest_of(it, packages) for it in chosen)
     kernels = [fetch_kernel(packages[version]) for version in versions]
     initrd = make_initrd()
     with ThreadPoolExecutor(most_guests()) as at_once:
