@@ -118,7 +118,7 @@ PROCESSORS = {
         "arm64",
         "cloud-arm64",
         "qemu-system-arm",
-        ("-M", "virt", "-cpu", "cortex-a72"),
+        ("-M", "virt", "-cpu", "max,pauth-impdef=on"),
         "ttyAMA0",
     ),
     "s390x": Processor(  # the big-endian one
