@@ -84,7 +84,7 @@ def test_a_refused_call_ends_the_thread_and_is_reported(call: str) -> None:
     """
     done = run(sys.executable, PROGRAMS / "refused_reader.py", call)
 
-    assert "1 True\n" == done.stdout, done.stderr
+    assert "1 busy True\n" == done.stdout, done.stderr
 
 
 def title_of(script: str) -> Program:
