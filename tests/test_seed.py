@@ -5,6 +5,7 @@ are stated through what decoding makes of the bytes.
 """
 
 import errno
+import os
 import struct
 from collections.abc import Callable
 from itertools import count
@@ -425,10 +426,10 @@ def test_refusal_is_the_system_error_itself() -> None:
     """An errno in a message raises what a failed system call raises."""
     payload = struct.pack("=i", -errno.EPERM).ljust(20, b"\0")
 
-    with pytest.raises(OSError, match="Operation not permitted") as caught:
+    with pytest.raises(PermissionError) as caught:
         decode(netlink_message(NLMSG_ERROR, payload))
 
-    assert "[Errno 1] Operation not permitted" == str(caught.value)
+    assert f"[Errno 1] {os.strerror(errno.EPERM)}" == str(caught.value)
     assert not isinstance(caught.value, ProcConnError)
 
 

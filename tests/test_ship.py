@@ -1,6 +1,7 @@
 """What `procconn ship` makes of events, without any server."""
 
 import argparse
+import errno
 import gzip
 import json
 import os
@@ -222,7 +223,8 @@ def test_a_file_of_credentials_is_taken_or_named(
     server = pytest.importorskip("procconn.ship.server")
     path = tmp_path / "file"
     monkeypatch.setenv(name, str(path))
-    with pytest.raises(OSError, match=rf"{name} \({path}\): No such file"):
+    absent = os.strerror(errno.ENOENT)
+    with pytest.raises(OSError, match=rf"{name} \({path}\): {absent}"):
         server.who_we_are()
     for bad in (b"", b"garbage\n", b"\xff\x00", text.replace("SU", "SA").encode()):
         path.write_bytes(bad)
@@ -242,7 +244,8 @@ def test_a_file_for_tls_is_named_with_its_variable(
     server = pytest.importorskip("procconn.ship.server")
     path = tmp_path / "file"
     monkeypatch.setenv(name, str(path))
-    with pytest.raises(OSError, match=rf"{name} \({path}\): No such file"):
+    absent = os.strerror(errno.ENOENT)
+    with pytest.raises(OSError, match=rf"{name} \({path}\): {absent}"):
         server.settings_for("tls://localhost")
     path.write_text("garbage")
     with pytest.raises(OSError, match=rf"{name} \({path}\): .*_ssl.c"):

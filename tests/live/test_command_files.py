@@ -1,5 +1,6 @@
 """The files that the command takes: what they are opened with, and `-`."""
 
+import errno
 import io
 import json
 import os
@@ -121,7 +122,8 @@ def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> N
         write_a_line(tmp_path / "moved/log")
         status = end(process)
 
-    expected = f"procconn: {folder / 'log'}: cannot be reopened: No such file or "
+    absent = os.strerror(errno.ENOENT)
+    expected = f"procconn: {folder / 'log'}: cannot be reopened: {absent}"
     assert line.decode().startswith(expected)
     assert 0 == status
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -363,7 +364,7 @@ def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
         fillers.append(os.dup(0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + room, limits[1]))
     try:
-        with pytest.raises(OSError, match="Too many open files"):
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
             ProcConnector(queue=queue)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -1,5 +1,6 @@
 """`procconn stat`, `wait` and `record`, and how each of them ends."""
 
+import errno
 import json
 import os
 import re
@@ -261,7 +262,7 @@ def test_a_recording_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> Non
 def test_an_input_that_is_not_there_is_one_line_and_status_2() -> None:
     result = run("watch", "--input", "/nonexistent/file")
 
-    expected = "procconn: /nonexistent/file: No such file or directory\n"
+    expected = f"procconn: /nonexistent/file: {os.strerror(errno.ENOENT)}\n"
     assert (2, expected) == (result.returncode, result.stderr)
 
 
@@ -316,7 +317,7 @@ def test_a_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> Non
         result = run(*arguments, capture_output=False, stdout=full, stderr=-1)
 
     assert 2 == result.returncode
-    assert "No space left on device\n" in result.stderr
+    assert f"{os.strerror(errno.ENOSPC)}\n" in result.stderr
     assert 1 == result.stderr.count("\n")
 
 

@@ -1,5 +1,6 @@
 """`procconn trace`: the command runs as by itself, and its tree is told exactly."""
 
+import errno
 import os
 import re
 import shlex
@@ -206,7 +207,7 @@ def test_a_full_disk_does_not_change_the_status() -> None:
     result = trace("-o", "/dev/full", "sh", "-c", "exit 6")
 
     assert 6 == result.returncode
-    expected = "procconn: /dev/full is incomplete: No space left on device\n"
+    expected = f"procconn: /dev/full is incomplete: {os.strerror(errno.ENOSPC)}\n"
     assert expected == result.stderr
 
 
@@ -216,7 +217,8 @@ def test_a_full_disk_of_the_timeline_is_told_as_such(tmp_path: Path) -> None:
 
     assert 6 == result.returncode
     assert result.stderr.startswith("1 process in ")
-    assert result.stderr.endswith("full.svg is incomplete: No space left on device\n")
+    expected = f"full.svg is incomplete: {os.strerror(errno.ENOSPC)}\n"
+    assert result.stderr.endswith(expected)
 
 
 @pytest.mark.parametrize("suffix", ["svg", "json"])
