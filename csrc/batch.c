@@ -11,12 +11,14 @@
 
 #include <errno.h>
 
+#include "filler.h"
 #include "stream.h"
 
 /* So many items at most are taken from a list without memory for it. */
 enum { FEW = 8 };
 
-/* Fills the empty places of the new list; if others took some meanwhile, fewer. */
+/* Fills the empty places of the new list; if others took some meanwhile, fewer. Without
+ * the GIL, who looked may have seen the number of an older one: then there are more. */
 static void move(PyObject *from, PyObject *to, Py_ssize_t left)
 {
     PyObject *event;
@@ -28,6 +30,16 @@ static void move(PyObject *from, PyObject *to, Py_ssize_t left)
         left = end - moved > FEW ? end - FEW : moved;
         PyList_SetSlice(to, left, end, NULL);
     }
+    while ((event = PyIter_Next(from)) != NULL) {
+        PyList_Append(to, event);
+        Py_DECREF(event);
+    }
+}
+
+/* Who sees the new number finds what is new in the place. */
+static void new_round(struct procconn_stream *stream)
+{
+    __atomic_store_n(&stream->window.rounds, stream->window.rounds + 1, __ATOMIC_RELEASE);
 }
 
 /* Decodes what is in the window. Fails by lack of memory alone: all messages in the
@@ -42,14 +54,15 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
 
     if (events != NULL) {
         PyObject_GC_UnTrack(events); /* nobody is to find its empty places */
-        iterator = PyObject_GetIter(events);
+        iterator = PyObject_CallFunctionObjArgs(
+            PyTuple_GetItem(stream->settings.types, ITERATE), events, NULL);
     }
     if (iterator != NULL) {
         move(PyList_GetItem(place, 0), events, left);
         if (procconn_decode(&walk, events, stream->settings.types, SIZE_MAX) >= 0)
             status = 0;
         PyList_SetItem(place, 0, iterator);
-        stream->window.rounds++;
+        new_round(stream);
     } else {
         PyErr_Clear(); /* the caller raises its own */
     }
@@ -61,10 +74,10 @@ static int decode(struct procconn_stream *stream, Py_ssize_t left)
 
 void procconn_let_go(struct procconn_stream *stream, uint64_t holder)
 {
-    if (stream->window.holder != holder)
+    if (__atomic_load_n(&stream->window.holder, __ATOMIC_RELAXED) != holder)
         return;
     stream->window.size = 0;
-    stream->window.rounds++; /* the place may have another iterator */
+    new_round(stream); /* the place may have another iterator */
     __atomic_store_n(&stream->window.taken, 0, __ATOMIC_RELEASE);
 }
 

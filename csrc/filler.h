@@ -15,6 +15,7 @@ enum {
     LOST_TYPE,
     PROGRAM_TYPE,
     USAGE_TYPE,
+    ITERATE, /* what makes an iterator of a list */
 };
 
 enum {

@@ -29,7 +29,7 @@ class Awaiting:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._future: Future[None] | None = None
+        self._futures: dict[None, Future[None]] = {}  # one at most, set by one step
 
     async def readable(self, deadline_ns: int) -> None:
         """Wait until there is something or the deadline, in nanoseconds, is over."""
@@ -38,10 +38,9 @@ class Awaiting:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self.abandon()
-        if self._future is not None:
-            raise RuntimeError(BUSY)
-        self._future = future  # no call since the look, so no other thread's loop came
         try:
+            if self._futures.setdefault(None, future) is not future:
+                raise RuntimeError(BUSY)
             seconds = None
             if deadline_ns >= 0:
                 seconds = (deadline_ns - time.monotonic_ns()) / NS_PER_S
@@ -52,14 +51,15 @@ class Awaiting:
             finally:
                 loop.remove_reader(fd)
         finally:
-            if self._future is future:  # else a closed loop's, and another one waits
-                self._future = None
+            if self._futures.get(None) is future:  # else another one waits
+                del self._futures[None]
                 lib.procconn_release_pollable(self._stream)
 
     def abandon(self) -> None:
         """Let go of what a closed loop holds."""
-        if self._future is not None and self._future.get_loop().is_closed():
-            self._future = None
+        future = self._futures.get(None)
+        if future is not None and future.get_loop().is_closed():
+            self._futures.pop(None, None)
             lib.procconn_release_pollable(self._stream)
 
     async def let_others(self) -> None:

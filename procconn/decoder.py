@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,8 @@ from procconn.programs import Program
 from procconn.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from procconn._core import CWalk
@@ -33,12 +36,23 @@ _DAMAGE = {
 _BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
 
 
-def _classes() -> tuple[type[Event | Program | Usage], ...]:
+def _iterate() -> Callable[[list[Event]], Iterator[Event]]:
+    """Return what iterates over a list and gives each event to one thread only."""
+    place = [iter]
+    if lib.procconn_replace_iter(ffi.cast("void *", id(place))) < 0:
+        raise MemoryError
+    return place[0]
+
+
+iterate = _iterate()
+
+
+def _classes() -> tuple[Callable[..., object], ...]:
     """Put the classes where the C module looks: by bit number, then the others."""
     classes: list[type[Event]] = [Unknown] * _BITS
     for kind in KINDS:
         classes[kind.what.bit_length() - 1] = kind
-    return (*classes, Unknown, Lost, Program, Usage)
+    return (*classes, Unknown, Lost, Program, Usage, iterate)
 
 
 _CLASSES = _classes()
@@ -203,16 +217,20 @@ class NetlinkMessageIter(Iterator[Event | None]):
     def __init__(self, buffer: ReadableBuffer) -> None:
         # A copy, as nobody leaves this walk. It also lets the buffer be changed.
         self._walk: Walk | None = Walk(contiguous(buffer).tobytes())
+        # Without the GIL, C would let two threads walk at a time. A signal handler may
+        # call in the middle of a step of its own thread.
+        self._lock = RLock()
 
     def __next__(self) -> Event | None:
-        if self._walk is None:
-            raise StopIteration
-        walk = self._walk
-        status, event = walk.one()
-        if status == lib.PROCCONN_END or status in _BAD_FRAMING:
-            self._walk = None
-        if _is_failure(status):
-            raise walk.failure(status, [])
+        with self._lock:
+            if self._walk is None:
+                raise StopIteration
+            walk = self._walk
+            status, event = walk.one()
+            if status == lib.PROCCONN_END or status in _BAD_FRAMING:
+                self._walk = None
+            if _is_failure(status):
+                raise walk.failure(status, [])
         if status == lib.PROCCONN_END:
             raise StopIteration
         return event

@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from procconn import environment
 from procconn._core import ffi, lib
+from procconn.decoder import iterate
 from procconn.errors import BufferTooSmallError
 from procconn.events import Event, EventMask, Exit, Lost, Unknown
 from procconn.status import checked
@@ -68,7 +69,7 @@ class Stream:
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self.has_thread = self.is_polled = self._has_warned = False
-        self.decoded: list[Iterator[Event]] = [iter([])]
+        self.decoded: list[Iterator[Event]] = [iterate([])]
         settings.decoded = ffi.cast("void *", id(self.decoded))
         self._timeout_ns = timeout_ns
         # Whatever a signal handler interrupts, C ends what is collected.
@@ -146,7 +147,7 @@ class Stream:
         """
         holder = next(_HOLDERS)
         kept: list[Event] = []
-        fresh = iter(kept)
+        fresh = iterate(kept)
         try:
             checked(lib.procconn_change(self.handle, new or ffi.NULL, holder))
             kept += self.decoded[0]  # out of the reach of who takes some meanwhile
@@ -179,7 +180,7 @@ class Stream:
 
     def forget(self) -> None:
         """In a forked child, leave to the parent what is decoded."""
-        self.decoded[0] = iter([])
+        self.decoded[0] = iterate([])
 
     def _warn_of_programs(self) -> None:
         """Warn once that programs are not read any more; what came stays."""
