@@ -1,0 +1,192 @@
+"""Threads that read, change and close one connector at the same time.
+
+Without the GIL they do so on several processors; with it they take turns anywhere.
+"""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+
+import pytest
+
+from live.staging import (
+    DEADLINE,
+    descriptors,
+    name_kept,
+    rest_of,
+    room_for,
+    serials_of,
+    set_name,
+    set_serials,
+    wait_for,
+)
+from live.test_readers import WAYS, Way, by_for, by_recv_into, by_recv_many
+from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
+
+SERIALS = 2000
+
+
+@pytest.fixture(autouse=True)
+def _own_name() -> Iterator[None]:
+    with name_kept():
+        yield
+
+
+class Reader(threading.Thread):
+    """Reads on and on, together with the others, until it is told that it is over."""
+
+    def __init__(
+        self,
+        read: Callable[[], list[Event]],
+        start: threading.Barrier,
+        over: threading.Event,
+    ) -> None:
+        super().__init__(daemon=True)
+        self.events: list[Event] = []
+        self.failures: list[BaseException] = []
+        self._read, self._start, self._over = read, start, over
+
+    def run(self) -> None:
+        """Keep what was read, and what it failed with."""
+        self._start.wait(DEADLINE)
+        while not self._over.is_set():
+            try:
+                self.events += self._read()
+            except RuntimeError:
+                continue  # somebody else is reading
+            except StopIteration:
+                break
+            except BaseException as error:
+                self.failures.append(error)
+                break
+
+
+def read_together(
+    connector: ProcConnector, ways: list[Way], feed: Callable[[], None]
+) -> list[Event]:
+    """Have a thread read in each way while there are more events."""
+    start, over = threading.Barrier(len(ways) + 1), threading.Event()
+    readers = [Reader(partial(way, connector), start, over) for way in ways]
+    for reader in readers:
+        reader.start()
+    start.wait(DEADLINE)
+    feed()
+    over.set()
+
+    def all_ended() -> bool:
+        set_name(b"go on")  # lest an iteration waits for ever
+        return not any(reader.is_alive() for reader in readers)
+
+    wait_for(all_ended)
+    assert [] == [error for reader in readers for error in reader.failures]
+    return [event for reader in readers for event in reader.events]
+
+
+@room_for(2 * SERIALS)
+@pytest.mark.parametrize("queue", [0, 262_144])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("other", WAYS)
+def test_two_readers_at_the_same_time_get_each_event_once(
+    way: Way, other: Way, queue: int
+) -> None:
+    with ProcConnector(EventMask.COMM, queue=queue) as connector:
+        rest_of(connector)
+        set_serials(range(SERIALS))
+        events = read_together(
+            connector,
+            [way, other],
+            lambda: set_serials(range(SERIALS, 2 * SERIALS)),
+        )
+        events += rest_of(connector)
+
+    assert list(range(2 * SERIALS)) == sorted(serials_of(events))
+
+
+@room_for(SERIALS)
+def test_eight_readers_of_what_is_decoded_get_each_event_once() -> None:
+    with ProcConnector(EventMask.COMM) as connector:
+        rest_of(connector)
+        set_serials(range(SERIALS))
+        events = [connector.recv(DEADLINE)]  # and thousands are decoded
+        taken = read_together(
+            connector, [*WAYS[:3], *WAYS[:3], by_for, by_for], lambda: None
+        )
+        taken += rest_of(connector)
+
+    assert list(range(SERIALS)) == sorted(
+        serials_of([*taken, *(event for event in events if event)])
+    )
+
+
+@pytest.mark.parametrize("queue", [0, 262_144])
+@pytest.mark.parametrize("way", [by_recv_many, by_recv_into, by_for])
+def test_closing_from_several_threads_while_others_read(way: Way, queue: int) -> None:
+    """They are told of it, nothing comes twice, and the descriptors are given back."""
+    gc.collect()
+    before = descriptors()
+    for _ in range(20):
+        connector = ProcConnector(EventMask.COMM, queue=queue)
+        start, over = threading.Barrier(5), threading.Event()
+
+        def close(connector: ProcConnector = connector) -> list[Event]:
+            connector.close()
+            raise ConnectionClosedError
+
+        works = [partial(way, connector)] * 2 + [close] * 2
+        readers = [Reader(work, start, over) for work in works]
+        for reader in readers:
+            reader.start()
+        set_serials(range(50))
+        start.wait(DEADLINE)
+        set_serials(range(50, 100))
+        for reader in readers:
+            reader.join(DEADLINE)
+            assert not reader.is_alive()
+
+        serials = serials_of([it for reader in readers for it in reader.events])
+        assert sorted(set(serials)) == sorted(serials)
+        for reader in readers:
+            for error in reader.failures:
+                assert isinstance(error, ConnectionClosedError | ValueError)
+    del connector, close, works, readers, reader
+    gc.collect()
+    wait_for(lambda: before == descriptors())
+
+
+def test_of_two_loops_that_wait_at_the_same_time_one_is_refused() -> None:
+    own = threading.get_native_id()
+    with ProcConnector(EventMask.COMM) as connector:
+        asyncio.run(connector.arecv_many(0))  # starts the thread that receives
+        for _ in range(50):
+            start = threading.Barrier(2)
+            events: list[Event] = []
+            refused: list[RuntimeError] = []
+
+            async def wait(
+                start: threading.Barrier = start, events: list[Event] = events
+            ) -> None:
+                start.wait(DEADLINE)
+                while not serials_of(events, own):
+                    events.extend(await connector.arecv_many(DEADLINE))
+
+            def run(
+                main: Callable[[], Coroutine[None, None, None]] = wait,
+                refused: list[RuntimeError] = refused,
+            ) -> None:
+                try:
+                    asyncio.run(main())
+                except RuntimeError as error:
+                    refused.append(error)
+
+            threads = [threading.Thread(target=run) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            wait_for(lambda: refused)  # noqa: B023
+            set_serials(range(1))
+            for thread in threads:
+                thread.join(DEADLINE)
+
+            assert 1 == len(refused)
+            assert [0] == serials_of(events)
