@@ -11,6 +11,8 @@
 #   make test-wheel                test the wheel on every CPython here
 #   make test-nobody               test the wheel as an ordinary user (as root)
 #   make test-pythons              test it on the Pythons of Debian's unstable (as root)
+#   make test-musl                 test the wheel for musl on a Python made with it
+#   make test-freethreaded         test on a Python without the GIL, built here
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root):
 #                                  all, or KERNELS="5.10 newest"
@@ -33,8 +35,8 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
-    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-sdist \
-    test-kernels test-arm64 test-s390x platforms workflows fuzz \
+    bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-musl \
+    test-freethreaded test-sdist test-kernels test-arm64 test-s390x platforms workflows fuzz \
     sanitize refleaks slow clean
 
 watch: $(VENV)/installed
@@ -129,6 +131,12 @@ test-nobody: wheel
 
 test-pythons: wheel
 	tests/pythons/run.sh $(BIN)/python wheelhouse/*.whl $(AGAIN) $(ARGS)
+
+test-musl: $(VENV)/packaging
+	tests/pythons/musl.sh $(abspath $(BIN))/python $(AGAIN) $(ARGS)
+
+test-freethreaded: $(VENV)/created
+	tests/pythons/freethreaded.sh $(abspath $(BIN))/python $(AGAIN) $(ARGS)
 
 test-sdist: wheel
 	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \

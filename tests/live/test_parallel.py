@@ -7,7 +7,9 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 import pytest
 
@@ -26,6 +28,7 @@ from live.test_readers import WAYS, Way, by_for, by_recv_into, by_recv_many
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 SERIALS = 2000
+MANY = 4 * SERIALS  # several batches
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +79,8 @@ def read_together(
     over.set()
 
     def all_ended() -> bool:
-        set_name(b"go on")  # lest an iteration waits for ever
+        for _ in range(100):
+            set_name(b"go on")  # lest an iteration waits for ever
         return not any(reader.is_alive() for reader in readers)
 
     wait_for(all_ended)
@@ -104,20 +108,28 @@ def test_two_readers_at_the_same_time_get_each_event_once(
     assert list(range(2 * SERIALS)) == sorted(serials_of(events))
 
 
-@room_for(SERIALS)
-def test_eight_readers_of_what_is_decoded_get_each_event_once() -> None:
-    with ProcConnector(EventMask.COMM) as connector:
-        rest_of(connector)
-        set_serials(range(SERIALS))
-        events = [connector.recv(DEADLINE)]  # and thousands are decoded
-        taken = read_together(
-            connector, [*WAYS[:3], *WAYS[:3], by_for, by_for], lambda: None
-        )
-        taken += rest_of(connector)
+def by_iteration(connector: ProcConnector) -> list[Event]:
+    """Iterate for a while, up to where somebody else reads on."""
+    events: list[Event] = []
+    with suppress(RuntimeError):
+        events.extend(islice(connector, 1000))
+    return events
 
-    assert list(range(SERIALS)) == sorted(
-        serials_of([*taken, *(event for event in events if event)])
-    )
+
+@room_for(2 * MANY)
+def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
+    for _ in range(5):
+        with ProcConnector(EventMask.COMM) as connector:
+            rest_of(connector)
+            set_serials(range(MANY))
+            events = read_together(
+                connector,
+                [by_iteration] * 8,
+                lambda: set_serials(range(MANY, 2 * MANY)),
+            )
+            events += rest_of(connector)
+
+        assert list(range(2 * MANY)) == sorted(serials_of(events))
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])

@@ -32,7 +32,9 @@ ABOUT = """if 1:
     }))
 """
 HOME = """if 1:
-    import procconn._core, sys
+    import procconn._core, sys, sysconfig
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert not sys._is_gil_enabled(), "importing procconn switches the GIL on"
     print(sys.version.split()[0], procconn._core.__file__)
 """
 
@@ -47,20 +49,26 @@ def candidates() -> Iterator[Path]:
     yield from sorted(pyenv.glob("versions/*/bin/python"))
 
 
+def look_at(python: str | Path) -> dict[str, Any] | None:
+    """Ask what it is; None if it does not run."""
+    answer = subprocess.run(
+        [python, "-c", ABOUT], capture_output=True, text=True, check=False
+    )
+    return json.loads(answer.stdout) if answer.returncode == 0 else None
+
+
 def pythons() -> list[str]:
     """Return the CPythons that a cp311-abi3 wheel is for, each once."""
     found = set()
     for path in candidates():
-        answer = subprocess.run(
-            [path, "-c", ABOUT], capture_output=True, text=True, check=False
-        )
-        if answer.returncode == 0:  # else a shim of a version that is not in use
-            about = json.loads(answer.stdout)
-            if about["cpython"] and about["version"] >= OLDEST:
-                if about["free_threaded"]:
-                    print(f"{about['python']}: free-threaded, needs its own wheel")
-                else:
-                    found.add(about["python"])
+        about = look_at(path)
+        if about is None:
+            continue  # a shim of a version that is not in use
+        if about["cpython"] and about["version"] >= OLDEST:
+            if about["free_threaded"]:
+                print(f"{about['python']}: free-threaded, needs its own wheel")
+            else:
+                found.add(about["python"])
     return sorted(found)
 
 
@@ -68,7 +76,9 @@ def install(python: str, wheel: Path, place: Path) -> Path:
     """Make an environment with the wheel and the tests' needs, all from wheels."""
     venv = place / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
-    tests_needs = f"{Path('pyproject.toml').resolve()}:test"
+    about = look_at(python)
+    group = "test-without-orjson" if about and about["free_threaded"] else "test"
+    tests_needs = f"{Path('pyproject.toml').resolve()}:{group}"
     pip = [sys.executable, "-m", "pip", "--python", f"{venv}/bin/python", "install"]
     wheels_only = ["--quiet", "--only-binary", ":all:"]
     subprocess.run(
@@ -107,7 +117,7 @@ def suite_passes(
             group = pwd.getpwnam(user).pw_gid
             identity = {"user": user, "group": group, "extra_groups": []}
             environment["HOME"] = folder
-        home = subprocess.run(  # a GIL switched on to load it is a warning
+        home = subprocess.run(
             [programs / "python", "-W", "error", "-c", HOME],
             stdout=subprocess.PIPE,
             text=True,

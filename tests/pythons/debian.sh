@@ -1,0 +1,61 @@
+# To be sourced: the newest sources and packages of Debian, by lists of its own, so that
+# the machine's are as they were. Needs `place`, a folder of the caller's.
+version=3.13 # newer ones are not in Debian's pool in all parts
+
+apt() {
+    local command=$1 signed=/usr/share/keyrings/debian-archive-keyring.gpg
+    shift
+    if [ ! -e "$place/apt/sources.list" ]; then
+        mkdir -p "$place/apt/lists/partial" "$place/apt/cache/archives/partial"
+        printf "deb-src [signed-by=$signed] http://deb.debian.org/debian %s main\n" \
+            sid trixie >"$place/apt/sources.list"
+        echo "deb [signed-by=$signed] http://deb.debian.org/debian trixie main" \
+            >>"$place/apt/sources.list"
+        apt apt-get update -qq
+    fi
+    timeout 300 "$command" -o Dir::Etc::sourcelist="$place/apt/sources.list" -o Dir::Etc::sourceparts=- \
+        -o Dir::State::lists="$place/apt/lists" -o Dir::Cache="$place/apt/cache" \
+        -o APT::Sandbox::User=root "$@"
+}
+
+# Unpack the newest source of that name into a folder. Lists may be ahead of the pool.
+unpack_source() {
+    local name=$1 folder=$2 newest
+    rm -rf "$folder"
+    mkdir -p "$folder/archive"
+    for newest in $(apt apt-cache showsrc --only-source "$name" | sed -n 's/^Version: //p' | sort -Vru); do
+        if (cd "$folder/archive" && apt apt-get source -qq --download-only --tar-only "$name=$newest" 2>/dev/null); then
+            tar -xf "$folder"/archive/*.orig.tar.?z --strip-components=1 -C "$folder"
+            echo "$name $newest"
+            return
+        fi
+    done
+    echo "Debian's pool has no source of $name" >&2
+    return 1
+}
+
+# Install on this machine what commands need that it does not have.
+install_if_missing() {
+    local packages
+    packages=$(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+        grep -c '^installed ' || true)
+    [ "$packages" -ge $# ] || {
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+    }
+}
+
+# Build the Python whose source is in `place`/source into `place`/python.
+build_python() {
+    mkdir -p "$place/source/build"
+    (
+        cd "$place/source/build"
+        timeout 300 ../configure -q --prefix="$place/python" --without-doc-strings "$@"
+        timeout 900 make -s -j"$(nproc)"
+        timeout 300 make -s install
+    ) >"$place/log" 2>&1 || {
+        tail -30 "$place/log"
+        return 1
+    }
+    rm -rf "$place/source"
+}

@@ -1,0 +1,57 @@
+#!/bin/bash
+# Test on a CPython without the GIL, built from Debian's source.
+#
+#   freethreaded.sh PYTHON [PYTEST ARGUMENTS]
+#
+# PYTHON, any, downloads a source; as root, if this machine has not all that building
+# takes. The Python and cffi are kept in build/pythons/freethreaded.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+any_python=$1
+shift
+place=$PWD/build/pythons/freethreaded
+source tests/pythons/debian.sh
+
+python=$place/python/bin/python${version}t
+if [ ! -e "$place/made" ]; then
+    install_if_missing gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev
+    unpack_source "python$version" "$place/source"
+    build_python --disable-gil
+    touch "$place/made"
+fi
+
+# What builds the wheel. No free-threaded Python of this version is one of cffi's.
+pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
+if [ ! -e "$place/cffi/made" ]; then
+    rm -rf "$place/venv" "$place/cffi"
+    "$python" -m venv "$place/venv"
+    mkdir -p "$place/cffi"
+    "${pip[@]}" install 'setuptools>=77' build pycparser
+    if ! "${pip[@]}" wheel --no-build-isolation --no-deps --wheel-dir "$place/cffi" 'cffi>=2.0' >"$place/log" 2>&1; then
+        grep -m1 'does not support the free-threaded build' "$place/log" || {
+            cat "$place/log"
+            exit 1
+        }
+        # By another Python, as pip runs what it downloads, which this one is refused.
+        "$any_python" -m pip --quiet --disable-pip-version-check download --no-deps --no-binary cffi --dest "$place/cffi" 'cffi>=2.0'
+        mkdir "$place/cffi/source"
+        tar -xf "$place"/cffi/cffi-*.tar.gz --strip-components=1 -C "$place/cffi/source"
+        sed -i 's/^if FREE_THREADED_BUILD and sys.version_info < (3, 14):/if False:/' "$place/cffi/source/setup.py"
+        "${pip[@]}" wheel --no-build-isolation --no-deps --wheel-dir "$place/cffi" "$place/cffi/source"
+        touch "$place/cffi/patched"
+    fi
+    "${pip[@]}" install --no-deps "$place"/cffi/*.whl
+    touch "$place/cffi/made"
+fi
+if [ -e "$place/cffi/patched" ]; then
+    echo "cffi refuses free-threaded Python $version, so a copy of it without that check is used." \
+        "Free-threaded 3.14 and 3.15 are not run here."
+fi
+
+rm -rf "$place/dist"
+"$place/venv/bin/python" -m build --no-isolation --outdir "$place/dist" >"$place/log" 2>&1 || {
+    tail -30 "$place/log"
+    exit 1
+}
+PIP_FIND_LINKS="$place/cffi ${PIP_FIND_LINKS-}" timeout 1200 "$place/venv/bin/python" tests/packages/try_wheel.py \
+    "$place"/dist/*.whl "$python" -- "$@"
