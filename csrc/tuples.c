@@ -6,9 +6,9 @@
  * directly would be faster, but from 3.14 on a tuple caches its hash in a field
  * that only the constructor sets.
  *
- * All state of a call lives in `struct filler` on its stack. That, and the GIL
- * (or, in a free-threaded build, the attached thread state), is all that two
- * threads decoding at once have between them.
+ * All state of a call lives in `struct filler` on its stack. Two threads that decode
+ * at once have nothing in common but the GIL or, where there is none, a walk if they
+ * share one.
  */
 #include "limited.h"
 
@@ -76,22 +76,43 @@ static PyObject *make_event(struct filler *filler, const struct procconn_event *
     return filler_make(filler, type, filler_arguments(filler, event));
 }
 
+/* Whether the walk was moved: without the GIL, another thread may have been faster. */
+static bool move(struct procconn_walk *walk, size_t from, size_t to)
+{
+#ifdef Py_GIL_DISABLED
+    return __atomic_compare_exchange_n(&walk->offset, &from, to, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+#else
+    (void)from;
+    walk->offset = to;
+    return true;
+#endif
+}
+
+/* Whoever moves the walk behind a message has the message. */
 static enum procconn_status step(struct filler *filler, struct procconn_walk *walk,
                                  PyObject *events)
 {
     struct procconn_event event;
-    enum procconn_status status = procconn_next(walk, &event);
+    struct procconn_walk own;
+    enum procconn_status status;
     PyObject *object;
     int failed;
 
+    do {
+        own = *walk;
+        status = procconn_next(&own, &event);
+    } while (!move(walk, own.at, own.offset));
+    walk->at = own.at;
+    walk->error = own.error;
     if (status != PROCCONN_EVENT && status != PROCCONN_LOST)
         return status;
     object = make_event(filler, &event, status);
     failed = object == NULL || PyList_Append(events, object) != 0;
     Py_XDECREF(object);
     if (failed) {
-        walk->offset = walk->at; /* not delivered, so not passed */
-        PyErr_Clear();           /* a MemoryError; the caller raises its own */
+        move(walk, own.offset, own.at); /* not delivered, so not passed */
+        PyErr_Clear();                  /* a MemoryError; the caller raises its own */
         return PROCCONN_NO_MEMORY;
     }
     return status;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -217,20 +216,16 @@ class NetlinkMessageIter(Iterator[Event | None]):
     def __init__(self, buffer: ReadableBuffer) -> None:
         # A copy, as nobody leaves this walk. It also lets the buffer be changed.
         self._walk: Walk | None = Walk(contiguous(buffer).tobytes())
-        # Without the GIL, C would let two threads walk at a time. A signal handler may
-        # call in the middle of a step of its own thread.
-        self._lock = RLock()
 
     def __next__(self) -> Event | None:
-        with self._lock:
-            if self._walk is None:
-                raise StopIteration
-            walk = self._walk
-            status, event = walk.one()
-            if status == lib.PROCCONN_END or status in _BAD_FRAMING:
-                self._walk = None
-            if _is_failure(status):
-                raise walk.failure(status, [])
+        walk = self._walk
+        if walk is None:
+            raise StopIteration
+        status, event = walk.one()
+        if status == lib.PROCCONN_END or status in _BAD_FRAMING:
+            self._walk = None
+        if _is_failure(status):
+            raise walk.failure(status, [])
         if status == lib.PROCCONN_END:
             raise StopIteration
         return event

@@ -34,14 +34,15 @@ unpack_source() {
     return 1
 }
 
-# Install on this machine what commands need that it does not have.
-install_if_missing() {
-    local packages
-    packages=$(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
-        grep -c '^installed ' || true)
-    [ "$packages" -ge $# ] || {
+# Install on this machine what of these packages it does not have.
+install_missing() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg --status "$package" 2>/dev/null | grep '^Status: .* installed$' >/dev/null || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] || {
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"
     }
 }
 

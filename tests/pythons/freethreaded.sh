@@ -14,7 +14,7 @@ source tests/pythons/debian.sh
 
 python=$place/python/bin/python${version}t
 if [ ! -e "$place/made" ]; then
-    install_if_missing gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev
+    install_missing gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev
     unpack_source "python$version" "$place/source"
     build_python --disable-gil
     touch "$place/made"

@@ -48,7 +48,8 @@ build_library() {
 }
 
 if [ ! -e "$place/made" ]; then
-    install_if_missing gcc make xz-utils pkg-config linux-libc-dev autoconf automake libtool
+    install_missing gcc make xz-utils pkg-config linux-libc-dev autoconf automake \
+        libtool libltdl-dev
     mkdir -p "$place"
     unpack_musl
     export CC=$place/gcc CFLAGS=-fPIC CPPFLAGS="-I$place/libraries/include"
