@@ -274,13 +274,15 @@ buffer = bytes.fromhex(sys.argv[1])
 expected = list(NetlinkMessageIter(buffer))
 for allocation in range(100):
     messages = NetlinkMessageIter(buffer)
+    event = None
     _testcapi.set_nomemory(allocation, allocation + 1)
     try:
-        events = [next(messages)]
+        event = next(messages)
     except MemoryError:
-        events = []
+        pass
     finally:
         _testcapi.remove_mem_hooks()
+    events = [event] if event else []
     events.extend(messages)
     print(expected == events)
 """
