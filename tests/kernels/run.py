@@ -241,7 +241,8 @@ def make_root() -> None:
 
 def packages_of_kernels(flavour: str) -> dict[str, str]:
     """Find the packages with a kernel, by its version."""
-    pattern = rf"^linux-(image|binary)-[0-9][^-]*(-[0-9]+)?-{flavour}$"
+    version = r"[0-9]+\.[0-9]+\.[^-]+(-[0-9]+)?"  # not that of a metapackage
+    pattern = rf"^linux-(image|binary)-{version}-{flavour}$"
     found = in_root("apt-cache", "search", "--names-only", pattern)
     names = [line.split()[0] for line in found.splitlines()]
     names.sort(reverse=True)  # an image is empty where there is a binary, too
@@ -258,9 +259,10 @@ def newest_of(series: str, versions: Iterable[str]) -> str:
     beginning = "" if series == "newest" else f"{series}."
     found = [version for version in known if version.startswith(beginning)]
     if not found:
+        all_series = dict.fromkeys(".".join(it.split(".")[:2]) for it in known)
         sys.exit(
-            f"no kernel {series} in the sources of {ROOT}, but {', '.join(known)}:"
-            ' choose by KERNELS="5.10 newest"'
+            f"Debian has no kernel {series}, but {', '.join(all_series)}: choose by"
+            ' KERNELS="5.10 newest"'
         )
     return found[-1]
 
