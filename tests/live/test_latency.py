@@ -67,11 +67,10 @@ def test_what_follows_waits_no_longer_than_it_may(queue: int) -> None:
 
 @queues
 def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
-    latency = took = 0.5
-    deadline = time.monotonic() + DEADLINE
-    with ProcConnector(EventMask.SID, queue=queue, max_latency=latency) as connector:
-        while took >= latency:  # again: a slow machine has not made them all in time
-            assert time.monotonic() < deadline
+    for latency in (0.5, 4, 32):  # longer where a machine is too slow to make them all
+        with ProcConnector(
+            EventMask.SID, queue=queue, max_latency=latency
+        ) as connector:
             rest_of(connector)
             began = time.monotonic()
             begin_session()
@@ -80,7 +79,10 @@ def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
                 begin_session()
             took = time.monotonic() - began
             events = connector.recv_many(DEADLINE)
+        if took < latency:
+            break
 
+    assert took < latency
     assert len(events) >= 3
 
 
