@@ -70,7 +70,7 @@ int procconn_subscribe(struct procconn_stream *stream, uint32_t nonce, int64_t t
     if (status < 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    if (again) { /* the kernel has forgotten the LISTEN already */
+    if (again) { /* the kernel has already dropped the LISTEN */
         stream->owed = 0;
         procconn_end_listening(stream);
     }

@@ -107,13 +107,13 @@ int procconn_start_detached(void *(*run)(void *), void *argument)
     return error == 0 ? 0 : -EAGAIN;
 }
 
-void procconn_close_descriptor(int *place)
+void procconn_close_descriptor(int *fd)
 {
-    int fd = *place;
+    int closed = *fd;
 
-    *place = -1;
-    if (fd >= 0)
-        close(fd);
+    *fd = -1;
+    if (closed >= 0)
+        close(closed);
 }
 
 void *procconn_map(size_t size)

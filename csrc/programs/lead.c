@@ -1,4 +1,4 @@
-/* Reading the programs of EXECs as they come, by the thread that leads. */
+/* The leading thread: read the program of each EXEC as it arrives. */
 #define _GNU_SOURCE /* readlinkat */
 #include <errno.h>
 #include <poll.h>
@@ -19,7 +19,7 @@ void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
     timerfd_settime(programs->alarm, TFD_TIMER_ABSTIME, &alarm, NULL);
 }
 
-/* Nobody reads any more; who takes programs looks. */
+/* Stop reading programs; whoever takes them checks for the error. */
 static void fail(struct procconn_programs *programs, int error)
 {
     atomic_store(&programs->error, -error);
@@ -37,7 +37,7 @@ static void hold_memory(struct procconn_programs *programs, const struct program
     procconn_memories_hold(&programs->memories, entry->pid, memory, until_ns);
 }
 
-/* Where the parent is, in case the working directory was read too late to be certain. */
+/* Read the parent's working directory, in case that of the process was read too late. */
 static void read_parent(struct reader *reader, const struct procconn_reading *reading)
 {
     struct sighting *parent = &reader->entry.parent;
@@ -65,7 +65,7 @@ static void read_parent(struct reader *reader, const struct procconn_reading *re
     parent->hash = procconn_hash(bytes, (size_t)size, reader->programs->directories.seed);
 }
 
-/* Reads the program of an EXEC. False if that took too long and another thread leads now. */
+/* Read the program of an EXEC. False if that took too long and another thread leads now. */
 static bool read_program(struct reader *reader, const uint8_t *datagram, size_t size)
 {
     struct procconn_programs *programs = reader->programs;
@@ -87,7 +87,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
                  .until_ns = (int64_t)event.timestamp_ns + programs->latency_ns},
     };
     memory = procconn_memories_take(&programs->memories, entry->pid);
-    atomic_store(&reader->since_ns, since_ns); /* what waits from here on can be given up */
+    atomic_store(&reader->since_ns, since_ns); /* from here on a blocked reading is abandoned */
     if (memory >= 0) {
         before = procconn_memory_lives(memory) ? PROCCONN_MEMORY_LIVES : PROCCONN_MEMORY_ENDED;
         close(memory);
@@ -119,7 +119,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
     return true;
 }
 
-/* Reads the programs of all EXECs that wait. False if another thread leads now. */
+/* Read the programs of all queued EXECs. False if another thread leads now. */
 static bool drain(struct reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
@@ -153,8 +153,8 @@ static bool drain(struct reader *reader)
     return true;
 }
 
-/* For how long to wait, in milliseconds. Memories that are not needed any more are released
- * with the next exec, and many of them after a silence. */
+/* Return how long to wait, in milliseconds. Expired memories are released at the next exec, or,
+ * if there are many, after a second without one. */
 static int until_expiry(struct procconn_programs *programs)
 {
     enum { FEW = 16, SILENCE_MS = 1000 };

@@ -30,11 +30,11 @@ enum {
     TEXT_AT = GENL_ATTRIBUTES_AT + ATTRIBUTE_HEADER_SIZE,
     TEXT_SIZE = MOST_BYTES - TEXT_AT,
 
-    /* Records may come before the answer to the request for them. */
-    MOST_BEFORE_ANSWER = 1 << 16,
+    /* Records can be queued before the acknowledgement of the registration. */
+    MOST_BEFORE_ACKNOWLEDGEMENT = 1 << 16,
 };
 
-/* Sends a request with one attribute, a text. */
+/* Send a request with one attribute, a string. */
 static int request(int fd, uint16_t family, uint8_t command, uint16_t attribute, const char *text)
 {
     uint8_t message[MOST_BYTES] = {0};
@@ -46,14 +46,14 @@ static int request(int fd, uint16_t family, uint8_t command, uint16_t attribute,
     procconn_store_u16(message + NLMSG_FLAGS_AT, NLMSG_FLAGS_REQUEST_ACK);
     procconn_store_u32(message + NLMSG_SEQ_AT, SEQUENCE);
     message[GENL_CMD_AT] = command;
-    message[GENL_CMD_AT + 1] = 1; /* the version of the family's protocol */
+    message[GENL_CMD_AT + 1] = 1; /* the family's version */
     procconn_store_u16(message + GENL_ATTRIBUTES_AT, (uint16_t)(ATTRIBUTE_HEADER_SIZE + size));
     procconn_store_u16(message + GENL_ATTRIBUTES_AT + ATTRIBUTE_TYPE_AT, attribute);
     memcpy(message + TEXT_AT, text, size);
     return send(fd, message, length, 0) < 0 ? -errno : 0;
 }
 
-/* What a message says of a family: its number; else *family stays as it is. */
+/* Set *family if the message has the ID of a generic netlink family. */
 static void find_family(const uint8_t *message, size_t length, uint16_t *family)
 {
     const uint8_t *number;
@@ -67,8 +67,8 @@ static void find_family(const uint8_t *message, size_t length, uint16_t *family)
         *family = procconn_load_u16(number);
 }
 
-/* Whether the message answers the request; then *error is 0 or a negative errno. */
-static bool is_answer(const uint8_t *message, size_t length, int *error)
+/* Whether the message acknowledges the request; then *error is 0 or a negative errno. */
+static bool is_acknowledgement(const uint8_t *message, size_t length, int *error)
 {
     int32_t value;
 
@@ -81,8 +81,9 @@ static bool is_answer(const uint8_t *message, size_t length, int *error)
     return true;
 }
 
-/* Waits for nothing: the kernel has answered when the request is sent. */
-static int read_answer(int fd, uint16_t *family)
+/* Read the replies to a request, without waiting: the kernel queues them while the request is
+ * being sent. */
+static int read_replies(int fd, uint16_t *family)
 {
     uint8_t message[MOST_BYTES];
     struct netlink_address sender;
@@ -91,7 +92,7 @@ static int read_answer(int fd, uint16_t *family)
     size_t length;
     int error;
 
-    for (unsigned i = 0; i < MOST_BEFORE_ANSWER; i++) {
+    for (unsigned i = 0; i < MOST_BEFORE_ACKNOWLEDGEMENT; i++) {
         sender_size = sizeof sender;
         size = recvfrom(fd, message, sizeof message, MSG_DONTWAIT, (struct sockaddr *)&sender,
                         &sender_size);
@@ -102,7 +103,7 @@ static int read_answer(int fd, uint16_t *family)
         length = procconn_load_u32(message + NLMSG_LEN_AT);
         if (length > (size_t)size)
             continue;
-        if (is_answer(message, length, &error))
+        if (is_acknowledgement(message, length, &error))
             return error;
         find_family(message, length, family);
     }
@@ -114,12 +115,12 @@ static int ask(int fd, uint16_t asked, uint8_t command, uint16_t attribute, cons
 {
     int error = request(fd, asked, command, attribute, text);
 
-    return error == 0 ? read_answer(fd, family) : error;
+    return error == 0 ? read_replies(fd, family) : error;
 }
 
-/* All processors there can ever be, as the kernel writes them: "0-7". It refuses those
- * that cannot be, and takes those that are not there yet. */
-static void list_processors(char *text)
+/* Write the list of possible CPUs, such as "0-7". The kernel accepts CPUs that are offline and
+ * rejects impossible ones. */
+static void list_cpus(char *text)
 {
     int fd = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
     ssize_t size = fd >= 0 ? read(fd, text, TEXT_SIZE - 1) : -1;
@@ -128,7 +129,7 @@ static void list_processors(char *text)
         close(fd);
     text[size > 0 ? size : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    if (text[0] == '\0') /* no /sys is mounted; since Linux 5.14 there is a word for it */
+    if (text[0] == '\0') /* /sys is not mounted; Linux 5.14 and later accept this word */
         strcpy(text, "all");
 }
 
@@ -136,7 +137,7 @@ static int register_all(int fd, int receive_buffer, uint16_t *family)
 {
     struct netlink_address address = {.family = AF_NETLINK};
     uint32_t meminfo[MEMINFO_COUNT];
-    char processors[TEXT_SIZE];
+    char cpus[TEXT_SIZE];
     int one = 1, status;
 
     if (!procconn_read_meminfo(fd, meminfo))
@@ -152,8 +153,8 @@ static int register_all(int fd, int receive_buffer, uint16_t *family)
     status = ask(fd, CONTROL_FAMILY, CONTROL_GET_FAMILY, CONTROL_FAMILY_NAME, "TASKSTATS", family);
     if (status < 0 || *family == 0)
         return status < 0 ? status : -ENOENT;
-    list_processors(processors);
-    return ask(fd, *family, TASKSTATS_GET, TASKSTATS_REGISTER_CPUS, processors, family);
+    list_cpus(cpus);
+    return ask(fd, *family, TASKSTATS_GET, TASKSTATS_REGISTER_CPUS, cpus, family);
 }
 
 int usage_socket_open(int receive_buffer, uint16_t *family)
@@ -173,8 +174,8 @@ int usage_socket_open(int receive_buffer, uint16_t *family)
 
 void usage_socket_deregister(int fd, uint16_t family)
 {
-    char processors[TEXT_SIZE];
+    char cpus[TEXT_SIZE];
 
-    list_processors(processors);
-    request(fd, family, TASKSTATS_GET, TASKSTATS_DEREGISTER_CPUS, processors);
+    list_cpus(cpus);
+    request(fd, family, TASKSTATS_GET, TASKSTATS_DEREGISTER_CPUS, cpus);
 }

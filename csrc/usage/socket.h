@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /*
- * Returns a socket on which the records of all tasks come that end from now on, or a
+ * Open a socket that receives the records of all tasks that end from now on. Returns it or a
  * negative errno. *family is what the kernel has numbered taskstats with.
  */
 int usage_socket_open(int receive_buffer, uint16_t *family);

@@ -12,15 +12,14 @@
 #include "taskstats.h"
 
 enum {
-    /* A place holds any message whole: the largest, of a group's last task on 6.18, has
-     * 1,172 bytes. */
+    /* The largest message, of a thread group's last task on Linux 6.18, has 1,172 bytes. */
     PLACE_SIZE = 2048,
     BATCH = 16,
 
-    /* One drain ends after so many, more than the table holds. */
+    /* A drain ends after so many, which hold more records than the table. */
     MOST_BATCHES = 1 << 13,
 
-    /* So long after the registration EXITs may be sent of tasks whose record is older. */
+    /* EXITs of tasks whose records were sent before the registration arrive within so long. */
     SETTLING_NS = 20000000,
 };
 
@@ -28,13 +27,13 @@ struct procconn_usage {
     int fd;
     pid_t owner;
     uint16_t family;
-    bool has_storage; /* whether read_bytes and write_bytes are accounted */
-    uint32_t drops;   /* the kernel's count when it was last looked at */
+    bool has_storage; /* whether the kernel accounts read_bytes and write_bytes */
+    uint32_t drops;   /* the kernel's count when it was last read */
     uint64_t lost;
-    int64_t drained_ns; /* what was queued before then was received */
+    int64_t drained_ns; /* all records queued before then were received */
     struct usage_table *table;
 
-    /* what one call of the kernel brings */
+    /* of one receive */
     struct mmsghdr headers[BATCH];
     struct iovec iovecs[BATCH];
     struct netlink_address senders[BATCH];
@@ -57,7 +56,7 @@ struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
         return NULL;
     }
     usage->owner = getpid();
-    /* It is there if the kernel has CONFIG_TASK_IO_ACCOUNTING; records do not tell. */
+    /* The file exists with CONFIG_TASK_IO_ACCOUNTING; records do not show that. */
     usage->has_storage = access("/proc/self/io", F_OK) == 0;
     nanosleep(&(struct timespec){.tv_nsec = SETTLING_NS}, NULL);
     usage_table_begin(usage->table, procconn_now_ns());
@@ -100,7 +99,7 @@ static bool may_be_filtered_out(const struct procconn_task_record *record,
            (!record->is_last && (filter->thread_mask & PROCCONN_EXIT) == 0);
 }
 
-/* Puts the record of one datagram into the table. Returns how many records are lost. */
+/* Add the record of a datagram to the table. Returns how many records are lost. */
 static unsigned store(struct procconn_usage *usage, unsigned i,
                       const struct procconn_filter *filter, int64_t until_ns)
 {
@@ -121,13 +120,13 @@ static unsigned store(struct procconn_usage *usage, unsigned i,
     return !usage_table_add(usage->table, &record, arrival);
 }
 
-/* Tells how many records the kernel has dropped since it was last asked. */
+/* Return how many records the kernel has dropped since the last call. */
 static uint32_t count_drops(struct procconn_usage *usage)
 {
     uint32_t meminfo[MEMINFO_COUNT], drops;
 
     if (!procconn_read_meminfo(usage->fd, meminfo))
-        return 1; /* a sandbox refuses that now: there may be some */
+        return 1; /* refused by a sandbox: some may have been dropped */
     drops = meminfo[MEMINFO_DROPS] - usage->drops;
     usage->drops = meminfo[MEMINFO_DROPS];
     return drops;
@@ -149,7 +148,7 @@ void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_fi
         for (int i = 0; i < count; i++)
             lost += store(usage, (unsigned)i, filter, until_ns);
     } while (count == BATCH && ++batches < MOST_BATCHES);
-    lost += count == BATCH; /* not all were read */
+    lost += count == BATCH; /* some are still queued */
     lost += count_drops(usage);
     usage->drained_ns = began_ns;
     if (exits_are_missing)
