@@ -98,8 +98,10 @@ static int change(struct round *round)
 
     if (is_interrupting(round))
         status = procconn_unsubscribe(round->stream);
-    if (status == 0)
+    if (status == 0) {
         status = procconn_change(round->stream, &round->filter, 0);
+        __atomic_store_n(&procconn_window(round->stream)->taken, 0, __ATOMIC_RELAXED);
+    }
     if (status == 0 && is_interrupting(round))
         status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
     return status;
