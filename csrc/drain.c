@@ -71,7 +71,8 @@ static bool append(struct procconn_stream *stream, const struct mmsghdr *header,
     }
     if (!validate(stream, place, size, &stamp_ns))
         return false;
-    write_lost(stream, into, stamp_ns);
+    if (stream->loss.overrun_count > 0)
+        write_lost(stream, into, stamp_ns);
     memcpy(into->bytes + into->end, place, size);
     into->end += size;
     return true;
