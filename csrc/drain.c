@@ -103,8 +103,7 @@ static int64_t look_amid(struct procconn_stream *stream, int64_t before_ns)
 {
     int64_t now_ns = procconn_now_ns();
 
-    if (loss_ask_amid(&stream->loss, now_ns, stream->synced_until_ns,
-                      stream->pacing.min_fill_ns)) {
+    if (loss_ask_amid(&stream->loss, now_ns, stream->synced_until_ns, stream->pacing.min_fill_ns)) {
         procconn_ask_drops(stream);
         note_loss(stream, false, before_ns);
     }

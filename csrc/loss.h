@@ -49,8 +49,7 @@ void loss_set_drops(struct loss *loss, uint32_t drops);
 /* Whether to ask the kernel for its count between two receives of one drain, at most once a
  * millisecond: not before the socket, empty at synced_until_ns, can have been full. If so, the
  * question counts as asked at now_ns. */
-bool loss_ask_amid(struct loss *loss, int64_t now_ns, int64_t synced_until_ns,
-                   int64_t min_fill_ns);
+bool loss_ask_amid(struct loss *loss, int64_t now_ns, int64_t synced_until_ns, int64_t min_fill_ns);
 
 /* Whether to ask after a drain that began at began_ns and left the socket empty. */
 bool loss_ask_after(struct loss *loss, int64_t began_ns, uint32_t receive_buffer);

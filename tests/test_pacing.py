@@ -165,6 +165,15 @@ def test_the_socket_is_watched_for_filling(pacing: Any) -> None:
     assert ("drain", now) == step(pacing, now, since=BEGAN)
 
 
+def test_after_a_drain_the_socket_is_not_full_any_more() -> None:
+    pacing = pacing_after()
+    lib.pacing_note_fill(pacing, BEGAN, True)
+    drain = {"began_ns": BEGAN, "has_emptied": True, "has_space": True}
+    lib.pacing_note_drain(pacing, ffi.new("struct pacing_drain *", drain))
+
+    assert ("sleep", BEGAN + MIN_FILL) == step(pacing, BEGAN + 1)
+
+
 def test_without_space_it_is_not_watched() -> None:
     """As another drain would receive nothing."""
     pacing = awaiting(NEXT + 5_000, has_space=False, has_emptied=False)
@@ -206,7 +215,9 @@ def deliveries(messages: list[Message], latency: int) -> list[tuple[int, Message
     socket, staged = list(messages), list[Message]()
     delivered: list[tuple[int, Message]] = []
     now = since = 0
-    while len(delivered) < len(messages):
+    for _ in range(5 * len(messages) + 5):
+        if len(delivered) == len(messages):
+            break
         action, until = step(pacing, now, since=since)
         if action == "sleep":
             assert until > now, "it sleeps for nothing"

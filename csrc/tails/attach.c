@@ -115,9 +115,9 @@ int64_t procconn_finish(struct procconn_stream *stream, bool has_emptied)
         size = 0;
         tail = usage;
         if (status == PROCCONN_EVENT && event.what == PROCCONN_EXEC && stream->programs != NULL) {
-            due_ns = procconn_programs_take(stream->programs, stage->bytes + walk.at,
-                                            stage->end - walk.at, stream->synced_until_ns, &tail,
-                                            &size);
+            due_ns =
+                procconn_programs_take(stream->programs, stage->bytes + walk.at,
+                                       stage->end - walk.at, stream->synced_until_ns, &tail, &size);
             if (due_ns != 0)
                 break;
         } else if (status == PROCCONN_EVENT && event.what == PROCCONN_EXIT &&
