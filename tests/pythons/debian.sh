@@ -49,12 +49,11 @@ install_missing() {
 # Build the Python whose source is in `place`/source into `place`/python.
 build_python() {
     mkdir -p "$place/source/build"
-    (
-        cd "$place/source/build"
-        timeout 300 ../configure -q --prefix="$place/python" --without-doc-strings "$@"
-        timeout 900 make -s -j"$(nproc)"
-        timeout 300 make -s install
-    ) >"$place/log" 2>&1 || {
+    # By &&, as bash heeds no errexit to the left of ||.
+    (cd "$place/source/build" &&
+        timeout 600 ../configure -q --prefix="$place/python" --without-doc-strings "$@" &&
+        timeout 900 make -s -j"$(nproc)" &&
+        timeout 300 make -s install) >"$place/log" 2>&1 || {
         tail -30 "$place/log"
         return 1
     }

@@ -39,7 +39,8 @@ build_library() {
     local name=$1
     shift
     unpack_source "$name" "$place/library"
-    (cd "$place/library" && { [ -e configure ] || ./autogen.sh; } && ./configure "$@" && make -s -j"$(nproc)" && make -s install) \
+    (cd "$place/library" && { [ -e configure ] || ./autogen.sh; } &&
+        timeout 300 ./configure "$@" && timeout 300 make -s -j"$(nproc)" && make -s install) \
         >"$place/log" 2>&1 || {
         tail -30 "$place/log"
         return 1
