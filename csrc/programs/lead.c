@@ -38,9 +38,9 @@ static void hold_memory(struct procconn_programs *programs, const struct program
 }
 
 /* Read the parent's working directory, in case that of the process was read too late. */
-static void read_parent(struct reader *reader, const struct procconn_reading *reading)
+static void read_parent(struct reader *reader, const struct procconn_reading *reading,
+                        struct sighting *parent)
 {
-    struct sighting *parent = &reader->entry.parent;
     uint8_t bytes[PROGRAM_MOST_TEXT + 1];
     struct program_header header;
     struct procconn_stat stat;
@@ -74,6 +74,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
     enum procconn_memory before = PROCCONN_MEMORY_UNKNOWN;
     int64_t since_ns = procconn_now_ns();
     struct procconn_reading reading;
+    struct sighting parent = {0}; /* not in the entry: another thread may read that */
     struct procconn_event event;
     int memory;
 
@@ -93,12 +94,13 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
         close(memory);
     }
     procconn_read_executed(entry->pid, reader->draft, &reading);
-    read_parent(reader, &reading);
+    read_parent(reader, &reading, &parent);
     if (!atomic_compare_exchange_strong(&reader->since_ns, &since_ns, 0)) {
         if (reading.memory >= 0)
             close(reading.memory);
         return false;
     }
+    entry->parent = parent;
     entry->size = (uint32_t)reading.size;
     entry->missing = (enum procconn_missing)reading.missing;
     entry->is_traced = reading.is_traced;
@@ -170,7 +172,7 @@ void procconn_lead(struct reader *reader)
 
     while (procconn_goes_on(programs)) {
         atomic_store(&programs->is_reading, true); /* before anything is taken */
-        atomic_thread_fence(memory_order_seq_cst);
+        procconn_order_memory();
         procconn_set_alarm(programs, procconn_now_ns() + LONGEST_LATENCY_NS);
         if (!drain(reader))
             return;

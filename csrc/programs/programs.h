@@ -144,6 +144,15 @@ bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 void procconn_drop_programs(struct procconn_programs *programs);
 void procconn_free_programs(struct procconn_programs *programs);
 
+/* Order what comes before against what comes after, for all CPUs; also system calls, such as
+ * a poll, that look without a lock. ThreadSanitizer has no fences, and orders these itself. */
+static inline void procconn_order_memory(void)
+{
+#ifndef __SANITIZE_THREAD__
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 static inline bool procconn_goes_on(const struct procconn_programs *programs)
 {
     return !atomic_load(&programs->is_stopping) && atomic_load(&programs->error) == 0;

@@ -29,7 +29,7 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
     bool is_empty;
 
     is_empty = poll(&watched, 1, 0) == 0; /* a look without a lock */
-    atomic_thread_fence(memory_order_seq_cst);
+    procconn_order_memory();
     if (is_empty && !atomic_load(&programs->is_reading))
         known_ns = now_ns;
     stored = atomic_load(&programs->stored);
