@@ -23,19 +23,14 @@ static void refilter(struct messages *messages, const struct procconn_filter *fi
 
 static void refilter_all(struct procconn_stream *stream)
 {
-    procconn_consume(stream, stream->window.taken);
-    stream->window.taken = stream->window.size = 0;
     refilter(&stream->queue, &stream->settings.filter);
     refilter(&stream->stage, &stream->settings.filter);
 }
 
-int procconn_change(struct procconn_stream *stream, const struct procconn_filter *filter,
-                    uint64_t holder)
+int procconn_change_filter(struct procconn_stream *stream, const struct procconn_filter *filter)
 {
-    int status = procconn_enter(stream, CHANGING);
+    int status;
 
-    if (status < 0)
-        return status;
     pthread_mutex_lock(&stream->lock);
     if (filter == NULL)
         filter = &stream->settings.filter;
@@ -47,10 +42,8 @@ int procconn_change(struct procconn_stream *stream, const struct procconn_filter
         stream->refilters = true;
         if (!stream->has_thread) /* so that events which do not pass wake no poller */
             procconn_drain(stream, SIZE_MAX, false);
-        procconn_hold(stream, holder);
     }
     pthread_mutex_unlock(&stream->lock);
-    procconn_leave(stream);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* What the consumer does: wait, look at whole messages, take them. */
+/* What the consumer does: wait, look at complete messages, take them. */
 #define _GNU_SOURCE /* struct mmsghdr */
 #include <errno.h>
 
@@ -57,11 +57,12 @@ static int fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most
     return waiting(stream) > 0 ? 0 : status;
 }
 
-/* Puts as many whole messages as fit into the window. */
-static int look(struct procconn_stream *stream, size_t most)
+/* Let the walk cover as many complete messages as fit. */
+static int look(const struct procconn_stream *stream, size_t left, size_t most,
+                struct procconn_walk *walk, size_t *needed)
 {
     const uint8_t *bytes = stream->queue.bytes + stream->queue.start;
-    size_t left = waiting(stream), size = 0, span = 0;
+    size_t size = 0, span = 0;
 
     if (left <= most)
         size = left;
@@ -70,41 +71,25 @@ static int look(struct procconn_stream *stream, size_t most)
         if (size + span > most)
             break;
     }
-    stream->window.bytes = bytes;
-    stream->window.size = size;
-    stream->window.needed = span;
+    *walk = (struct procconn_walk){.buffer = bytes, .size = size};
+    *needed = span;
     return size == 0 && left > 0 ? -EMSGSIZE : 0;
 }
 
-int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
+                   struct procconn_walk *walk)
 {
     int status;
 
     procconn_tidy(stream);
     status = fill(stream, deadline_ns, most < SMALLEST_DRAIN ? SMALLEST_DRAIN : most);
-    return status < 0 ? status : look(stream, most);
+    return status < 0 ? status : look(stream, waiting(stream), most, walk, &stream->window.needed);
 }
 
-void procconn_take(struct procconn_stream *stream, size_t size, bool waiting)
+void procconn_take(struct procconn_stream *stream, size_t size)
 {
     pthread_mutex_lock(&stream->lock);
     procconn_consume(stream, size);
-    stream->window.size = 0;
-    procconn_set_ready(stream, waiting || procconn_waits(stream, 0));
+    procconn_set_ready(stream, procconn_waits(stream));
     pthread_mutex_unlock(&stream->lock);
-}
-
-int procconn_wait(struct procconn_stream *stream, int64_t deadline_ns, size_t most, uint64_t holder)
-{
-    int status = procconn_enter(stream, READING);
-
-    if (status < 0)
-        return status;
-    status = procconn_bring(stream, deadline_ns, most);
-    if (stream->window.size > 0 || status == -EMSGSIZE)
-        procconn_set_waiting(stream, 1);
-    if (status == 0)
-        procconn_hold(stream, holder);
-    procconn_leave(stream);
-    return status;
 }

@@ -1,5 +1,5 @@
 /*
- * What one call of procconn_decode makes objects of and with:
+ * What one pass over a buffer makes objects of and with:
  * ints and names that come again, and the argument tuples that are filled anew.
  */
 #ifndef PROCCONN_FILLER_H
@@ -7,7 +7,7 @@
 
 #include "limited.h"
 
-#include "event.h"
+#include "decode.h"
 
 /* Places in `types`, behind those of the 32 bits. */
 enum {
@@ -15,7 +15,6 @@ enum {
     LOST_TYPE,
     PROGRAM_TYPE,
     USAGE_TYPE,
-    ITERATE, /* what makes an iterator of a list */
 };
 
 enum {
@@ -207,6 +206,11 @@ static inline PyObject *none(void)
     Py_INCREF(Py_None);
     return Py_None;
 }
+
+/* tuples.c: take one step of a walk, and make the event if there was one; else that is
+ * NULL. Without memory the walk stays before it. */
+enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject **object);
 
 /* tails/make.c: what is attached to the event, or None; NULL without memory. */
 PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event);

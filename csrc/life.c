@@ -47,21 +47,10 @@ int procconn_enter(struct procconn_stream *stream, uint32_t activity)
     if (!procconn_is_owner(stream))
         return -ECHILD;
     atomic_fetch_add(&stream->users, 1); /* before the state, which a close looks at */
-    if (atomic_compare_exchange_strong(&stream->state, &state, activity)) {
-        if (__atomic_load_n(&stream->window.taken, __ATOMIC_ACQUIRE) != HELD)
-            return 0;
-        procconn_leave(stream);
-        return -EBUSY;
-    }
+    if (atomic_compare_exchange_strong(&stream->state, &state, activity))
+        return 0;
     procconn_drop_user(stream);
     return (state & CLOSED) != 0 ? -ECANCELED : -EBUSY;
-}
-
-/* Nobody else becomes the consumer, also behind the call. */
-void procconn_hold(struct procconn_stream *stream, uint64_t holder)
-{
-    stream->window.holder = holder;
-    __atomic_store_n(&stream->window.taken, HELD, __ATOMIC_RELAXED); /* pollers look at it */
 }
 
 void procconn_leave(struct procconn_stream *stream)
@@ -95,7 +84,8 @@ int procconn_open(struct procconn_stream **place, const struct procconn_settings
     stream->settings = *settings;
     stream->owner = getpid();
     stream->mark = make_mark();
-    stream->users = stream->references = 1;
+    stream->users = 1;
+    stream->references = REFERENCE;
     stream->socket = stream->requests = stream->wake = stream->ready = stream->room = -1;
     for (size_t i = 0; i < POLLABLES; i++)
         stream->pollables[i] = -1;
@@ -134,12 +124,15 @@ void procconn_close(struct procconn_stream *stream)
         procconn_drop_user(stream);
 }
 
-void procconn_drop_reference(struct procconn_stream *stream)
+void procconn_drop_reference(struct procconn_stream *stream, int reference)
 {
     bool is_owner = procconn_is_owner(stream); /* asked while it is sure to be there */
+    int left = atomic_fetch_sub(&stream->references, reference) - reference;
 
-    if (atomic_fetch_sub(&stream->references, 1) != 1 && is_owner)
-        return; /* a forked child has not the thread */
+    if (!is_owner)
+        left &= ~REFERENCE_OF_THREAD; /* which a forked child does not have */
+    if (left != 0)
+        return;
     close_pollables(stream);
     munmap(stream->queue.bytes, stream->queue.capacity); /* if there is none, nothing happens */
     munmap(stream->stage.bytes, stream->stage.capacity);
@@ -160,7 +153,7 @@ void procconn_free(struct procconn_stream **place)
         return;
     procconn_close(*place);
     procconn_release_pollable(*place);
-    procconn_drop_reference(*place);
+    procconn_drop_reference(*place, REFERENCE);
     *place = NULL;
 }
 

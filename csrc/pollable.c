@@ -35,10 +35,9 @@ static int make_pollable(struct procconn_stream *stream, int *pollable)
     return -error;
 }
 
-int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t waiting)
+int procconn_pollable(struct procconn_stream *stream, size_t index)
 {
     int *pollable = &stream->pollables[index];
-    size_t taken;
     int status = 0;
 
     if (!procconn_is_owner(stream))
@@ -49,10 +48,9 @@ int procconn_pollable(struct procconn_stream *stream, size_t index, uint32_t wai
     else if (*pollable < 0)
         status = make_pollable(stream, pollable);
     if (status == 0) {
-        taken = __atomic_load_n(&stream->window.taken, __ATOMIC_RELAXED); /* Python sets it */
-        if (taken == HELD)
-            taken = 0;
-        procconn_set_ready(stream, stream->is_ready || waiting || procconn_waits(stream, taken));
+        if (index == FOR_FILENO)
+            atomic_store(&stream->is_polled, true); /* before looking at what waits */
+        procconn_set_ready(stream, procconn_waits(stream));
         status = *pollable;
     }
     pthread_mutex_unlock(&stream->lock);
@@ -66,17 +64,17 @@ int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
     atomic_fetch_add(&stream->users, 1);
     if (atomic_exchange(&stream->held, true))
         procconn_drop_user(stream); /* another one may have let go meanwhile */
-    status = procconn_pollable(stream, index, 0);
+    status = procconn_pollable(stream, index);
     if (status < 0)
         procconn_release_pollable(stream);
     return status;
 }
 
-void procconn_set_waiting(struct procconn_stream *stream, uint32_t waiting)
+void procconn_update_ready(struct procconn_stream *stream)
 {
     if (!procconn_is_owner(stream))
         return;
     pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, waiting || procconn_waits(stream, stream->window.size));
+    procconn_set_ready(stream, procconn_waits(stream));
     pthread_mutex_unlock(&stream->lock);
 }

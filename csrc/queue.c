@@ -94,10 +94,10 @@ void procconn_set_ready(struct procconn_stream *stream, bool ready)
         stream->failure = -errno;
 }
 
-bool procconn_waits(const struct procconn_stream *stream, size_t taken)
+bool procconn_waits(const struct procconn_stream *stream)
 {
-    return stream->queue.end - stream->queue.start > taken || stream->stale ||
-           stream->failure != 0;
+    return stream->queue.end > stream->queue.start || atomic_load(&stream->has_pending) ||
+           stream->stale || stream->failure != 0;
 }
 
 void procconn_consume(struct procconn_stream *stream, size_t size)
@@ -110,20 +110,16 @@ void procconn_consume(struct procconn_stream *stream, size_t size)
     tell_room(stream);
 }
 
-/* Moves what waits to the front once half of the buffer is behind it, or less where
- * the thread waits for room, and takes away what the consumer has seen through the
- * window. Nobody looks at it meanwhile. */
+/* Move what waits to the front once half of the buffer is behind it, or less where the
+ * thread waits for space. Nobody looks at it meanwhile. */
 void procconn_tidy(struct procconn_stream *stream)
 {
     struct messages *queue = &stream->queue;
     size_t worth;
 
-    stream->window.size = 0;
-    if (stream->window.taken == 0 && queue->start == 0) /* only the consumer moves it */
+    if (queue->start == 0) /* only the consumer moves it */
         return;
     pthread_mutex_lock(&stream->lock);
-    procconn_consume(stream, stream->window.taken);
-    stream->window.taken = 0;
     worth = queue->capacity / (stream->wants_room ? WORTH_MOVING : 2);
     if (queue->start >= worth && queue->start > 0) {
         move_to_front(queue);

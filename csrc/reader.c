@@ -1,114 +1,203 @@
-/* A thread that receives, whatever the program is doing meanwhile, and never takes the
- * GIL. While its queue is full it leaves the rest to the kernel, which counts. */
-#define _GNU_SOURCE /* struct mmsghdr */
+/* Waits, decodes, and keeps what is pending. */
+#include "limited.h"
+
 #include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
 
-#include "stream.h"
+#include "filler.h"
+#include "reader.h"
 
-enum {
-    CHUNK = 65536, /* bytes of one drain, while which the consumer may wait */
-    NICE = -20,    /* lest the consumer takes the processor from it */
-};
-
-/* Under the lock. */
-static void note(struct procconn_stream *stream, int status)
+/* Say in the stream whether something is pending; whoever sets `ready` looks there. */
+static bool note_pending(struct reader *reader)
 {
-    if (status == -ENOTCONN)
-        stream->stale = true;
-    else
-        stream->failure = status;
-    procconn_set_ready(stream, true);
+    bool has = pending_length(&reader->pending) > 0;
+
+    if (atomic_load_explicit(&reader->stream->has_pending, memory_order_relaxed) != has)
+        atomic_store(&reader->stream->has_pending, has);
+    return has;
 }
 
-/* Waits while the queue is full. The C library's own signals interrupt this thread too,
- * as when another one calls setuid(2). */
-static int await_room(struct procconn_stream *stream)
+bool reader_has_pending(struct reader *reader)
 {
-    eventfd_t count;
-    bool full;
-    int status;
+    return procconn_is_owner(reader->stream) && atomic_load(&reader->stream->has_pending);
+}
 
-    pthread_mutex_lock(&stream->lock);
-    full = !procconn_has_room(stream);
-    stream->wants_room = full;
-    pthread_mutex_unlock(&stream->lock);
-    if (!full)
+size_t reader_length(struct reader *reader)
+{
+    size_t length = 0;
+
+    if (!procconn_is_owner(reader->stream)) /* they are the parent's */
         return 0;
-    status = procconn_sleep(stream->room, stream->wake, -1);
-    if (status > 0 && eventfd_read(stream->room, &count) != 0)
-        status = -errno;
-    return status < 0 ? status : 0;
+    BEGIN_ALONE(reader);
+    length = pending_length(&reader->pending);
+    END_ALONE();
+    return length;
 }
 
-static void *run(void *argument)
+/* After the last event was taken, before it is handed out. */
+static void update_ready(struct reader *reader)
 {
-    struct procconn_stream *stream = argument;
-    int status;
+    PyThreadState *state;
 
-    setpriority(PRIO_PROCESS, 0, NICE); /* of this thread alone; ordinary users may not */
-    while (!procconn_is_closed(stream)) {
-        status = await_room(stream);
-        if (status == 0)
-            status = procconn_listen(stream, -1, CHUNK);
-        if (status == -ECANCELED)
-            break;
-        pthread_mutex_lock(&stream->lock);
-        if (status < 0 && status != -EINTR)
-            note(stream, status);
-        pthread_mutex_unlock(&stream->lock);
-        if (status < 0 && status != -EINTR && status != -ENOTCONN)
-            break;
+    if (!atomic_load(&reader->stream->is_polled))
+        return;
+    state = PyEval_SaveThread(); /* the receiving thread may have the lock for a while */
+    procconn_update_ready(reader->stream);
+    PyEval_RestoreThread(state);
+}
+
+PyObject *reader_pop(struct reader *reader)
+{
+    PyObject *event;
+    bool has;
+
+    if (!procconn_is_owner(reader->stream))
+        return NULL;
+    BEGIN_ALONE(reader);
+    event = pending_pop(&reader->pending);
+    has = note_pending(reader);
+    END_ALONE();
+    if (event != NULL && !has)
+        update_ready(reader);
+    return event;
+}
+
+PyObject *reader_take(struct reader *reader)
+{
+    PyObject *list = NULL;
+    bool moved = false;
+    size_t length;
+
+    while (!moved) {
+        Py_XDECREF(list);
+        length = reader_length(reader);
+        list = length > 0 ? PyList_New((Py_ssize_t)length) : NULL;
+        if (list == NULL)
+            return NULL;
+        BEGIN_ALONE(reader);
+        moved = pending_move(&reader->pending, list, length);
+        note_pending(reader);
+        END_ALONE();
     }
-    procconn_drop_user(stream);
-    procconn_drop_reference(stream);
-    return NULL;
+    update_ready(reader);
+    return list;
 }
 
-/* Under the lock. */
-static int start(struct procconn_stream *stream, size_t queue)
+int reader_begin(struct reader *reader, int64_t deadline_ns, size_t most, bool decodes,
+                 struct procconn_walk *walk)
 {
-    int status = 0;
+    struct procconn_stream *stream = reader->stream;
+    PyThreadState *state = PyEval_SaveThread();
+    int status = procconn_enter(stream, READING);
 
-    if (stream->room < 0)
-        stream->room = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (stream->ready < 0)
-        stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (stream->room < 0 || stream->ready < 0)
-        status = -errno;
-    if (status == 0)
-        status = procconn_resize(&stream->queue,
-                                 queue + LARGEST_MESSAGE + stream->queue.end - stream->queue.start);
-    if (status < 0)
-        return status;
-    atomic_fetch_add(&stream->users, 1);
-    atomic_fetch_add(&stream->references, 1);
-    status = procconn_start_detached(run, stream);
-    if (status < 0) {
-        atomic_fetch_sub(&stream->users, 1);
-        atomic_fetch_sub(&stream->references, 1);
-        return status;
+    *walk = (struct procconn_walk){0};
+    if (status == 0) {
+        if (decodes && atomic_load(&stream->has_pending))
+            deadline_ns = 0; /* nobody adds to it meanwhile */
+        status = procconn_bring(stream, deadline_ns, most, walk);
+        if (status < 0 || walk->size == 0) {
+            walk->size = 0;
+            procconn_take(stream, 0);
+            procconn_leave(stream);
+        }
     }
-    stream->has_thread = true;
-    for (size_t i = 0; i < POLLABLES; i++)
-        if (stream->pollables[i] >= 0)
-            epoll_ctl(stream->pollables[i], EPOLL_CTL_DEL, stream->socket, NULL);
-    return 0;
-}
-
-int procconn_start_thread(struct procconn_stream *stream, size_t queue)
-{
-    int status = procconn_enter(stream, CHANGING);
-
-    if (status < 0)
-        return status;
-    procconn_tidy(stream);
-    pthread_mutex_lock(&stream->lock);
-    if (!stream->has_thread)
-        status = start(stream, queue);
-    pthread_mutex_unlock(&stream->lock);
-    procconn_leave(stream);
+    PyEval_RestoreThread(state);
     return status;
+}
+
+void reader_end(struct reader *reader, size_t size)
+{
+    struct procconn_stream *stream = reader->stream;
+    PyThreadState *state = NULL;
+
+    if (stream->has_thread) /* which may have the lock for a while */
+        state = PyEval_SaveThread();
+    procconn_take(stream, size);
+    procconn_leave(stream);
+    if (state != NULL)
+        PyEval_RestoreThread(state);
+}
+
+static bool push(struct reader *reader, PyObject *event)
+{
+    bool pushed;
+
+    BEGIN_ALONE(reader);
+    pushed = pending_push(&reader->pending, event);
+    note_pending(reader);
+    END_ALONE();
+    return pushed;
+}
+
+/* Fails by lack of memory only: all messages in the stream are complete. The rest stays
+ * in the stream then. */
+static int decode(struct reader *reader, struct procconn_walk *walk)
+{
+    enum procconn_status status;
+    struct filler filler;
+    PyObject *event;
+
+    filler_begin(&filler, reader->classes);
+    do {
+        status = procconn_make_next(&filler, walk, &event);
+        if (event != NULL && !push(reader, event)) {
+            Py_DECREF(event);
+            walk->offset = walk->at;
+            status = PROCCONN_NO_MEMORY;
+        }
+    } while (status > PROCCONN_END);
+    filler_end(&filler);
+    return status < 0 ? -ENOMEM : 0;
+}
+
+int reader_fill(struct reader *reader, int64_t deadline_ns, size_t most)
+{
+    struct procconn_walk walk;
+    int status = reader_begin(reader, deadline_ns, most, true, &walk);
+
+    if (walk.size == 0)
+        return status;
+    status = decode(reader, &walk);
+    reader_end(reader, walk.offset);
+    return status;
+}
+
+static bool call(struct reader *reader, int status)
+{
+    PyObject *look_into = reader->look_into, *result;
+
+    if (look_into == NULL) { /* the collector has cleared the reader */
+        PyErr_SetString(PyExc_RuntimeError, "the connector is gone");
+        return false;
+    }
+    Py_INCREF(look_into);
+    result = PyObject_CallFunction(look_into, "i", status);
+    Py_DECREF(look_into);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
+bool reader_warn(struct reader *reader)
+{
+    if (reader->has_warned || reader->stream->window.programs_error == 0)
+        return true;
+    reader->has_warned = true;
+    return call(reader, 0);
+}
+
+bool reader_look_into(struct reader *reader, int status)
+{
+    if (status != 0 && status != -EINTR && !call(reader, status))
+        return false;
+    return reader_warn(reader) && PyErr_CheckSignals() == 0;
+}
+
+void reader_refilter(struct reader *reader)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+
+    BEGIN_ALONE(reader);
+    pending_refilter(&reader->pending, &reader->stream->settings.filter, reader->classes);
+    note_pending(reader);
+    END_ALONE();
+    PyGILState_Release(gil);
 }

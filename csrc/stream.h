@@ -2,10 +2,9 @@
  * The stream: what the kernel sent and the library added, in one buffer, and the
  * descriptors it comes from. Who may do what:
  *
- * - The consumer, one at a time, calls procconn_read, procconn_wait and the
- *   functions that change the subscription. Between enter and leave it is the only
- *   one; a second one is refused, as is a forked child. Python goes on with some of
- *   it behind the call, as their holder.
+ * - The consumer, one at a time, reads or changes the subscription. Between enter and
+ *   leave it is the only one; a second one is refused, as is a forked child. Events that
+ *   are decoded and not taken are the reader's (reader.h).
  * - The receiver drains the socket: the consumer, or a thread of ours once there
  *   is a queue. The lock is held while anything below "under the lock" is touched,
  *   and never while waiting, unless the process has no other thread.
@@ -67,11 +66,13 @@ struct messages {
 
 struct procconn_stream {
     struct procconn_window window; /* the consumer's */
+    _Atomic bool has_pending;      /* the reader has decoded events */
+    _Atomic bool is_polled;        /* the descriptor of fileno() was made */
 
     _Atomic uint32_t state;   /* CLOSED and what the consumer does */
     _Atomic int users;        /* of the descriptors */
     _Atomic bool held;        /* somebody who waits on a pollable is a user */
-    _Atomic int references;   /* to the memory */
+    _Atomic int references;   /* to the memory: of Python's objects, and of the thread */
     _Atomic int64_t heard_ns; /* when the last datagram was taken */
     const uint32_t *mark;     /* 1, but 0 in a forked child; NULL before Linux 4.14 */
     pid_t owner;
@@ -109,8 +110,7 @@ struct procconn_stream {
 
 enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 
-/* In place of what was taken, while the stream has a holder. */
-#define HELD SIZE_MAX
+enum { REFERENCE = 1, REFERENCE_OF_THREAD = 1 << 16 };
 
 static inline bool procconn_is_closed(const struct procconn_stream *stream)
 {
@@ -133,8 +133,8 @@ struct messages *procconn_inlet(struct procconn_stream *stream); /* where new on
 size_t procconn_space(struct procconn_stream *stream);
 bool procconn_has_room(struct procconn_stream *stream);
 void procconn_set_ready(struct procconn_stream *stream, bool ready);
-/* Whether there is more to be told than so many bytes of messages. */
-bool procconn_waits(const struct procconn_stream *stream, size_t taken);
+/* Whether there is something to be had or reported. */
+bool procconn_waits(const struct procconn_stream *stream);
 void procconn_consume(struct procconn_stream *stream, size_t size);
 void procconn_tidy(struct procconn_stream *stream);
 
@@ -171,14 +171,20 @@ void procconn_end_listening(struct procconn_stream *stream); /* under the lock *
 
 /* Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
 int procconn_enter(struct procconn_stream *stream, uint32_t activity);
-void procconn_hold(struct procconn_stream *stream, uint64_t holder);
 void procconn_leave(struct procconn_stream *stream);
 void procconn_drop_user(struct procconn_stream *stream);
-void procconn_drop_reference(struct procconn_stream *stream);
+void procconn_drop_reference(struct procconn_stream *stream, int reference);
 
-/* consumer.c. Bring whole messages, up to `most` bytes, into the window, waiting for them;
- * then take some. `waiting`: whether what they became waits in the process. */
-int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
-void procconn_take(struct procconn_stream *stream, size_t size, bool waiting);
+/* consumer.c. Wait for complete messages, of which the walk covers up to `most` bytes; then
+ * take some. By who entered. -EMSGSIZE: the first has window.needed bytes. */
+int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
+                   struct procconn_walk *walk);
+void procconn_take(struct procconn_stream *stream, size_t size);
+
+/* pollable.c: after has_pending changed */
+void procconn_update_ready(struct procconn_stream *stream);
+
+/* change.c: let other events pass; NULL is those that did. By who entered. */
+int procconn_change_filter(struct procconn_stream *stream, const struct procconn_filter *filter);
 
 #endif

@@ -90,15 +90,14 @@ static bool move(struct procconn_walk *walk, size_t from, size_t to)
 }
 
 /* Whoever moves the walk behind a message has the message. */
-static enum procconn_status step(struct filler *filler, struct procconn_walk *walk,
-                                 PyObject *events)
+enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject **object)
 {
     struct procconn_event event;
     struct procconn_walk own;
     enum procconn_status status;
-    PyObject *object;
-    int failed;
 
+    *object = NULL;
     do {
         own = *walk;
         status = procconn_next(&own, &event);
@@ -107,14 +106,26 @@ static enum procconn_status step(struct filler *filler, struct procconn_walk *wa
     walk->error = own.error;
     if (status != PROCCONN_EVENT && status != PROCCONN_LOST)
         return status;
-    object = make_event(filler, &event, status);
-    failed = object == NULL || PyList_Append(events, object) != 0;
-    Py_XDECREF(object);
-    if (failed) {
-        move(walk, own.offset, own.at); /* not delivered, so not passed */
-        PyErr_Clear();                  /* a MemoryError; the caller raises its own */
-        return PROCCONN_NO_MEMORY;
+    *object = make_event(filler, &event, status);
+    if (*object != NULL)
+        return status;
+    move(walk, own.offset, own.at); /* not delivered, so not passed */
+    PyErr_Clear();                  /* a MemoryError; the caller raises its own */
+    return PROCCONN_NO_MEMORY;
+}
+
+static enum procconn_status append_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject *events)
+{
+    PyObject *object;
+    enum procconn_status status = procconn_make_next(filler, walk, &object);
+
+    if (object != NULL && PyList_Append(events, object) != 0) {
+        move(walk, walk->offset, walk->at);
+        PyErr_Clear();
+        status = PROCCONN_NO_MEMORY;
     }
+    Py_XDECREF(object);
     return status;
 }
 
@@ -129,7 +140,7 @@ int procconn_decode(struct procconn_walk *walk, void *events, void *types, size_
     filler_begin(&filler, types);
     PyObject_GC_UnTrack(events);
     do
-        status = step(&filler, walk, events);
+        status = append_next(&filler, walk, events);
     while (status > PROCCONN_END && --most > 0);
     PyObject_GC_Track(events);
     filler_end(&filler);

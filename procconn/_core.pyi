@@ -1,9 +1,11 @@
 """The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
 
-from _typeshed import ReadableBuffer
+from _typeshed import ReadableBuffer, WriteableBuffer
+
+from procconn.events import Event
 
 _Buffer: TypeAlias = Any
 _Object: TypeAlias = Any
@@ -33,15 +35,8 @@ class Settings(Protocol):
     heartbeat_ns: int
     programs: bool
     usage: bool
-    decoded: _Object
-    types: _Object
 
 class Window(Protocol):
-    rounds: int
-    bytes: _Buffer
-    size: int
-    taken: int
-    holder: int
     needed: int
     closed: int
     receive_buffer: int
@@ -220,7 +215,6 @@ class _Lib:
     def procconn_decode(
         self, walk: CWalk, events: _Object, types: _Object, most: int, /
     ) -> int: ...
-    def procconn_replace_iter(self, place: _Object, /) -> int: ...
     def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
     def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
@@ -235,20 +229,22 @@ class _Lib:
     ) -> int: ...
     def procconn_unsubscribe(self, stream: Stream, /) -> int: ...
     def procconn_change(
-        self, stream: Stream, event_filter: Filter | _Object, holder: int, /
+        self, reader: _Object, event_filter: Filter | _Object, /
     ) -> int: ...
     def procconn_start_thread(self, stream: Stream, queue: int, /) -> int: ...
-    def procconn_read(
-        self, stream: Stream, deadline_ns: int, most: int, rounds: int, left: int, /
+    def procconn_make_types(self, types: _Object, /) -> int: ...
+    def procconn_make_reader(
+        self,
+        stream: Stream,
+        types: _Object,
+        classes: _Object,
+        look_into: _Object,
+        cell: _Object,
+        /,
     ) -> int: ...
-    def procconn_wait(
-        self, stream: Stream, deadline_ns: int, most: int, holder: int, /
-    ) -> int: ...
-    def procconn_let_go(self, stream: Stream, holder: int, /) -> None: ...
     def procconn_lost(self, stream: Stream, /) -> int: ...
     def procconn_lost_usage(self, stream: Stream, /) -> int: ...
-    def procconn_pollable(self, stream: Stream, index: int, waiting: int, /) -> int: ...
-    def procconn_set_waiting(self, stream: Stream, waiting: int, /) -> None: ...
+    def procconn_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_release_pollable(self, stream: Stream, /) -> None: ...
     def procconn_filter_matches(
@@ -367,6 +363,30 @@ class _Lib:
         self, loss: _Pointer, timestamp_ns: int, overrun: _Pointer, /
     ) -> bool: ...
     def loss_total(self, loss: _Pointer, /) -> int: ...
+
+class Reader(Protocol):
+    """What is decoded and not taken, and how to get more; csrc/reader.h has the rules.
+
+    Its iterators wait until a deadline, in nanoseconds on CLOCK_MONOTONIC; 0 polls, -1
+    waits for ever. If that passes they are at their end, and otherwise never.
+    """
+
+    def __len__(self) -> int:
+        """Return how many events are pending."""
+    def events(self, deadline_ns: int, connector: object = ..., /) -> Iterator[Event]:
+        """Iterate over events; with a connector, until that is closed, and keep it."""
+    def lists(self, deadline_ns: int, /) -> Iterator[list[Event]]:
+        """Iterate over lists of all events that wait."""
+    def pending_events(self) -> Iterator[Event]:
+        """Iterate over the pending events only."""
+    def pending_lists(self) -> Iterator[list[Event]]:
+        """The same, as one list."""
+    def raw(self, deadline_ns: int, /) -> Iterator[bytes]:
+        """Iterate over all messages that wait; pending events are not in them."""
+    def into(self, buffer: WriteableBuffer, deadline_ns: int, /) -> Iterator[int]:
+        """Copy messages to the buffer, as many as fit; iterate over their sizes."""
+    def poll(self) -> int:
+        """Decode what there is, without waiting; return 0 or a negative errno."""
 
 class RawView(Protocol):
     """A view of C memory; slices are copies."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import warnings
-from itertools import chain, islice
-from operator import length_hint
 from typing import TYPE_CHECKING
 
 from procconn import arguments, environment
 from procconn._core import ffi, lib
 from procconn.awaiting import FOR_FILENO, Awaiting
-from procconn.clock import AT_ONCE, FOR_EVER, passed
-from procconn.decoder import CLASSES
+from procconn.clock import FOR_EVER, passed
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
 from procconn.status import checked
-from procconn.stream import Stream, new_filter
+from procconn.stream import Stream, change, new_filter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,16 +22,10 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from procconn._core import RawView
-
-
 _LARGEST_ROOM = (1 << 30) - 1  # the kernel doubles it, in an int
 _SMALLEST_QUEUE = 65_536
 _USUAL_QUEUE = 67_108_864
 _LARGEST_QUEUE = 1 << 40
-
-_BATCH = 262_144  # bytes: enough to make a call cheap, little enough for the caches
-_ALL = sys.maxsize
 
 
 class ProcConnector:
@@ -118,11 +108,11 @@ class ProcConnector:
             settings.heartbeat_ns = arguments.seconds(
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
-        settings.types = CLASSES
 
         self._needs_queue = programs  # lest a descriptor tells of what is not ready
         self._owner = os.getpid()
         self._stream = Stream(settings, timeout_ns)
+        self._reader = self._stream.make_reader()
         self._awaiting = Awaiting(self._stream.handle)
         try:
             self._stream.listen()
@@ -135,13 +125,16 @@ class ProcConnector:
             self.close()
             raise
 
+    # Python runs signal handlers after a call or a jump. A `for` statement that returns
+    # what it takes from the reader has neither, so a handler that raises loses nothing.
+
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events as they come, until the connector is closed.
 
-        An iterator that has raised is at its end; a new one goes on where it stopped.
+        An iterator that has raised goes on with the next call.
         """
         self._check_open()
-        return chain.from_iterable(iter(self._next_batch, None))
+        return self._reader.events(FOR_EVER, self)
 
     def recv(self, timeout: float | None = None) -> Event | None:
         """Receive one event.
@@ -159,15 +152,9 @@ class ProcConnector:
             ValueError: the connector is closed.
         """
         self._check_open()
-        deadline_ns = arguments.deadline_ns(timeout)
-        while True:
-            if self._stream.is_polled and self._stream.left == 1:
-                self._stream.announce(0)
-            for event in self._stream.decoded[0]:
-                return event
-            self._stream.read(deadline_ns, _BATCH)
-            if not self._stream.left and passed(deadline_ns):
-                return None
+        for event in self._reader.events(arguments.deadline_ns(timeout)):
+            return event
+        return None
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
         """Receive everything that is waiting; wait until there is something.
@@ -178,18 +165,9 @@ class ProcConnector:
             The events; an empty list if none came in time.
         """
         self._check_open()
-        deadline_ns = arguments.deadline_ns(timeout)
-        while True:
-            try:
-                self._stream.read(deadline_ns, _ALL)
-            except OSError:  # which comes again when there is nothing else to tell
-                if not self._stream.left:
-                    raise
-            if self._stream.is_polled:
-                self._stream.announce(0)
-            events = [*self._stream.decoded[0]]
-            if events or passed(deadline_ns):
-                return events
+        for events in self._reader.lists(arguments.deadline_ns(timeout)):
+            return events
+        return []
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Receive everything that is waiting as one netlink buffer, for `decode`.
@@ -202,7 +180,9 @@ class ProcConnector:
             them; empty if none came in time.
         """
         self._check_open()
-        return self._stream.take_raw(arguments.deadline_ns(timeout), _ALL, bytes)
+        for messages in self._reader.raw(arguments.deadline_ns(timeout)):
+            return messages
+        return b""
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
         """Receive like `recv_raw`, into a buffer: as many whole messages as fit.
@@ -219,13 +199,9 @@ class ProcConnector:
         """
         self._check_open()
         place = arguments.writable("buffer", buffer)
-
-        def copied(messages: RawView) -> int:
-            size = len(messages)
-            place[:size] = messages
+        for size in self._reader.into(place, arguments.deadline_ns(timeout)):
             return size
-
-        return self._stream.take_raw(arguments.deadline_ns(timeout), len(place), copied)
+        return 0
 
     def subscribe(self, mask: EventMask | None = None) -> None:
         """Change the mask, and subscribe again after `unsubscribe`.
@@ -244,7 +220,7 @@ class ProcConnector:
         if mask is not None:
             arguments.mask("mask", mask)
             changed = new_filter(mask, threads=self._threads)
-        self._stream.change(changed)
+        change(self._reader, changed)
         self._stream.listen()
 
     def unsubscribe(self) -> None:
@@ -290,12 +266,7 @@ class ProcConnector:
         self._check_open()
         if self._needs_queue and not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
-        if not self._stream.is_polled:
-            self._stream.is_polled = True
-            if self._stream.left:  # who iterates already gets new iterators, which tell
-                self._stream.try_read(AT_ONCE, _BATCH)
-        left = self._stream.left
-        return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO, left))
+        return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO))
 
     def close(self) -> None:
         """End the subscription and close the descriptors.
@@ -332,7 +303,7 @@ class ProcConnector:
         try:
             while True:
                 await self._read_async(FOR_EVER)
-                for event in self._batch():
+                for event in self._reader.pending_events():
                     yield event
         except ConnectionClosedError:
             return
@@ -348,9 +319,9 @@ class ProcConnector:
         """
         self._check_open()
         await self._read_async(arguments.deadline_ns(timeout))
-        if self._stream.is_polled:
-            self._stream.announce(0)
-        return [*self._stream.decoded[0]]
+        for events in self._reader.pending_lists():
+            return events
+        return []
 
     def __del__(self) -> None:
         opened = hasattr(self, "_stream")
@@ -361,37 +332,18 @@ class ProcConnector:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'closed' if self.closed else 'open'}>"
 
-    def _next_batch(self) -> Iterator[Event] | None:
-        """Return an iterator that has events; None when the connector is closed."""
-        if not length_hint(self._stream.decoded[0]):
-            try:
-                self._stream.read(FOR_EVER, _BATCH)
-            except ConnectionClosedError:
-                return None
-        return self._batch()
-
-    def _batch(self) -> Iterator[Event]:
-        """Return an iterator over what is decoded; of one event where pollers look."""
-        if not self._stream.is_polled:
-            return self._stream.decoded[0]
-        if self._stream.left == 1:
-            self._stream.announce(0)
-        return islice(self._stream.decoded[0], 1)
-
     async def _read_async(self, deadline_ns: int) -> None:
         """Let there be events, unless the deadline passes, on asyncio."""
         if not self._stream.has_thread:
             self._stream.start_thread(_USUAL_QUEUE)
-        if not self._stream.left:
+        if not len(self._reader):
             await self._awaiting.let_others()  # however long a burst lasts
-        while not self._stream.left:
-            status = self._stream.try_read(AT_ONCE, _BATCH)
+        while not len(self._reader):
+            status = self._reader.poll()
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
                 environment.warn_of_renewal()
-            elif status not in (0, -errno.EAGAIN):
-                checked(status)
-            elif self._stream.left or passed(deadline_ns):
+            elif checked(status) or len(self._reader) or passed(deadline_ns):
                 return
             else:
                 await self._awaiting.readable(deadline_ns)

@@ -14,8 +14,6 @@ from procconn.programs import Program
 from procconn.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from procconn._core import CWalk
@@ -35,23 +33,12 @@ _DAMAGE = {
 _BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
 
 
-def _iterate() -> Callable[[list[Event]], Iterator[Event]]:
-    """Return what iterates over a list and gives each event to one thread only."""
-    place = [iter]
-    if lib.procconn_replace_iter(ffi.cast("void *", id(place))) < 0:
-        raise MemoryError
-    return place[0]
-
-
-iterate = _iterate()
-
-
-def _classes() -> tuple[Callable[..., object], ...]:
+def _classes() -> tuple[type[Event | Program | Usage], ...]:
     """Put the classes where the C module looks: by bit number, then the others."""
     classes: list[type[Event]] = [Unknown] * _BITS
     for kind in KINDS:
         classes[kind.what.bit_length() - 1] = kind
-    return (*classes, Unknown, Lost, Program, Usage, iterate)
+    return (*classes, Unknown, Lost, Program, Usage)
 
 
 _CLASSES = _classes()

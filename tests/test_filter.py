@@ -27,7 +27,7 @@ from procconn import (
 )
 from procconn._core import ffi, lib
 from procconn.events import KINDS
-from procconn.stream import matches, new_filter
+from procconn.stream import new_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,16 @@ def program_by_kind(mask: EventMask, thread_mask: EventMask) -> bytes:
     """Build the program of a filter that lets threads' events of some kinds pass."""
     selecting = ffi.new("struct procconn_filter *", (mask, thread_mask))
     return built(lambda bpf: lib.procconn_filter_build(selecting, bpf))
+
+
+def matches(event_filter: "Filter", event: Event) -> bool:
+    if isinstance(event, Lost):
+        return True
+    is_thread = not isinstance(event, Unknown) and event.is_thread
+    exit_code = event.exit_code if isinstance(event, Exit) else 0
+    return bool(
+        lib.procconn_filter_matches(event_filter, event.what, is_thread, exit_code)
+    )
 
 
 def is_match(event: Event, mask: EventMask, *, threads: bool) -> bool:

@@ -15,7 +15,6 @@ from samples import (
 )
 
 from procconn import NetlinkMessageIter, as_array, decode
-from procconn.decoder import iterate
 
 THREADS = 8
 ROUNDS = 30
@@ -83,19 +82,3 @@ def test_one_iteration_over_messages_gives_each_to_one_thread() -> None:
         all_at_once(work)
 
         assert Counter(EVENTS) == Counter(event for part in taken for event in part)
-
-
-def test_what_is_decoded_is_given_to_one_thread_each() -> None:
-    """The iterator that readers of a connector share."""
-    for _ in range(ROUNDS):
-        serials = list(range(5000))
-        shared = iterate(serials)  # type: ignore[arg-type]
-        taken: list[list[object]] = [[] for _ in range(THREADS)]
-
-        def work(index: int) -> None:
-            for serial in shared:  # noqa: B023
-                taken[index].append(serial)  # noqa: B023
-
-        all_at_once(work)
-
-        assert list(range(5000)) == sorted(it for part in taken for it in part)  # type: ignore[type-var]

@@ -1,6 +1,7 @@
 """What live tests are staged with: names to set, processes to watch, deadlines."""
 
 import ctypes
+import dis
 import gc
 import inspect
 import os
@@ -198,6 +199,14 @@ def call_of(task: Path) -> tuple[str, list[str]]:
     """
     number, *arguments = (task / "syscall").read_text().split()
     return _CALLS.get(number, ""), arguments
+
+
+def is_iterating(frame: FrameType) -> bool:
+    """Whether the frame is in a `for` statement that takes the next item.
+
+    A signal handler that finds it there was called by the iterator itself, in C.
+    """
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "FOR_ITER"
 
 
 def is_blocked(thread: threading.Thread) -> bool:

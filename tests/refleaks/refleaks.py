@@ -162,6 +162,8 @@ def decode_without_memory() -> None:
 def receive(connector: ProcConnector) -> None:
     """Read this thread's name being set, in each of the ways."""
     buffer = bytearray(4096)
+    lib.procconn_rename_thread()
+    assert next(iter(connector))
     for read in (
         connector.recv,
         connector.recv_many,

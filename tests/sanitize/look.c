@@ -23,13 +23,12 @@ static void look_at(struct round *round, const struct procconn_event *event)
     round->seen = number + 1;
 }
 
-static void look(struct round *round, const struct procconn_window *window)
+static void look(struct round *round, struct procconn_walk *walk)
 {
-    struct procconn_walk walk = {.buffer = window->bytes, .size = window->size};
     struct procconn_event event;
     enum procconn_status status;
 
-    while ((status = procconn_next(&walk, &event)) != PROCCONN_END) {
+    while ((status = procconn_next(walk, &event)) != PROCCONN_END) {
         if (status == PROCCONN_EVENT)
             look_at(round, &event);
         else if (status == PROCCONN_LOST)
@@ -37,32 +36,21 @@ static void look(struct round *round, const struct procconn_window *window)
     }
 }
 
-int look_behind(struct round *round, int64_t deadline_ns)
+int look_once(struct round *round, int64_t deadline_ns, bool decodes)
 {
-    struct procconn_window *window = procconn_window(round->stream);
-    int status = procconn_wait(round->stream, deadline_ns, MOST, 0);
-
-    if (status == 0) {
-        look(round, window);
-        procconn_set_waiting(round->stream, 0);
-        __atomic_store_n(&window->taken, window->size, __ATOMIC_RELAXED);
-    }
-    return status;
-}
-
-int look_within(struct round *round, int64_t deadline_ns)
-{
-    struct procconn_window *window = procconn_window(round->stream);
-    int status = procconn_enter(round->stream, READING);
+    struct procconn_stream *stream = round->stream;
+    struct procconn_walk walk = {0};
+    int status = procconn_enter(stream, READING);
 
     if (status < 0)
         return status;
-    status = procconn_bring(round->stream, deadline_ns, MOST);
-    if (status == 0 && window->size > 0) {
-        look(round, window);
-        procconn_take(round->stream, window->size, true);
-        procconn_set_waiting(round->stream, 0);
-    }
-    procconn_leave(round->stream);
+    status = procconn_bring(stream, deadline_ns, MOST, &walk);
+    if (status == 0)
+        look(round, &walk);
+    atomic_store(&stream->has_pending, decodes && walk.size > 0);
+    procconn_take(stream, walk.offset);
+    procconn_leave(stream);
+    if (decodes && atomic_exchange(&stream->has_pending, false)) /* as the last one is taken */
+        procconn_update_ready(stream);
     return status;
 }

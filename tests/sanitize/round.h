@@ -48,9 +48,8 @@ static inline bool is_closed_early(const struct round *round)
         }                                                                                          \
     } while (0)
 
-/* Look at what waits, once: behind procconn_wait, as raw reads do, or within what
- * procconn_read does, which needs Python. 0 or a negative errno. */
-int look_behind(struct round *round, int64_t deadline_ns);
-int look_within(struct round *round, int64_t deadline_ns);
+/* Look at what waits, once, as a reader does that copies messages, or decodes them and has
+ * the events taken later. 0 or a negative errno. */
+int look_once(struct round *round, int64_t deadline_ns, bool decodes);
 
 #endif

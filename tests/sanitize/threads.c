@@ -66,12 +66,11 @@ static void *command(void *argument)
 static bool is_refused(struct round *round)
 {
     struct procconn_stream *stream = round->stream;
-    bool refused = procconn_wait(stream, 0, MOST, 0) == -ECHILD &&
-                   procconn_change(stream, &round->filter, 0) == -ECHILD;
+    bool refused = procconn_enter(stream, READING) == -ECHILD;
 
     procconn_lost(stream);
     procconn_lost_usage(stream);
-    procconn_set_waiting(stream, 1);
+    procconn_update_ready(stream);
     procconn_close(stream);
     procconn_free(&stream);
     return refused;
@@ -98,9 +97,11 @@ static int change(struct round *round)
 
     if (is_interrupting(round))
         status = procconn_unsubscribe(round->stream);
+    if (status == 0)
+        status = procconn_enter(round->stream, CHANGING);
     if (status == 0) {
-        status = procconn_change(round->stream, &round->filter, 0);
-        __atomic_store_n(&procconn_window(round->stream)->taken, 0, __ATOMIC_RELAXED);
+        status = procconn_change_filter(round->stream, &round->filter);
+        procconn_leave(round->stream);
     }
     if (status == 0 && is_interrupting(round))
         status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
@@ -119,8 +120,7 @@ static void *consume(void *argument)
         now_ns = procconn_now_ns();
         CHECK(now_ns < until_ns);
         deadline_ns = batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100;
-        status = batches % 2 == 0 ? look_behind(round, deadline_ns)
-                                  : look_within(round, deadline_ns);
+        status = look_once(round, deadline_ns, batches % 2 == 0);
         CHECK(status == 0 || status == -ECANCELED);
         if (status < 0)
             break;
