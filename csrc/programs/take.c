@@ -101,7 +101,8 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     size_t count = gather(programs, index, question, execs);
     int64_t until_ns = execs[count - 1].until_ns;
     int64_t ended_ns = find_end(programs, question, messages, size, until_ns);
-    int64_t known_ns = programs->known_ns, last_ns;
+    int64_t known_ns = programs->known_ns, last_ns, late_ns;
+    bool is_traced = procconn_program_at(programs, index)->is_traced;
     int verdict;
 
     if (known_ns > question->drained_ns)
@@ -115,13 +116,14 @@ static int judge(struct procconn_programs *programs, struct question *question, 
         return PROCCONN_BUSY;
     /* Who asks late, as after a pause, looks late at a process that has a tracer. */
     last_ns = question->stamp_ns + MOST_LATENCIES * programs->latency_ns;
-    if (last_ns < execs[0].until_ns + programs->latency_ns)
-        last_ns = execs[0].until_ns + programs->latency_ns;
+    late_ns = execs[0].until_ns + MOST_LATENCIES / 2 * programs->latency_ns;
+    if (is_traced && last_ns < late_ns)
+        last_ns = late_ns;
     if (verdict != PROCCONN_PENDING || question->now_ns < last_ns)
         return verdict;
     if (count > 1)
         return PROCCONN_LATER;
-    return procconn_program_at(programs, index)->is_traced ? PROCCONN_HELD : PROCCONN_BUSY;
+    return is_traced ? PROCCONN_HELD : PROCCONN_BUSY;
 }
 
 /* Has the thread that stands by look, if the reading that is under way takes too long. */
