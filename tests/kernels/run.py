@@ -456,7 +456,8 @@ def passes(kernel: Path, initrd: Path) -> bool:
             file.writelines(RAN.findall(console))
     took = f"=== {version}, {time.monotonic() - started:.0f} s, {log}\n"
     if problem:
-        print(f"{took}{console}\n=== {version}: {problem}", flush=True)
+        shown = RECORDING.sub("", console)
+        print(f"{took}{shown}\n=== {version}: {problem}", flush=True)
     else:
         print(f"{took}{summary(console)}", flush=True)
     return not problem
