@@ -372,8 +372,9 @@ def test_an_iterator_in_a_cycle_with_its_connector_is_collected() -> None:
 
 
 FORGET_IN_CHILD = """
-import contextlib, gc, os
+import contextlib, gc, os, warnings
 from procconn import EventMask, ProcConnector
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside a thread
 connector = ProcConnector(EventMask.COMM, queue=65536)
 iterator = iter(connector)
 child = os.fork()
