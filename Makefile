@@ -55,7 +55,7 @@ types: $(VENV)/developing
 c-warnings: $(VENV)/developing
 	for file in csrc/*.c csrc/*/*.c; do \
 	    $(CC) $(STRICT) -Icsrc $$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
-	        -c $$file -o /dev/null || exit 1; \
+	        -c $$file -o $(VENV)/unused.o || exit 1; \
 	done
 
 unit: $(VENV)/developing
