@@ -7,7 +7,13 @@ import subprocess
 import pytest
 
 from live.commanding import COMMAND
-from live.staging import AS_ORDINARY_USER, DEADLINE, KERNEL, LIMITS
+from live.staging import (
+    AS_ORDINARY_USER,
+    DEADLINE,
+    KERNEL,
+    LIMITS,
+    everyone_may_run_python,
+)
 from procconn import environment
 
 CALLS = {
@@ -40,7 +46,8 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6), reason="before Linux 6.6 an ordinary user gets no events"
+    KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="takes Linux 6.6, and a Python that everyone may run",
 )
 @pytest.mark.parametrize("subcommand", CALLS)
 def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
