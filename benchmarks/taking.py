@@ -97,9 +97,9 @@ def live() -> list[Row]:
 
     return [
         row(DEFAULTS, WOKEN).must(0.55, 0.40, decides=True),
-        row(DEFAULTS, NAIVE).must(0.40, 0.28, decides=True),
+        row(DEFAULTS, NAIVE).must(0.33, 0.24, decides=True),
         *(row(DEFAULTS, it) for it in (PYROUTE2, FORKSTAT) if it in ns),
-        row(AT_ONCE, NAIVE).must(1.15, 1.0, decides=True),
+        row(AT_ONCE, NAIVE).must(0.90, 0.80, decides=True),
         row(AT_ONCE, WOKEN),
         row(BESIDE_A_THREAD, NAIVE),
         row(ONE_MS, NAIVE),
@@ -148,7 +148,7 @@ def latency() -> list[Row]:
         )
 
     return [
-        row(DEFAULTS, WOKEN, 50).must(1.6, 1.2, decides=True),
+        row(DEFAULTS, WOKEN, 50).must(1.4, 1.2, decides=True),
         row(DEFAULTS, WOKEN, 99).must(2),
         *(
             row(setting, theirs, percent)
