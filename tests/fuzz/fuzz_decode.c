@@ -108,7 +108,7 @@ static void check_event(const struct procconn_walk *walk, const struct procconn_
     PROMISE((kind != NULL) == is_known(event->what));
     if (kind == NULL)
         return;
-    PROMISE(event->what == 1U << event->bit && kind == &procconn_kinds[event->bit]);
+    PROMISE(event->what == 1U << (kind - procconn_kinds));
     words = event->data_size / WORD_SIZE;
     PROMISE(words >= kind->words ||
             (kind->older_size != 0 && event->data_size == kind->older_size));
