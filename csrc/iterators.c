@@ -164,13 +164,19 @@ PyObject *procconn_iterate_events(PyObject *reader, PyObject *arguments)
     return make(reader, next_event, deadline_ns, connector);
 }
 
-PyObject *procconn_iterate_lists(PyObject *reader, PyObject *arguments)
+static PyObject *make_until(PyObject *reader, PyObject *arguments,
+                            PyObject *(*take)(struct iterator *))
 {
     long long deadline_ns;
 
     if (!PyArg_ParseTuple(arguments, "L", &deadline_ns))
         return NULL;
-    return make(reader, next_list, deadline_ns, NULL);
+    return make(reader, take, deadline_ns, NULL);
+}
+
+PyObject *procconn_iterate_lists(PyObject *reader, PyObject *arguments)
+{
+    return make_until(reader, arguments, next_list);
 }
 
 PyObject *procconn_iterate_pending_events(PyObject *reader, PyObject *unused)
@@ -187,11 +193,7 @@ PyObject *procconn_iterate_pending_lists(PyObject *reader, PyObject *unused)
 
 PyObject *procconn_iterate_raw(PyObject *reader, PyObject *arguments)
 {
-    long long deadline_ns;
-
-    if (!PyArg_ParseTuple(arguments, "L", &deadline_ns))
-        return NULL;
-    return make(reader, next_raw, deadline_ns, NULL);
+    return make_until(reader, arguments, next_raw);
 }
 
 PyObject *procconn_iterate_into(PyObject *reader, PyObject *arguments)
