@@ -1,5 +1,5 @@
 /*
- * Pacing: when whoever receives wakes, drains the socket, and delivers.
+ * Pacing: when the receiver wakes, drains the socket, and delivers.
  *
  * After a silence the first event ends the wait. From then on there is at most one wake-up in
  * latency_ns (max_latency), which drains the socket and delivers everything that is complete.
@@ -63,7 +63,7 @@ bool pacing_delivers(const struct pacing *pacing, int64_t now_ns);
 void pacing_note_drain(struct pacing *pacing, const struct pacing_drain *drain);
 void pacing_note_fill(struct pacing *pacing, int64_t now_ns, bool is_half_full);
 
-/* What whoever receives does next, having begun to wait at since_ns. deadline_ns: when it has
+/* What the receiver does next, after it began to wait at since_ns. deadline_ns: when it has
  * to be back; 0 polls, -1: never. */
 struct pacing_step pacing_next(const struct pacing *pacing, int64_t since_ns, int64_t now_ns,
                                int64_t deadline_ns);

@@ -110,7 +110,7 @@ void procconn_consume(struct procconn_stream *stream, size_t size)
     tell_room(stream);
 }
 
-/* Move what waits to the front once half of the buffer is behind it, or less where the
+/* Move queued messages to the front once they start in the second half, or earlier if the
  * thread waits for space. Nobody looks at it meanwhile. */
 void procconn_tidy(struct procconn_stream *stream)
 {

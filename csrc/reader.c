@@ -6,7 +6,7 @@
 #include "filler.h"
 #include "reader.h"
 
-/* Say in the stream whether something is pending; whoever sets `ready` looks there. */
+/* Say in the stream whether something is pending; code that sets `ready` reads it. */
 static bool note_pending(struct reader *reader)
 {
     bool has = pending_length(&reader->pending) > 0;

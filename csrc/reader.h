@@ -4,7 +4,7 @@
  * finds each event either pending or delivered.
  *
  * - Python's signal handlers run in PyErr_CheckSignals only, after the stream was left: so
- *   a handler may read or close. After it everything is looked at anew.
+ *   a handler may read or close. After it all state is read again.
  * - Finalizers, and other threads while the GIL is released, may take pending events at any
  *   time. Only who has entered the stream adds some, so their order is the stream's.
  * - The connector owns the reader; the reader does not refer to the connector.
@@ -82,7 +82,7 @@ bool reader_warn(struct reader *reader);
  * caller has to stop. */
 bool reader_look_into(struct reader *reader, int status);
 
-/* Drop pending events that the filter no longer matches. Called by whoever changes it; takes
+/* Drop pending events that the filter no longer matches. Called after a change of it; takes
  * the GIL. */
 void reader_refilter(struct reader *reader);
 

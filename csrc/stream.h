@@ -159,7 +159,7 @@ int procconn_open_socket(struct procconn_stream *stream);
  * By whoever receives. */
 int procconn_check_liveness(struct procconn_stream *stream);
 
-/* receive.c: wait, drain, and probe after a silence. By whoever receives */
+/* receive.c: wait, drain, and check liveness after a silence. Called by the receiver */
 int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 

@@ -89,7 +89,7 @@ static bool move(struct procconn_walk *walk, size_t from, size_t to)
 #endif
 }
 
-/* Whoever moves the walk behind a message has the message. */
+/* A message belongs to the thread that moves the walk past it. */
 enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
                                         PyObject **object)
 {

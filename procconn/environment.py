@@ -291,7 +291,7 @@ def _connectors() -> str | None:
 
 
 def _has_connectors() -> bool | None:
-    """Tell whether that list is there; None where /proc is not mounted.
+    """Return whether that list exists; None where /proc is not mounted.
 
     Before Linux 5.13 it can be listed, but not read, with subset=pid.
     """

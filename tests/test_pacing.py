@@ -204,12 +204,12 @@ class Message:
 
     @property
     def due(self) -> int:
-        """Tell when it can be delivered."""
+        """Return when it can be delivered."""
         return self.queued + self.proof
 
 
 def deliveries(messages: list[Message], latency: int) -> list[tuple[int, Message]]:
-    """Pace messages, of which each waits for those before it; tell when each comes."""
+    """Pace messages that each wait for those before them; return their times."""
     pacing = ffi.new("struct pacing *")
     lib.pacing_begin(pacing, latency, 1 << 60)  # never fills
     socket, staged = list(messages), list[Message]()

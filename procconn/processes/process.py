@@ -140,7 +140,7 @@ class Process:
 
         None while it runs, and if its end was not seen. Before Linux 6.0 also if the
         first thread ended before the others, unless a signal ended them or all had the
-        same status: wait(2) may tell either's, and events do not show which.
+        same status: wait(2) may return either, and events do not show which.
         """
         return self._exit.returncode if self._exit and not self.is_running else None
 
@@ -201,9 +201,9 @@ class Process:
         self._exit = self._leader_code = None
 
     def _drop_ambiguous_status(self) -> None:
-        """Forget the status if wait(2) may tell another, now that it has ended.
+        """Forget the status if wait(2) may return another, now that it has ended.
 
-        Before Linux 6.0 that tells the first thread's, unless another called
+        Before Linux 6.0 it returns the main thread's, unless another called
         exit_group(2) or a fatal signal came.
         """
         if _LAST_THREAD_COUNTS or self._exit is None:

@@ -194,7 +194,7 @@ def zombie_exit_code(pid: int) -> int | None:
 
 
 def _was_single_threaded(pid: int) -> bool:
-    """Tell whether all CPU time of a zombie, in nanoseconds, is its first thread's."""
+    """Return whether a zombie's CPU time, in nanoseconds, is all its main thread's."""
     for _ in range(_TRIES):  # it may still be on its way out
         try:
             before_ns = _cpu_time(pid)

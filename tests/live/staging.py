@@ -192,7 +192,7 @@ def interposed(moment: int, action: Callable[[], object]) -> Iterator[list[bool]
 
 
 def call_of(task: Path) -> tuple[str, list[str]]:
-    """Tell which system call of the table a task is in, or "", and its arguments.
+    """Return the table's name of the system call a task is in, or "", and arguments.
 
     Args:
         task: its folder in /proc.

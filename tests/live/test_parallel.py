@@ -135,7 +135,7 @@ def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("way", [by_recv_many, by_recv_into, by_for])
 def test_closing_from_several_threads_while_others_read(way: Way, queue: int) -> None:
-    """They are told of it, nothing comes twice, and the descriptors are given back."""
+    """They are woken, nothing comes twice, and the descriptors are closed."""
     gc.collect()
     before = descriptors()
     for _ in range(20):

@@ -58,7 +58,7 @@ def kinds(changes: Sequence[Change]) -> list[type]:
 
 @pytest.mark.parametrize("how", LIFETIMES)
 def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
-    """What is told at its end is what wait(2) tells its parent, or nothing."""
+    """Its status is the one that wait(2) returns to its parent, or None."""
     with (
         ProcessMonitor(programs=False) as monitor,
         speaking(lifetimes, how) as (program, pid),

@@ -1,4 +1,4 @@
-"""Refuse a system call to the threads that read programs, and print what comes of it.
+"""Refuse a system call to the threads that read programs, and print the effect.
 
 refused_reader.py CALL
 Prints how many warnings say so, why a program is missing then, and whether the
