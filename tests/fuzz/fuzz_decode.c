@@ -8,14 +8,7 @@
 #include <stdlib.h>
 
 #include "decode.h"
-
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition);        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "promise.h"
 
 /* Where a walk ends, besides the end of the buffer and damaged framing. */
 enum way {

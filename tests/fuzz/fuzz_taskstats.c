@@ -7,16 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "promise.h"
 #include "usage/table.h"
 #include "usage/taskstats.h"
-
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition);        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* What tests/fuzz/seeds.py numbers the family with. */
 enum { FAMILY = 0x1B };
