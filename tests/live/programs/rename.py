@@ -1,11 +1,15 @@
-"""Set the own name to 0, 1, 2, … as often as told, with as many ns between."""
+"""Set the own name to 0, 1, 2, … and perhaps begin a session.
+
+rename.py COUNT INTERVAL_NS [setsid]
+"""
 
 import ctypes
+import os
 import sys
 import time
 
 prctl = ctypes.CDLL(None).prctl
-count, interval_ns = (int(argument) for argument in sys.argv[1:])
+count, interval_ns = map(int, sys.argv[1:3])
 
 next_ns = time.monotonic_ns()
 for serial in range(count):
@@ -14,3 +18,5 @@ for serial in range(count):
         next_ns += interval_ns
         while time.monotonic_ns() < next_ns:
             pass
+if "setsid" in sys.argv:
+    os.setsid()
