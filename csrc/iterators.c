@@ -45,10 +45,14 @@ static PyObject *next_event(struct iterator *iterator)
     return event;
 }
 
-/* A failure comes again with the next call, so it waits for that while there are events. */
-static bool is_for_later(struct reader *reader)
+/* Whether pending events come first, and the exception is dropped: that of a failed system
+ * call, which fails again at the next call. A signal handler's OSError must be raised now, and
+ * so must a failure to renew the subscription, which nothing repeats. */
+static bool is_deferred(struct reader *reader, int status)
 {
-    if (!reader_has_pending(reader) || !PyErr_ExceptionMatches(PyExc_OSError))
+    bool recurs = status != 0 && status != -EINTR && status != -ENOTCONN;
+
+    if (!recurs || !reader_has_pending(reader) || !PyErr_ExceptionMatches(PyExc_OSError))
         return false;
     PyErr_Clear();
     return true;
@@ -65,7 +69,7 @@ static PyObject *next_list(struct iterator *iterator)
         if (reader_look_into(reader, status)) {
             if (status != 0)
                 continue; /* there may be more */
-        } else if (!is_for_later(reader)) {
+        } else if (!is_deferred(reader, status)) {
             return NULL;
         }
         list = reader_take(reader);

@@ -431,6 +431,35 @@ def test_a_handler_that_runs_between_two_pending_events_may_read_and_close(
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
+def test_recv_many_raises_an_oserror_of_a_signal_handler(queue: int) -> None:
+    """Handlers of alarms raise TimeoutError, which is one; the events stay pending."""
+    main = threading.main_thread()
+
+    def handle(*_: object) -> None:
+        raise TimeoutError
+
+    def signal_and_cause_events() -> None:
+        wait_for(lambda: is_blocked(main))
+        signal.raise_signal(signal.SIGUSR1)  # in this thread, so events end the wait
+        set_serials(range(3))
+
+    thread = threading.Thread(target=signal_and_cause_events)
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with ProcConnector(EventMask.COMM, queue=queue) as connector:
+            rest_of(connector)
+            thread.start()
+            with pytest.raises(TimeoutError):
+                connector.recv_many(DEADLINE)
+            thread.join()
+            events = rest_of(connector)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+    assert list(range(3)) == serials_of(events, thread.native_id)
+
+
+@pytest.mark.parametrize("queue", [0, 262_144])
 def test_nothing_waits_in_garbage_collection(queue: int) -> None:
     """A forgotten one ends within the time in which nobody could answer it."""
     forgotten = [ProcConnector(EventMask.NONE, queue=queue, timeout=DEADLINE)]
