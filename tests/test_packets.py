@@ -191,7 +191,7 @@ def damage(rng: random.Random, data: bytearray) -> None:
         case 0:
             data[at] ^= rng.randint(1, 255)
         case 1:
-            data[at // 4 * 4 :][:4] = rng.randbytes(4)
+            data[at // 4 * 4 : at // 4 * 4 + 4] = rng.randbytes(4)
         case 2:
             numbers = (0, 15, 16, 17, 36, 51, 52, 76, 262_144, 262_145, 2**32 - 1)
             number = struct.pack(rng.choice("<>") + "I", rng.choice(numbers))
