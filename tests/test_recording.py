@@ -5,7 +5,6 @@ import gzip
 import io
 import os
 import struct
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference_packets import converted
 from samples import (
     DONE,
     EXEC_WITH_PROGRAM,
@@ -47,7 +47,6 @@ from procconn import (
 
 HEADER_SIZE = 24
 COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
-OTHER = ">" if sys.byteorder == "little" else "<"
 
 WHOLE = [
     *(sample.message for sample in SAMPLES.values()),
@@ -60,6 +59,7 @@ WHOLE = [
     event_message(0x400, words(1, 2, 3), cpu=2, timestamp_ns=7),
 ]
 BUFFER = b"".join(message + bytes(-len(message) % 4) for message in WHOLE)
+SWAPPED = [converted(message, "=") for message in WHOLE]
 EVENTS = decode(BUFFER)
 
 
@@ -242,68 +242,16 @@ def test_other_writers_headers_are_understood(
     assert date == replayed.event_time(events[0])
 
 
-def other_order(message: bytes) -> bytes:
-    """Turn a message round by hand, field by field."""
-    fields = ["IHHII"]
-    rest = len(message) - 16
-    if message[4:6] == struct.pack("=H", 2):
-        fields += ["i"]
-    elif rest >= 20:
-        fields += ["IIIIHH"]
-        idx = struct.unpack_from("=I", message, 16)[0]
-        what = struct.unpack_from("=I", message, 36)[0] if rest >= 36 else None
-        size = len(message) - 52
-        if idx == 0x636E6E63 or what is None or idx not in (1, 0x636F6E6E):
-            pass
-        elif idx == 0x636F6E6E:
-            fields += ["IIQQ"]
-        elif what == 0x200:
-            fields += ["IIQ", "II"]
-        elif what in (2, 0x80):
-            fields += ["IIQ", "II"]
-            if size > 24:
-                fields += ["16x", "IHH5I5HH"]
-        elif what == 0x80000000 and size > 24:
-            fields += ["IIQ", "6I", "IHH13Q"]
-        elif what == 0:
-            fields += ["IIQ", "I"]
-        elif what == 0x400:
-            fields += ["IIQ"]
-        else:
-            fields += ["IIQ", f"{min(size // 4, 6 if what == 0x80000000 else 4)}I"]
-    layout = "".join(fields)
-    values = struct.unpack_from("=" + layout, message)
-    result = bytearray(message)
-    for at, field, value in fields_of(layout, values):
-        struct.pack_into(OTHER + field, result, at, value)
-    return bytes(result)
-
-
-def fields_of(layout: str, values: tuple[int, ...]) -> list[tuple[int, str, int]]:
-    """Tell where each field is."""
-    at, count, found, left = 0, "", [], list(values)
-    for letter in layout:
-        if letter.isdigit():
-            count += letter
-            continue
-        for _ in range(int(count or 1)):
-            if letter != "x":
-                found.append((at, letter, left.pop(0)))
-            at += struct.calcsize("=" + letter)
-        count = ""
-    return found
-
-
 @pytest.mark.parametrize("order", "<>")
 def test_messages_of_the_other_byte_order_are_turned_round(order: str) -> None:
     """By the message, as a tool may have rewritten the file in its own order."""
-    file = pcap(*map(other_order, WHOLE), order=order)
+    file = pcap(*SWAPPED, order=order)
 
     assert EVENTS == replay(file)
 
 
 def test_messages_of_both_orders_in_one_file() -> None:
-    file = pcap(OLDER_EXIT, other_order(OLDER_EXIT), LOSS, other_order(LOSS))
+    file = pcap(OLDER_EXIT, converted(OLDER_EXIT, "="), LOSS, converted(LOSS, "="))
 
     assert [*decode(OLDER_EXIT) * 2, LOST, LOST] == replay(file)
 
@@ -504,7 +452,7 @@ def damaged(messages: list[bytes], draw: Callable[[int], int]) -> bytes:
 
 
 @given(
-    st.lists(st.sampled_from([*MESSAGES, *map(other_order, WHOLE)]), max_size=6),
+    st.lists(st.sampled_from([*MESSAGES, *SWAPPED]), max_size=6),
     st.data(),
 )
 def test_damaged_recordings(messages: list[bytes], data: st.DataObject) -> None:
