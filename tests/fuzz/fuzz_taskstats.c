@@ -11,7 +11,7 @@
 #include "usage/table.h"
 #include "usage/taskstats.h"
 
-/* What tests/fuzz/seeds.py numbers the family with. */
+/* The family of the seeds, as in tests/taskstats.py. */
 enum { FAMILY = 0x1B };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,10 +1,11 @@
-"""Write the first inputs of fuzz_packets into a directory."""
+"""Write the seed inputs of fuzz_packets into a directory."""
 
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from corpus import write_seeds
 from reference_packets import FOREIGN, converted
 from samples import MESSAGES
 from test_packets import OLDER_PROGRAM, OTHER_PROTOCOL, packet
@@ -28,12 +29,5 @@ def inputs() -> Iterator[bytes]:
         yield bytes([HALF]) + packet(before, cooked=OTHER_PROTOCOL) + packet(after)
 
 
-def main(directory: Path) -> None:
-    """Write one file for each input."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for number, content in enumerate(inputs()):
-        (directory / f"{number:04}").write_bytes(content)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_seeds(Path(sys.argv[1]), inputs())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from corpus import write_seeds
 from wiring import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -33,7 +34,7 @@ from procconn.events import KINDS
 NONE = 0
 OLDER_UNION_SIZE = 16  # before COMM; a message had 68 bytes
 UNION = bytes(range(1, UNION_SIZE + 1))
-LARGEST = 512  # bytes of an input; fuzz.sh says the same to the fuzzer
+LARGEST = 512  # bytes of an input; run.sh says the same to the fuzzer
 CAPTURE_SECONDS = 5
 
 
@@ -152,12 +153,10 @@ def captured() -> Iterator[bytes]:
 
 def main(directory: Path) -> None:
     """Write one file for each input."""
-    directory.mkdir(parents=True, exist_ok=True)
     made = [*kinds(), *controls(), *losses(), *tails(), *damaged()]
     live = list(captured())
     seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
-    for number, seed in enumerate(sorted(seeds)):
-        (directory / f"{number:04}").write_bytes(seed)
+    write_seeds(directory, sorted(seeds))
     print(f"{len(seeds)} seeds, {len(set(live))} of them from the kernel")
 
 

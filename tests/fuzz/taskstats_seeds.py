@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpus import write_seeds
 from taskstats import (
     AGGR_PID,
     AGGR_TGID,
@@ -46,12 +47,5 @@ def messages() -> Iterator[bytes]:
     yield netlink_message(NLMSG_ERROR, words(0, 0, 0, 0, 0))
 
 
-def main(directory: Path) -> None:
-    """Write one file for each input."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(messages()):
-        (directory / f"{number:04}").write_bytes(seed)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_seeds(Path(sys.argv[1]), messages())
