@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, started, watching
-from live.staging import IS_ROOT, wait_for
+from live.staging import IS_ROOT, room_for, wait_for
 from live.test_trace import TRACE
 from procconn import Comm, recording
 
@@ -247,7 +247,7 @@ def test_what_comes_by_standard_input_is_not_overwritten(tmp_path: Path) -> None
     assert BUILD.read_bytes() == kept.read_bytes()
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="takes space for a burst")
+@room_for(STORM)
 def test_a_standard_output_that_does_not_block_gets_a_whole_recording() -> None:
     ends = os.pipe()
     os.set_blocking(ends[1], False)
