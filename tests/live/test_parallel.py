@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import combinations_with_replacement, islice
 
 import pytest
 
@@ -90,8 +90,7 @@ def read_together(
 
 @room_for(2 * SERIALS)
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("other", WAYS)
+@pytest.mark.parametrize(("way", "other"), list(combinations_with_replacement(WAYS, 2)))
 def test_two_readers_at_the_same_time_get_each_event_once(
     way: Way, other: Way, queue: int
 ) -> None:
