@@ -30,6 +30,8 @@ from live.staging import (
     set_serials,
     wait_for,
 )
+from live.test_readers import Way, by_none_but_subscribe
+from live.test_reading import BLOCKING
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector, decode
 
 
@@ -193,7 +195,7 @@ def test_interrupted_at_each_moment_every_request_is_taken_back(queue: int) -> N
     assert sent.count(LISTEN) == sent.count(IGNORE) > 5
 
 
-READINGS: dict[str, Callable[[ProcConnector], list[Event]]] = {
+READINGS: dict[str, Way] = {
     "recv": lambda connector: [e for e in [connector.recv(0)] if e],
     "recv_many": lambda connector: connector.recv_many(0),
     "for": lambda connector: [next(iter(connector))],
@@ -261,29 +263,12 @@ def test_raw_reading_interrupted_at_each_moment_loses_nothing(
     assert each_moment(act) > 2
 
 
-def one_by_for(connector: ProcConnector) -> list[Event]:
-    for event in connector:
-        return [event]
-    return []
-
-
 def by_recv_into(connector: ProcConnector) -> list[Event]:
     buffer = bytearray(1000)
     return decode(buffer[: connector.recv_into(buffer, DEADLINE)])
 
 
-def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
-    connector.subscribe(EventMask.COMM | EventMask.PTRACE)
-    return []
-
-
-WAITING: dict[str, Callable[[ProcConnector], list[Event]]] = {
-    "recv": lambda connector: [e for e in [connector.recv(DEADLINE)] if e],
-    "recv_many": lambda connector: connector.recv_many(DEADLINE),
-    "for": one_by_for,
-    "recv_raw": lambda connector: decode(connector.recv_raw(DEADLINE)),
-    "recv_into": by_recv_into,
-}
+WAITING: dict[str, Way] = {**BLOCKING, "recv_into": by_recv_into}
 ACTIONS = {**READINGS, "subscribe": by_none_but_subscribe}
 
 
@@ -342,7 +327,7 @@ def test_a_handler_that_runs_in_a_wait_may_read_and_change(
 
     assert [True] == ran
     assert list(range(6)) == sorted(serials_of(events))
-    if not way.startswith("recv_raw") and way != "recv_into":
+    if way not in ("recv_raw", "recv_into"):
         assert list(range(6)) == serials_of(events)
 
 
