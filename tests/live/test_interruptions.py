@@ -14,6 +14,7 @@ from types import FrameType
 
 import pytest
 
+from live.signals import alarm, handled
 from live.staging import (
     DEADLINE,
     IGNORE,
@@ -59,13 +60,8 @@ def alarm_in(microseconds: int) -> Iterator[None]:
                 raise InterruptionError
             frame = frame.f_back
 
-    previous = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
-    try:
+    with alarm(handle, microseconds / 1e6):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def close_for_good(connector: ProcConnector) -> None:
@@ -292,14 +288,13 @@ def signalled_in_a_wait(handle: Callable[[], object]) -> Iterator[list[bool]]:
         assert main.ident is not None
         signal.pthread_kill(main.ident, signal.SIGUSR1)
 
-    previous = signal.signal(signal.SIGUSR1, handler)
     thread = threading.Thread(target=signal_once)
-    thread.start()
-    try:
-        yield ran
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR1, previous)
+    with handled(signal.SIGUSR1, handler):
+        thread.start()
+        try:
+            yield ran
+        finally:
+            thread.join()
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
@@ -401,16 +396,13 @@ def test_a_handler_that_runs_between_two_pending_events_may_read_and_close(
             else:
                 events.extend(ACTIONS[action](connector))
 
-        previous = signal.signal(signal.SIGUSR1, handle)
-        try:
+        with handled(signal.SIGUSR1, handle):
             for event in connector:
                 events.append(event)
                 if serials_of([event]) == [1]:
                     signal.raise_signal(signal.SIGUSR1)
                 if 5 in serials_of(events):
                     break
-        finally:
-            signal.signal(signal.SIGUSR1, previous)
 
     assert list(range(6)) == serials_of(events)
 

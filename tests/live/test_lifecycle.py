@@ -16,6 +16,7 @@ from subprocess import PIPE, Popen
 import pytest
 
 from live.programs.syscalls import NUMBERS
+from live.signals import alarm
 from live.staging import (
     DEADLINE,
     IGNORE,
@@ -199,24 +200,18 @@ def test_a_closed_connector_still_tells_what_was_lost() -> None:
 
 def test_a_signal_handler_may_close_what_it_interrupts(silent: ProcConnector) -> None:
     fd = event_socket(silent)
-    previous = signal.signal(signal.SIGALRM, lambda *_: silent.close())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(ConnectionClosedError):
-            silent.recv(timeout=DEADLINE)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    with (
+        alarm(lambda *_: silent.close(), 0.05),
+        pytest.raises(ConnectionClosedError),
+    ):
+        silent.recv(timeout=DEADLINE)
 
     assert not Path(f"/proc/self/fd/{fd}").is_symlink()
 
 
 def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
-    previous = signal.signal(signal.SIGALRM, lambda *_: silent.close())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    with alarm(lambda *_: silent.close(), 0.05):
         events = list(silent)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
 
     assert [] == events
 

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice, product
 from types import FrameType
 from typing import Self
 
 import pytest
 
+from live.signals import alarm
 from live.staging import (
     DEADLINE,
     event_socket,
@@ -254,18 +255,6 @@ def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
     assert [0, 1] == serials_of(rest_of(names))
 
 
-@contextmanager
-def alarms(handler: Callable[[], None], interval: float) -> Iterator[None]:
-    """Call the handler from a signal again and again."""
-    previous = signal.signal(signal.SIGALRM, lambda *_: handler())
-    signal.setitimer(signal.ITIMER_REAL, interval, interval)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
 TIMED: list[tuple[str, Callable[[ProcConnector, float], object]]] = [
     ("recv", lambda connector, timeout: connector.recv(timeout)),
     ("recv_many", lambda connector, timeout: connector.recv_many(timeout)),
@@ -286,11 +275,11 @@ def test_a_timeout_is_kept_under_a_storm_of_signals(
 ) -> None:
     count = 0
 
-    def handler() -> None:
+    def handler(*_: object) -> None:
         nonlocal count
         count += 1
 
-    with ProcConnector(EventMask.NONE) as connector, alarms(handler, 0.001):
+    with ProcConnector(EventMask.NONE) as connector, alarm(handler, 0.001, 0.001):
         started = time.monotonic()
         result = way(connector, 0.3)
         elapsed = time.monotonic() - started
@@ -533,14 +522,14 @@ def test_a_signal_ends_the_gathering() -> None:
         assert connector.recv_many(DEADLINE)
         begin_session()
         started = time.monotonic()
-        with alarms(interrupt, 0.1), pytest.raises(InterruptionError):
+        with alarm(interrupt, 0.1, 0.1), pytest.raises(InterruptionError):
             connector.recv_many()
 
         assert time.monotonic() - started < DEADLINE / 2
         assert {Sid} == {type(event) for event in connector.recv_many(timeout=0)}
 
 
-def interrupt() -> None:
+def interrupt(*_: object) -> None:
     raise InterruptionError
 
 

@@ -1,0 +1,32 @@
+"""Signal handlers and alarms that last as long as a block."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def handled(number: int, handler: Handler) -> Iterator[None]:
+    """Handle a signal."""
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+
+
+@contextmanager
+def alarm(handler: Handler, delay: float, interval: float = 0) -> Iterator[None]:
+    """Call a handler after the delay, and then at each interval unless that is 0.
+
+    Both are in seconds.
+    """
+    with handled(signal.SIGALRM, handler):
+        signal.setitimer(signal.ITIMER_REAL, delay, interval)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
