@@ -1,6 +1,5 @@
 """The C walk over a recording's packets does what the one in plain Python does."""
 
-import io
 import random
 import struct
 import sys
@@ -13,6 +12,7 @@ import reference_packets
 from guarded import GuardedMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
 from reference_packets import BAD, PART, STEP, Clock, Walked
 from samples import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES
 from wiring import event_message, program_tail, with_tail, words
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SEED = 20261130
 MUTATED = 20_000
 
-PCAP_HEADER_SIZE = 24
-COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
-OTHER_PROTOCOL = COOKED[:-1] + b"\x0f"
 ORDERS = ("<", ">")
 UNITS = (1, 1000)
 
@@ -37,16 +34,6 @@ OLDER_PROGRAM = with_tail(
 )
 NATIVE = [*MESSAGES, OLDER_PROGRAM]
 ALL = [*NATIVE, *(reference_packets.converted(message, "=") for message in NATIVE)]
-
-
-def packet(
-    data: bytes,
-    order: str = "=",
-    time: tuple[int, int] = (1, 2),
-    cooked: bytes = COOKED,
-) -> bytes:
-    size = len(cooked) + len(data)
-    return struct.pack(order + "IIII", *time, size, size) + cooked + data
 
 
 def walk(
@@ -261,33 +248,20 @@ def test_any_packets_are_read_as_the_reference_does(
     compare(data, order, unit_ns)
 
 
-class Pieces(io.BytesIO):
-    """A file that gives so many bytes at a time."""
-
-    def __init__(self, data: bytes, piece: int) -> None:
-        super().__init__(data)
-        self._piece = piece
-
-    def read1(self, size: int | None = -1) -> bytes:
-        """Return the next of them, however many are asked for."""
-        return super().read1(self._piece)
-
-
 @given(damaged_files(), st.integers(1, 300))
 @settings(max_examples=200)
 def test_recording_has_the_messages_and_damage_of_the_reference(
     data: bytes, piece: int
 ) -> None:
-    header = struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262_144, 253)
     calls = compare(data, "=", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        replayed = recording.open(Pieces(header + data, piece))
+        replayed = recording.open(Pieces(pcap() + data, piece))
         messages = b"".join(iter(replayed.recv_raw, b""))
 
     assert b"".join(found.messages for found in calls) == messages
     end = calls[-1].offset
-    at = f"from byte {PCAP_HEADER_SIZE + end} on"
+    at = f"from byte {HEADER_SIZE + end} on"
     malformed = sum(found.malformed for found in calls)
     assert (calls[-1].status == BAD) == ("is damaged " + at in replayed.damage)
     assert (calls[-1].status == PART and end < len(data)) == (

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pcaps import COOKED, HEADER_SIZE, Pieces, pcap
 from reference_packets import converted
 from samples import (
     DONE,
@@ -45,9 +46,6 @@ from procconn import (
     recording,
 )
 
-HEADER_SIZE = 24
-COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
-
 WHOLE = [
     *(sample.message for sample in SAMPLES.values()),
     *NO_EVENTS.values(),
@@ -61,21 +59,6 @@ WHOLE = [
 BUFFER = b"".join(message + bytes(-len(message) % 4) for message in WHOLE)
 SWAPPED = [converted(message, "=") for message in WHOLE]
 EVENTS = decode(BUFFER)
-
-
-def pcap(
-    *messages: bytes,
-    order: str = "=",
-    magic: int = 0xA1B23C4D,
-    link_type: int = 253,
-    times: list[tuple[int, int]] | None = None,
-) -> bytes:
-    """Make a recording by hand."""
-    file = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
-    for message, date in zip(messages, times or [(1, 2)] * len(messages), strict=True):
-        size = 16 + len(message)
-        file += struct.pack(order + "IIII", *date, size, size) + COOKED + message
-    return file
 
 
 def recorded(*buffers: bytes) -> bytes:
@@ -463,13 +446,9 @@ def test_damaged_recordings(messages: list[bytes], data: st.DataObject) -> None:
 def test_pieces_a_file_is_read_in_do_not_matter(
     messages: list[bytes], piece: int
 ) -> None:
-    class Slow(io.BytesIO):
-        def read1(self, size: int | None = -1) -> bytes:
-            return super().read1(min(piece, size or piece))
-
     buffer = b"".join(message + bytes(-len(message) % 4) for message in messages)
 
-    assert decode(buffer) == list(recording.open(Slow(recorded(buffer))))
+    assert decode(buffer) == list(recording.open(Pieces(recorded(buffer), piece)))
 
 
 @pytest.mark.parametrize("opened", [recording.open, recording.Recorder])

@@ -6,9 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from corpus import write_seeds
+from pcaps import OTHER_PROTOCOL, packet
 from reference_packets import FOREIGN, converted
 from samples import MESSAGES
-from test_packets import OLDER_PROGRAM, OTHER_PROTOCOL, packet
+from test_packets import OLDER_PROGRAM
 
 SWAPPED, MICROSECONDS, HALF = 1, 2, 128
 """The first byte: what the file is, and that it is split in its middle."""
