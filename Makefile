@@ -32,7 +32,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
-STRICT := -std=c11 -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+STRICT := -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 
 .PHONY: watch test lint types c-warnings unit share screens bench bench-readme \
     bench-commands bench-fleet wheel test-wheel test-nobody test-pythons test-musl \
@@ -53,7 +53,7 @@ types: $(VENV)/developing
 	$(BIN)/basedpyright
 
 c-warnings: $(VENV)/developing
-	for file in csrc/*.c csrc/*/*.c; do \
+	for file in csrc/*/*.c; do \
 	    $(CC) $(STRICT) -Icsrc $$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
 	        -c $$file -o $(VENV)/unused.o || exit 1; \
 	done

@@ -8,7 +8,7 @@ from cffi import FFI
 HERE = Path(__file__).parent
 
 # What decides and makes no system call: tests call it with numbers alone.
-PURE = ("loss.h", "pacing.h")
+PURE = ("stream/loss.h", "stream/pacing.h")
 
 
 def _named(pattern: str) -> list[str]:
@@ -21,17 +21,18 @@ ffibuilder.cdef((HERE / "procconn.cdef").read_text())
 for header in PURE:
     text = (HERE / header).read_text()
     ffibuilder.cdef(re.sub("^#.*\n", "", text, flags=re.MULTILINE))
-for header in ("wire.h", "packets.h"):
+for header in ("wire/wire.h", "wire/packets.h"):
     text = (HERE / header).read_text()
     for name in re.findall("^    ([A-Z_]+) =", text, re.MULTILINE):
         ffibuilder.cdef(f"#define {name} ...")
-HEADERS = ("procconn.h", "packets.h", "wire.h", *PURE)
+HEADERS = ("procconn.h", "wire/packets.h", "wire/wire.h", *PURE)
 ffibuilder.set_source(
     "procconn._core",
     "\n".join(f'#include "{header}"' for header in HEADERS),
     sources=_named("*.c"),
     depends=["csrc/procconn.cdef", *_named("*.h")],
     include_dirs=["csrc"],
+    define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],
     extra_link_args=["-pthread"],
 )

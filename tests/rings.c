@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "programs/programs.h"
+#include "programs/state.h"
 
 enum { PAUSE = MOST_ENTRIES - 1, ROUNDS = 6 * PAUSE };
 

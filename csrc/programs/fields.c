@@ -8,7 +8,7 @@
  * program was seen to have changed it by then, or if the process was in the same one before:
  * itself at an earlier exec, or its parent both before the fork and now. That is no proof.
  */
-#include "fields.h"
+#include "programs/fields.h"
 
 #include <string.h>
 

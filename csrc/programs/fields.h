@@ -2,8 +2,8 @@
 #ifndef PROCCONN_FIELDS_H
 #define PROCCONN_FIELDS_H
 
-#include "draft.h"
-#include "journal.h"
+#include "wire/builder.h"
+#include "programs/journal.h"
 
 enum { MOST_DIRECTORIES = 4096 };
 

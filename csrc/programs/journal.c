@@ -1,9 +1,8 @@
-#define _GNU_SOURCE /* strnlen */
-#include "journal.h"
+#include "programs/journal.h"
 
 #include <string.h>
 
-#include "decode.h"
+#include "wire/decode.h"
 
 void procconn_journal_append(struct journal *journal, const uint8_t *datagram, size_t size)
 {

@@ -1,5 +1,4 @@
 /* The leading thread: read the program of each EXEC as it arrives. */
-#define _GNU_SOURCE /* readlinkat */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -8,9 +7,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "decode.h"
-#include "procfile.h"
-#include "programs.h"
+#include "wire/decode.h"
+#include "proc/files.h"
+#include "programs/state.h"
 
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
 {

@@ -5,7 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "programs.h"
+#include "programs/state.h"
 
 /* Those of the program's own table. They are the same ones in the threads' tables, which end
  * with the threads. */

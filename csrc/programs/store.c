@@ -1,7 +1,7 @@
 /* The two rings of programs.h, which the thread fills and the taker empties. */
 #include <string.h>
 
-#include "programs.h"
+#include "programs/state.h"
 
 void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, int64_t to_ns)
 {

@@ -2,8 +2,8 @@
 #include <poll.h>
 #include <string.h>
 
-#include "decode.h"
-#include "programs.h"
+#include "wire/decode.h"
+#include "programs/state.h"
 
 enum {
     MOST_FOLLOWING = 32, /* execs of one pid that are looked at together */

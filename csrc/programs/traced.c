@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "procfile.h"
-#include "programs.h"
+#include "proc/files.h"
+#include "programs/state.h"
 
 /* Of status, as stat waits while the process is in an exec. False if nothing can be said. */
 static bool look_again(uint32_t pid, struct procconn_status_file *status)

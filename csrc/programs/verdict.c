@@ -24,7 +24,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "proc.h"
+#include "proc/process.h"
 
 enum { TRIES = 5 };
 

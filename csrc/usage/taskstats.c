@@ -1,8 +1,8 @@
-#include "taskstats.h"
+#include "usage/taskstats.h"
 
 #include <stddef.h>
 
-#include "event.h"
+#include "wire/message.h"
 
 /* Headers of before 5.19 have no tgid, and those of version 15 have it elsewhere. */
 #if __has_include(<linux/taskstats.h>)

@@ -26,7 +26,7 @@
 #define PROCCONN_TASKSTATS_H
 
 #include "procconn.h"
-#include "wire.h"
+#include "wire/wire.h"
 
 enum {
     /* struct genlmsghdr */

@@ -1,15 +1,14 @@
-#define _GNU_SOURCE /* recvmmsg */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "event.h"
-#include "socket.h"
-#include "system.h"
-#include "table.h"
-#include "taskstats.h"
+#include "wire/message.h"
+#include "usage/registration.h"
+#include "system/system.h"
+#include "usage/table.h"
+#include "usage/taskstats.h"
 
 enum {
     /* The largest message, of a thread group's last task on Linux 6.18, has 1,172 bytes. */

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "decode.h"
 #include "promise.h"
+#include "wire/decode.h"
 
 /* Where a walk ends, besides the end of the buffer and damaged framing. */
 enum way {

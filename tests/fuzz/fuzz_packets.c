@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "decode.h"
-#include "packets.h"
 #include "promise.h"
+#include "wire/decode.h"
+#include "wire/packets.h"
 
 enum {
     STEP_NS = 1000000,

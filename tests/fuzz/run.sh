@@ -32,7 +32,7 @@ fi
 # build TARGET SEEDS.py SOURCES...
 build() {
     mkdir -p "$place/$1/corpus" "$place/$1/findings"
-    clang -std=c11 -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
+    clang -std=c11 -D_GNU_SOURCE -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
         -Icsrc "tests/fuzz/$1.c" "${@:3}" -o "$place/$1/$1"
     PYTHONPATH=tests "$python" "tests/fuzz/$2" "$place/$1/seeds"
@@ -56,8 +56,8 @@ fuzz() {
         fuzz-*.log
 }
 
-build fuzz_decode seeds.py csrc/decode.c csrc/tails/parse.c
-build fuzz_packets packets_seeds.py csrc/{packets,byteorder,decode}.c csrc/tails/parse.c
+build fuzz_decode seeds.py csrc/wire/{decode,trailer}.c
+build fuzz_packets packets_seeds.py csrc/wire/{packets,byteorder,decode,trailer}.c
 build fuzz_taskstats taskstats_seeds.py csrc/usage/{taskstats,table}.c
 fuzz fuzz_decode $((seconds / 2)) 512
 fuzz fuzz_packets $((seconds / 4)) 768

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* struct mmsghdr */
 #include "round.h"
 
 /* Names that come once, and in order; counts those that do not. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "stream.h"
+#include "stream/stream.h"
 
 enum {
     NAMES = 2000, /* that one round gives its producer */

@@ -9,7 +9,6 @@
  *
  * The exit status is 77 where there are no process events.
  */
-#define _GNU_SOURCE /* gettid */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

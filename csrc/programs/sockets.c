@@ -1,0 +1,91 @@
+/* The sockets of the journal. */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "wire/decode.h"
+#include "programs/journal.h"
+#include "system/system.h"
+
+enum {
+    MOST_BUFFER = 8 << 20, /* bytes: what is not read for long may be forgotten */
+    BATCH = 16,            /* datagrams of one receive */
+    MOST_BATCHES = 4096,   /* at once */
+    MOST_BATCHES_OF_NAMES = 64,
+};
+
+/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all until the
+ * queue is empty. */
+static int open_one(int *fd, int receive_buffer, const struct procconn_filter *filter,
+                    struct coverage *coverage)
+{
+    int status = procconn_open_netlink(fd);
+
+    if (status == 0)
+        status = procconn_enlarge(*fd, receive_buffer < MOST_BUFFER ? receive_buffer : MOST_BUFFER);
+    if (status == 0)
+        status = procconn_attach_filter(*fd, filter);
+    if (status == 0)
+        status = procconn_join_group(*fd);
+    coverage->from_ns = coverage->until_ns = procconn_now_ns();
+    return status;
+}
+
+int procconn_journal_open(struct journal *journal, int receive_buffer)
+{
+    /* A thread that execs takes its tracer along, so its PTRACE events count. */
+    const struct procconn_filter others = {.mask = PROCCONN_FORK | PROCCONN_UID | PROCCONN_GID |
+                                                   PROCCONN_PTRACE | PROCCONN_EXIT,
+                                           .thread_mask = PROCCONN_PTRACE};
+    const struct procconn_filter names = {.mask = PROCCONN_COMM};
+    int status = open_one(&journal->socket, receive_buffer, &others, &journal->others);
+
+    if (status == 0)
+        status = open_one(&journal->names, receive_buffer, &names, &journal->of_names);
+    return status;
+}
+
+/* Receive once. Returns how many datagrams there were, or a negative errno. */
+static int receive(struct journal *journal, int fd)
+{
+    uint8_t datagrams[BATCH][2 * MESSAGE_SIZE];
+    struct netlink_address senders[BATCH];
+    struct mmsghdr headers[BATCH];
+    struct iovec iovecs[BATCH];
+    int count;
+
+    for (size_t i = 0; i < BATCH; i++) {
+        iovecs[i] = (struct iovec){datagrams[i], sizeof datagrams[i]};
+        headers[i].msg_hdr = (struct msghdr){.msg_name = &senders[i],
+                                             .msg_namelen = sizeof senders[i],
+                                             .msg_iov = &iovecs[i],
+                                             .msg_iovlen = 1};
+    }
+    count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+    for (int i = 0; i < count; i++)
+        if (procconn_is_from_kernel(&senders[i], headers[i].msg_hdr.msg_namelen) &&
+            headers[i].msg_len <= sizeof datagrams[i])
+            procconn_journal_append(journal, datagrams[i], headers[i].msg_len);
+    return count < 0 ? -errno : count;
+}
+
+static void follow(struct journal *journal, int fd, unsigned most, struct coverage *coverage)
+{
+    int64_t now_ns = procconn_now_ns();
+    bool overran = false;
+    int count = BATCH;
+
+    for (; most > 0 && (count == BATCH || count == -ENOBUFS); most--) {
+        count = receive(journal, fd);
+        overran = overran || count == -ENOBUFS;
+    }
+    if (overran)
+        coverage->from_ns = procconn_now_ns();
+    if (count < BATCH && (count >= 0 || count == -EAGAIN))
+        coverage->until_ns = now_ns;
+}
+
+void procconn_journal_follow(struct journal *journal)
+{
+    follow(journal, journal->socket, MOST_BATCHES, &journal->others);
+    follow(journal, journal->names, MOST_BATCHES_OF_NAMES, &journal->of_names);
+}

@@ -1,0 +1,177 @@
+/*
+ * The programs of execs: threads read them, the consumer of the stream takes them.
+ *
+ * What was read is in a ring of entries in the order of reading, its bytes in a ring of
+ * bytes. One thread, which leads, adds to both, the taker alone releases; neither waits for
+ * the other, so the thread, at real-time priority, is never kept by one that has less.
+ *
+ * A reading can be made to wait, for as long as another process likes: by an exec that closes
+ * a file of a user's file system, by arguments that lie in one. A reading that takes longer
+ * than the latency loses the lead to a thread that stands by; what it brings is not shown.
+ */
+#ifndef PROCCONN_PROGRAMS_H
+#define PROCCONN_PROGRAMS_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "wire/message.h"
+#include "programs/fields.h"
+#include "proc/memory.h"
+#include "proc/process.h"
+
+enum {
+    /* Together some 10 MiB, touched only as far as programs wait to be taken. */
+    MOST_ENTRIES = 16384,
+    MOST_BYTES = 8388608,
+
+    MOST_READERS = 32,
+
+    /* An exec waits no longer than so many latencies, from its timestamp on. */
+    MOST_LATENCIES = 8,
+
+    /* Within so long the kernel is believed to report an exec: as long as events may
+     * coalesce, but no longer than an exec, and what follows it, should wait. */
+    SHORTEST_LATENCY_NS = 1000000,
+    LONGEST_LATENCY_NS = 10000000,
+};
+
+/* An EXEC's datagram has these at every socket it comes to. */
+struct program_key {
+    uint32_t cpu, seq;
+    uint64_t timestamp_ns;
+};
+
+struct program_entry {
+    struct program_key key;
+    uint32_t pid;
+    uint32_t size; /* of the tail; 0 if there is nothing to show but `missing` */
+    uint64_t at;   /* of the tail, in all bytes there ever were */
+    struct procconn_exec exec;
+    uint64_t start_ticks, switches;
+    int64_t cwd_ns, done_ns;
+    struct sighting parent; /* if the working directory was read late */
+    enum procconn_missing missing;
+    bool is_traced, is_settled;
+    bool is_ending; /* it ended before its memory was opened */
+    bool is_taken;
+};
+
+/* A thread that reads, or is ready to. */
+struct reader {
+    struct procconn_programs *programs;
+    _Atomic bool is_used;
+    /* When its reading began; 0: it does not read; TAKEN_OVER: it has lost the lead. */
+    _Atomic int64_t since_ns;
+    struct program_entry entry; /* what is known before the reading */
+    uint8_t draft[PROCCONN_TAIL_ROOM];
+};
+
+enum { TAKEN_OVER = -1 };
+
+struct procconn_programs {
+    int socket;
+    int wake;  /* readable when stopping */
+    int alarm; /* readable when a reading may have taken too long */
+    int begun; /* written when `realtime` is known */
+    pid_t owner;
+    _Atomic bool is_apart; /* the threads have tables of descriptors of their own */
+    int64_t latency_ns;    /* from showing a program to its EXEC, at most */
+    int64_t pause_ns;      /* between two looks at what waits */
+    _Atomic int references;
+    _Atomic bool is_stopping;
+    _Atomic int realtime; /* set before the first reading */
+    _Atomic int error;    /* of a refused system call: nobody reads any more */
+
+    struct reader readers[MOST_READERS];
+    struct reader *_Atomic leader;
+    _Atomic int standbys;
+
+    /* the leader's */
+    struct memories memories;
+    _Atomic bool is_reading; /* what it took from the socket may not be stored yet */
+    _Atomic uint64_t stored; /* entries so far */
+    uint64_t stored_bytes;
+    uint64_t begun_at;                            /* bytes before were all released once */
+    int64_t emptied_ns;                           /* it knew all events until then */
+    bool is_missing;                              /* some were dropped since then */
+    _Atomic int64_t missed_from_ns, missed_to_ns; /* execs in between may be missing */
+
+    /* the taker's */
+    _Atomic uint64_t released, released_bytes;
+    int64_t known_ns; /* all events until then are stored */
+    struct journal journal;
+    struct directories directories;
+    uint8_t blank[sizeof(struct program_header)];
+
+    struct program_entry *entries;
+    uint8_t *bytes;
+};
+
+/* store.c: the leader's side */
+void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry,
+                            const uint8_t *tail);
+void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, int64_t to_ns);
+
+/* store.c: the taker's side */
+struct program_entry *procconn_find_program(const struct procconn_programs *programs,
+                                            const struct program_key *key, uint64_t *index);
+void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns);
+
+/* traced.c: look again at a process that has a tracer, if its time has come; and at those
+ * after it, so that they wait at the same time and not one after the other */
+void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
+                     int64_t now_ns);
+void procconn_settle_ahead(const struct procconn_programs *programs, uint64_t index,
+                           int64_t now_ns);
+
+/* readers.c: start a thread that leads if nobody does, and else stands by. 0 or a negative
+ * errno; -EAGAIN also if there are MOST_READERS. */
+int procconn_start_reader(struct procconn_programs *programs);
+
+/* lead.c: read until the thread is to stop, has failed, or has lost the lead */
+void procconn_lead(struct reader *reader);
+
+/* lead.c: when to look whether a reading takes too long; 0: not at all. Usually who waits for
+ * a program notices first: a timer that is due before the next tick costs 5 µs. */
+void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
+
+/* descriptors.c: give the calling thread a table of its own, with those that are kept, and the
+ * filler in place of standard input, output and error. False if the kernel cannot, or may not. */
+bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
+
+/* readers.c: the last one closes and frees all; or free without closing. */
+void procconn_drop_programs(struct procconn_programs *programs);
+void procconn_free_programs(struct procconn_programs *programs);
+
+/* Order what comes before against what comes after, for all CPUs; also system calls, such as
+ * a poll, that look without a lock. ThreadSanitizer has no fences, and orders these itself. */
+static inline void procconn_order_memory(void)
+{
+#ifndef __SANITIZE_THREAD__
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+static inline bool procconn_goes_on(const struct procconn_programs *programs)
+{
+    return !atomic_load(&programs->is_stopping) && atomic_load(&programs->error) == 0;
+}
+
+static inline struct program_entry *procconn_program_at(const struct procconn_programs *programs,
+                                                        uint64_t index)
+{
+    return &programs->entries[index % MOST_ENTRIES];
+}
+
+static inline struct program_key procconn_key_of(const uint8_t *message,
+                                                 const struct procconn_event *event)
+{
+    return (struct program_key){event->cpu, procconn_load_u32(message + CN_MSG_VAL_AT + WORD_SIZE),
+                                event->timestamp_ns};
+}
+
+/* realtime.c: give the calling thread priority. Returns an enum procconn_realtime. */
+int procconn_become_realtime(void);
+
+#endif

@@ -1,0 +1,218 @@
+/*
+ * What one pass over a buffer makes objects of and with:
+ * ints and names that come again, and the argument tuples that are filled anew.
+ */
+#ifndef PROCCONN_FILLER_H
+#define PROCCONN_FILLER_H
+
+#include "python/limited.h"
+
+#include "wire/decode.h"
+
+/* Places in `types`, behind those of the 32 bits. */
+enum {
+    UNKNOWN_TYPE = 32,
+    LOST_TYPE,
+    PROGRAM_TYPE,
+    USAGE_TYPE,
+};
+
+enum {
+    MAX_FIELDS = 13,
+    CACHED_INTS = 64, /* a power of two */
+    CACHED_ARGUMENTS = 64,
+};
+
+/* Numbers come again within a batch: a pid is its tgid, and a fork's child
+ * soon execs and exits. Sharing the object saves making one. */
+struct cached_int {
+    uint32_t value;
+    PyObject *object;
+};
+
+/* Short arguments come again as well, and up to 24,576 of them are one command's: an
+ * object for each would take 40 times as much memory as their bytes. */
+struct cached_argument {
+    uint64_t bytes; /* and their number, in the last one */
+    PyObject *object;
+};
+
+struct filler {
+    PyObject *types;
+    newfunc tuple_new;
+    PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
+    struct cached_int ints[CACHED_INTS];
+    struct cached_argument cached[CACHED_ARGUMENTS];
+    PyObject *name; /* the last one, which threads of a pool have in common */
+    uint8_t name_bytes[COMM_NAME_SIZE];
+};
+
+static inline void filler_begin(struct filler *filler, PyObject *types)
+{
+    void *tuple_new = PyType_GetSlot(&PyTuple_Type, Py_tp_new);
+
+    memset(filler, 0, sizeof *filler);
+    filler->types = types;
+    memcpy(&filler->tuple_new, &tuple_new, sizeof tuple_new); /* ISO C has no cast */
+}
+
+static inline void filler_end(struct filler *filler)
+{
+    for (size_t i = 0; i <= MAX_FIELDS; i++)
+        Py_XDECREF(filler->arguments[i]);
+    for (size_t i = 0; i < CACHED_INTS; i++)
+        Py_XDECREF(filler->ints[i].object);
+    for (size_t i = 0; i < CACHED_ARGUMENTS; i++)
+        Py_XDECREF(filler->cached[i].object);
+    Py_XDECREF(filler->name);
+}
+
+/* A tuple of `count` empty fields within the reused argument tuple, or NULL.
+ * Both are hidden from the cyclic collector, so nobody else can reach them
+ * while they change. */
+static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
+{
+    PyObject **arguments = &filler->arguments[count], *fields;
+
+    if (*arguments != NULL)
+        return PyTuple_GetItem(*arguments, 0);
+    fields = PyTuple_New(count);
+    *arguments = fields != NULL ? PyTuple_Pack(1, fields) : NULL;
+    Py_XDECREF(fields);
+    if (*arguments == NULL)
+        return NULL;
+    PyObject_GC_UnTrack(fields);
+    PyObject_GC_UnTrack(*arguments);
+    return fields;
+}
+
+/* Makes an instance of the class at that place of `types`. It holds only ints, bytes,
+ * and tuples that hold no more than text and such, so it can be in no cycle and the
+ * collector need not look at it. */
+static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
+{
+    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
+    PyObject *object;
+
+    if (arguments == NULL)
+        return NULL;
+    object = filler->tuple_new(class, arguments, NULL);
+    if (object != NULL)
+        PyObject_GC_UnTrack(object);
+    return object;
+}
+
+static inline PyObject *filler_int(struct filler *filler, uint32_t value)
+{
+    struct cached_int *cached = &filler->ints[value % CACHED_INTS];
+    PyObject *object;
+
+    if (cached->object != NULL && cached->value == value) {
+        Py_INCREF(cached->object);
+        return cached->object;
+    }
+    object = PyLong_FromUnsignedLong(value);
+    if (object != NULL) {
+        Py_XDECREF(cached->object);
+        Py_INCREF(object);
+        cached->object = object;
+        cached->value = value;
+    }
+    return object;
+}
+
+static inline PyObject *filler_name(struct filler *filler, const uint8_t *bytes)
+{
+    const char *text = (const char *)bytes;
+    PyObject *name;
+
+    if (filler->name == NULL || memcmp(filler->name_bytes, bytes, COMM_NAME_SIZE) != 0) {
+        name = PyBytes_FromStringAndSize(text, (Py_ssize_t)strnlen(text, COMM_NAME_SIZE));
+        if (name == NULL)
+            return NULL;
+        Py_XDECREF(filler->name);
+        filler->name = name;
+        memcpy(filler->name_bytes, bytes, COMM_NAME_SIZE);
+    }
+    Py_INCREF(filler->name);
+    return filler->name;
+}
+
+/* Puts `object` (stolen) into the next field; false if there is no object. */
+static inline bool put(PyObject *fields, Py_ssize_t *index, PyObject *object)
+{
+    return object != NULL && PyTuple_SetItem(fields, (*index)++, object) == 0;
+}
+
+/* Decodes as os.fsdecode does. */
+static inline PyObject *text(const uint8_t *bytes, size_t size)
+{
+    return PyUnicode_DecodeFSDefaultAndSize((const char *)bytes, (Py_ssize_t)size);
+}
+
+static inline PyObject *filler_argument(struct filler *filler, const uint8_t *bytes, size_t size)
+{
+    uint8_t key[sizeof(uint64_t)] = {[sizeof(uint64_t) - 1] = (uint8_t)size};
+    struct cached_argument *cached;
+    PyObject *object;
+    uint64_t value;
+
+    if (size >= sizeof key)
+        return text(bytes, size);
+    memcpy(key, bytes, size);
+    memcpy(&value, key, sizeof value);
+    cached = &filler->cached[value * 0x9E3779B97F4A7C15 >> 58]; /* Fibonacci hashing */
+    if (cached->object == NULL || cached->bytes != value) {
+        object = text(bytes, size);
+        if (object == NULL)
+            return NULL;
+        Py_XDECREF(cached->object);
+        cached->object = object;
+        cached->bytes = value;
+    }
+    Py_INCREF(cached->object);
+    return cached->object;
+}
+
+/* Cuts the bytes at their NULs. Should they change meanwhile, the arguments are wrong,
+ * but none lies outside of them. */
+static inline PyObject *make_argv(struct filler *filler, const uint8_t *bytes, size_t size)
+{
+    const uint8_t *end = bytes + size, *nul;
+    PyObject *argv, *argument;
+    Py_ssize_t count = size > 0 && end[-1] != 0;
+
+    for (const uint8_t *at = bytes; at < end; at++)
+        count += *at == 0;
+    argv = PyTuple_New(count);
+    if (argv == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        nul = memchr(bytes, 0, (size_t)(end - bytes));
+        argument = filler_argument(filler, bytes, (size_t)((nul != NULL ? nul : end) - bytes));
+        if (argument == NULL) {
+            Py_DECREF(argv);
+            return NULL;
+        }
+        PyTuple_SetItem(argv, i, argument);
+        bytes = nul != NULL ? nul + 1 : end;
+    }
+    PyObject_GC_UnTrack(argv);
+    return argv;
+}
+
+static inline PyObject *none(void)
+{
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
+/* tuples.c: take one step of a walk, and make the event if there was one; else that is
+ * NULL. Without memory the walk stays before it. */
+enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject **object);
+
+/* tails/make.c: what is attached to the event, or None; NULL without memory. */
+PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event);
+
+#endif

@@ -1,0 +1,73 @@
+/* What the library attaches to events, as named tuples: a Program, a Usage. */
+#include "python/filler.h"
+
+enum { PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2 };
+
+/* The text with that number; `at`, where its bytes are, is moved behind them. */
+static PyObject *next_text(struct filler *filler, const struct program_header *header,
+                           size_t number, const uint8_t **at)
+{
+    const uint8_t *bytes = *at;
+    size_t size = header->sizes[number];
+
+    if (size == PROGRAM_ABSENT)
+        return none();
+    *at += size;
+    return number == ARGV_TEXT ? make_argv(filler, bytes, size) : text(bytes, size);
+}
+
+static PyObject *id(struct filler *filler, uint32_t value)
+{
+    return value == PROGRAM_UNKNOWN ? none() : filler_int(filler, value);
+}
+
+static PyObject *program_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    static const char *const missing[PROGRAM_MISSING_COUNT] = {
+        "", "later", "gone", "denied", "busy", "held", "changed", "late", "limit"};
+    const struct program_header *header = &event->program;
+    unsigned reason = header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK;
+    PyObject *fields = filler_fields(filler, PROGRAM_FIELDS);
+    const uint8_t *at = event->tail;
+    Py_ssize_t index = 0;
+
+    if (fields == NULL)
+        return NULL;
+    for (size_t i = ARGV_TEXT; i < CGROUP_TEXT; i++)
+        if (!put(fields, &index, next_text(filler, header, i, &at)))
+            return NULL;
+    for (size_t i = 0; i < ID_COUNT; i++)
+        if (!put(fields, &index, id(filler, header->ids[i])))
+            return NULL;
+    if (!put(fields, &index, next_text(filler, header, CGROUP_TEXT, &at)) ||
+        !put(fields, &index, PyBool_FromLong(header->flags & PROGRAM_CUT)) ||
+        !put(fields, &index, PyUnicode_InternFromString(missing[reason])))
+        return NULL;
+    return filler->arguments[PROGRAM_FIELDS];
+}
+
+static PyObject *usage_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    PyObject *fields = filler_fields(filler, USAGE_COUNT);
+    Py_ssize_t index = 0;
+    uint64_t value;
+
+    if (fields == NULL)
+        return NULL;
+    for (size_t i = 0; i < USAGE_COUNT; i++) {
+        memcpy(&value, event->tail + i * USAGE_VALUE_SIZE, sizeof value);
+        if (!put(fields, &index,
+                 value == USAGE_UNKNOWN ? none() : PyLong_FromUnsignedLongLong(value)))
+            return NULL;
+    }
+    return filler->arguments[USAGE_COUNT];
+}
+
+PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event)
+{
+    if (event->tail == NULL)
+        return none();
+    if (event->what == PROCCONN_EXEC)
+        return filler_make(filler, PROGRAM_TYPE, program_arguments(filler, event));
+    return filler_make(filler, USAGE_TYPE, usage_arguments(filler, event));
+}

@@ -1,0 +1,149 @@
+/*
+ * Fills the named tuples.
+ *
+ * Events are made by tuple's own constructor, called with the class and one
+ * argument tuple that is filled anew for each event: allocating the object
+ * directly would be faster, but from 3.14 on a tuple caches its hash in a field
+ * that only the constructor sets.
+ *
+ * All state of a call lives in `struct filler` on its stack. Two threads that decode
+ * at once have nothing in common but the GIL or, where there is none, a walk if they
+ * share one.
+ */
+#include "python/limited.h"
+
+#include "wire/decode.h"
+#include "python/filler.h"
+
+enum {
+    UNKNOWN_FIELDS = 4,
+    LOST_FIELDS = 2,
+};
+
+/* Fills the fields in the order of the named types: the kind's own, then
+ * timestamp_ns, cpu and the tail. Returns the argument tuple, borrowed. */
+static PyObject *filler_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    const struct procconn_kind *kind = event->kind;
+    Py_ssize_t count =
+        kind != NULL ? kind->words + kind->has_name + 2 + kind->has_tail : UNKNOWN_FIELDS;
+    PyObject *fields = filler_fields(filler, count);
+    Py_ssize_t index = 0;
+
+    if (fields == NULL)
+        return NULL;
+    if (kind == NULL) {
+        if (!put(fields, &index, filler_int(filler, event->what)) ||
+            !put(
+                fields, &index,
+                PyBytes_FromStringAndSize((const char *)event->data, (Py_ssize_t)event->data_size)))
+            return NULL;
+    } else {
+        for (size_t i = 0; i < kind->words; i++)
+            if (!put(fields, &index, filler_int(filler, procconn_event_word(event, i))))
+                return NULL;
+        if (kind->has_name &&
+            !put(fields, &index, filler_name(filler, event->data + kind->words * WORD_SIZE)))
+            return NULL;
+    }
+    if (!put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)) ||
+        !put(fields, &index, filler_int(filler, event->cpu)))
+        return NULL;
+    if (kind != NULL && kind->has_tail && !put(fields, &index, procconn_make_tail(filler, event)))
+        return NULL;
+    return filler->arguments[count];
+}
+
+static PyObject *lost_arguments(struct filler *filler, const struct procconn_event *event)
+{
+    PyObject *fields = filler_fields(filler, LOST_FIELDS);
+    Py_ssize_t index = 0;
+
+    if (fields == NULL || !put(fields, &index, PyLong_FromUnsignedLongLong(event->lost)) ||
+        !put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)))
+        return NULL;
+    return filler->arguments[LOST_FIELDS];
+}
+
+static PyObject *make_event(struct filler *filler, const struct procconn_event *event,
+                            enum procconn_status status)
+{
+    Py_ssize_t type;
+
+    if (status == PROCCONN_LOST)
+        return filler_make(filler, LOST_TYPE, lost_arguments(filler, event));
+    type = event->kind != NULL ? event->kind - procconn_kinds : UNKNOWN_TYPE;
+    return filler_make(filler, type, filler_arguments(filler, event));
+}
+
+/* Whether the walk was moved: without the GIL, another thread may have been faster. */
+static bool move(struct procconn_walk *walk, size_t from, size_t to)
+{
+#ifdef Py_GIL_DISABLED
+    return __atomic_compare_exchange_n(&walk->offset, &from, to, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+#else
+    (void)from;
+    walk->offset = to;
+    return true;
+#endif
+}
+
+/* A message belongs to the thread that moves the walk past it. */
+enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject **object)
+{
+    struct procconn_event event;
+    struct procconn_walk own;
+    enum procconn_status status;
+
+    *object = NULL;
+    do {
+        own = *walk;
+        status = procconn_next(&own, &event);
+    } while (!move(walk, own.at, own.offset));
+    walk->at = own.at;
+    walk->error = own.error;
+    if (status != PROCCONN_EVENT && status != PROCCONN_LOST)
+        return status;
+    *object = make_event(filler, &event, status);
+    if (*object != NULL)
+        return status;
+    move(walk, own.offset, own.at); /* not delivered, so not passed */
+    PyErr_Clear();                  /* a MemoryError; the caller raises its own */
+    return PROCCONN_NO_MEMORY;
+}
+
+static enum procconn_status append_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject *events)
+{
+    PyObject *object;
+    enum procconn_status status = procconn_make_next(filler, walk, &object);
+
+    if (object != NULL && PyList_Append(events, object) != 0) {
+        move(walk, walk->offset, walk->at);
+        PyErr_Clear();
+        status = PROCCONN_NO_MEMORY;
+    }
+    Py_XDECREF(object);
+    return status;
+}
+
+/* While it grows, the list is hidden from the collector, which looks for cycles
+ * every few hundred events made and would walk over all of it. */
+int procconn_decode(struct procconn_walk *walk, void *events, void *types, size_t most)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    enum procconn_status status;
+    struct filler filler;
+
+    filler_begin(&filler, types);
+    PyObject_GC_UnTrack(events);
+    do
+        status = append_next(&filler, walk, events);
+    while (status > PROCCONN_END && --most > 0);
+    PyObject_GC_Track(events);
+    filler_end(&filler);
+    PyGILState_Release(gil);
+    return status;
+}

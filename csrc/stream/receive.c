@@ -1,0 +1,83 @@
+/*
+ * Wait as the pacing says, and drain. A wake-up takes two system calls, the wait and the
+ * receive; or one, where the receive may wait.
+ */
+#include "stream/stream.h"
+
+enum { MAY_BLOCK = 2 };
+
+/* Of the C library: glibc has it from 2.32 on, musl has not. */
+extern const char __libc_single_threaded __attribute__((weak));
+
+/* Whether the receive itself may wait, which saves a system call. It could not be woken when
+ * the stream is closed; but where there is one thread, it cannot close meanwhile. */
+static bool may_block(int64_t deadline_ns)
+{
+    return deadline_ns < 0 && &__libc_single_threaded != NULL && __libc_single_threaded;
+}
+
+/* Also true where the kernel does not say how full a socket is (before 4.12). */
+static bool may_be_half_full(const struct procconn_stream *stream)
+{
+    uint32_t meminfo[MEMINFO_COUNT];
+
+    return !procconn_read_meminfo(stream->socket, meminfo) ||
+           meminfo[MEMINFO_QUEUED] >= meminfo[MEMINFO_LIMIT] / 2;
+}
+
+/* Wait until it is time to drain: 1, or MAY_BLOCK if the drain is to wait for the first event,
+ * 0 if the deadline came first, or a negative errno. */
+static int await_drain(struct procconn_stream *stream, int64_t deadline_ns)
+{
+    struct pacing_step step;
+    struct pacing pacing;
+    int64_t since_ns = procconn_now_ns(), now_ns = since_ns;
+    int status = 0;
+
+    pthread_mutex_lock(&stream->lock);
+    pacing = stream->pacing;
+    pthread_mutex_unlock(&stream->lock);
+    while (status == 0) {
+        step = pacing_next(&pacing, since_ns, now_ns, deadline_ns);
+        if (step.action == PACING_DRAIN)
+            return 1;
+        if (step.action == PACING_AWAIT)
+            return may_block(step.until_ns)
+                       ? MAY_BLOCK
+                       : procconn_sleep(stream->socket, stream->wake, step.until_ns);
+        if (step.action == PACING_CHECK_FILL)
+            pacing_note_fill(&pacing, now_ns, may_be_half_full(stream));
+        else
+            status = procconn_sleep(-1, stream->wake, step.until_ns);
+        now_ns = procconn_now_ns();
+    }
+    return status;
+}
+
+/* Wait for events, then drain. Return 0, also when the deadline has passed or only unwanted
+ * datagrams came, -EINTR, -ECANCELED when closed, or another negative errno. A deadline of 0
+ * polls. */
+int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int status = await_drain(stream, deadline_ns);
+
+    if (status <= 0)
+        return status;
+    pthread_mutex_lock(&stream->lock);
+    status = procconn_drain(stream, most, status == MAY_BLOCK);
+    pthread_mutex_unlock(&stream->lock);
+    return status;
+}
+
+int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+{
+    int64_t due_ns = -1;
+    int status;
+
+    if (stream->settings.heartbeat_ns > 0)
+        due_ns = stream->heard_ns + stream->settings.heartbeat_ns;
+    status = procconn_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
+    if (status == 0 && due_ns >= 0 && stream->heard_ns < due_ns && procconn_now_ns() >= due_ns)
+        status = procconn_check_liveness(stream);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* The walk over a netlink buffer: pure C, no allocation, no I/O, no state. */
+#ifndef PROCCONN_DECODE_H
+#define PROCCONN_DECODE_H
+
+#include "wire/message.h"
+
+/*
+ * Look at the message at walk->offset and step behind it. Returns a
+ * procconn_status; fills *event for PROCCONN_EVENT, its timestamp_ns and lost for
+ * PROCCONN_LOST, and walk->error for PROCCONN_ERROR. Every byte is checked to be
+ * there before it is read, and each length is read once, so a buffer that changes
+ * meanwhile does no harm.
+ */
+enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
+
+/* The kind that has this `what`; NULL if the library knows none. */
+static inline const struct procconn_kind *procconn_kind_of(uint32_t what)
+{
+    const struct procconn_kind *kind;
+
+    if (what == 0 || (what & (what - 1)) != 0) /* kinds have one bit each */
+        return NULL;
+    kind = &procconn_kinds[__builtin_ctz(what)];
+    return kind->words != 0 ? kind : NULL;
+}
+
+/* The way from a whole message to the next; padding missing at the very end is forgiven. */
+static inline size_t procconn_span(size_t length, size_t left)
+{
+    size_t padding = -length % NLMSG_ALIGNMENT;
+
+    return left - length < padding ? left : length + padding;
+}
+
+#endif

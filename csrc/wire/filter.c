@@ -1,0 +1,190 @@
+#include "wire/filter.h"
+
+#include <arpa/inet.h>
+
+#include "wire/decode.h"
+
+/* Codes of struct sock_filter (linux/bpf_common.h). A is what was loaded last. */
+enum {
+    LOAD_WORD = 0x20,
+    COPY_TO_X = 0x07,
+    JUMP_IF_EQUAL = 0x15,   /* A and the constant */
+    JUMP_IF_EQUAL_X = 0x1d, /* A and X */
+    RETURN = 0x06,
+};
+
+/* The rule begins here: which events of a kind the mask selects, whether those of threads
+ * pass, and which task an event belongs to. The BPF program and procconn_filter_matches
+ * follow from these. */
+
+enum selection { NO_EVENTS, FAILED_EXITS, ALL_EVENTS };
+
+static enum selection select_events(const struct procconn_filter *filter, uint32_t what)
+{
+    if ((filter->mask & what) != 0)
+        return ALL_EVENTS;
+    if (what == PROCCONN_EXIT && (filter->mask & PROCCONN_NONZERO_EXIT) != 0)
+        return FAILED_EXITS;
+    return NO_EVENTS;
+}
+
+static bool passes_threads(const struct procconn_filter *filter, uint32_t what)
+{
+    return (filter->thread_mask & what) != 0;
+}
+
+/* The offset of the PID of an event's own task; the TGID follows it. A FORK's is the child. */
+static uint32_t own_pid_at(uint32_t what)
+{
+    return what == PROCCONN_FORK ? FORK_CHILD_PID_AT : TASK_PID_AT;
+}
+
+/* Whether the mask has all kinds that the library knows: then the others pass as well. */
+static bool has_all_kinds(uint32_t mask)
+{
+    for (unsigned bit = 0; bit < 32; bit++)
+        if (procconn_kinds[bit].words != 0 && (mask >> bit & 1) == 0)
+            return false;
+    return true;
+}
+
+uint32_t procconn_filter_matches(const struct procconn_filter *filter, uint32_t what,
+                                 uint32_t is_thread, uint32_t exit_code)
+{
+    enum selection selection = select_events(filter, what);
+
+    if (procconn_kind_of(what) == NULL)
+        return has_all_kinds(filter->mask);
+    if (selection == NO_EVENTS || (selection == FAILED_EXITS && exit_code == 0))
+        return 0;
+    return !is_thread || passes_threads(filter, what);
+}
+
+static uint32_t word_at(const struct procconn_event *event, uint32_t offset)
+{
+    return procconn_event_word(event, (offset - EVENT_DATA_AT) / WORD_SIZE);
+}
+
+bool procconn_filter_matches_event(const struct procconn_filter *filter,
+                                   const struct procconn_event *event)
+{
+    uint32_t pid_at = own_pid_at(event->what);
+    bool is_thread = word_at(event, pid_at) != word_at(event, pid_at + WORD_SIZE);
+
+    return procconn_filter_matches(filter, event->what, is_thread, word_at(event, EXIT_CODE_AT));
+}
+
+static void add(struct procconn_bpf *bpf, uint16_t code, uint32_t k)
+{
+    bpf->instructions[bpf->count++] = (struct procconn_instruction){.code = code, .k = k};
+}
+
+static void accept_all(struct procconn_bpf *bpf)
+{
+    add(bpf, RETURN, UINT32_MAX); /* of the datagram's bytes */
+}
+
+static void reject(struct procconn_bpf *bpf)
+{
+    add(bpf, RETURN, 0);
+}
+
+/* Begin a block that runs if the loaded word has this value, and is skipped otherwise. Words
+ * are loaded as big-endian; datagrams are in native byte order. */
+static size_t begin_if(struct procconn_bpf *bpf, uint32_t value)
+{
+    add(bpf, JUMP_IF_EQUAL, htonl(value));
+    return bpf->count;
+}
+
+static void end_if(struct procconn_bpf *bpf, size_t begin)
+{
+    bpf->instructions[begin - 1].jump_false = (uint8_t)(bpf->count - begin);
+}
+
+static void reject_threads(struct procconn_bpf *bpf, uint32_t what)
+{
+    add(bpf, LOAD_WORD, own_pid_at(what));
+    add(bpf, COPY_TO_X, 0);
+    add(bpf, LOAD_WORD, own_pid_at(what) + WORD_SIZE);
+    add(bpf, JUMP_IF_EQUAL_X, 0);
+    bpf->instructions[bpf->count - 1].jump_true = 1;
+    reject(bpf);
+}
+
+/* Decide on the events of a kind; `what` is loaded. Those that the mask does not select are
+ * rejected at the end. */
+static void add_kind(struct procconn_bpf *bpf, const struct procconn_filter *filter, uint32_t what)
+{
+    enum selection selection = select_events(filter, what);
+    size_t begin, success;
+
+    if (selection == NO_EVENTS)
+        return;
+    begin = begin_if(bpf, what);
+    if (selection == FAILED_EXITS) {
+        add(bpf, LOAD_WORD, EXIT_CODE_AT);
+        success = begin_if(bpf, 0);
+        reject(bpf);
+        end_if(bpf, success);
+    }
+    if (!passes_threads(filter, what))
+        reject_threads(bpf, what);
+    accept_all(bpf);
+    end_if(bpf, begin);
+}
+
+static void add_filter(struct procconn_bpf *bpf, const struct procconn_filter *filter)
+{
+    bool all_kinds = has_all_kinds(filter->mask);
+    size_t begin;
+
+    add(bpf, LOAD_WORD, EVENT_WHAT_AT);
+    if (all_kinds) {
+        begin = begin_if(bpf, PROCCONN_NONE);
+        reject(bpf);
+        end_if(bpf, begin);
+    }
+    if (!all_kinds || !has_all_kinds(filter->thread_mask))
+        for (unsigned bit = 0; bit < 32; bit++)
+            if (procconn_kinds[bit].words != 0)
+                add_kind(bpf, filter, UINT32_C(1) << bit);
+    if (all_kinds)
+        accept_all(bpf);
+    else
+        reject(bpf);
+}
+
+void procconn_filter_build(const struct procconn_filter *filter, struct procconn_bpf *bpf)
+{
+    bpf->count = 0;
+    add_filter(bpf, filter);
+}
+
+void procconn_filter_build_liveness(const struct procconn_filter *filter, uint32_t task,
+                                    struct procconn_bpf *bpf)
+{
+    size_t begin, own;
+
+    bpf->count = 0;
+    add(bpf, LOAD_WORD, EVENT_WHAT_AT);
+    begin = begin_if(bpf, PROCCONN_COMM);
+    add(bpf, LOAD_WORD, TASK_PID_AT);
+    own = begin_if(bpf, task);
+    accept_all(bpf);
+    end_if(bpf, own);
+    end_if(bpf, begin);
+    add_filter(bpf, filter);
+}
+
+void procconn_filter_build_acknowledgements(struct procconn_bpf *bpf)
+{
+    size_t begin;
+
+    bpf->count = 0;
+    add(bpf, LOAD_WORD, EVENT_WHAT_AT);
+    begin = begin_if(bpf, PROCCONN_NONE);
+    accept_all(bpf);
+    end_if(bpf, begin);
+    reject(bpf);
+}

@@ -1,0 +1,14 @@
+/* What the library attaches to events, checked. */
+#ifndef PROCCONN_TAILS_PARSE_H
+#define PROCCONN_TAILS_PARSE_H
+
+#include "wire/message.h"
+
+/*
+ * Look at what an EXEC or EXIT has behind its union. Sets event->tail, and
+ * event->program, if that is the library's and whole; not if it is a newer
+ * kernel's. Returns PROCCONN_EVENT, or PROCCONN_BAD_FIELDS if it is damaged.
+ */
+enum procconn_status procconn_parse_tail(struct procconn_event *event);
+
+#endif
