@@ -17,7 +17,8 @@ def _named(pattern: str) -> list[str]:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef((HERE / "procconn.cdef").read_text())
+for declarations in ("procconn.cdef", "internals.cdef"):
+    ffibuilder.cdef((HERE / declarations).read_text())
 for header in PURE:
     text = (HERE / header).read_text()
     ffibuilder.cdef(re.sub("^#.*\n", "", text, flags=re.MULTILINE))
@@ -25,12 +26,12 @@ for header in ("wire/wire.h", "wire/packets.h"):
     text = (HERE / header).read_text()
     for name in re.findall("^    ([A-Z_]+) =", text, re.MULTILINE):
         ffibuilder.cdef(f"#define {name} ...")
-HEADERS = ("procconn.h", "wire/packets.h", "wire/wire.h", *PURE)
+HEADERS = ("internals.h", "wire/packets.h", "wire/wire.h", *PURE)
 ffibuilder.set_source(
     "procconn._core",
     "\n".join(f'#include "{header}"' for header in HEADERS),
     sources=_named("*.c"),
-    depends=["csrc/procconn.cdef", *_named("*.h")],
+    depends=[*_named("*.cdef"), *_named("*.h")],
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0", "-pthread"],

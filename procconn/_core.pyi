@@ -31,12 +31,12 @@ class Bpf(Protocol):
 class Settings(Protocol):
     filter: Filter
     receive_buffer: int
-    gather_ns: int
+    coalesce_ns: int
     heartbeat_ns: int
     programs: bool
     usage: bool
 
-class Window(Protocol):
+class View(Protocol):
     needed: int
     closed: int
     receive_buffer: int
@@ -44,6 +44,10 @@ class Window(Protocol):
     realtime: int
     usage_error: int
     programs_error: int
+
+class Losses(Protocol):
+    events: int
+    usages: int
 
 class Stream(Protocol):
     """Opaque; alive as long as its place is."""
@@ -96,7 +100,7 @@ class _Kind(Protocol):
     words: int
     older_size: int
     has_name: int
-    has_tail: int
+    has_trailer: int
 
 class TaskRecord(Protocol):
     pid: int
@@ -143,7 +147,7 @@ class _Lib:
     PROCCONN_END: Final[int]
     PROCCONN_EVENT: Final[int]
     PROCCONN_CONTROL: Final[int]
-    PROCCONN_ANSWER: Final[int]
+    PROCCONN_ACKNOWLEDGEMENT: Final[int]
     PROCCONN_FOREIGN: Final[int]
     PROCCONN_LOST: Final[int]
     PROCCONN_BAD_HEADER: Final[int]
@@ -217,12 +221,12 @@ class _Lib:
     ) -> int: ...
     def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
-    def procconn_find_answer(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
+    def procconn_find_acknowledgement(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
     def procconn_packets_read(self, packets: Packets, messages: _Buffer, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
     def procconn_open(self, place: StreamPlace, settings: Settings, /) -> int: ...
     def procconn_free(self, place: StreamPlace, /) -> None: ...
-    def procconn_window(self, stream: Stream, /) -> Window: ...
+    def procconn_view(self, stream: Stream, /) -> View: ...
     def procconn_close(self, stream: Stream, /) -> None: ...
     def procconn_subscribe(
         self, stream: Stream, nonce: int, timeout_ns: int, again: bool, /
@@ -242,8 +246,7 @@ class _Lib:
         cell: _Object,
         /,
     ) -> int: ...
-    def procconn_lost(self, stream: Stream, /) -> int: ...
-    def procconn_lost_usage(self, stream: Stream, /) -> int: ...
+    def procconn_lost(self, stream: Stream, /) -> Losses: ...
     def procconn_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_hold_pollable(self, stream: Stream, index: int, /) -> int: ...
     def procconn_release_pollable(self, stream: Stream, /) -> None: ...
@@ -288,7 +291,7 @@ class _Lib:
     PROCCONN_MEMORY_LIVES: Final[int]
     PROCCONN_MEMORY_ENDED: Final[int]
     PROCCONN_PENDING: Final[int]
-    PROCCONN_TAIL_ROOM: Final[int]
+    PROCCONN_TRAILER_CAPACITY: Final[int]
     PROCCONN_REALTIME: Final[int]
     PROCCONN_NEEDS_CAPABILITY: Final[int]
     PROCCONN_NEEDS_RUNTIME: Final[int]
@@ -304,7 +307,7 @@ class _Lib:
     def procconn_read_executed(
         self, pid: int, tail: _Buffer, reading: Reading, /
     ) -> None: ...
-    def procconn_judge(
+    def procconn_validate_exec(
         self, execs: _Buffer, count: int, ended_ns: int, known_ns: int, /
     ) -> int: ...
     def procconn_programs_start(

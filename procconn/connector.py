@@ -102,7 +102,7 @@ class ProcConnector:
             settings.receive_buffer = least_room = arguments.whole(
                 "receive_buffer", receive_buffer, 1, _LARGEST_ROOM, or_none=True
             )
-        settings.gather_ns = arguments.seconds("max_latency", max_latency)
+        settings.coalesce_ns = arguments.seconds("max_latency", max_latency)
         settings.heartbeat_ns = -1
         if heartbeat is not None:
             settings.heartbeat_ns = arguments.seconds(
@@ -118,7 +118,7 @@ class ProcConnector:
             self._stream.listen()
             if queue:
                 self._stream.start_thread(queue)
-            environment.warn_of_limits(self._stream.window, least_room)
+            environment.warn_of_limits(self._stream.view, least_room)
             if heartbeat is not None and lib.procconn_rename_thread() < 0:
                 environment.warn_of_heartbeat()
         except BaseException:
@@ -234,22 +234,22 @@ class ProcConnector:
 
         Before Linux 4.12 the kernel does not count them, and they are not in it.
         """
-        return lib.procconn_lost(self._stream.handle)
+        return lib.procconn_lost(self._stream.handle).events
 
     @property
     def usage_lost(self) -> int:
         """How many records of usage were lost so far: those exits have none."""
-        return lib.procconn_lost_usage(self._stream.handle)
+        return lib.procconn_lost(self._stream.handle).usages
 
     @property
     def receive_buffer(self) -> int:
         """How much room the kernel granted, in bytes, as one asks for it."""
-        return self._stream.window.receive_buffer
+        return self._stream.view.receive_buffer
 
     @property
     def closed(self) -> bool:
         """Whether the connector is closed."""
-        return bool(self._stream.window.closed)
+        return bool(self._stream.view.closed)
 
     def fileno(self) -> int:
         """Return a descriptor to wait for readability, as `select` and loops do.
@@ -349,5 +349,5 @@ class ProcConnector:
                 await self._awaiting.readable(deadline_ns)
 
     def _check_open(self) -> None:
-        if self._stream.window.closed:
+        if self._stream.view.closed:
             raise ValueError("I/O operation on a closed ProcConnector")

@@ -15,7 +15,7 @@ from procconn.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from procconn._core import Window
+    from procconn._core import View
 
 # The inode numbers of the initial namespaces (linux/proc_ns.h)
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
@@ -88,26 +88,26 @@ def usual_room() -> int:
     return min(max(memory // _SHARE_OF_MEMORY, ROOM_FOR_BURSTS), _MOST_ROOM)
 
 
-def warn_of_limits(window: Window, asked: int) -> None:
+def warn_of_limits(view: View, asked: int) -> None:
     """Warn whose stream will lose events sooner, or not count them."""
-    if window.receive_buffer < asked:
+    if view.receive_buffer < asked:
         _warn_of_limit(
-            f"the receive buffer is {window.receive_buffer} bytes, not {asked}: raise"
+            f"the receive buffer is {view.receive_buffer} bytes, not {asked}: raise"
             " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, lest events are"
             " lost in bursts"
         )
-    if not window.counts_drops:
+    if not view.counts_drops:
         _warn_of_limit(
             "this kernel does not count the events it drops (Linux 4.12 does): each"
             " occasion is told as a Lost of count 0, and `lost` does not have them"
         )
 
-    if reason := why_not_realtime(window.realtime):
+    if reason := why_not_realtime(view.realtime):
         _warn_of_limit(
             f"programs are read at normal priority, so many will be missing: {reason}"
         )
-    if window.usage_error:
-        _warn_of_limit(f"no usage will be told: {why_no_usage(-window.usage_error)}")
+    if view.usage_error:
+        _warn_of_limit(f"no usage will be told: {why_no_usage(-view.usage_error)}")
 
 
 def why_not_realtime(status: int) -> str:

@@ -35,7 +35,7 @@ def read_program(pid: int) -> Program | None:
     """
     arguments.pid("pid", pid)
     check_proc()
-    tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
+    tail = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_program(pid, tail, reading)
     if reading.missing == lib.PROCCONN_LIMIT:

@@ -20,7 +20,7 @@ from procconn.events import EventMask
 from procconn.status import checked
 
 if TYPE_CHECKING:
-    from procconn._core import Filter, Reader, Settings, Window
+    from procconn._core import Filter, Reader, Settings, View
 
 _TYPES: list[type] = []
 checked(lib.procconn_make_types(ffi.cast("void *", id(_TYPES))))
@@ -39,7 +39,7 @@ class Stream:
     """A stream, opened but not subscribed yet.
 
     Attributes:
-        window: what C shows without a call.
+        view: what C shows without a call.
         handle: the stream itself, alive as long as this object.
         has_thread: whether a thread receives.
     """
@@ -52,7 +52,7 @@ class Stream:
         _ALL.add(self)
         checked(lib.procconn_open(self._place, settings))
         self.handle = self._place[0]
-        self.window: Window = lib.procconn_window(self.handle)
+        self.view: View = lib.procconn_view(self.handle)
 
     def listen(self, *, again: bool = False) -> None:
         """Ask the kernel for events, unless it was done and it is not to be again."""
@@ -88,12 +88,12 @@ class Stream:
         """Repair what a status of the reader means, or raise it; 0 is for a warning."""
         match -status:
             case 0:
-                environment.warn_of_programs(-self.window.programs_error)
+                environment.warn_of_programs(-self.view.programs_error)
             case errno.ENOTCONN:
                 self.listen(again=True)
                 environment.warn_of_renewal()
             case errno.EMSGSIZE:
-                raise BufferTooSmallError(self.window.needed)
+                raise BufferTooSmallError(self.view.needed)
             case _:
                 checked(status)
 

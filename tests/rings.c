@@ -18,7 +18,7 @@ static uint32_t size_of(uint32_t serial)
 
 static void *fill(void *argument)
 {
-    static uint8_t tail[PROCCONN_TAIL_ROOM];
+    static uint8_t trailer[PROCCONN_TRAILER_CAPACITY];
     struct procconn_programs *programs = argument;
 
     for (uint32_t serial = 1; serial <= ROUNDS; serial++) {
@@ -26,11 +26,11 @@ static void *fill(void *argument)
             .key = {serial % 2, serial, serial},
             .pid = serial,
             .size = size_of(serial),
-            .exec = {.stamp_ns = serial, .is_read = 1},
+            .exec = {.timestamp_ns = serial, .is_read = 1},
         };
 
-        memset(tail, (int)(serial % 251), entry.size);
-        procconn_store_program(programs, &entry, tail);
+        memset(trailer, (int)(serial % 251), entry.size);
+        procconn_store_program(programs, &entry, trailer);
         if (serial % PAUSE == 0 && serial < ROUNDS) /* until all is taken: the rings begin anew */
             while (atomic_load(&programs->released) != atomic_load(&programs->stored))
                 sched_yield();

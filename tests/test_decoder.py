@@ -814,7 +814,7 @@ def test_every_sort_of_message_can_be_iterated_over() -> None:
 def test_the_c_table_and_the_classes_agree() -> None:
     """Fields in C are its words and name, timestamp_ns, cpu, and what is attached."""
     rows = {
-        1 << bit: row.words + row.has_name + 2 + row.has_tail
+        1 << bit: row.words + row.has_name + 2 + row.has_trailer
         for bit, row in enumerate(lib.procconn_kinds)
         if row.words
     }
@@ -833,7 +833,7 @@ def test_what_is_attached_in_the_c_table_has_a_default() -> None:
     for bit, row in enumerate(lib.procconn_kinds):
         if row.words:
             (kind,) = (kind for kind in KINDS if kind.what == 1 << bit)
-            assert row.has_tail == len(kind._field_defaults)
+            assert row.has_trailer == len(kind._field_defaults)
 
 
 def test_every_class_has_timestamp_and_cpu_before_what_is_attached() -> None:

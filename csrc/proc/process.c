@@ -14,8 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proc/memory.h"
 #include "proc/files.h"
+#include "proc/memory.h"
+#include "system/system.h"
 
 enum {
     TICK_NS = NS_PER_S / 100,
@@ -24,7 +25,7 @@ enum {
 /* A reading under way. */
 struct visit {
     int directory, arguments; /* descriptors */
-    struct draft draft;
+    struct builder builder;
     struct procconn_reading *reading;
 };
 
@@ -38,16 +39,16 @@ static int64_t clock_ns(clockid_t clock)
 
 static uint8_t *end_of(struct visit *visit)
 {
-    return visit->draft.tail + visit->draft.size;
+    return visit->builder.trailer + visit->builder.size;
 }
 
 static void note_error(struct visit *visit, int error)
 {
     if (error == EMFILE || error == ENFILE || error == ENOMEM) {
-        procconn_draft_note(&visit->draft, PROCCONN_LIMIT);
+        builder_note(&visit->builder, PROCCONN_LIMIT);
         visit->reading->error = error;
     } else if (error == EACCES || error == EPERM) {
-        procconn_draft_note(&visit->draft, PROCCONN_DENIED);
+        builder_note(&visit->builder, PROCCONN_DENIED);
     }
 }
 
@@ -55,7 +56,7 @@ static void keep(struct visit *visit, int text, ssize_t size)
 {
     if (size < 0)
         note_error(visit, errno);
-    procconn_draft_keep(&visit->draft, text, size);
+    builder_keep(&visit->builder, text, size);
 }
 
 /* In one call of the kernel, so that all is of one program. Of arguments that just fit, the
@@ -68,7 +69,7 @@ static int read_arguments(struct visit *visit)
     if (size < 0)
         return errno;
     if (size > PROGRAM_MOST_ARGV + 1 || (size > 0 && bytes[size - 1] != 0))
-        visit->draft.header.flags |= PROGRAM_CUT;
+        visit->builder.header.flags |= PROGRAM_CUT;
     if (size > PROGRAM_MOST_ARGV)
         size = PROGRAM_MOST_ARGV;
     visit->reading->is_empty = size == 0;
@@ -78,7 +79,7 @@ static int read_arguments(struct visit *visit)
 
 static void read_status(struct visit *visit)
 {
-    struct program_header *header = &visit->draft.header;
+    struct program_header *header = &visit->builder.header;
     struct procconn_status_file status;
 
     keep(visit, NAME_TEXT, procconn_read_status(visit->directory, &status, (char *)end_of(visit)));
@@ -109,7 +110,7 @@ static void read_tracer(struct visit *visit, int64_t status_ns)
 static void read_stat(struct visit *visit)
 {
     struct procconn_reading *reading = visit->reading;
-    size_t size = visit->draft.header.sizes[ARGV_TEXT];
+    size_t size = visit->builder.header.sizes[ARGV_TEXT];
     int64_t asleep_ns = -procconn_now_ns();
     struct procconn_stat stat;
     int error;
@@ -132,24 +133,24 @@ static void read_stat(struct visit *visit)
      * program, the memory that was opened has ended. */
     if (size < PROGRAM_MOST_ARGV && size < stat.arguments &&
         (reading->memory < 0 || procconn_memory_lives(reading->memory)))
-        visit->draft.header.flags |= PROGRAM_CUT;
+        visit->builder.header.flags |= PROGRAM_CUT;
 }
 
 /* Without a proof of which program it is, its arguments are to be the same at the end. */
 static void compare_arguments(struct visit *visit)
 {
-    const uint8_t *bytes = visit->draft.tail + sizeof visit->draft.header;
-    size_t size = visit->draft.header.sizes[ARGV_TEXT];
+    const uint8_t *bytes = visit->builder.trailer + sizeof visit->builder.header;
+    size_t size = visit->builder.header.sizes[ARGV_TEXT];
 
     if (visit->reading->is_ending ||
         !procconn_has_changed(visit->arguments, bytes, size, size == PROGRAM_MOST_ARGV))
         return;
     visit->reading->is_torn = 1;
-    visit->draft.missing = PROCCONN_LATER;
-    procconn_draft_clear(&visit->draft);
+    visit->builder.missing = PROCCONN_LATER;
+    builder_clear(&visit->builder);
 }
 
-/* What was read before its place in the tail was known. */
+/* What was read before its place in the trailer was known. */
 struct text {
     ssize_t size;
     int error;
@@ -196,8 +197,8 @@ static void read_all(struct visit *visit, bool pin)
     if (reading->memory < 0)
         compare_arguments(visit);
     if (reading->is_ending) { /* then the kernel may show another cgroup, "/" */
-        procconn_draft_drop(&visit->draft, CGROUP_TEXT);
-        procconn_draft_note(&visit->draft, PROCCONN_GONE);
+        builder_drop(&visit->builder, CGROUP_TEXT);
+        builder_note(&visit->builder, PROCCONN_GONE);
     }
 }
 
@@ -207,18 +208,18 @@ static void read_all(struct visit *visit, bool pin)
 static void look_without_arguments(struct visit *visit)
 {
     visit->reading->is_ending = !procconn_has_memory(visit->directory);
-    visit->draft.missing = visit->reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER;
-    procconn_draft_clear(&visit->draft);
+    visit->builder.missing = visit->reading->is_ending ? PROCCONN_GONE : PROCCONN_LATER;
+    builder_clear(&visit->builder);
 }
 
-void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *tail,
+void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *trailer,
                            struct procconn_reading *reading)
 {
-    struct visit visit = {.arguments = -1, .draft.tail = tail, .reading = reading};
+    struct visit visit = {.arguments = -1, .builder.trailer = trailer, .reading = reading};
     int error;
 
     *reading = (struct procconn_reading){.memory = -1};
-    procconn_draft_clear(&visit.draft);
+    builder_clear(&visit.builder);
     visit.directory = procconn_open_process(pid);
     if (visit.directory >= 0)
         visit.arguments = openat(visit.directory, "cmdline", O_RDONLY | O_CLOEXEC);
@@ -229,8 +230,8 @@ void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *tail,
     reading->read_ns = procconn_now_ns();
     if (error != 0) {
         note_error(&visit, error);
-        if (visit.draft.missing == PROCCONN_COMPLETE)
-            visit.draft.missing = PROCCONN_GONE;
+        if (visit.builder.missing == PROCCONN_COMPLETE)
+            visit.builder.missing = PROCCONN_GONE;
     } else if (pin && reading->is_empty) {
         look_without_arguments(&visit);
     } else {
@@ -241,6 +242,6 @@ void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *tail,
         close(visit.arguments);
     if (visit.directory >= 0)
         close(visit.directory);
-    reading->missing = visit.draft.missing;
-    reading->size = procconn_draft_finish(&visit.draft);
+    reading->missing = visit.builder.missing;
+    reading->size = builder_finish(&visit.builder);
 }

@@ -1,11 +1,18 @@
-/* Reading one process into a program's tail. No state, no allocation, no stream. */
+/* Reading one process into a program's trailer. No state, no allocation, no stream. */
 #ifndef PROCCONN_PROC_H
 #define PROCCONN_PROC_H
 
+#include "internals.h"
 #include "wire/builder.h"
-#include "system/system.h"
 
-_Static_assert(PROCCONN_TAIL_ROOM >
+/*
+ * Read what a process is now into a trailer of PROCCONN_TRAILER_CAPACITY bytes. All of it is of one
+ * process. With `pin`, its memory is opened last, for the caller to close.
+ */
+void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *trailer,
+                           struct procconn_reading *reading);
+
+_Static_assert(PROCCONN_TRAILER_CAPACITY >
                    sizeof(struct program_header) + PROGRAM_MOST_ARGV + 5 * PROGRAM_MOST_TEXT,
                "all texts, and the file that the last of them is in, have room");
 

@@ -14,70 +14,70 @@
 
 enum { SURE_NS = 300000 };
 
-static const uint8_t *text_of(const struct draft *draft, int text)
+static const uint8_t *text_of(const struct builder *builder, int text)
 {
-    const uint8_t *bytes = draft->tail + sizeof draft->header;
+    const uint8_t *bytes = builder->trailer + sizeof builder->header;
 
     for (int i = 0; i < text; i++)
-        if (draft->header.sizes[i] != PROGRAM_ABSENT)
-            bytes += draft->header.sizes[i];
+        if (builder->header.sizes[i] != PROGRAM_ABSENT)
+            bytes += builder->header.sizes[i];
     return bytes;
 }
 
-static void drop_ids(struct draft *draft, int first, enum procconn_missing missing)
+static void drop_ids(struct builder *builder, int first, enum procconn_missing missing)
 {
-    draft->header.ids[first] = draft->header.ids[first + 1] = PROGRAM_UNKNOWN;
-    procconn_draft_note(draft, missing);
+    builder->header.ids[first] = builder->header.ids[first + 1] = PROGRAM_UNKNOWN;
+    builder_note(builder, missing);
 }
 
-static void validate_ids(struct draft *draft, const struct field_times *times,
+static void validate_ids(struct builder *builder, const struct field_times *times,
                          const struct journal *journal)
 {
-    uint32_t *ids = draft->header.ids;
+    uint32_t *ids = builder->header.ids;
 
-    if (!procconn_journal_covers(journal, PROCCONN_UID, times->pid, times->stamp_ns,
+    if (!procconn_journal_covers(journal, PROCCONN_UID, times->pid, times->timestamp_ns,
                                  times->until_ns)) {
-        drop_ids(draft, UID_ID, PROCCONN_BUSY);
-        drop_ids(draft, GID_ID, PROCCONN_BUSY);
+        drop_ids(builder, UID_ID, PROCCONN_BUSY);
+        drop_ids(builder, GID_ID, PROCCONN_BUSY);
     }
-    if (procconn_journal_has_ids(journal, PROCCONN_UID, times->pid, ids + UID_ID, times->stamp_ns,
-                                 times->until_ns))
-        drop_ids(draft, UID_ID, PROCCONN_CHANGED);
-    if (procconn_journal_has_ids(journal, PROCCONN_GID, times->pid, ids + GID_ID, times->stamp_ns,
-                                 times->until_ns))
-        drop_ids(draft, GID_ID, PROCCONN_CHANGED);
+    if (procconn_journal_has_ids(journal, PROCCONN_UID, times->pid, ids + UID_ID,
+                                 times->timestamp_ns, times->until_ns))
+        drop_ids(builder, UID_ID, PROCCONN_CHANGED);
+    if (procconn_journal_has_ids(journal, PROCCONN_GID, times->pid, ids + GID_ID,
+                                 times->timestamp_ns, times->until_ns))
+        drop_ids(builder, GID_ID, PROCCONN_CHANGED);
 }
 
-static void validate_name(struct draft *draft, const struct field_times *times,
+static void validate_name(struct builder *builder, const struct field_times *times,
                           const struct journal *journal)
 {
-    bool is_known = procconn_journal_covers(journal, PROCCONN_COMM, times->pid, times->stamp_ns,
+    bool is_known = procconn_journal_covers(journal, PROCCONN_COMM, times->pid, times->timestamp_ns,
                                             times->until_ns);
 
-    if (draft->header.sizes[NAME_TEXT] == PROGRAM_ABSENT)
+    if (builder->header.sizes[NAME_TEXT] == PROGRAM_ABSENT)
         return;
-    if (is_known && !procconn_journal_has_name(journal, times->pid, text_of(draft, NAME_TEXT),
-                                               draft->header.sizes[NAME_TEXT], times->stamp_ns,
-                                               times->until_ns))
+    if (is_known && !procconn_journal_has_name(journal, times->pid, text_of(builder, NAME_TEXT),
+                                               builder->header.sizes[NAME_TEXT],
+                                               times->timestamp_ns, times->until_ns))
         return;
-    procconn_draft_drop(draft, NAME_TEXT);
-    procconn_draft_note(draft, is_known ? PROCCONN_CHANGED : PROCCONN_BUSY);
+    builder_drop(builder, NAME_TEXT);
+    builder_note(builder, is_known ? PROCCONN_CHANGED : PROCCONN_BUSY);
 }
 
-static void validate_parent(struct draft *draft, const struct field_times *times,
+static void validate_parent(struct builder *builder, const struct field_times *times,
                             const struct journal *journal, const struct change *fork)
 {
     if (fork != NULL) {
-        draft->header.ids[PPID_ID] = fork->words[0];
-    } else if (procconn_journal_has_end(journal, times->stamp_ns, times->until_ns)) {
-        draft->header.ids[PPID_ID] = PROGRAM_UNKNOWN;
-        procconn_draft_note(draft, PROCCONN_CHANGED);
+        builder->header.ids[PPID_ID] = fork->words[0];
+    } else if (procconn_journal_has_end(journal, times->timestamp_ns, times->until_ns)) {
+        builder->header.ids[PPID_ID] = PROGRAM_UNKNOWN;
+        builder_note(builder, PROCCONN_CHANGED);
     }
 }
 
-bool procconn_fields_in_time(int64_t stamp_ns, int64_t cwd_ns)
+bool procconn_fields_in_time(int64_t timestamp_ns, int64_t cwd_ns)
 {
-    return cwd_ns - stamp_ns <= SURE_NS;
+    return cwd_ns - timestamp_ns <= SURE_NS;
 }
 
 /* Whether that process was seen in that working directory before then. */
@@ -99,40 +99,40 @@ static void remember(struct directories *directories, const struct sighting *now
 static bool is_parents(struct directories *directories, const struct sighting *parent,
                        const struct change *fork, uint64_t hash)
 {
-    bool is_same = parent->hash == hash && was_seen(directories, parent, fork->stamp_ns);
+    bool is_same = parent->hash == hash && was_seen(directories, parent, fork->timestamp_ns);
 
     if (!is_same)
         remember(directories, parent);
     return is_same;
 }
 
-static void validate_cwd(struct draft *draft, const struct field_times *times,
+static void validate_cwd(struct builder *builder, const struct field_times *times,
                          const struct change *fork, struct directories *directories)
 {
-    uint16_t size = draft->header.sizes[CWD_TEXT];
+    uint16_t size = builder->header.sizes[CWD_TEXT];
     struct sighting own = {times->pid, times->start_ticks, 0, times->cwd_ns};
     bool has_parent = fork != NULL && times->parent.pid == fork->words[0];
 
     if (size == PROGRAM_ABSENT)
         return;
-    own.hash = procconn_hash(text_of(draft, CWD_TEXT), size, directories->seed);
-    if (procconn_fields_in_time(times->stamp_ns, times->cwd_ns) ||
-        was_seen(directories, &own, times->stamp_ns) ||
+    own.hash = builder_hash(text_of(builder, CWD_TEXT), size, directories->seed);
+    if (procconn_fields_in_time(times->timestamp_ns, times->cwd_ns) ||
+        was_seen(directories, &own, times->timestamp_ns) ||
         (has_parent && is_parents(directories, &times->parent, fork, own.hash))) {
         remember(directories, &own);
         return;
     }
-    procconn_draft_drop(draft, CWD_TEXT);
-    procconn_draft_note(draft, PROCCONN_LATE);
+    builder_drop(builder, CWD_TEXT);
+    builder_note(builder, PROCCONN_LATE);
 }
 
-void procconn_fields_validate(struct draft *draft, const struct field_times *times,
+void procconn_fields_validate(struct builder *builder, const struct field_times *times,
                               const struct journal *journal, struct directories *directories)
 {
-    const struct change *fork = procconn_journal_fork(journal, times->pid, times->stamp_ns);
+    const struct change *fork = procconn_journal_fork(journal, times->pid, times->timestamp_ns);
 
-    validate_name(draft, times, journal);
-    validate_parent(draft, times, journal, fork);
-    validate_ids(draft, times, journal);
-    validate_cwd(draft, times, fork, directories);
+    validate_name(builder, times, journal);
+    validate_parent(builder, times, journal, fork);
+    validate_ids(builder, times, journal);
+    validate_cwd(builder, times, fork, directories);
 }

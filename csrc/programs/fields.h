@@ -2,8 +2,8 @@
 #ifndef PROCCONN_FIELDS_H
 #define PROCCONN_FIELDS_H
 
-#include "wire/builder.h"
 #include "programs/journal.h"
+#include "wire/builder.h"
 
 enum { MOST_DIRECTORIES = 4096 };
 
@@ -19,9 +19,9 @@ struct sighting {
 struct field_times {
     uint32_t pid;
     uint64_t start_ticks;
-    int64_t stamp_ns; /* of the EXEC */
-    int64_t cwd_ns;   /* when the working directory had been read */
-    int64_t until_ns; /* a change that was read is stamped no later */
+    int64_t timestamp_ns; /* of the EXEC */
+    int64_t cwd_ns;       /* when the working directory had been read */
+    int64_t until_ns;     /* a change that was read is stamped no later */
     struct sighting parent;
 };
 
@@ -33,11 +33,11 @@ struct directories {
 };
 
 /* Whether a working directory that was read then is that of the exec without more evidence. */
-bool procconn_fields_in_time(int64_t stamp_ns, int64_t cwd_ns);
+bool procconn_fields_in_time(int64_t timestamp_ns, int64_t cwd_ns);
 
 /* Leave out what is, or may be, of later than the exec, and say why; the parent is the one
  * that forked the process, if that is known. */
-void procconn_fields_validate(struct draft *draft, const struct field_times *times,
+void procconn_fields_validate(struct builder *builder, const struct field_times *times,
                               const struct journal *journal, struct directories *directories);
 
 #endif

@@ -20,9 +20,9 @@ void procconn_journal_append(struct journal *journal, const uint8_t *datagram, s
     slot = pid % PROCESS_SLOTS;
     change = &journal->slots[slot].changes[journal->slots[slot].count % SLOT_CHANGES];
     if (journal->slots[slot].count >= SLOT_CHANGES)
-        journal->slots[slot].from_ns = change->stamp_ns;
-    *change =
-        (struct change){.stamp_ns = (int64_t)event.timestamp_ns, .what = event.what, .pid = pid};
+        journal->slots[slot].from_ns = change->timestamp_ns;
+    *change = (struct change){
+        .timestamp_ns = (int64_t)event.timestamp_ns, .what = event.what, .pid = pid};
     if (event.what == PROCCONN_FORK)
         change->words[0] = procconn_event_word(&event, 1);
     else if (event.what == PROCCONN_COMM)
@@ -32,7 +32,7 @@ void procconn_journal_append(struct journal *journal, const uint8_t *datagram, s
             change->words[i] = procconn_event_word(&event, i + 2);
     journal->slots[slot].count++;
     if (event.what == PROCCONN_EXIT)
-        journal->ends_ns[journal->end_count++ % MOST_ENDS] = change->stamp_ns;
+        journal->ends_ns[journal->end_count++ % MOST_ENDS] = change->timestamp_ns;
 }
 
 bool procconn_journal_covers(const struct journal *journal, uint32_t what, uint32_t pid,
@@ -62,7 +62,7 @@ static const struct change *previous(const struct journal *journal, uint32_t pid
 
 static bool is_between(const struct change *change, int64_t from_ns, int64_t until_ns)
 {
-    return change->stamp_ns > from_ns && change->stamp_ns <= until_ns;
+    return change->timestamp_ns > from_ns && change->timestamp_ns <= until_ns;
 }
 
 const struct change *procconn_journal_fork(const struct journal *journal, uint32_t child,
@@ -72,8 +72,8 @@ const struct change *procconn_journal_fork(const struct journal *journal, uint32
     const struct change *change;
 
     while ((change = previous(journal, child, PROCCONN_FORK, &number)) != NULL)
-        if (change->stamp_ns < before_ns) /* one that was lost may have come after it */
-            return change->stamp_ns > journal->others.from_ns ? change : NULL;
+        if (change->timestamp_ns < before_ns) /* one that was lost may have come after it */
+            return change->timestamp_ns > journal->others.from_ns ? change : NULL;
     return NULL;
 }
 

@@ -25,7 +25,7 @@ enum {
 
 /* The fields of the event from the third on; of a FORK, of the child, its parent. */
 struct change {
-    int64_t stamp_ns;
+    int64_t timestamp_ns;
     uint32_t what, pid;
     union {
         uint32_t words[4];

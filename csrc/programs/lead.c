@@ -7,9 +7,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "wire/decode.h"
+#include "netlink/socket.h"
 #include "proc/files.h"
 #include "programs/state.h"
+#include "wire/decode.h"
 
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
 {
@@ -32,12 +33,12 @@ static void hold_memory(struct procconn_programs *programs, const struct program
     int64_t until_ns = entry->exec.until_ns + programs->latency_ns;
 
     if (entry->is_traced) /* until it is known not to be held */
-        until_ns = entry->exec.stamp_ns + (MOST_LATENCIES + 2) * programs->latency_ns;
+        until_ns = entry->exec.timestamp_ns + (MOST_LATENCIES + 2) * programs->latency_ns;
     procconn_memories_hold(&programs->memories, entry->pid, memory, until_ns);
 }
 
 /* Read the parent's working directory, in case that of the process was read too late. */
-static void read_parent(struct reader *reader, const struct procconn_reading *reading,
+static void read_parent(struct program_reader *reader, const struct procconn_reading *reading,
                         struct sighting *parent)
 {
     uint8_t bytes[PROGRAM_MOST_TEXT + 1];
@@ -46,9 +47,9 @@ static void read_parent(struct reader *reader, const struct procconn_reading *re
     ssize_t size = -1;
     int directory;
 
-    memcpy(&header, reader->draft, sizeof header);
+    memcpy(&header, reader->trailer, sizeof header);
     if (header.sizes[CWD_TEXT] == PROGRAM_ABSENT ||
-        procconn_fields_in_time(reader->entry.exec.stamp_ns, reading->cwd_ns))
+        procconn_fields_in_time(reader->entry.exec.timestamp_ns, reading->cwd_ns))
         return;
     parent->seen_ns = procconn_now_ns();
     directory = procconn_open_process(header.ids[PPID_ID]);
@@ -61,11 +62,11 @@ static void read_parent(struct reader *reader, const struct procconn_reading *re
         return;
     parent->pid = header.ids[PPID_ID];
     parent->start_ticks = stat.start_ticks;
-    parent->hash = procconn_hash(bytes, (size_t)size, reader->programs->directories.seed);
+    parent->hash = builder_hash(bytes, (size_t)size, reader->programs->directories.seed);
 }
 
 /* Read the program of an EXEC. False if that took too long and another thread leads now. */
-static bool read_program(struct reader *reader, const uint8_t *datagram, size_t size)
+static bool read_program(struct program_reader *reader, const uint8_t *datagram, size_t size)
 {
     struct procconn_programs *programs = reader->programs;
     struct procconn_walk walk = {.buffer = datagram, .size = size};
@@ -83,7 +84,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
         .key = procconn_key_of(datagram, &event),
         .pid = procconn_event_word(&event, 0),
         .missing = PROCCONN_BUSY,
-        .exec = {.stamp_ns = (int64_t)event.timestamp_ns,
+        .exec = {.timestamp_ns = (int64_t)event.timestamp_ns,
                  .until_ns = (int64_t)event.timestamp_ns + programs->latency_ns},
     };
     memory = procconn_memories_take(&programs->memories, entry->pid);
@@ -92,7 +93,7 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
         before = procconn_memory_lives(memory) ? PROCCONN_MEMORY_LIVES : PROCCONN_MEMORY_ENDED;
         close(memory);
     }
-    procconn_read_executed(entry->pid, reader->draft, &reading);
+    procconn_read_executed(entry->pid, reader->trailer, &reading);
     read_parent(reader, &reading, &parent);
     if (!atomic_compare_exchange_strong(&reader->since_ns, &since_ns, 0)) {
         if (reading.memory >= 0)
@@ -116,17 +117,17 @@ static bool read_program(struct reader *reader, const uint8_t *datagram, size_t 
     entry->is_ending = reading.is_ending && !entry->exec.is_pinned;
     if (reading.memory >= 0)
         hold_memory(programs, entry, reading.memory);
-    procconn_store_program(programs, entry, reader->draft);
+    procconn_store_program(programs, entry, reader->trailer);
     return true;
 }
 
 /* Read the programs of all queued EXECs. False if another thread leads now. */
-static bool drain(struct reader *reader)
+static bool drain(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
     uint8_t datagram[2 * MESSAGE_SIZE];
     struct netlink_address sender;
-    int64_t now_ns = programs->emptied_ns;
+    int64_t now_ns = programs->drained_ns;
     ssize_t size;
 
     while (!atomic_load(&programs->is_stopping)) {
@@ -137,17 +138,17 @@ static bool drain(struct reader *reader)
                         (struct sockaddr *)&sender, &length);
         if (size < 0 && errno == ENOBUFS) {
             programs->is_missing = true;
-            procconn_note_missed(programs, programs->emptied_ns - programs->latency_ns, INT64_MAX);
+            procconn_note_missed(programs, programs->drained_ns - programs->latency_ns, INT64_MAX);
         } else if (size < 0) {
             if (errno != EAGAIN && errno != EINTR)
                 fail(programs, errno);
             break;
-        } else if (procconn_is_from_kernel(&sender, length) && (size_t)size <= sizeof datagram &&
+        } else if (netlink_is_from_kernel(&sender, length) && (size_t)size <= sizeof datagram &&
                    !read_program(reader, datagram, (size_t)size)) {
             return false;
         }
     }
-    programs->emptied_ns = now_ns;
+    programs->drained_ns = now_ns;
     if (programs->is_missing)
         atomic_store(&programs->missed_to_ns, now_ns);
     programs->is_missing = false;
@@ -163,7 +164,7 @@ static int until_expiry(struct procconn_programs *programs)
     return procconn_memories_expire(&programs->memories, procconn_now_ns()) > FEW ? SILENCE_MS : -1;
 }
 
-void procconn_lead(struct reader *reader)
+void procconn_lead(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
     struct pollfd watched[2] = {{.fd = programs->socket, .events = POLLIN},

@@ -8,21 +8,21 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "wire/decode.h"
+#include "netlink/socket.h"
 
 /* After an overrun the next receive fails with ENOBUFS, and the kernel drops all EXECs until
  * the queue is empty: a reader that is so far behind would find those processes gone. */
 static int open_socket(struct procconn_programs *programs, int receive_buffer)
 {
     const struct procconn_filter execs = {.mask = PROCCONN_EXEC, .thread_mask = PROCCONN_EXEC};
-    int status = procconn_open_netlink(&programs->socket);
+    int status = netlink_open(&programs->socket);
 
     if (status == 0)
-        status = procconn_enlarge(programs->socket, receive_buffer);
+        status = netlink_set_receive_buffer(programs->socket, receive_buffer);
     if (status == 0)
-        status = procconn_attach_filter(programs->socket, &execs);
+        status = netlink_attach_filter(programs->socket, &execs);
     if (status == 0)
-        status = procconn_join_group(programs->socket);
+        status = netlink_join_group(programs->socket);
     if (status < 0)
         return status;
     programs->wake = eventfd(0, EFD_CLOEXEC);
@@ -54,7 +54,7 @@ static int64_t between(int64_t least, int64_t value, int64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
-int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
+int procconn_programs_start(uint32_t receive_buffer, int64_t coalesce_ns,
                             struct procconn_programs **started)
 {
     struct procconn_programs *programs = calloc(1, sizeof *programs);
@@ -67,8 +67,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t gather_ns,
     procconn_memories_init(&programs->memories);
     syscall(SYS_getrandom, &programs->directories.seed, sizeof programs->directories.seed, 0);
     programs->owner = getpid();
-    programs->latency_ns = between(SHORTEST_LATENCY_NS, gather_ns, LONGEST_LATENCY_NS);
-    programs->pause_ns = between(SHORTEST_LATENCY_NS, gather_ns, INT64_MAX) / 8;
+    programs->latency_ns = between(SHORTEST_LATENCY_NS, coalesce_ns, LONGEST_LATENCY_NS);
+    programs->pause_ns = between(SHORTEST_LATENCY_NS, coalesce_ns, INT64_MAX) / 8;
     atomic_store(&programs->references, 1);
     programs->entries = calloc(MOST_ENTRIES, sizeof programs->entries[0]);
     programs->bytes = malloc(MOST_BYTES);

@@ -38,10 +38,10 @@ void procconn_drop_programs(struct procconn_programs *programs)
 
 /* Takes the lead from a thread whose reading takes too long. What it reads counts as what
  * could not be read in time. */
-static bool take_over(struct reader *reader)
+static bool take_over(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
-    struct reader *leader = atomic_load(&programs->leader);
+    struct program_reader *leader = atomic_load(&programs->leader);
     int64_t since_ns = atomic_load(&leader->since_ns);
 
     if (since_ns <= 0)
@@ -52,13 +52,13 @@ static bool take_over(struct reader *reader)
     }
     if (!atomic_compare_exchange_strong(&leader->since_ns, &since_ns, TAKEN_OVER))
         return false;
-    procconn_store_program(programs, &leader->entry, leader->draft);
+    procconn_store_program(programs, &leader->entry, leader->trailer);
     atomic_store(&programs->leader, reader);
     return true;
 }
 
 /* Until it leads, which it returns, or stops. */
-static bool stand_by(struct reader *reader)
+static bool stand_by(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
     struct pollfd watched[2] = {{.fd = programs->alarm, .events = POLLIN},
@@ -76,7 +76,7 @@ static bool stand_by(struct reader *reader)
 
 static void *run(void *argument)
 {
-    struct reader *reader = argument, *nobody = NULL;
+    struct program_reader *reader = argument, *nobody = NULL;
     struct procconn_programs *programs = reader->programs;
     int realtime = procconn_become_realtime(), begun;
     bool leads = atomic_compare_exchange_strong(&programs->leader, &nobody, reader), is_only;
@@ -86,7 +86,7 @@ static void *run(void *argument)
             (const int[]){programs->socket, programs->wake, programs->alarm, programs->begun}, 4,
             programs->alarm);
         programs->realtime = realtime;
-        programs->emptied_ns = procconn_now_ns();
+        programs->drained_ns = procconn_now_ns();
         begun = programs->begun;
         eventfd_write(begun, 1);
         if (programs->is_apart)
@@ -111,7 +111,7 @@ static void *run(void *argument)
 
 int procconn_start_reader(struct procconn_programs *programs)
 {
-    struct reader *reader;
+    struct program_reader *reader;
     int status = -EAGAIN;
     bool is_used;
 

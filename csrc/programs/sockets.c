@@ -1,8 +1,7 @@
 /* The sockets of the journal. */
 #include <errno.h>
-#include <sys/socket.h>
 
-#include "wire/decode.h"
+#include "netlink/batch.h"
 #include "programs/journal.h"
 #include "system/system.h"
 
@@ -18,14 +17,15 @@ enum {
 static int open_one(int *fd, int receive_buffer, const struct procconn_filter *filter,
                     struct coverage *coverage)
 {
-    int status = procconn_open_netlink(fd);
+    int status = netlink_open(fd);
 
     if (status == 0)
-        status = procconn_enlarge(*fd, receive_buffer < MOST_BUFFER ? receive_buffer : MOST_BUFFER);
+        status = netlink_set_receive_buffer(*fd, receive_buffer < MOST_BUFFER ? receive_buffer
+                                                                              : MOST_BUFFER);
     if (status == 0)
-        status = procconn_attach_filter(*fd, filter);
+        status = netlink_attach_filter(*fd, filter);
     if (status == 0)
-        status = procconn_join_group(*fd);
+        status = netlink_join_group(*fd);
     coverage->from_ns = coverage->until_ns = procconn_now_ns();
     return status;
 }
@@ -47,25 +47,20 @@ int procconn_journal_open(struct journal *journal, int receive_buffer)
 /* Receive once. Returns how many datagrams there were, or a negative errno. */
 static int receive(struct journal *journal, int fd)
 {
-    uint8_t datagrams[BATCH][2 * MESSAGE_SIZE];
-    struct netlink_address senders[BATCH];
-    struct mmsghdr headers[BATCH];
-    struct iovec iovecs[BATCH];
+    uint8_t slots[BATCH][2 * MESSAGE_SIZE];
+    const uint8_t *datagram;
+    struct batch batch;
+    size_t size;
     int count;
 
-    for (size_t i = 0; i < BATCH; i++) {
-        iovecs[i] = (struct iovec){datagrams[i], sizeof datagrams[i]};
-        headers[i].msg_hdr = (struct msghdr){.msg_name = &senders[i],
-                                             .msg_namelen = sizeof senders[i],
-                                             .msg_iov = &iovecs[i],
-                                             .msg_iovlen = 1};
+    batch_init(&batch, slots[0], BATCH, sizeof slots[0], sizeof slots[0]);
+    count = batch_receive(&batch, fd, BATCH, false);
+    for (int i = 0; i < count; i++) {
+        datagram = batch_datagram(&batch, (size_t)i, &size);
+        if (datagram != NULL && size <= sizeof slots[0])
+            procconn_journal_append(journal, datagram, size);
     }
-    count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
-    for (int i = 0; i < count; i++)
-        if (procconn_is_from_kernel(&senders[i], headers[i].msg_hdr.msg_namelen) &&
-            headers[i].msg_len <= sizeof datagrams[i])
-            procconn_journal_append(journal, datagrams[i], headers[i].msg_len);
-    return count < 0 ? -errno : count;
+    return count;
 }
 
 static void follow(struct journal *journal, int fd, unsigned most, struct coverage *coverage)

@@ -15,10 +15,12 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "wire/message.h"
-#include "programs/fields.h"
 #include "proc/memory.h"
 #include "proc/process.h"
+#include "programs/fields.h"
+#include "programs/programs.h"
+#include "system/system.h"
+#include "wire/message.h"
 
 enum {
     /* Together some 10 MiB, touched only as far as programs wait to be taken. */
@@ -45,26 +47,26 @@ struct program_key {
 struct program_entry {
     struct program_key key;
     uint32_t pid;
-    uint32_t size; /* of the tail; 0 if there is nothing to show but `missing` */
-    uint64_t at;   /* of the tail, in all bytes there ever were */
+    uint32_t size; /* of the trailer; 0 if there is nothing to show but `missing` */
+    uint64_t at;   /* of the trailer, in all bytes there ever were */
     struct procconn_exec exec;
     uint64_t start_ticks, switches;
     int64_t cwd_ns, done_ns;
     struct sighting parent; /* if the working directory was read late */
     enum procconn_missing missing;
-    bool is_traced, is_settled;
+    bool is_traced, is_checked;
     bool is_ending; /* it ended before its memory was opened */
     bool is_taken;
 };
 
 /* A thread that reads, or is ready to. */
-struct reader {
+struct program_reader {
     struct procconn_programs *programs;
     _Atomic bool is_used;
     /* When its reading began; 0: it does not read; TAKEN_OVER: it has lost the lead. */
     _Atomic int64_t since_ns;
     struct program_entry entry; /* what is known before the reading */
-    uint8_t draft[PROCCONN_TAIL_ROOM];
+    uint8_t trailer[PROCCONN_TRAILER_CAPACITY];
 };
 
 enum { TAKEN_OVER = -1 };
@@ -83,8 +85,8 @@ struct procconn_programs {
     _Atomic int realtime; /* set before the first reading */
     _Atomic int error;    /* of a refused system call: nobody reads any more */
 
-    struct reader readers[MOST_READERS];
-    struct reader *_Atomic leader;
+    struct program_reader readers[MOST_READERS];
+    struct program_reader *_Atomic leader;
     _Atomic int standbys;
 
     /* the leader's */
@@ -93,7 +95,7 @@ struct procconn_programs {
     _Atomic uint64_t stored; /* entries so far */
     uint64_t stored_bytes;
     uint64_t begun_at;                            /* bytes before were all released once */
-    int64_t emptied_ns;                           /* it knew all events until then */
+    int64_t drained_ns;                           /* it knew all events until then */
     bool is_missing;                              /* some were dropped since then */
     _Atomic int64_t missed_from_ns, missed_to_ns; /* execs in between may be missing */
 
@@ -110,7 +112,7 @@ struct procconn_programs {
 
 /* store.c: the leader's side */
 void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry,
-                            const uint8_t *tail);
+                            const uint8_t *trailer);
 void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, int64_t to_ns);
 
 /* store.c: the taker's side */
@@ -120,25 +122,20 @@ void procconn_release_programs(struct procconn_programs *programs, int64_t befor
 
 /* traced.c: look again at a process that has a tracer, if its time has come; and at those
  * after it, so that they wait at the same time and not one after the other */
-void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
-                     int64_t now_ns);
-void procconn_settle_ahead(const struct procconn_programs *programs, uint64_t index,
-                           int64_t now_ns);
+void traced_check(const struct procconn_programs *programs, struct program_entry *entry,
+                  int64_t now_ns);
+void traced_check_ahead(const struct procconn_programs *programs, uint64_t index, int64_t now_ns);
 
 /* readers.c: start a thread that leads if nobody does, and else stands by. 0 or a negative
  * errno; -EAGAIN also if there are MOST_READERS. */
 int procconn_start_reader(struct procconn_programs *programs);
 
 /* lead.c: read until the thread is to stop, has failed, or has lost the lead */
-void procconn_lead(struct reader *reader);
+void procconn_lead(struct program_reader *reader);
 
 /* lead.c: when to look whether a reading takes too long; 0: not at all. Usually who waits for
  * a program notices first: a timer that is due before the next tick costs 5 µs. */
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
-
-/* descriptors.c: give the calling thread a table of its own, with those that are kept, and the
- * filler in place of standard input, output and error. False if the kernel cannot, or may not. */
-bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 
 /* readers.c: the last one closes and frees all; or free without closing. */
 void procconn_drop_programs(struct procconn_programs *programs);
@@ -170,8 +167,5 @@ static inline struct program_key procconn_key_of(const uint8_t *message,
     return (struct program_key){event->cpu, procconn_load_u32(message + CN_MSG_VAL_AT + WORD_SIZE),
                                 event->timestamp_ns};
 }
-
-/* realtime.c: give the calling thread priority. Returns an enum procconn_realtime. */
-int procconn_become_realtime(void);
 
 #endif

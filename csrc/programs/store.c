@@ -37,13 +37,13 @@ static bool find_room(struct procconn_programs *programs, size_t size, uint64_t 
 }
 
 void procconn_store_program(struct procconn_programs *programs, const struct program_entry *entry,
-                            const uint8_t *tail)
+                            const uint8_t *trailer)
 {
     uint64_t index = atomic_load(&programs->stored), at;
     struct program_entry *place = procconn_program_at(programs, index);
 
     if (index - atomic_load(&programs->released) == MOST_ENTRIES) {
-        procconn_note_missed(programs, entry->exec.stamp_ns, entry->exec.stamp_ns);
+        procconn_note_missed(programs, entry->exec.timestamp_ns, entry->exec.timestamp_ns);
         return;
     }
     *place = *entry;
@@ -53,7 +53,7 @@ void procconn_store_program(struct procconn_programs *programs, const struct pro
         place->missing = PROCCONN_BUSY;
         place->exec.is_read = 0;
     }
-    memcpy(programs->bytes + at % MOST_BYTES, tail, place->size);
+    memcpy(programs->bytes + at % MOST_BYTES, trailer, place->size);
     place->at = at;
     programs->stored_bytes = at + place->size;
     atomic_store(&programs->stored, index + 1);
@@ -67,7 +67,7 @@ void procconn_release_programs(struct procconn_programs *programs, int64_t befor
 
     for (; index < end; index++) {
         entry = procconn_program_at(programs, index);
-        if (!entry->is_taken && entry->exec.stamp_ns >= before_ns)
+        if (!entry->is_taken && entry->exec.timestamp_ns >= before_ns)
             break;
         atomic_store(&programs->released_bytes, entry->at + entry->size);
     }

@@ -2,8 +2,8 @@
 #include <poll.h>
 #include <string.h>
 
-#include "wire/decode.h"
 #include "programs/state.h"
+#include "wire/decode.h"
 
 enum {
     MOST_FOLLOWING = 32, /* execs of one pid that are looked at together */
@@ -13,7 +13,7 @@ enum {
 struct question {
     struct program_key key;
     uint32_t pid;
-    int64_t stamp_ns, now_ns;
+    int64_t timestamp_ns, now_ns;
     int64_t drained_ns; /* the stream has all events until then */
     int64_t again_ns;   /* when to ask again */
 };
@@ -34,7 +34,8 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
         known_ns = now_ns;
     stored = atomic_load(&programs->stored);
     if (known_ns == 0 && stored != atomic_load(&programs->released))
-        known_ns = procconn_program_at(programs, stored - 1)->exec.stamp_ns - programs->latency_ns;
+        known_ns =
+            procconn_program_at(programs, stored - 1)->exec.timestamp_ns - programs->latency_ns;
     if (known_ns > programs->known_ns)
         programs->known_ns = known_ns;
 }
@@ -50,12 +51,13 @@ static size_t gather(struct procconn_programs *programs, uint64_t index,
 
     for (; index < end && count < MOST_FOLLOWING; index++) {
         entry = procconn_program_at(programs, index);
-        if (count > 0 && entry->exec.stamp_ns > execs[count - 1].until_ns + programs->latency_ns)
+        if (count > 0 &&
+            entry->exec.timestamp_ns > execs[count - 1].until_ns + programs->latency_ns)
             break;
         if (entry->pid != question->pid ||
-            (count > 0 && entry->exec.stamp_ns < execs[count - 1].stamp_ns))
+            (count > 0 && entry->exec.timestamp_ns < execs[count - 1].timestamp_ns))
             continue;
-        procconn_settle(programs, entry, question->now_ns);
+        traced_check(programs, entry, question->now_ns);
         execs[count++] = entry->exec;
     }
     return count;
@@ -70,20 +72,20 @@ static int64_t find_end(const struct procconn_programs *programs, struct questio
     struct procconn_walk walk = {.buffer = messages, .size = size};
     struct procconn_event event;
     enum procconn_status status;
-    int64_t stamp_ns, ended_ns = 0;
+    int64_t timestamp_ns, ended_ns = 0;
 
     while ((status = procconn_next(&walk, &event)) > PROCCONN_END) {
-        stamp_ns = status == PROCCONN_EVENT ? (int64_t)event.timestamp_ns : 0;
-        if (stamp_ns > until_ns + programs->latency_ns) {
-            question->drained_ns = stamp_ns - programs->latency_ns;
+        timestamp_ns = status == PROCCONN_EVENT ? (int64_t)event.timestamp_ns : 0;
+        if (timestamp_ns > until_ns + programs->latency_ns) {
+            question->drained_ns = timestamp_ns - programs->latency_ns;
             break;
         }
-        if (ended_ns != 0 || stamp_ns <= question->stamp_ns)
+        if (ended_ns != 0 || timestamp_ns <= question->timestamp_ns)
             continue;
         if (event.what == PROCCONN_EXIT && procconn_event_word(&event, 0) == question->pid)
-            ended_ns = stamp_ns;
+            ended_ns = timestamp_ns;
         if (event.what == PROCCONN_FORK && procconn_event_word(&event, 2) == question->pid)
-            ended_ns = stamp_ns - programs->latency_ns;
+            ended_ns = timestamp_ns - programs->latency_ns;
     }
     return ended_ns;
 }
@@ -94,8 +96,8 @@ static bool is_missed(const struct procconn_programs *programs, int64_t from_ns,
            from_ns <= atomic_load(&programs->missed_to_ns);
 }
 
-static int judge(struct procconn_programs *programs, struct question *question, uint64_t index,
-                 const uint8_t *messages, size_t size)
+static int validate(struct procconn_programs *programs, struct question *question, uint64_t index,
+                    const uint8_t *messages, size_t size)
 {
     struct procconn_exec execs[MOST_FOLLOWING];
     size_t count = gather(programs, index, question, execs);
@@ -103,24 +105,24 @@ static int judge(struct procconn_programs *programs, struct question *question, 
     int64_t ended_ns = find_end(programs, question, messages, size, until_ns);
     int64_t known_ns = programs->known_ns, last_ns, late_ns;
     bool is_traced = procconn_program_at(programs, index)->is_traced;
-    int verdict;
+    int result;
 
     if (known_ns > question->drained_ns)
         known_ns = question->drained_ns;
     if (count == MOST_FOLLOWING) /* there may be more */
         known_ns = 0;
-    verdict = procconn_judge(execs, count, ended_ns, known_ns);
+    result = procconn_validate_exec(execs, count, ended_ns, known_ns);
     question->again_ns = until_ns;
-    if (verdict == PROCCONN_COMPLETE && execs[0].is_read &&
-        is_missed(programs, question->stamp_ns, until_ns))
+    if (result == PROCCONN_COMPLETE && execs[0].is_read &&
+        is_missed(programs, question->timestamp_ns, until_ns))
         return PROCCONN_BUSY;
     /* Who asks late, as after a pause, looks late at a process that has a tracer. */
-    last_ns = question->stamp_ns + MOST_LATENCIES * programs->latency_ns;
+    last_ns = question->timestamp_ns + MOST_LATENCIES * programs->latency_ns;
     late_ns = execs[0].until_ns + MOST_LATENCIES / 2 * programs->latency_ns;
     if (is_traced && last_ns < late_ns)
         last_ns = late_ns;
-    if (verdict != PROCCONN_PENDING || question->now_ns < last_ns)
-        return verdict;
+    if (result != PROCCONN_PENDING || question->now_ns < last_ns)
+        return result;
     if (count > 1)
         return PROCCONN_LATER;
     return is_traced ? PROCCONN_HELD : PROCCONN_BUSY;
@@ -129,7 +131,7 @@ static int judge(struct procconn_programs *programs, struct question *question, 
 /* Has the thread that stands by look, if the reading that is under way takes too long. */
 static void look_after_leader(const struct procconn_programs *programs, int64_t now_ns)
 {
-    const struct reader *leader = atomic_load(&programs->leader);
+    const struct program_reader *leader = atomic_load(&programs->leader);
     int64_t since_ns = leader != NULL ? atomic_load(&leader->since_ns) : 0;
 
     if (since_ns > 0 && now_ns >= since_ns + programs->latency_ns)
@@ -140,11 +142,11 @@ static void look_after_leader(const struct procconn_programs *programs, int64_t 
 static int await_reading(struct procconn_programs *programs, struct question *question)
 {
     if (atomic_load(&programs->error) != 0 ||
-        programs->known_ns >= question->stamp_ns + programs->latency_ns ||
-        question->now_ns >= question->stamp_ns + MOST_LATENCIES * programs->latency_ns)
+        programs->known_ns >= question->timestamp_ns + programs->latency_ns ||
+        question->now_ns >= question->timestamp_ns + MOST_LATENCIES * programs->latency_ns)
         return PROCCONN_BUSY;
     look_after_leader(programs, question->now_ns);
-    question->again_ns = question->stamp_ns + programs->latency_ns + programs->latency_ns / 8;
+    question->again_ns = question->timestamp_ns + programs->latency_ns + programs->latency_ns / 8;
     return PROCCONN_PENDING;
 }
 
@@ -152,39 +154,40 @@ static int await_reading(struct procconn_programs *programs, struct question *qu
 static bool has_exited(const struct procconn_programs *programs, const struct program_entry *entry)
 {
     enum { SIGNAL_BITS = 0x7F }; /* of a wait status */
-    const struct change *end = procconn_journal_find(&programs->journal, PROCCONN_EXIT, entry->pid,
-                                                     entry->exec.stamp_ns, entry->exec.until_ns);
+    const struct change *end =
+        procconn_journal_find(&programs->journal, PROCCONN_EXIT, entry->pid,
+                              entry->exec.timestamp_ns, entry->exec.until_ns);
 
     return end != NULL && (end->words[0] & SIGNAL_BITS) == 0;
 }
 
 static void give(struct procconn_programs *programs, struct program_entry *entry,
-                 enum procconn_missing verdict, const uint8_t **tail, size_t *tail_size)
+                 enum procconn_missing result, const uint8_t **trailer, size_t *trailer_size)
 {
     struct field_times times;
-    struct draft draft;
+    struct builder builder;
 
-    if (verdict == PROCCONN_COMPLETE && entry->is_ending && !has_exited(programs, entry))
-        verdict = PROCCONN_GONE;
-    if (verdict != PROCCONN_COMPLETE || entry->size == 0) {
-        *tail = programs->blank;
-        *tail_size = procconn_blank_tail(programs->blank,
-                                         verdict == PROCCONN_COMPLETE ? entry->missing : verdict);
+    if (result == PROCCONN_COMPLETE && entry->is_ending && !has_exited(programs, entry))
+        result = PROCCONN_GONE;
+    if (result != PROCCONN_COMPLETE || entry->size == 0) {
+        *trailer = programs->blank;
+        *trailer_size = procconn_blank_trailer(
+            programs->blank, result == PROCCONN_COMPLETE ? entry->missing : result);
         return;
     }
     times = (struct field_times){
         .pid = entry->pid,
         .start_ticks = entry->start_ticks,
-        .stamp_ns = entry->exec.stamp_ns,
+        .timestamp_ns = entry->exec.timestamp_ns,
         .cwd_ns = entry->cwd_ns,
         .until_ns = entry->done_ns + programs->latency_ns,
         .parent = entry->parent,
     };
-    procconn_draft_resume(&draft, programs->bytes + entry->at % MOST_BYTES, entry->size);
+    builder_resume(&builder, programs->bytes + entry->at % MOST_BYTES, entry->size);
     if (entry->exec.is_read)
-        procconn_fields_validate(&draft, &times, &programs->journal, &programs->directories);
-    *tail = draft.tail;
-    *tail_size = procconn_draft_finish(&draft);
+        procconn_fields_validate(&builder, &times, &programs->journal, &programs->directories);
+    *trailer = builder.trailer;
+    *trailer_size = builder_finish(&builder);
 }
 
 void procconn_programs_follow(struct procconn_programs *programs)
@@ -193,8 +196,8 @@ void procconn_programs_follow(struct procconn_programs *programs)
 }
 
 int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t *messages,
-                               size_t size, int64_t drained_ns, const uint8_t **tail,
-                               size_t *tail_size)
+                               size_t size, int64_t drained_ns, const uint8_t **trailer,
+                               size_t *trailer_size)
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
     struct question question = {.now_ns = procconn_now_ns(), .drained_ns = drained_ns};
@@ -202,22 +205,23 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
     struct procconn_event event;
     struct program_entry *entry;
     uint64_t index;
-    int verdict;
+    int result;
 
     procconn_next(&walk, &event);
     question.key = procconn_key_of(messages, &event);
     question.pid = procconn_event_word(&event, 0);
-    question.stamp_ns = (int64_t)event.timestamp_ns;
-    procconn_release_programs(programs, question.stamp_ns - MOST_LATENCIES * programs->latency_ns);
+    question.timestamp_ns = (int64_t)event.timestamp_ns;
+    procconn_release_programs(programs,
+                              question.timestamp_ns - MOST_LATENCIES * programs->latency_ns);
     learn(programs, question.now_ns);
     entry = procconn_find_program(programs, &question.key, &index);
-    procconn_settle_ahead(programs, index, question.now_ns);
-    verdict = entry != NULL ? judge(programs, &question, index, messages, size)
-                            : await_reading(programs, &question);
-    if (verdict == PROCCONN_PENDING)
+    traced_check_ahead(programs, index, question.now_ns);
+    result = entry != NULL ? validate(programs, &question, index, messages, size)
+                           : await_reading(programs, &question);
+    if (result == PROCCONN_PENDING)
         return question.again_ns > soon_ns ? question.again_ns : soon_ns;
     if (entry != NULL)
         entry->is_taken = true;
-    give(programs, entry, (enum procconn_missing)verdict, tail, tail_size);
+    give(programs, entry, (enum procconn_missing)result, trailer, trailer_size);
     return 0;
 }

@@ -24,34 +24,34 @@ static bool look_again(uint32_t pid, struct procconn_status_file *status)
     return error == 0 || error == ENOENT || error == ESRCH; /* else out of descriptors */
 }
 
-void procconn_settle(const struct procconn_programs *programs, struct program_entry *entry,
-                     int64_t now_ns)
+void traced_check(const struct procconn_programs *programs, struct program_entry *entry,
+                  int64_t now_ns)
 {
-    int64_t last_ns = entry->exec.stamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
+    int64_t last_ns = entry->exec.timestamp_ns + (MOST_LATENCIES - 1) * programs->latency_ns;
     const struct journal *journal = &programs->journal;
     struct procconn_status_file status;
     bool is_known, has_left;
 
-    if (now_ns < entry->exec.until_ns || entry->is_settled)
+    if (now_ns < entry->exec.until_ns || entry->is_checked)
         return;
     /* A tracer can have attached itself since the exec, also after the reading. */
-    if (procconn_journal_find(journal, PROCCONN_PTRACE, entry->pid, entry->exec.stamp_ns,
+    if (procconn_journal_find(journal, PROCCONN_PTRACE, entry->pid, entry->exec.timestamp_ns,
                               entry->exec.until_ns) != NULL)
         entry->is_traced = true;
-    entry->is_settled =
-        !entry->is_traced && procconn_journal_covers(journal, PROCCONN_PTRACE, entry->pid,
-                                                     entry->exec.stamp_ns, entry->exec.until_ns);
-    if (entry->is_settled)
+    entry->is_checked = !entry->is_traced &&
+                        procconn_journal_covers(journal, PROCCONN_PTRACE, entry->pid,
+                                                entry->exec.timestamp_ns, entry->exec.until_ns);
+    if (entry->is_checked)
         return;
     is_known = look_again(entry->pid, &status);
     has_left = entry->switches != 0 && status.switches >= entry->switches + 2;
-    entry->is_settled = true;
+    entry->is_checked = true;
     if (is_known && status.state != 't') { /* its EXEC comes soon, if it was let go */
         entry->exec.until_ns = now_ns + programs->latency_ns;
     } else if (is_known && has_left) {
         entry->exec.until_ns = now_ns;
     } else if (now_ns < last_ns) {
-        entry->is_settled = false;
+        entry->is_checked = false;
         entry->exec.until_ns = now_ns + programs->pause_ns;
     } else {
         entry->exec.is_read = 0;
@@ -60,11 +60,11 @@ void procconn_settle(const struct procconn_programs *programs, struct program_en
     }
 }
 
-void procconn_settle_ahead(const struct procconn_programs *programs, uint64_t index, int64_t now_ns)
+void traced_check_ahead(const struct procconn_programs *programs, uint64_t index, int64_t now_ns)
 {
     enum { MOST_AHEAD = 16 };
     uint64_t end = atomic_load(&programs->stored);
 
     for (uint64_t i = 0; i < MOST_AHEAD && index + i < end; i++)
-        procconn_settle(programs, procconn_program_at(programs, index + i), now_ns);
+        traced_check(programs, procconn_program_at(programs, index + i), now_ns);
 }

@@ -212,7 +212,7 @@ static inline PyObject *none(void)
 enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
                                         PyObject **object);
 
-/* tails/make.c: what is attached to the event, or None; NULL without memory. */
+/* trailers/make.c: what is attached to the event, or None; NULL without memory. */
 PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event);
 
 #endif

@@ -11,21 +11,21 @@ static bool note_pending(struct reader *reader)
 {
     bool has = pending_length(&reader->pending) > 0;
 
-    if (atomic_load_explicit(&reader->stream->has_pending, memory_order_relaxed) != has)
-        atomic_store(&reader->stream->has_pending, has);
+    readiness_note_pending(&reader->stream->readiness, has);
     return has;
 }
 
 bool reader_has_pending(struct reader *reader)
 {
-    return procconn_is_owner(reader->stream) && atomic_load(&reader->stream->has_pending);
+    return lifecycle_is_owner(&reader->stream->life) &&
+           atomic_load(&reader->stream->readiness.has_pending);
 }
 
 size_t reader_length(struct reader *reader)
 {
     size_t length = 0;
 
-    if (!procconn_is_owner(reader->stream)) /* they are the parent's */
+    if (!lifecycle_is_owner(&reader->stream->life)) /* they are the parent's */
         return 0;
     BEGIN_ALONE(reader);
     length = pending_length(&reader->pending);
@@ -38,10 +38,10 @@ static void update_ready(struct reader *reader)
 {
     PyThreadState *state;
 
-    if (!atomic_load(&reader->stream->is_polled))
+    if (!atomic_load(&reader->stream->readiness.is_polled))
         return;
     state = PyEval_SaveThread(); /* the receiving thread may have the lock for a while */
-    procconn_update_ready(reader->stream);
+    stream_note_pending(reader->stream);
     PyEval_RestoreThread(state);
 }
 
@@ -50,7 +50,7 @@ PyObject *reader_pop(struct reader *reader)
     PyObject *event;
     bool has;
 
-    if (!procconn_is_owner(reader->stream))
+    if (!lifecycle_is_owner(&reader->stream->life))
         return NULL;
     BEGIN_ALONE(reader);
     event = pending_pop(&reader->pending);
@@ -87,17 +87,17 @@ int reader_begin(struct reader *reader, int64_t deadline_ns, size_t most, bool d
 {
     struct procconn_stream *stream = reader->stream;
     PyThreadState *state = PyEval_SaveThread();
-    int status = procconn_enter(stream, READING);
+    int status = stream_enter(stream, READING);
 
     *walk = (struct procconn_walk){0};
     if (status == 0) {
-        if (decodes && atomic_load(&stream->has_pending))
+        if (decodes && atomic_load(&stream->readiness.has_pending))
             deadline_ns = 0; /* nobody adds to it meanwhile */
-        status = procconn_bring(stream, deadline_ns, most, walk);
+        status = stream_fill(stream, deadline_ns, most, walk);
         if (status < 0 || walk->size == 0) {
             walk->size = 0;
-            procconn_take(stream, 0);
-            procconn_leave(stream);
+            stream_consume(stream, 0);
+            stream_leave(stream);
         }
     }
     PyEval_RestoreThread(state);
@@ -111,8 +111,8 @@ void reader_end(struct reader *reader, size_t size)
 
     if (stream->has_thread) /* which may have the lock for a while */
         state = PyEval_SaveThread();
-    procconn_take(stream, size);
-    procconn_leave(stream);
+    stream_consume(stream, size);
+    stream_leave(stream);
     if (state != NULL)
         PyEval_RestoreThread(state);
 }
@@ -178,7 +178,7 @@ static bool call(struct reader *reader, int status)
 
 bool reader_warn(struct reader *reader)
 {
-    if (reader->has_warned || reader->stream->window.programs_error == 0)
+    if (reader->has_warned || reader->stream->view.programs_error == 0)
         return true;
     reader->has_warned = true;
     return call(reader, 0);

@@ -53,7 +53,7 @@ static void dealloc(PyObject *self)
     Py_CLEAR(reader->look_into);
     Py_CLEAR(reader->classes);
     Py_CLEAR(reader->iterator_type);
-    procconn_drop_reference(reader->stream, REFERENCE);
+    stream_drop_reference(reader->stream, REFERENCE);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -103,7 +103,7 @@ int procconn_make_reader(struct procconn_stream *stream, void *types, void *clas
     int status = -ENOMEM;
 
     if (reader != NULL) {
-        atomic_fetch_add(&stream->references, REFERENCE);
+        lifecycle_add_reference(&stream->life);
         reader->stream = stream;
         reader->classes = classes;
         reader->look_into = look_into;
@@ -124,15 +124,15 @@ int procconn_change(void *object, const struct procconn_filter *filter)
 {
     struct reader *reader = object;
     struct procconn_stream *stream = reader->stream;
-    int status = procconn_enter(stream, CHANGING);
+    int status = stream_enter(stream, CHANGING);
 
     if (status < 0)
         return status;
-    status = procconn_change_filter(stream, filter);
+    status = stream_change_filter(stream, filter);
     if (status == 0) {
         reader_refilter(reader);
-        procconn_update_ready(stream);
+        stream_note_pending(stream);
     }
-    procconn_leave(stream);
+    stream_leave(stream);
     return status;
 }

@@ -28,7 +28,7 @@ static PyObject *program_arguments(struct filler *filler, const struct procconn_
     const struct program_header *header = &event->program;
     unsigned reason = header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK;
     PyObject *fields = filler_fields(filler, PROGRAM_FIELDS);
-    const uint8_t *at = event->tail;
+    const uint8_t *at = event->trailer;
     Py_ssize_t index = 0;
 
     if (fields == NULL)
@@ -55,7 +55,7 @@ static PyObject *usage_arguments(struct filler *filler, const struct procconn_ev
     if (fields == NULL)
         return NULL;
     for (size_t i = 0; i < USAGE_COUNT; i++) {
-        memcpy(&value, event->tail + i * USAGE_VALUE_SIZE, sizeof value);
+        memcpy(&value, event->trailer + i * USAGE_VALUE_SIZE, sizeof value);
         if (!put(fields, &index,
                  value == USAGE_UNKNOWN ? none() : PyLong_FromUnsignedLongLong(value)))
             return NULL;
@@ -65,7 +65,7 @@ static PyObject *usage_arguments(struct filler *filler, const struct procconn_ev
 
 PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event)
 {
-    if (event->tail == NULL)
+    if (event->trailer == NULL)
         return none();
     if (event->what == PROCCONN_EXEC)
         return filler_make(filler, PROGRAM_TYPE, program_arguments(filler, event));

@@ -12,8 +12,8 @@
  */
 #include "python/limited.h"
 
-#include "wire/decode.h"
 #include "python/filler.h"
+#include "wire/decode.h"
 
 enum {
     UNKNOWN_FIELDS = 4,
@@ -21,12 +21,12 @@ enum {
 };
 
 /* Fills the fields in the order of the named types: the kind's own, then
- * timestamp_ns, cpu and the tail. Returns the argument tuple, borrowed. */
+ * timestamp_ns, cpu and the trailer. Returns the argument tuple, borrowed. */
 static PyObject *filler_arguments(struct filler *filler, const struct procconn_event *event)
 {
     const struct procconn_kind *kind = event->kind;
     Py_ssize_t count =
-        kind != NULL ? kind->words + kind->has_name + 2 + kind->has_tail : UNKNOWN_FIELDS;
+        kind != NULL ? kind->words + kind->has_name + 2 + kind->has_trailer : UNKNOWN_FIELDS;
     PyObject *fields = filler_fields(filler, count);
     Py_ssize_t index = 0;
 
@@ -49,7 +49,8 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
     if (!put(fields, &index, PyLong_FromUnsignedLongLong(event->timestamp_ns)) ||
         !put(fields, &index, filler_int(filler, event->cpu)))
         return NULL;
-    if (kind != NULL && kind->has_tail && !put(fields, &index, procconn_make_tail(filler, event)))
+    if (kind != NULL && kind->has_trailer &&
+        !put(fields, &index, procconn_make_tail(filler, event)))
         return NULL;
     return filler->arguments[count];
 }

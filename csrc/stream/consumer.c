@@ -1,63 +1,62 @@
-/* What the consumer does: wait, look at complete messages, take them. */
+/* What the consumer does: wait, look at complete messages, consume them. */
 #include <errno.h>
 
 #include "stream/stream.h"
+#include "wire/decode.h"
 
-enum { SMALLEST_DRAIN = 4096 }; /* bytes, also into a smaller buffer of the caller's */
+enum {
+    SMALLEST_DRAIN = 4096, /* bytes, also into a smaller buffer of the caller's */
+    WORTH_MOVING = 8,      /* part of a full queue that is free, from which on it is compacted */
+};
 
-/* Waits for the thread. What it says was set before it made the counter readable. */
+/* Wait for the receiving thread. It sets what it has to say before it makes `ready` readable. */
 static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
 {
-    int status = 0;
+    int status;
 
     pthread_mutex_lock(&stream->lock);
-    procconn_set_ready(stream, stream->queue.end > stream->queue.start);
-    if (stream->stale) {
-        stream->stale = false;
-        status = -ENOTCONN;
-    } else if (stream->failure != 0) {
-        status = stream->failure;
-    }
+    stream_update_ready(stream, false);
+    status = failure_return(&stream->failure);
     pthread_mutex_unlock(&stream->lock);
     if (status == 0)
-        status = procconn_sleep(stream->ready, stream->wake, deadline_ns);
+        status = procconn_sleep(stream->readiness.ready, stream->readiness.wake, deadline_ns);
     return status < 0 ? status : 0;
 }
 
-static size_t waiting(struct procconn_stream *stream)
+static size_t queued(struct procconn_stream *stream)
 {
     size_t size;
 
     if (!stream->has_thread) /* then the consumer alone fills it */
-        return stream->queue.end - stream->queue.start;
+        return buffer_length(&stream->queue);
     pthread_mutex_lock(&stream->lock);
-    size = stream->queue.end - stream->queue.start;
+    size = buffer_length(&stream->queue);
     pthread_mutex_unlock(&stream->lock);
     return size;
 }
 
-/* Brings what is there; waits if there is nothing. */
-static int fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+/* Receive what there is; wait if there is nothing. */
+static int await_messages(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
 {
     int status = 0;
 
-    while (waiting(stream) == 0) {
-        if (procconn_is_closed(stream))
+    while (queued(stream) == 0) {
+        if (lifecycle_is_closed(&stream->life))
             return -ECANCELED;
         if (!stream->has_thread)
-            status = procconn_listen(stream, deadline_ns, most);
-        else if (deadline_ns != 0) /* else what the thread lets gather is taken from it */
+            status = stream_listen(stream, deadline_ns, most);
+        else if (deadline_ns != 0) /* else receive here what the thread lets coalesce */
             status = await_thread(stream, deadline_ns);
-        else if ((status = procconn_receive(stream, 0, most)) == 0 && waiting(stream) == 0)
+        else if ((status = stream_receive(stream, 0, most)) == 0 && queued(stream) == 0)
             status = await_thread(stream, 0);
         if (status < 0 || (deadline_ns >= 0 && procconn_now_ns() >= deadline_ns))
             break;
     }
-    return waiting(stream) > 0 ? 0 : status;
+    return queued(stream) > 0 ? 0 : status;
 }
 
 /* Let the walk cover as many complete messages as fit. */
-static int look(const struct procconn_stream *stream, size_t left, size_t most,
+static int peek(const struct procconn_stream *stream, size_t left, size_t most,
                 struct procconn_walk *walk, size_t *needed)
 {
     const uint8_t *bytes = stream->queue.bytes + stream->queue.start;
@@ -75,20 +74,75 @@ static int look(const struct procconn_stream *stream, size_t left, size_t most,
     return size == 0 && left > 0 ? -EMSGSIZE : 0;
 }
 
-int procconn_bring(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
-                   struct procconn_walk *walk)
+static void note_space(struct procconn_stream *stream)
+{
+    if (stream->readiness.wants_space && stream_has_space(stream))
+        readiness_note_space(&stream->readiness);
+}
+
+void stream_compact(struct procconn_stream *stream)
+{
+    struct buffer *queue = &stream->queue;
+    size_t worth;
+
+    if (queue->start == 0) /* only the consumer moves it */
+        return;
+    pthread_mutex_lock(&stream->lock);
+    worth = queue->capacity / (stream->readiness.wants_space ? WORTH_MOVING : 2);
+    if (queue->start >= worth && queue->start > 0) {
+        buffer_compact(queue);
+        note_space(stream);
+    }
+    pthread_mutex_unlock(&stream->lock);
+}
+
+int stream_fill(struct procconn_stream *stream, int64_t deadline_ns, size_t most,
+                struct procconn_walk *walk)
 {
     int status;
 
-    procconn_tidy(stream);
-    status = fill(stream, deadline_ns, most < SMALLEST_DRAIN ? SMALLEST_DRAIN : most);
-    return status < 0 ? status : look(stream, waiting(stream), most, walk, &stream->window.needed);
+    stream_compact(stream);
+    status = await_messages(stream, deadline_ns, most < SMALLEST_DRAIN ? SMALLEST_DRAIN : most);
+    return status < 0 ? status : peek(stream, queued(stream), most, walk, &stream->view.needed);
 }
 
-void procconn_take(struct procconn_stream *stream, size_t size)
+void stream_consume(struct procconn_stream *stream, size_t size)
 {
     pthread_mutex_lock(&stream->lock);
-    procconn_consume(stream, size);
-    procconn_set_ready(stream, procconn_waits(stream));
+    buffer_consume(&stream->queue, size);
+    note_space(stream);
+    stream_update_ready(stream, true);
     pthread_mutex_unlock(&stream->lock);
+}
+
+void stream_note_pending(struct procconn_stream *stream)
+{
+    if (!lifecycle_is_owner(&stream->life))
+        return;
+    pthread_mutex_lock(&stream->lock);
+    stream_update_ready(stream, true);
+    pthread_mutex_unlock(&stream->lock);
+}
+
+struct procconn_view *procconn_view(struct procconn_stream *stream)
+{
+    return &stream->view;
+}
+
+struct procconn_losses procconn_lost(struct procconn_stream *stream)
+{
+    bool is_owner = lifecycle_is_owner(&stream->life);
+    struct procconn_losses losses;
+
+    if (is_owner)
+        pthread_mutex_lock(&stream->lock);
+    if (is_owner && stream->events.fd >= 0)
+        stream_read_drops(stream);
+    losses = (struct procconn_losses){
+        .events = loss_total(&stream->loss),
+        .usages = is_owner ? trailers_lost_usage(&stream->trailers) : stream->trailers.lost_usage,
+    };
+    if (is_owner)
+        pthread_mutex_unlock(&stream->lock);
+    return losses;
 }

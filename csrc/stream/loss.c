@@ -2,10 +2,7 @@
 
 #include <string.h>
 
-enum {
-    NS_PER_MS = 1000000,
-    NS_PER_SECOND = 1000 * NS_PER_MS,
-};
+#include "system/system.h"
 
 void loss_receive(struct loss *loss, uint64_t datagrams)
 {
@@ -35,8 +32,8 @@ bool loss_ask_amid(struct loss *loss, int64_t now_ns, int64_t synced_until_ns, i
  * may also fail to copy a message. */
 bool loss_ask_after(struct loss *loss, int64_t began_ns, uint32_t receive_buffer)
 {
-    bool is_due = loss->unchecked * EVENT_CHARGE >= receive_buffer ||
-                  began_ns - loss->asked_ns >= NS_PER_SECOND;
+    bool is_due =
+        loss->unchecked * EVENT_CHARGE >= receive_buffer || began_ns - loss->asked_ns >= NS_PER_S;
 
     loss->unchecked = 0;
     if (is_due)

@@ -21,7 +21,7 @@ static bool may_be_half_full(const struct procconn_stream *stream)
 {
     uint32_t meminfo[MEMINFO_COUNT];
 
-    return !procconn_read_meminfo(stream->socket, meminfo) ||
+    return !netlink_read_meminfo(stream->events.fd, meminfo) ||
            meminfo[MEMINFO_QUEUED] >= meminfo[MEMINFO_LIMIT] / 2;
 }
 
@@ -44,40 +44,35 @@ static int await_drain(struct procconn_stream *stream, int64_t deadline_ns)
         if (step.action == PACING_AWAIT)
             return may_block(step.until_ns)
                        ? MAY_BLOCK
-                       : procconn_sleep(stream->socket, stream->wake, step.until_ns);
+                       : procconn_sleep(stream->events.fd, stream->readiness.wake, step.until_ns);
         if (step.action == PACING_CHECK_FILL)
             pacing_note_fill(&pacing, now_ns, may_be_half_full(stream));
         else
-            status = procconn_sleep(-1, stream->wake, step.until_ns);
+            status = procconn_sleep(-1, stream->readiness.wake, step.until_ns);
         now_ns = procconn_now_ns();
     }
     return status;
 }
 
-/* Wait for events, then drain. Return 0, also when the deadline has passed or only unwanted
- * datagrams came, -EINTR, -ECANCELED when closed, or another negative errno. A deadline of 0
- * polls. */
-int procconn_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+int stream_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
 {
     int status = await_drain(stream, deadline_ns);
 
     if (status <= 0)
         return status;
     pthread_mutex_lock(&stream->lock);
-    status = procconn_drain(stream, most, status == MAY_BLOCK);
+    status = stream_drain(stream, most, status == MAY_BLOCK);
     pthread_mutex_unlock(&stream->lock);
     return status;
 }
 
-int procconn_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
+int stream_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
 {
-    int64_t due_ns = -1;
-    int status;
+    const struct heartbeat *heartbeat = &stream->heartbeat;
+    int64_t due_ns = heartbeat_due_ns(heartbeat, stream->settings.heartbeat_ns);
+    int status = stream_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
 
-    if (stream->settings.heartbeat_ns > 0)
-        due_ns = stream->heard_ns + stream->settings.heartbeat_ns;
-    status = procconn_receive(stream, procconn_earlier(deadline_ns, due_ns), most);
-    if (status == 0 && due_ns >= 0 && stream->heard_ns < due_ns && procconn_now_ns() >= due_ns)
-        status = procconn_check_liveness(stream);
+    if (status == 0 && due_ns >= 0 && heartbeat->last_rx_ns < due_ns && procconn_now_ns() >= due_ns)
+        status = stream_check_liveness(stream);
     return status;
 }

@@ -1,8 +1,6 @@
-/* A thread that receives, whatever the program is doing meanwhile, and never takes the
- * GIL. While its queue is full it leaves the rest to the kernel, which counts. */
+/* The receiving thread: receives whatever the program is doing, and never takes the GIL. While
+ * its queue is full it leaves the rest to the kernel, which counts what it drops. */
 #include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 #include "stream/stream.h"
@@ -15,30 +13,27 @@ enum {
 /* Under the lock. */
 static void note(struct procconn_stream *stream, int status)
 {
-    if (status == -ENOTCONN)
-        stream->stale = true;
-    else
-        stream->failure = status;
-    procconn_set_ready(stream, true);
+    failure_note(&stream->failure, status);
+    stream_update_ready(stream, true);
 }
 
-/* Waits while the queue is full. The C library's own signals interrupt this thread too,
- * as when another one calls setuid(2). */
-static int await_room(struct procconn_stream *stream)
+/* Wait while the queue is full. The C library's own signals interrupt this thread too, as when
+ * another one calls setuid(2). */
+static int await_space(struct procconn_stream *stream)
 {
-    eventfd_t count;
+    struct readiness *readiness = &stream->readiness;
     bool full;
     int status;
 
     pthread_mutex_lock(&stream->lock);
-    full = !procconn_has_room(stream);
-    stream->wants_room = full;
+    full = !stream_has_space(stream);
+    readiness_want_space(readiness, full);
     pthread_mutex_unlock(&stream->lock);
     if (!full)
         return 0;
-    status = procconn_sleep(stream->room, stream->wake, -1);
-    if (status > 0 && eventfd_read(stream->room, &count) != 0)
-        status = -errno;
+    status = procconn_sleep(readiness->space, readiness->wake, -1);
+    if (status > 0)
+        status = readiness_clear_space(readiness);
     return status < 0 ? status : 0;
 }
 
@@ -48,10 +43,10 @@ static void *run(void *argument)
     int status;
 
     setpriority(PRIO_PROCESS, 0, NICE); /* of this thread alone; ordinary users may not */
-    while (!procconn_is_closed(stream)) {
-        status = await_room(stream);
+    while (!lifecycle_is_closed(&stream->life)) {
+        status = await_space(stream);
         if (status == 0)
-            status = procconn_listen(stream, -1, CHUNK);
+            status = stream_listen(stream, -1, CHUNK);
         if (status == -ECANCELED)
             break;
         pthread_mutex_lock(&stream->lock);
@@ -61,53 +56,43 @@ static void *run(void *argument)
         if (status < 0 && status != -EINTR && status != -ENOTCONN)
             break;
     }
-    procconn_drop_user(stream);
-    procconn_drop_reference(stream, REFERENCE_OF_THREAD);
+    stream_drop_user(stream);
+    stream_drop_reference(stream, REFERENCE_OF_THREAD);
     return NULL;
 }
 
 /* Under the lock. */
 static int start(struct procconn_stream *stream, size_t queue)
 {
-    int status = 0;
+    int status = readiness_open_thread(&stream->readiness);
 
-    if (stream->room < 0)
-        stream->room = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (stream->ready < 0)
-        stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (stream->room < 0 || stream->ready < 0)
-        status = -errno;
     if (status == 0)
-        status = procconn_resize(&stream->queue,
-                                 queue + LARGEST_MESSAGE + stream->queue.end - stream->queue.start);
+        status =
+            buffer_resize(&stream->queue, queue + LARGEST_MESSAGE + buffer_length(&stream->queue));
     if (status < 0)
         return status;
-    atomic_fetch_add(&stream->users, 1);
-    atomic_fetch_add(&stream->references, REFERENCE_OF_THREAD);
+    lifecycle_add_thread(&stream->life);
     status = procconn_start_detached(run, stream);
     if (status < 0) {
-        atomic_fetch_sub(&stream->users, 1);
-        atomic_fetch_sub(&stream->references, REFERENCE_OF_THREAD);
+        lifecycle_remove_thread(&stream->life);
         return status;
     }
     stream->has_thread = true;
-    for (size_t i = 0; i < POLLABLES; i++)
-        if (stream->pollables[i] >= 0)
-            epoll_ctl(stream->pollables[i], EPOLL_CTL_DEL, stream->socket, NULL);
+    readiness_unwatch(&stream->readiness, stream->events.fd);
     return 0;
 }
 
 int procconn_start_thread(struct procconn_stream *stream, size_t queue)
 {
-    int status = procconn_enter(stream, CHANGING);
+    int status = stream_enter(stream, CHANGING);
 
     if (status < 0)
         return status;
-    procconn_tidy(stream);
+    stream_compact(stream);
     pthread_mutex_lock(&stream->lock);
     if (!stream->has_thread)
         status = start(stream, queue);
     pthread_mutex_unlock(&stream->lock);
-    procconn_leave(stream);
+    stream_leave(stream);
     return status;
 }

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "programs/state.h"
+#include "system/system.h"
 
 enum {
     STANDARD = 3, /* input, output, error: their numbers are to be taken */

@@ -7,7 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "programs/state.h"
+#include "procconn.h"
+#include "system/system.h"
 
 enum {
     /* linux/capability.h */

@@ -5,26 +5,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "wire/filter.h"
-
-enum {
-    STACK_SIZE = 262144, /* musl's default is half of it */
-
-    /* asm-generic/socket.h */
-    ATTACH_FILTER = 26,
-    RECEIVE_BUFFER_FORCE = 33,
-    MEMINFO = 55,
-};
-
-/* linux/filter.h */
-struct sock_fprog {
-    uint16_t length;
-    const struct procconn_instruction *instructions;
-};
+enum { STACK_SIZE = 262144 }; /* musl's default is half of it */
 
 int64_t procconn_now_ns(void)
 {
@@ -32,60 +16,6 @@ int64_t procconn_now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
-int procconn_open_netlink(int *fd)
-{
-    *fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, CONNECTOR_PROTOCOL);
-    return *fd < 0 ? -errno : 0;
-}
-
-int procconn_join_group(int fd)
-{
-    struct netlink_address address = {.family = AF_NETLINK, .groups = CONNECTOR_GROUP};
-
-    return bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
-}
-
-int procconn_attach_bpf(int fd, const struct procconn_bpf *bpf)
-{
-    struct sock_fprog program = {bpf->count, bpf->instructions};
-
-    return setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) == 0 ? 0 : -errno;
-}
-
-int procconn_attach_filter(int fd, const struct procconn_filter *filter)
-{
-    struct procconn_bpf bpf;
-
-    procconn_filter_build(filter, &bpf);
-    return procconn_attach_bpf(fd, &bpf);
-}
-
-bool procconn_is_from_kernel(const void *address, size_t size)
-{
-    struct netlink_address sender;
-
-    if (size != sizeof sender)
-        return false;
-    memcpy(&sender, address, sizeof sender);
-    return sender.port == 0;
-}
-
-bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT])
-{
-    socklen_t size = MEMINFO_COUNT * sizeof meminfo[0];
-
-    return getsockopt(fd, SOL_SOCKET, MEMINFO, meminfo, &size) == 0 &&
-           size == MEMINFO_COUNT * sizeof meminfo[0];
-}
-
-int procconn_enlarge(int fd, int size)
-{
-    if (setsockopt(fd, SOL_SOCKET, RECEIVE_BUFFER_FORCE, &size, sizeof size) != 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) != 0)
-        return -errno;
-    return 0;
 }
 
 int procconn_start_detached(void *(*run)(void *), void *argument)

@@ -1,5 +1,5 @@
-/* System calls that several files make. They return 0 or a negative errno, unless they say
- * otherwise. */
+/* The clock, waiting, memory, descriptors and threads. Functions return 0 or a negative errno
+ * unless they say otherwise. */
 #ifndef PROCCONN_SYSTEM_H
 #define PROCCONN_SYSTEM_H
 
@@ -7,10 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NS_PER_S = 1000000000 };
-
-struct procconn_filter;
-struct procconn_bpf;
+enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000 };
 
 int64_t procconn_now_ns(void); /* CLOCK_MONOTONIC */
 
@@ -23,26 +20,6 @@ int procconn_sleep(int fd, int wake, int64_t until_ns);
 
 void *procconn_map(size_t size); /* NULL if there is no memory */
 
-/* Open a socket of the connector; bind it to the multicast group of process events. */
-int procconn_open_netlink(int *fd);
-int procconn_join_group(int fd);
-
-/* Have the kernel apply a program, or a filter, to what it queues from now on. */
-int procconn_attach_bpf(int fd, const struct procconn_bpf *bpf);
-int procconn_attach_filter(int fd, const struct procconn_filter *filter);
-
-/* Whether the kernel sent a datagram: processes can send to a socket as well, and have ports.
- * Takes a sender's address (struct netlink_address) and its size, as a receive returns them. */
-bool procconn_is_from_kernel(const void *address, size_t size);
-
-/* Read the memory use and the drops of a socket (SO_MEMINFO, linux/sock_diag.h). False before
- * Linux 4.12, which does not report them. */
-enum { MEMINFO_QUEUED = 0, MEMINFO_LIMIT = 1, MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 };
-bool procconn_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT]);
-
-/* Set the size of the receive buffer, beyond net.core.rmem_max with CAP_NET_ADMIN. */
-int procconn_enlarge(int fd, int size);
-
 /* Close *fd unless it is -1. It is set to -1 first: a child that is forked meanwhile must not
  * close the same number again. */
 void procconn_close_descriptor(int *fd);
@@ -50,5 +27,12 @@ void procconn_close_descriptor(int *fd);
 /* Start a detached thread with all signals blocked and a small stack. Returns -EAGAIN if it
  * cannot be started, also if a sandbox refuses it. */
 int procconn_start_detached(void *(*run)(void *), void *argument);
+
+/* Give the calling thread real-time priority. Returns an enum procconn_realtime. */
+int procconn_become_realtime(void);
+
+/* Give the calling thread a descriptor table of its own, with the `kept` ones, and `filler` in
+ * place of standard input, output and error. Returns false if the kernel cannot, or may not. */
+bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 
 #endif

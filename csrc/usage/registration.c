@@ -1,13 +1,13 @@
 #include "usage/registration.h"
-#include "system/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "wire/message.h"
+#include "netlink/socket.h"
 #include "usage/taskstats.h"
+#include "wire/message.h"
 
 enum {
     NLMSG_FLAGS_REQUEST_ACK = 1 | 4,
@@ -15,8 +15,6 @@ enum {
 
     /* linux/netlink.h, linux/genetlink.h, linux/taskstats.h */
     PROTOCOL_GENERIC = 16,
-    OPTION_LEVEL = 270,
-    OPTION_NO_ENOBUFS = 5,
     CONTROL_FAMILY = 16,
     CONTROL_GET_FAMILY = 3,
     CONTROL_FAMILY_ID = 1,
@@ -97,7 +95,7 @@ static int read_replies(int fd, uint16_t *family)
                         &sender_size);
         if (size < 0)
             return -errno;
-        if (!procconn_is_from_kernel(&sender, sender_size) || size < NLMSG_HEADER_SIZE)
+        if (!netlink_is_from_kernel(&sender, sender_size) || size < NLMSG_HEADER_SIZE)
             continue;
         length = procconn_load_u32(message + NLMSG_LEN_AT);
         if (length > (size_t)size)
@@ -137,15 +135,16 @@ static int register_all(int fd, int receive_buffer, uint16_t *family)
     struct netlink_address address = {.family = AF_NETLINK};
     uint32_t meminfo[MEMINFO_COUNT];
     char cpus[TEXT_SIZE];
-    int one = 1, status;
+    int status;
 
-    if (!procconn_read_meminfo(fd, meminfo))
+    if (!netlink_read_meminfo(fd, meminfo))
         return -ENOPROTOOPT;
 
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        setsockopt(fd, OPTION_LEVEL, OPTION_NO_ENOBUFS, &one, sizeof one) < 0)
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
-    status = procconn_enlarge(fd, receive_buffer);
+    status = netlink_ignore_overruns(fd);
+    if (status == 0)
+        status = netlink_set_receive_buffer(fd, receive_buffer);
     if (status < 0)
         return status;
     *family = 0;

@@ -34,7 +34,7 @@
 
 #include <stdbool.h>
 
-#include "procconn.h"
+#include "internals.h"
 
 struct usage_table;
 

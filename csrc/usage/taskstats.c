@@ -36,7 +36,7 @@ ASSERT_AT(STATS_TGID_AT, ac_tgid);
 _Static_assert(offsetof(struct procconn_task_record, elapsed_ns) ==
                    offsetof(struct procconn_task_record, cpu_ns) +
                        (USAGE_COUNT - 1) * USAGE_VALUE_SIZE,
-               "the values are as a tail has them, one behind the other");
+               "the values are as a trailer has them, one behind the other");
 
 enum {
     NS_PER_US = 1000,
@@ -166,14 +166,14 @@ int procconn_parse_taskstats(const uint8_t *message, size_t size, uint32_t famil
     return PROCCONN_TASK_RECORD;
 }
 
-void procconn_write_usage(const struct procconn_task_record *record, uint8_t *tail)
+void procconn_write_usage(const struct procconn_task_record *record, uint8_t *trailer)
 {
     static const struct {
         uint32_t magic;
         uint16_t version, flags;
     } beginning = {.magic = USAGE_MAGIC, .version = USAGE_VERSION};
 
-    _Static_assert(sizeof beginning == TAIL_BEGINNING_SIZE, "a tail begins with 8 bytes");
-    memcpy(tail, &beginning, sizeof beginning);
-    memcpy(tail + sizeof beginning, &record->cpu_ns, USAGE_SIZE - sizeof beginning);
+    _Static_assert(sizeof beginning == TRAILER_BEGINNING_SIZE, "a trailer begins with 8 bytes");
+    memcpy(trailer, &beginning, sizeof beginning);
+    memcpy(trailer + sizeof beginning, &record->cpu_ns, USAGE_SIZE - sizeof beginning);
 }

@@ -25,7 +25,7 @@
 #ifndef PROCCONN_TASKSTATS_H
 #define PROCCONN_TASKSTATS_H
 
-#include "procconn.h"
+#include "internals.h"
 #include "wire/wire.h"
 
 enum {

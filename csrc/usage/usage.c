@@ -1,18 +1,18 @@
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "wire/message.h"
-#include "usage/registration.h"
+#include "netlink/batch.h"
 #include "system/system.h"
+#include "usage/registration.h"
 #include "usage/table.h"
 #include "usage/taskstats.h"
+#include "usage/usage.h"
 
 enum {
     /* The largest message, of a thread group's last task on Linux 6.18, has 1,172 bytes. */
-    PLACE_SIZE = 2048,
+    SLOT_SIZE = 2048,
     BATCH = 16,
 
     /* A drain ends after so many, which hold more records than the table. */
@@ -32,11 +32,8 @@ struct procconn_usage {
     int64_t drained_ns; /* all records queued before then were received */
     struct usage_table *table;
 
-    /* of one receive */
-    struct mmsghdr headers[BATCH];
-    struct iovec iovecs[BATCH];
-    struct netlink_address senders[BATCH];
-    uint8_t places[BATCH][PLACE_SIZE];
+    struct batch batch;
+    uint8_t slots[BATCH][SLOT_SIZE];
 };
 
 struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
@@ -55,6 +52,7 @@ struct procconn_usage *procconn_usage_open(int receive_buffer, int *error)
         return NULL;
     }
     usage->owner = getpid();
+    batch_init(&usage->batch, usage->slots[0], BATCH, SLOT_SIZE, SLOT_SIZE);
     /* The file exists with CONFIG_TASK_IO_ACCOUNTING; records do not show that. */
     usage->has_storage = access("/proc/self/io", F_OK) == 0;
     nanosleep(&(struct timespec){.tv_nsec = SETTLING_NS}, NULL);
@@ -74,19 +72,6 @@ void procconn_usage_close(struct procconn_usage *usage)
     free(usage);
 }
 
-static void prepare(struct procconn_usage *usage)
-{
-    for (unsigned i = 0; i < BATCH; i++) {
-        usage->iovecs[i] = (struct iovec){usage->places[i], PLACE_SIZE};
-        usage->headers[i].msg_hdr = (struct msghdr){
-            .msg_name = &usage->senders[i],
-            .msg_namelen = sizeof usage->senders[i],
-            .msg_iov = &usage->iovecs[i],
-            .msg_iovlen = 1,
-        };
-    }
-}
-
 /* Whether the EXIT may be filtered out. That of a thread-group leader which other threads
  * outlive can have a thread's PID. */
 static bool may_be_filtered_out(const struct procconn_task_record *record,
@@ -99,18 +84,19 @@ static bool may_be_filtered_out(const struct procconn_task_record *record,
 }
 
 /* Add the record of a datagram to the table. Returns how many records are lost. */
-static unsigned store(struct procconn_usage *usage, unsigned i,
-                      const struct procconn_filter *filter, int64_t until_ns)
+static unsigned store(struct procconn_usage *usage, size_t i, const struct procconn_filter *filter,
+                      int64_t until_ns)
 {
-    const struct mmsghdr *header = &usage->headers[i];
-    size_t size = header->msg_len < PLACE_SIZE ? header->msg_len : PLACE_SIZE;
+    size_t size;
+    const uint8_t *datagram = batch_datagram(&usage->batch, i, &size);
     struct usage_arrival arrival = {.after_ns = usage->drained_ns, .until_ns = until_ns};
     struct procconn_task_record record;
     int status;
 
-    if (!procconn_is_from_kernel(header->msg_hdr.msg_name, header->msg_hdr.msg_namelen))
+    if (datagram == NULL)
         return 0;
-    status = procconn_parse_taskstats(usage->places[i], size, usage->family, &record);
+    status = procconn_parse_taskstats(datagram, size < SLOT_SIZE ? size : SLOT_SIZE, usage->family,
+                                      &record);
     if (status != PROCCONN_TASK_RECORD)
         return status == PROCCONN_TASK_BAD;
     if (!usage->has_storage)
@@ -124,7 +110,7 @@ static uint32_t count_drops(struct procconn_usage *usage)
 {
     uint32_t meminfo[MEMINFO_COUNT], drops;
 
-    if (!procconn_read_meminfo(usage->fd, meminfo))
+    if (!netlink_read_meminfo(usage->fd, meminfo))
         return 1; /* refused by a sandbox: some may have been dropped */
     drops = meminfo[MEMINFO_DROPS] - usage->drops;
     usage->drops = meminfo[MEMINFO_DROPS];
@@ -141,11 +127,10 @@ void procconn_usage_drain(struct procconn_usage *usage, const struct procconn_fi
 
     usage_table_compact(usage->table, 0);
     do {
-        prepare(usage);
-        count = recvmmsg(usage->fd, usage->headers, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+        count = batch_receive(&usage->batch, usage->fd, BATCH, false);
         until_ns = procconn_now_ns();
         for (int i = 0; i < count; i++)
-            lost += store(usage, (unsigned)i, filter, until_ns);
+            lost += store(usage, (size_t)i, filter, until_ns);
     } while (count == BATCH && ++batches < MOST_BATCHES);
     lost += count == BATCH; /* some are still queued */
     lost += count_drops(usage);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-uint64_t procconn_hash(const uint8_t *bytes, size_t size, uint64_t seed)
+uint64_t builder_hash(const uint8_t *bytes, size_t size, uint64_t seed)
 {
     uint64_t hash = seed ^ size, word;
 
@@ -19,68 +19,68 @@ uint64_t procconn_hash(const uint8_t *bytes, size_t size, uint64_t seed)
     return hash;
 }
 
-void procconn_draft_clear(struct draft *draft)
+void builder_clear(struct builder *builder)
 {
-    draft->header = (struct program_header){.magic = PROGRAM_MAGIC, .version = PROGRAM_VERSION};
-    memset(draft->header.ids, 0xFF, sizeof draft->header.ids);
-    memset(draft->header.sizes, 0xFF, sizeof draft->header.sizes);
-    draft->size = sizeof draft->header;
+    builder->header = (struct program_header){.magic = PROGRAM_MAGIC, .version = PROGRAM_VERSION};
+    memset(builder->header.ids, 0xFF, sizeof builder->header.ids);
+    memset(builder->header.sizes, 0xFF, sizeof builder->header.sizes);
+    builder->size = sizeof builder->header;
 }
 
-void procconn_draft_keep(struct draft *draft, int text, ssize_t size)
+void builder_keep(struct builder *builder, int text, ssize_t size)
 {
     if (size < 0 || size > (text == ARGV_TEXT ? PROGRAM_MOST_ARGV : PROGRAM_MOST_TEXT))
         return;
-    draft->header.sizes[text] = (uint16_t)size;
-    draft->size += (size_t)size;
+    builder->header.sizes[text] = (uint16_t)size;
+    builder->size += (size_t)size;
 }
 
-void procconn_draft_note(struct draft *draft, enum procconn_missing missing)
+void builder_note(struct builder *builder, enum procconn_missing missing)
 {
-    if (draft->missing == PROCCONN_COMPLETE || missing < draft->missing)
-        draft->missing = missing;
+    if (builder->missing == PROCCONN_COMPLETE || missing < builder->missing)
+        builder->missing = missing;
 }
 
-void procconn_draft_shorten(struct draft *draft, int text, size_t size)
+void builder_shorten(struct builder *builder, int text, size_t size)
 {
-    size_t at = sizeof draft->header + size, less = draft->header.sizes[text] - size;
+    size_t at = sizeof builder->header + size, less = builder->header.sizes[text] - size;
 
     for (int i = 0; i < text; i++)
-        if (draft->header.sizes[i] != PROGRAM_ABSENT)
-            at += draft->header.sizes[i];
-    draft->size -= less;
-    memmove(draft->tail + at, draft->tail + at + less, draft->size - at);
-    draft->header.sizes[text] = (uint16_t)size;
+        if (builder->header.sizes[i] != PROGRAM_ABSENT)
+            at += builder->header.sizes[i];
+    builder->size -= less;
+    memmove(builder->trailer + at, builder->trailer + at + less, builder->size - at);
+    builder->header.sizes[text] = (uint16_t)size;
 }
 
-void procconn_draft_drop(struct draft *draft, int text)
+void builder_drop(struct builder *builder, int text)
 {
-    if (draft->header.sizes[text] == PROGRAM_ABSENT)
+    if (builder->header.sizes[text] == PROGRAM_ABSENT)
         return;
-    procconn_draft_shorten(draft, text, 0);
-    draft->header.sizes[text] = PROGRAM_ABSENT;
+    builder_shorten(builder, text, 0);
+    builder->header.sizes[text] = PROGRAM_ABSENT;
 }
 
-size_t procconn_draft_finish(struct draft *draft)
+size_t builder_finish(struct builder *builder)
 {
-    draft->header.flags &= PROGRAM_CUT;
-    draft->header.flags |= (uint16_t)(draft->missing << PROGRAM_MISSING_SHIFT);
-    memcpy(draft->tail, &draft->header, sizeof draft->header);
-    return draft->size;
+    builder->header.flags &= PROGRAM_CUT;
+    builder->header.flags |= (uint16_t)(builder->missing << PROGRAM_MISSING_SHIFT);
+    memcpy(builder->trailer, &builder->header, sizeof builder->header);
+    return builder->size;
 }
 
-void procconn_draft_resume(struct draft *draft, uint8_t *tail, size_t size)
+void builder_resume(struct builder *builder, uint8_t *trailer, size_t size)
 {
-    *draft = (struct draft){.tail = tail, .size = size};
-    memcpy(&draft->header, tail, sizeof draft->header);
-    draft->missing = (enum procconn_missing)(draft->header.flags >> PROGRAM_MISSING_SHIFT &
-                                             PROGRAM_MISSING_MASK);
+    *builder = (struct builder){.trailer = trailer, .size = size};
+    memcpy(&builder->header, trailer, sizeof builder->header);
+    builder->missing = (enum procconn_missing)(builder->header.flags >> PROGRAM_MISSING_SHIFT &
+                                               PROGRAM_MISSING_MASK);
 }
 
-size_t procconn_blank_tail(uint8_t *tail, enum procconn_missing missing)
+size_t procconn_blank_trailer(uint8_t *trailer, enum procconn_missing missing)
 {
-    struct draft draft = {.tail = tail, .missing = missing};
+    struct builder builder = {.trailer = trailer, .missing = missing};
 
-    procconn_draft_clear(&draft);
-    return procconn_draft_finish(&draft);
+    builder_clear(&builder);
+    return builder_finish(&builder);
 }

@@ -1,5 +1,6 @@
 #include "wire/byteorder.h"
 
+#include "internals.h"
 #include "wire/message.h"
 
 /* The widths of adjacent numbers, one digit each. */
@@ -52,13 +53,13 @@ static void swap_trailer(uint8_t *message, size_t length)
 {
     uint32_t magic;
 
-    if (length < TAIL_AT + sizeof magic)
+    if (length < TRAILER_AT + sizeof magic)
         return;
-    magic = __builtin_bswap32(procconn_load_u32(message + TAIL_AT));
+    magic = __builtin_bswap32(procconn_load_u32(message + TRAILER_AT));
     if (magic == PROGRAM_MAGIC)
-        swap(message, length, TAIL_AT, program_header);
+        swap(message, length, TRAILER_AT, program_header);
     else if (magic == USAGE_MAGIC)
-        swap(message, length, TAIL_AT, usage);
+        swap(message, length, TRAILER_AT, usage);
 }
 
 /* Swaps the fields of the union; older kernels had fewer of them. */
@@ -75,7 +76,7 @@ static void swap_fields(uint8_t *message, size_t length, uint32_t what)
     kind = &procconn_kinds[__builtin_ctz(what)];
     for (size_t i = 0; i < kind->words; i++)
         swap(message, length, EVENT_DATA_AT + i * WORD_SIZE, "4");
-    if (kind->has_tail)
+    if (kind->has_trailer)
         swap_trailer(message, length);
 }
 

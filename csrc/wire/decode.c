@@ -10,14 +10,14 @@
 /* EXIT and COREDUMP got their parent fields with Linux 4.18. */
 const struct procconn_kind procconn_kinds[32] = {
     [BIT(PROCCONN_FORK)] = {.words = 4},
-    [BIT(PROCCONN_EXEC)] = {.words = 2, .has_tail = 1},
+    [BIT(PROCCONN_EXEC)] = {.words = 2, .has_trailer = 1},
     [BIT(PROCCONN_UID)] = {.words = 4},
     [BIT(PROCCONN_GID)] = {.words = 4},
     [BIT(PROCCONN_SID)] = {.words = 2},
     [BIT(PROCCONN_PTRACE)] = {.words = 4},
     [BIT(PROCCONN_COMM)] = {.words = 2, .has_name = 1},
     [BIT(PROCCONN_COREDUMP)] = {.words = 4, .older_size = 2 * WORD_SIZE},
-    [BIT(PROCCONN_EXIT)] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_tail = 1},
+    [BIT(PROCCONN_EXIT)] = {.words = 6, .older_size = 4 * WORD_SIZE, .has_trailer = 1},
 };
 
 static enum procconn_status parse_error(const uint8_t *message, size_t length, int *error)
@@ -63,14 +63,14 @@ static enum procconn_status parse_event(const uint8_t *message, size_t size,
     event->timestamp_ns = procconn_load_u64(message + EVENT_TIMESTAMP_AT);
     event->data = message + EVENT_DATA_AT;
     event->data_size = size - EVENT_HEADER_SIZE;
-    event->tail = NULL;
+    event->trailer = NULL;
     event->kind = procconn_kind_of(event->what);
     if (event->what == PROCCONN_NONE)
-        return event->data_size < WORD_SIZE ? PROCCONN_BAD_FIELDS : PROCCONN_ANSWER;
+        return event->data_size < WORD_SIZE ? PROCCONN_BAD_FIELDS : PROCCONN_ACKNOWLEDGEMENT;
     if (event->kind != NULL && !has_fields(event->kind, event->data_size))
         return PROCCONN_BAD_FIELDS;
-    if (event->data_size > EVENT_DATA_SIZE && event->kind != NULL && event->kind->has_tail)
-        return procconn_parse_tail(event);
+    if (event->data_size > EVENT_DATA_SIZE && event->kind != NULL && event->kind->has_trailer)
+        return procconn_parse_trailer(event);
     return PROCCONN_EVENT;
 }
 
@@ -126,7 +126,7 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
     return parse_connector(message, length, event);
 }
 
-int64_t procconn_find_answer(const uint8_t *buffer, size_t size, uint32_t ack)
+int64_t procconn_find_acknowledgement(const uint8_t *buffer, size_t size, uint32_t ack)
 {
     struct procconn_walk walk = {.buffer = buffer, .size = size};
     struct procconn_event event;
@@ -134,7 +134,8 @@ int64_t procconn_find_answer(const uint8_t *buffer, size_t size, uint32_t ack)
 
     do {
         status = procconn_next(&walk, &event);
-        if (status == PROCCONN_ANSWER && procconn_load_u32(buffer + walk.at + CN_MSG_ACK_AT) == ack)
+        if (status == PROCCONN_ACKNOWLEDGEMENT &&
+            procconn_load_u32(buffer + walk.at + CN_MSG_ACK_AT) == ack)
             return procconn_event_word(&event, 0);
     } while (status != PROCCONN_END && status != PROCCONN_BAD_HEADER &&
              status != PROCCONN_BAD_LENGTH);

@@ -2,6 +2,7 @@
 #ifndef PROCCONN_DECODE_H
 #define PROCCONN_DECODE_H
 
+#include "internals.h"
 #include "wire/message.h"
 
 /*
@@ -12,6 +13,10 @@
  * meanwhile does no harm.
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
+
+/* Find the acknowledgement of a request, whose cn_msg.ack the kernel sets to one more than the
+ * request's. Returns its errno (0 = accepted), or -1 if it is not in the buffer. */
+int64_t procconn_find_acknowledgement(const uint8_t *buffer, size_t size, uint32_t ack);
 
 /* The kind that has this `what`; NULL if the library knows none. */
 static inline const struct procconn_kind *procconn_kind_of(uint32_t what)

@@ -9,6 +9,7 @@
 #ifndef PROCCONN_FILTER_H
 #define PROCCONN_FILTER_H
 
+#include "internals.h"
 #include "wire/message.h"
 
 /* Whether an event passes. */

@@ -17,8 +17,8 @@ struct procconn_event {
     size_t data_size;
     const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
     uint64_t lost;                    /* of a loss: how many events, 0 = not known */
-    const uint8_t *tail;              /* a program's texts or a usage's values, or NULL */
-    struct program_header program;    /* of an EXEC with a tail; a copy */
+    const uint8_t *trailer;           /* a program's texts or a usage's values, or NULL */
+    struct program_header program;    /* of an EXEC with a trailer; a copy */
 };
 
 static inline uint16_t procconn_load_u16(const uint8_t *bytes)

@@ -33,7 +33,7 @@
  *   52   | count u64, 0 if it is not known               |
  *   60   +-----------------------------------------------+
  *
- * The library may attach a tail to the kernel's own EXEC and EXIT, right behind the
+ * The library may attach a trailer to the kernel's own EXEC and EXIT, right behind the
  * union. nlmsg_len and cn_msg.len cover it. None is taken from a socket either.
  *
  *   76   +-----------------------------------------------+
@@ -120,10 +120,10 @@ enum {
     LOST_COUNT_SIZE = 8,
     LOST_SIZE = LOST_COUNT_AT + LOST_COUNT_SIZE,
 
-    /* A tail: its beginning tells it from a union that a newer kernel made longer. */
-    TAIL_AT = MESSAGE_SIZE,
-    TAIL_VERSION_AT = 4,
-    TAIL_BEGINNING_SIZE = 8,
+    /* A trailer: its beginning tells it from a union that a newer kernel made longer. */
+    TRAILER_AT = MESSAGE_SIZE,
+    TRAILER_VERSION_AT = 4,
+    TRAILER_BEGINNING_SIZE = 8,
 
     /* of an EXEC: the program */
     PROGRAM_MAGIC = 0x636e7067, /* "cnpg" */
@@ -142,7 +142,7 @@ enum {
     USAGE_VERSION = 1,
     USAGE_COUNT = 13,
     USAGE_VALUE_SIZE = 8,
-    USAGE_SIZE = TAIL_BEGINNING_SIZE + USAGE_COUNT * USAGE_VALUE_SIZE,
+    USAGE_SIZE = TRAILER_BEGINNING_SIZE + USAGE_COUNT * USAGE_VALUE_SIZE,
 
     /* A request: both headers and one of these words. It goes to the kernel, port 0,
      * over a socket of this protocol; events come to members of the group. */
@@ -161,7 +161,7 @@ _Static_assert(USAGE_SIZE == 112, "a usage has 112 bytes");
 _Static_assert(LOST_SIZE == 60, "a Lost has 60 bytes");
 _Static_assert(2 * WORD_SIZE + COMM_NAME_SIZE == EVENT_DATA_SIZE, "COMM fills the union");
 
-/* A program's tail up to its texts. argv is as /proc/PID/cmdline has it: each argument
+/* A program's trailer up to its texts. argv is as /proc/PID/cmdline has it: each argument
  * ends with a NUL; only if the last one was cut, it has none. */
 enum { PPID_ID, UID_ID, EUID_ID, GID_ID, EGID_ID, ID_COUNT };
 enum { ARGV_TEXT, NAME_TEXT, EXE_TEXT, CWD_TEXT, CGROUP_TEXT, TEXT_COUNT };

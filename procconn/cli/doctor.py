@@ -156,7 +156,7 @@ def _receive_buffer(connector: ProcConnector) -> Finding:
 
 
 def _drop_count(connector: ProcConnector) -> Finding:
-    if connector._stream.window.counts_drops:
+    if connector._stream.view.counts_drops:
         return Finding("drop count", _OK, "exact")
     return Finding(
         "drop count",
@@ -194,7 +194,7 @@ def _programs() -> Finding:
     """See how programs would be read."""
     try:
         with ProcConnector(EventMask.EXEC, programs=True) as connector:
-            reason = why_not_realtime(connector._stream.window.realtime)
+            reason = why_not_realtime(connector._stream.view.realtime)
     except UnsupportedError as error:
         text, _, remedy = str(error.strerror).partition("; ")
         return Finding("programs", _PROBLEM, text, remedy)

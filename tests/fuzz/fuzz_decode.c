@@ -13,7 +13,7 @@
 /* Where a walk ends, besides the end of the buffer and damaged framing. */
 enum way {
     TO_FAILURE, /* decode() */
-    TO_DONE,    /* NetlinkMessageIter, procconn_find_answer: at a bare NLMSG_DONE */
+    TO_DONE,    /* NetlinkMessageIter, procconn_find_acknowledgement: at a bare NLMSG_DONE */
     TO_END,     /* ProcConnector, which joins datagrams */
 };
 
@@ -92,10 +92,10 @@ static void check_event(const struct procconn_walk *walk, const struct procconn_
     size_t begin = (size_t)(event->data - walk->buffer);
     size_t words;
 
-    PROMISE((event->what == PROCCONN_NONE) == (status == PROCCONN_ANSWER));
+    PROMISE((event->what == PROCCONN_NONE) == (status == PROCCONN_ACKNOWLEDGEMENT));
     PROMISE(begin == walk->at + EVENT_DATA_AT);
     PROMISE(begin <= walk->offset && event->data_size <= walk->offset - begin);
-    PROMISE(status != PROCCONN_ANSWER || event->data_size >= WORD_SIZE);
+    PROMISE(status != PROCCONN_ACKNOWLEDGEMENT || event->data_size >= WORD_SIZE);
     touch(event->data, event->data_size);
 
     PROMISE((kind != NULL) == is_known(event->what));
@@ -118,10 +118,10 @@ static void check_tail(const struct procconn_walk *walk, const struct procconn_e
     const uint8_t *end = event->data + event->data_size;
     size_t sum = 0, most;
 
-    PROMISE(event->tail >= walk->buffer + walk->at + TAIL_AT && event->tail <= end);
+    PROMISE(event->trailer >= walk->buffer + walk->at + TRAILER_AT && event->trailer <= end);
     if (event->what == PROCCONN_EXIT) {
-        PROMISE(end - event->tail == USAGE_COUNT * USAGE_VALUE_SIZE);
-        touch(event->tail, USAGE_COUNT * USAGE_VALUE_SIZE);
+        PROMISE(end - event->trailer == USAGE_COUNT * USAGE_VALUE_SIZE);
+        touch(event->trailer, USAGE_COUNT * USAGE_VALUE_SIZE);
         return;
     }
     PROMISE(event->what == PROCCONN_EXEC);
@@ -134,8 +134,8 @@ static void check_tail(const struct procconn_walk *walk, const struct procconn_e
         PROMISE(header->sizes[i] == PROGRAM_ABSENT || header->sizes[i] <= most);
         sum += header->sizes[i] == PROGRAM_ABSENT ? 0 : header->sizes[i];
     }
-    PROMISE(sum == (size_t)(end - event->tail));
-    touch(event->tail, sum);
+    PROMISE(sum == (size_t)(end - event->trailer));
+    touch(event->trailer, sum);
 }
 
 /* The loss is one of the library's own messages, and is read from within it. */
@@ -170,9 +170,9 @@ static enum procconn_status step(struct procconn_walk *walk, struct answer *answ
     memset(&event, 0xA5, sizeof event); /* what is not filled points nowhere */
     status = procconn_next(walk, &event);
     check_step(&before, walk, status);
-    if (status == PROCCONN_EVENT || status == PROCCONN_ANSWER)
+    if (status == PROCCONN_EVENT || status == PROCCONN_ACKNOWLEDGEMENT)
         check_event(walk, &event, status);
-    if (status == PROCCONN_EVENT && event.tail != NULL)
+    if (status == PROCCONN_EVENT && event.trailer != NULL)
         check_tail(walk, &event);
     if (status == PROCCONN_LOST)
         check_lost(walk, &event);
@@ -180,7 +180,7 @@ static enum procconn_status step(struct procconn_walk *walk, struct answer *answ
         check_done(walk);
     if (status == PROCCONN_ERROR)
         PROMISE(walk->error != 0);
-    if (status == PROCCONN_ANSWER)
+    if (status == PROCCONN_ACKNOWLEDGEMENT)
         note_answer(answer, walk, &event);
     return status;
 }
@@ -210,11 +210,11 @@ static struct procconn_walk walk_over(const uint8_t *data, size_t size, enum way
 
 static void check_find_answer(const uint8_t *data, size_t size, const struct answer *answer)
 {
-    int64_t other = procconn_find_answer(data, size, answer->ack + 1);
+    int64_t other = procconn_find_acknowledgement(data, size, answer->ack + 1);
 
     PROMISE(other >= -1 && other <= UINT32_MAX);
     if (answer->seen)
-        PROMISE(procconn_find_answer(data, size, answer->ack) == answer->error);
+        PROMISE(procconn_find_acknowledgement(data, size, answer->ack) == answer->error);
     else
         PROMISE(other == -1);
 }

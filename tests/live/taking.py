@@ -158,7 +158,7 @@ def delayed_readers(before: set[int]) -> Iterator[Delay]:
 
 def is_realtime(connector: ProcConnector) -> bool:
     """Whether programs are read at real-time priority."""
-    return connector._stream.window.realtime == lib.PROCCONN_REALTIME
+    return connector._stream.view.realtime == lib.PROCCONN_REALTIME
 
 
 def is_whole(events: list[Event]) -> bool:
@@ -186,7 +186,7 @@ def spinning(count: int) -> Iterator[None]:
 
 def read_executed(pid: int) -> Program:
     """Read a process as the thread does right behind an EXEC."""
-    tail = ffi.new("uint8_t[]", lib.PROCCONN_TAIL_ROOM)
+    tail = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_executed(pid, tail, reading)
     if reading.memory >= 0:

@@ -7,7 +7,7 @@ static void look_at(struct round *round, const struct procconn_event *event)
     uint32_t number;
     char *end;
 
-    if (event->tail != NULL)
+    if (event->trailer != NULL)
         *(event->what == PROCCONN_EXEC ? &round->programs : &round->usages) += 1;
     if (event->what != PROCCONN_COMM || procconn_event_word(event, 0) != round->producer)
         return;
@@ -39,17 +39,18 @@ int look_once(struct round *round, int64_t deadline_ns, bool decodes)
 {
     struct procconn_stream *stream = round->stream;
     struct procconn_walk walk = {0};
-    int status = procconn_enter(stream, READING);
+    int status = stream_enter(stream, READING);
 
     if (status < 0)
         return status;
-    status = procconn_bring(stream, deadline_ns, MOST, &walk);
+    status = stream_fill(stream, deadline_ns, MOST, &walk);
     if (status == 0)
         look(round, &walk);
-    atomic_store(&stream->has_pending, decodes && walk.size > 0);
-    procconn_take(stream, walk.offset);
-    procconn_leave(stream);
-    if (decodes && atomic_exchange(&stream->has_pending, false)) /* as the last one is taken */
-        procconn_update_ready(stream);
+    atomic_store(&stream->readiness.has_pending, decodes && walk.size > 0);
+    stream_consume(stream, walk.offset);
+    stream_leave(stream);
+    if (decodes &&
+        atomic_exchange(&stream->readiness.has_pending, false)) /* as the last one is taken */
+        stream_note_pending(stream);
     return status;
 }

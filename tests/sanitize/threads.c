@@ -65,11 +65,10 @@ static void *command(void *argument)
 static bool is_refused(struct round *round)
 {
     struct procconn_stream *stream = round->stream;
-    bool refused = procconn_enter(stream, READING) == -ECHILD;
+    bool refused = stream_enter(stream, READING) == -ECHILD;
 
     procconn_lost(stream);
-    procconn_lost_usage(stream);
-    procconn_update_ready(stream);
+    stream_note_pending(stream);
     procconn_close(stream);
     procconn_free(&stream);
     return refused;
@@ -97,10 +96,10 @@ static int change(struct round *round)
     if (is_interrupting(round))
         status = procconn_unsubscribe(round->stream);
     if (status == 0)
-        status = procconn_enter(round->stream, CHANGING);
+        status = stream_enter(round->stream, CHANGING);
     if (status == 0) {
-        status = procconn_change_filter(round->stream, &round->filter);
-        procconn_leave(round->stream);
+        status = stream_change_filter(round->stream, &round->filter);
+        stream_leave(round->stream);
     }
     if (status == 0 && is_interrupting(round))
         status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
@@ -138,7 +137,6 @@ static void *ask(void *argument)
 
     while (!atomic_load(&round->done)) {
         procconn_lost(round->stream);
-        procconn_lost_usage(round->stream);
         watched.fd = procconn_hold_pollable(round->stream, 0);
         if (watched.fd < 0)
             continue;
@@ -155,14 +153,14 @@ static bool begin(struct round *round)
     struct procconn_settings settings = {.receive_buffer = BUFFER, .heartbeat_ns = -1};
     int status;
 
-    round->filter = (struct procconn_filter){
-        .mask = PROCCONN_COMM | PROCCONN_EXEC | PROCCONN_EXIT, .thread_mask = UINT32_MAX};
+    round->filter = (struct procconn_filter){.mask = PROCCONN_COMM | PROCCONN_EXEC | PROCCONN_EXIT,
+                                             .thread_mask = UINT32_MAX};
     settings.filter = round->filter;
     settings.programs = has(round, PROGRAMS);
     settings.usage = has(round, USAGE);
     if (has(round, HEARTBEAT))
         settings.heartbeat_ns = NS_PER_S / 1000;
-    settings.gather_ns = round->number % 7 == 0 ? 0 : NS_PER_S / 1000;
+    settings.coalesce_ns = round->number % 7 == 0 ? 0 : NS_PER_S / 1000;
     status = procconn_open(&round->stream, &settings);
     if (status == 0)
         status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
@@ -190,7 +188,7 @@ static void play(struct round *round)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         pthread_join(threads[i], NULL);
     CHECK(is_interrupting(round) || is_closed_early(round) ||
-          round->missing <= procconn_lost(round->stream));
+          round->missing <= procconn_lost(round->stream).events);
     procconn_close(round->stream);
     procconn_free(&round->stream);
 }

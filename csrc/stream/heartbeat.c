@@ -1,4 +1,5 @@
-/* The liveness check of a stale subscription: an event that is caused here must arrive. */
+#include "stream/heartbeat.h"
+
 #include <errno.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -24,35 +25,36 @@ static int cause_event(struct procconn_stream *stream, int *renamed)
     int status;
 
     procconn_filter_build_liveness(filter, (uint32_t)syscall(SYS_gettid), &bpf);
-    status = procconn_attach_bpf(stream->socket, &bpf);
+    status = netlink_attach_program(stream->events.fd, &bpf);
     if (status < 0)
         return status;
     *renamed = procconn_rename_thread();
-    stream->refilters = true; /* the drain drops what passed only because of this check */
-    return procconn_attach_filter(stream->socket, filter);
+    drain_refilter(&stream->drain); /* drop what passed only because of this check */
+    return netlink_attach_filter(stream->events.fd, filter);
 }
 
 /* Under the lock. */
 static int check_liveness(struct procconn_stream *stream)
 {
-    int64_t heard_ns = stream->heard_ns;
+    struct heartbeat *heartbeat = &stream->heartbeat;
+    int64_t last_rx_ns = heartbeat->last_rx_ns;
     int renamed = 0, status;
 
-    if (!stream->subscribed || (atomic_load(&stream->state) & CHANGING) != 0) {
-        stream->heard_ns = procconn_now_ns();
+    if (!stream->is_subscribed || lifecycle_is_changing(&stream->life)) {
+        heartbeat_note_rx(heartbeat, procconn_now_ns());
         return 0;
     }
     status = cause_event(stream, &renamed);
     if (status == 0)
-        status = procconn_drain(stream, SIZE_MAX, false);
-    if (status < 0 || stream->heard_ns != heard_ns)
+        status = stream_drain(stream, SIZE_MAX, false);
+    if (status < 0 || heartbeat->last_rx_ns != last_rx_ns)
         return status;
-    stream->heard_ns = procconn_now_ns(); /* the next check is after as long again */
+    heartbeat_note_rx(heartbeat, procconn_now_ns()); /* the next check is after as long again */
     /* If the staging buffer is full, the datagram was not received. */
     return renamed < 0 || !stream->pacing.last.has_emptied ? 0 : -ENOTCONN;
 }
 
-int procconn_check_liveness(struct procconn_stream *stream)
+int stream_check_liveness(struct procconn_stream *stream)
 {
     int status;
 

@@ -1,0 +1,23 @@
+/* The socket that process events come to. */
+#ifndef PROCCONN_NETLINK_EVENTS_H
+#define PROCCONN_NETLINK_EVENTS_H
+
+#include "procconn.h"
+
+struct event_socket {
+    int fd;
+    uint32_t receive_buffer; /* bytes that the kernel granted, in setsockopt() units */
+    uint32_t counts_drops;   /* 0 if this kernel does not count them (before 4.12) */
+};
+
+void event_socket_init(struct event_socket *events);
+
+/* Open the socket: sized, filtered, in the multicast group. Returns 0 or a negative errno, after
+ * which fd may be open. */
+int event_socket_open(struct event_socket *events, int receive_buffer,
+                      const struct procconn_filter *filter);
+
+/* Close it if it is open. */
+void event_socket_close(struct event_socket *events);
+
+#endif

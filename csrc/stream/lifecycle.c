@@ -1,0 +1,243 @@
+/*
+ * The life of a stream: opened, used by one consumer at a time, closed by anyone.
+ *
+ *   state              enter       leave    close
+ *   IDLE               READING or  -        CLOSED: IGNORE is sent
+ *                      CHANGING
+ *   READING            -EBUSY      IDLE     READING|CLOSED: IGNORE is sent, the reader wakes
+ *   CHANGING           -EBUSY      IDLE     CHANGING|CLOSED: whoever changes it wakes
+ *   CLOSED             -ECANCELED  -        stays
+ *   READING|CLOSED     -ECANCELED  CLOSED   stays
+ *   CHANGING|CLOSED    -ECANCELED  CLOSED   stays
+ *
+ * Users of the descriptors are the stream until its close, the consumer from enter to leave, the
+ * receiving thread, and somebody who waits on a pollable. The last one counts what was dropped,
+ * sends IGNORE if nobody has, and closes them. References to the memory are those of Python's
+ * objects and of the thread; the last one frees it.
+ *
+ * A forked child has copies. It may close its descriptors, which its parent does not notice; it
+ * never takes the lock, which a thread of the parent may hold.
+ */
+#include "stream/lifecycle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "stream/stream.h"
+
+enum {
+    SMALLEST_CAPACITY = 262144, /* bytes */
+
+    /* The shortest interval at which events were seen to come. With EVENT_CHARGE: how soon a
+     * socket can be full. */
+    EVENT_INTERVAL_NS = 500,
+};
+
+void lifecycle_add_thread(struct lifecycle *life)
+{
+    atomic_fetch_add(&life->users, 1);
+    atomic_fetch_add(&life->references, REFERENCE_OF_THREAD);
+}
+
+void lifecycle_remove_thread(struct lifecycle *life)
+{
+    atomic_fetch_sub(&life->users, 1);
+    atomic_fetch_sub(&life->references, REFERENCE_OF_THREAD);
+}
+
+void lifecycle_add_reference(struct lifecycle *life)
+{
+    atomic_fetch_add(&life->references, REFERENCE);
+}
+
+static void close_descriptors(struct procconn_stream *stream)
+{
+    stream_close_trailers(stream);
+    event_socket_close(&stream->events);
+    subscription_close(&stream->subscription);
+    readiness_close(&stream->readiness);
+}
+
+void stream_drop_user(struct procconn_stream *stream)
+{
+    if (atomic_fetch_sub(&stream->life.users, 1) != 1)
+        return;
+    pthread_mutex_lock(&stream->lock);
+    stream_read_drops(stream);
+    subscription_end(&stream->subscription);
+    close_descriptors(stream);
+    pthread_mutex_unlock(&stream->lock);
+}
+
+int stream_enter(struct procconn_stream *stream, uint32_t activity)
+{
+    struct lifecycle *life = &stream->life;
+    uint32_t state = IDLE;
+
+    if (!lifecycle_is_owner(life))
+        return -ECHILD;
+    atomic_fetch_add(&life->users, 1); /* before the state, which a close looks at */
+    if (atomic_compare_exchange_strong(&life->state, &state, activity))
+        return 0;
+    stream_drop_user(stream);
+    return (state & CLOSED) != 0 ? -ECANCELED : -EBUSY;
+}
+
+void stream_leave(struct procconn_stream *stream)
+{
+    atomic_fetch_and(&stream->life.state, (uint32_t)CLOSED);
+    stream_drop_user(stream);
+}
+
+/* A page that the kernel wipes in a forked child tells one without a system call. */
+static uint32_t *make_mark(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    uint32_t *mark = procconn_map(size);
+
+    if (mark != NULL && madvise(mark, size, MADV_WIPEONFORK) != 0) {
+        munmap(mark, size); /* before Linux 4.14 */
+        mark = NULL;
+    }
+    if (mark != NULL)
+        *mark = 1;
+    return mark;
+}
+
+/* Bytes of messages in a full socket, twice over: one drain can receive them all. An event has
+ * 76 bytes, and the kernel charges 768 or more for it. */
+static size_t drain_size(uint32_t receive_buffer)
+{
+    size_t size = receive_buffer / 768U * 2 * MESSAGE_SIZE;
+
+    return size > SMALLEST_CAPACITY ? size : SMALLEST_CAPACITY;
+}
+
+static int open_all(struct procconn_stream *stream)
+{
+    uint32_t receive_buffer;
+    int status = event_socket_open(&stream->events, (int)stream->settings.receive_buffer,
+                                   &stream->settings.filter);
+
+    if (status < 0)
+        return status;
+    receive_buffer = stream->events.receive_buffer;
+    stream->view.receive_buffer = receive_buffer;
+    stream->view.counts_drops = stream->events.counts_drops;
+    pacing_begin(&stream->pacing, stream->settings.coalesce_ns,
+                 (int64_t)(receive_buffer / EVENT_CHARGE) * EVENT_INTERVAL_NS);
+    heartbeat_note_rx(&stream->heartbeat, procconn_now_ns());
+    status = stream_open_programs(stream, drain_size(receive_buffer));
+    return status == 0 ? readiness_open(&stream->readiness) : status;
+}
+
+int procconn_open(struct procconn_stream **out, const struct procconn_settings *settings)
+{
+    struct procconn_stream *stream = calloc(1, sizeof *stream);
+    int status;
+
+    if (stream == NULL)
+        return -ENOMEM;
+    stream->settings = *settings;
+    stream->life = (struct lifecycle){
+        .users = 1, .references = REFERENCE, .is_owner = make_mark(), .owner = getpid()};
+    event_socket_init(&stream->events);
+    subscription_init(&stream->subscription);
+    readiness_init(&stream->readiness);
+    drain_init(&stream->drain);
+    pthread_mutex_init(&stream->lock, NULL);
+    *out = stream;
+    status = open_all(stream);
+    if (status < 0)
+        procconn_close(stream);
+    return status;
+}
+
+/* The memory stays: somebody may be looking at it. */
+void procconn_close(struct procconn_stream *stream)
+{
+    uint32_t before;
+
+    if (!lifecycle_is_owner(&stream->life)) {
+        atomic_fetch_or(&stream->life.state, (uint32_t)CLOSED);
+        stream->view.closed = 1;
+        close_descriptors(stream);
+        readiness_close_pollables(&stream->readiness);
+        return;
+    }
+    pthread_mutex_lock(&stream->lock);
+    before = atomic_fetch_or(&stream->life.state, (uint32_t)CLOSED);
+    if ((before & CLOSED) == 0) {
+        __atomic_store_n(&stream->view.closed, 1, __ATOMIC_RELEASE);
+        readiness_wake(&stream->readiness);
+        if (before != CHANGING)
+            subscription_end(&stream->subscription);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    if ((before & CLOSED) == 0)
+        stream_drop_user(stream);
+}
+
+void stream_drop_reference(struct procconn_stream *stream, int reference)
+{
+    struct lifecycle *life = &stream->life;
+    bool is_owner = lifecycle_is_owner(life); /* asked while it is sure to be there */
+    int left = atomic_fetch_sub(&life->references, reference) - reference;
+
+    if (!is_owner)
+        left &= ~REFERENCE_OF_THREAD; /* which a forked child does not have */
+    if (left != 0)
+        return;
+    readiness_close_pollables(&stream->readiness);
+    buffer_free(&stream->queue);
+    buffer_free(&stream->staging);
+    if (life->is_owner != NULL)
+        munmap((void *)(uintptr_t)life->is_owner, (size_t)sysconf(_SC_PAGESIZE));
+    free(stream);
+}
+
+void procconn_free(struct procconn_stream **out)
+{
+    if (*out == NULL)
+        return;
+    procconn_close(*out);
+    procconn_release_pollable(*out);
+    stream_drop_reference(*out, REFERENCE);
+    *out = NULL;
+}
+
+int procconn_pollable(struct procconn_stream *stream, size_t index)
+{
+    int status = -ECANCELED, made = stream->readiness.pollables[index];
+
+    if (!lifecycle_is_owner(&stream->life))
+        return made >= 0 ? made : -ECHILD;
+    pthread_mutex_lock(&stream->lock);
+    if (!lifecycle_is_closed(&stream->life))
+        status = readiness_pollable(&stream->readiness, index,
+                                    stream->has_thread ? -1 : stream->events.fd);
+    if (status >= 0)
+        stream_update_ready(stream, true);
+    pthread_mutex_unlock(&stream->lock);
+    return status;
+}
+
+int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
+{
+    int status;
+
+    atomic_fetch_add(&stream->life.users, 1);
+    if (atomic_exchange(&stream->life.is_held, true))
+        stream_drop_user(stream); /* another one may have released it meanwhile */
+    status = procconn_pollable(stream, index);
+    if (status < 0)
+        procconn_release_pollable(stream);
+    return status;
+}
+
+void procconn_release_pollable(struct procconn_stream *stream)
+{
+    if (lifecycle_is_owner(&stream->life) && atomic_exchange(&stream->life.is_held, false))
+        stream_drop_user(stream);
+}

@@ -1,0 +1,46 @@
+/* Who uses a stream, its descriptors and its memory; lifecycle.c has the table of states. */
+#ifndef PROCCONN_LIFECYCLE_H
+#define PROCCONN_LIFECYCLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
+
+enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
+
+enum { REFERENCE = 1, REFERENCE_OF_THREAD = 1 << 16 };
+
+struct lifecycle {
+    _Atomic uint32_t state;   /* IDLE, or what the consumer does; and CLOSED */
+    _Atomic int users;        /* of the descriptors */
+    _Atomic int references;   /* to the memory: Python's objects, the thread */
+    _Atomic bool is_held;     /* somebody who waits on a pollable is a user */
+    const uint32_t *is_owner; /* 1, but 0 in a forked child; NULL before Linux 4.14 */
+    pid_t owner;
+};
+
+static inline bool lifecycle_is_closed(const struct lifecycle *life)
+{
+    return (atomic_load(&life->state) & CLOSED) != 0;
+}
+
+static inline bool lifecycle_is_changing(const struct lifecycle *life)
+{
+    return (atomic_load(&life->state) & CHANGING) != 0;
+}
+
+/* False in a forked child. */
+static inline bool lifecycle_is_owner(const struct lifecycle *life)
+{
+    return life->is_owner != NULL ? *life->is_owner != 0 : getpid() == life->owner;
+}
+
+/* Before a thread is started; and if it was not. */
+void lifecycle_add_thread(struct lifecycle *life);
+void lifecycle_remove_thread(struct lifecycle *life);
+
+/* Add a reference of a Python object. */
+void lifecycle_add_reference(struct lifecycle *life);
+
+#endif
