@@ -161,7 +161,7 @@ class _Lib:
     PROCCONN_OVERRUN: Final[int]
     PROCCONN_NO_MEMORY: Final[int]
 
-    # of csrc/wire.h, those that Python uses
+    # of csrc/wire/wire.h, those that Python uses
     NLMSG_LEN_AT: Final[int]
     NLMSG_TYPE_AT: Final[int]
     NLMSG_FLAGS_AT: Final[int]
@@ -204,7 +204,7 @@ class _Lib:
     CONNECTOR_PROTOCOL: Final[int]
     CONNECTOR_GROUP: Final[int]
 
-    # of csrc/packets.h, those that Python uses
+    # of csrc/wire/packets.h, those that Python uses
     PACKET_HEADER_SIZE: Final[int]
     PACKET_LARGEST: Final[int]
     COOKED_SIZE: Final[int]
@@ -221,7 +221,6 @@ class _Lib:
     ) -> int: ...
     def procconn_count_rows(self, walk: CWalk, rows: _Rows, /) -> int: ...
     def procconn_copy_rows(self, walk: CWalk, rows: _Buffer, room: int, /) -> int: ...
-    def procconn_find_acknowledgement(self, buffer: _Buffer, size: int, ack: int, /) -> int: ...
     def procconn_packets_read(self, packets: Packets, messages: _Buffer, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
     def procconn_open(self, place: StreamPlace, settings: Settings, /) -> int: ...
@@ -327,7 +326,7 @@ class _Lib:
         /,
     ) -> int: ...
 
-    # of csrc/pacing.h and csrc/loss.h, for tests
+    # of csrc/stream/pacing.h and csrc/stream/loss.h, for tests
     PACING_DRAIN: Final[int]
     PACING_AWAIT: Final[int]
     PACING_SLEEP: Final[int]
@@ -368,7 +367,7 @@ class _Lib:
     def loss_total(self, loss: _Pointer, /) -> int: ...
 
 class Reader(Protocol):
-    """What is decoded and not taken, and how to get more; csrc/reader.h has the rules.
+    """What is decoded and not taken, and how to get more; csrc/python/reader.h has the rules.
 
     Its iterators wait until a deadline, in nanoseconds on CLOCK_MONOTONIC; 0 polls, -1
     waits for ever. If that passes they are at their end, and otherwise never.

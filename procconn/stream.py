@@ -1,6 +1,6 @@
 """The stream of C, its failures as exceptions, and the reader that takes from it.
 
-csrc/stream.h and csrc/reader.h say who may do what to them.
+csrc/stream/stream.h and csrc/python/reader.h say who may do what to them.
 """
 
 from __future__ import annotations
