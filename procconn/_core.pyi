@@ -367,7 +367,7 @@ class _Lib:
     def loss_total(self, loss: _Pointer, /) -> int: ...
 
 class Reader(Protocol):
-    """What is decoded and not taken, and how to get more; csrc/python/reader.h has the rules.
+    """What is pending, and how to get more; csrc/python/reader.h has the rules.
 
     Its iterators wait until a deadline, in nanoseconds on CLOCK_MONOTONIC; 0 polls, -1
     waits for ever. If that passes they are at their end, and otherwise never.

@@ -23,7 +23,7 @@ void subscription_init(struct subscription *subscription);
 
 /* Send LISTEN until the kernel acknowledges it, unless there is a subscription. The nonce
  * identifies the request. Returns 0; -ETIME if there was no acknowledgement; -ECANCELED if `wake`
- * became readable; or a negative errno, which may be the kernel's answer. */
+ * became readable; or a negative errno, which may be that of the acknowledgement. */
 int subscription_begin(struct subscription *subscription, uint32_t nonce, int64_t timeout_ns,
                        int wake);
 

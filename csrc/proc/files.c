@@ -32,7 +32,7 @@ int procconn_open_process(uint32_t pid)
     return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t room)
+ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t capacity)
 {
     int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
     ssize_t size;
@@ -40,7 +40,7 @@ ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t 
 
     if (fd < 0)
         return -1;
-    size = read(fd, bytes, room);
+    size = read(fd, bytes, capacity);
     error = errno;
     close(fd);
     errno = error;
@@ -66,7 +66,7 @@ uint32_t procconn_is_hidden(uint32_t pid)
 
 bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_on)
 {
-    uint8_t again[PROCFILE_ROOM];
+    uint8_t again[PROCFILE_CAPACITY];
     off_t at = 0;
     ssize_t count;
 
@@ -93,7 +93,7 @@ static uint64_t find_field(char **at, int *number, int wanted)
 /* The name is in brackets and may have brackets itself; the rest is numbers. */
 int procconn_read_stat(int directory, struct procconn_stat *stat)
 {
-    char bytes[PROCFILE_ROOM];
+    char bytes[PROCFILE_CAPACITY];
     ssize_t size = procconn_read_file(directory, "stat", bytes, sizeof bytes - 1);
     uint64_t flags, argument_start, argument_end;
     int number = STATE;
@@ -139,11 +139,11 @@ static uint64_t word(const char *text, const char *line, int index)
 }
 
 /* The kernel writes a newline as \n and a backslash as \\. */
-static ssize_t unescape_name(const char *bytes, char name[TASK_NAME_ROOM])
+static ssize_t unescape_name(const char *bytes, char name[TASK_NAME_CAPACITY])
 {
     ssize_t size = 0;
 
-    for (; *bytes != '\n' && *bytes != 0 && size < TASK_NAME_ROOM; bytes++) {
+    for (; *bytes != '\n' && *bytes != 0 && size < TASK_NAME_CAPACITY; bytes++) {
         if (*bytes == '\\' && *++bytes == 'n')
             name[size++] = '\n';
         else
@@ -153,11 +153,11 @@ static ssize_t unescape_name(const char *bytes, char name[TASK_NAME_ROOM])
 }
 
 ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
-                             char name[TASK_NAME_ROOM])
+                             char name[TASK_NAME_CAPACITY])
 {
     static const char first[] = "Name:\t", state_line[] = "\nState:\t",
                       switches[] = "\nvoluntary_ctxt_switches:\t";
-    char bytes[PROCFILE_ROOM];
+    char bytes[PROCFILE_CAPACITY];
     ssize_t size = procconn_read_file(directory, "status", bytes, sizeof bytes - 1);
     const char *state;
 
@@ -188,7 +188,7 @@ ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
 
 bool procconn_has_memory(int directory)
 {
-    char bytes[PROCFILE_ROOM];
+    char bytes[PROCFILE_CAPACITY];
     ssize_t size = procconn_read_file(directory, "status", bytes, sizeof bytes - 1);
 
     bytes[size > 0 ? size : 0] = 0;
@@ -204,12 +204,12 @@ static char *choose_path(char *one, char *other)
 /* Of the lines `number:controllers:path`, that of version 2, number 0. Where it has only
  * the root, as beside containers of version 1, systemd's; where that has too, or is not
  * there, the longest path of any other hierarchy. */
-ssize_t procconn_read_cgroup(int directory, char *bytes, size_t room)
+ssize_t procconn_read_cgroup(int directory, char *bytes, size_t capacity)
 {
-    ssize_t size = procconn_read_file(directory, "cgroup", bytes, room);
+    ssize_t size = procconn_read_file(directory, "cgroup", bytes, capacity);
     char *line, *end, *controllers, *path, *best = NULL, *other = NULL;
 
-    if (size <= 0 || (size_t)size == room) {
+    if (size <= 0 || (size_t)size == capacity) {
         errno = size < 0 ? errno : ESRCH;
         return -1;
     }

@@ -25,15 +25,15 @@ struct procconn_status_file {
 };
 
 enum {
-    PROCFILE_ROOM = 4096, /* for all of stat and, without hundreds of groups, of status */
-    TASK_NAME_ROOM = 64,  /* for Name of status, unescaped */
+    PROCFILE_CAPACITY = 4096, /* for all of stat and, without hundreds of groups, of status */
+    TASK_NAME_CAPACITY = 64,  /* for Name of status, unescaped */
 };
 
 /* Return a descriptor of the process's directory, for the functions below; -1 with errno. */
 int procconn_open_process(uint32_t pid);
 
 /* Like open and one read(2). */
-ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t room);
+ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t capacity);
 
 /* Whether a file that was read from has other contents now; `goes_on`: had more of them. */
 bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_on);
@@ -44,13 +44,13 @@ int procconn_read_stat(int directory, struct procconn_stat *stat);
 /* Also writes the task's name, not terminated, unless it is NULL. Returns its size, or -1
  * with errno. */
 ssize_t procconn_read_status(int directory, struct procconn_status_file *status,
-                             char name[TASK_NAME_ROOM]);
+                             char name[TASK_NAME_CAPACITY]);
 
 /* Whether it has memory of its own: it is not the kernel's, and does not end. By status. */
 bool procconn_has_memory(int directory);
 
 /* Write the cgroup's path, not terminated. Returns its size, or -1 with errno if it could
- * not be read or needs more than a third of the room. */
-ssize_t procconn_read_cgroup(int directory, char *bytes, size_t room);
+ * not be read or needs more than a third of the capacity. */
+ssize_t procconn_read_cgroup(int directory, char *bytes, size_t capacity);
 
 #endif

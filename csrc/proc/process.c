@@ -1,10 +1,10 @@
 /*
- * One process as /proc shows it. Its directory is opened once and all else beneath it,
- * so that all is of one process, though its pid may be reused meanwhile.
+ * Read one process as /proc shows it. Its directory is opened once, and everything else relative
+ * to it, so that all of it is of one process even if the PID is reused meanwhile.
  *
- * Which of its programs it is, the order of the steps says: the memory is opened after
- * everything else was read, and `stat`, which shows an exec that is under way, is read
- * after that. verdict.c has the rule.
+ * The order of the steps shows which of its programs it is: the memory is opened after everything
+ * else was read, and `stat`, which shows an exec under way, is read after that.
+ * programs/validate.c has the rule.
  */
 #include "proc/process.h"
 
@@ -93,7 +93,7 @@ static void read_status(struct visit *visit)
     visit->reading->is_traced = status.tracer != 0;
 }
 
-/* A tracer's stops are counted from now on: a thread that execs brings its own count. And a
+/* A tracer's stops are counted from now on: a thread that execs has its own count. And a
  * process can have itself traced, without an event, but not execute a program so soon. */
 static void read_tracer(struct visit *visit, int64_t status_ns)
 {
@@ -150,7 +150,7 @@ static void compare_arguments(struct visit *visit)
     builder_clear(&visit->builder);
 }
 
-/* What was read before its place in the trailer was known. */
+/* What was read before its offset in the trailer was known. */
 struct text {
     ssize_t size;
     int error;

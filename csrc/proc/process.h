@@ -14,6 +14,6 @@ void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *trailer,
 
 _Static_assert(PROCCONN_TRAILER_CAPACITY >
                    sizeof(struct program_header) + PROGRAM_MOST_ARGV + 5 * PROGRAM_MOST_TEXT,
-               "all texts, and the file that the last of them is in, have room");
+               "all texts, and the file that the last of them is in, fit");
 
 #endif

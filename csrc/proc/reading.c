@@ -1,4 +1,4 @@
-/* Readings of a whole program: of an EXEC just received, or of a process that runs. */
+/* Read a program: that of an EXEC just received, or of a process that has been running. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>

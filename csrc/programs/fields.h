@@ -21,11 +21,11 @@ struct field_times {
     uint64_t start_ticks;
     int64_t timestamp_ns; /* of the EXEC */
     int64_t cwd_ns;       /* when the working directory had been read */
-    int64_t until_ns;     /* a change that was read is stamped no later */
+    int64_t until_ns;     /* a change that was read has no later timestamp */
     struct sighting parent;
 };
 
-/* Where processes were seen last. Later ones take the places of earlier ones whose pids leave
+/* Where processes were seen last. Later ones replace earlier ones whose PIDs leave
  * the same remainder. */
 struct directories {
     uint64_t seed;

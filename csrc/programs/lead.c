@@ -19,7 +19,7 @@ void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns)
     timerfd_settime(programs->alarm, TFD_TIMER_ABSTIME, &alarm, NULL);
 }
 
-/* Stop reading programs; whoever takes them checks for the error. */
+/* Stop reading programs; the consumer of programs checks for the error. */
 static void fail(struct procconn_programs *programs, int error)
 {
     atomic_store(&programs->error, -error);

@@ -1,4 +1,4 @@
-/* Start and stop the reading of programs: its descriptors, its first thread. */
+/* Start and stop the reading of programs: its descriptors, its leading thread. */
 #include "programs/state.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "netlink/socket.h"
 
 /* After an overrun the next receive fails with ENOBUFS, and the kernel drops all EXECs until
- * the queue is empty: a reader that is so far behind would find those processes gone. */
+ * the queue is empty: a reader that is so late would find those processes gone. */
 static int open_socket(struct procconn_programs *programs, int receive_buffer)
 {
     const struct procconn_filter execs = {.mask = PROCCONN_EXEC, .thread_mask = PROCCONN_EXEC};

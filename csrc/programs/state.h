@@ -2,12 +2,12 @@
  * The programs of execs: threads read them, the consumer of the stream takes them.
  *
  * What was read is in a ring of entries in the order of reading, its bytes in a ring of
- * bytes. One thread, which leads, adds to both, the taker alone releases; neither waits for
+ * bytes. One thread, which leads, adds to both, the consumer alone releases; neither waits for
  * the other, so the thread, at real-time priority, is never kept by one that has less.
  *
  * A reading can be made to wait, for as long as another process likes: by an exec that closes
  * a file of a user's file system, by arguments that lie in one. A reading that takes longer
- * than the latency loses the lead to a thread that stands by; what it brings is not shown.
+ * than the latency loses the lead to a thread that stands by; what it reads is not shown.
  */
 #ifndef PROCCONN_PROGRAMS_H
 #define PROCCONN_PROGRAMS_H
@@ -99,7 +99,7 @@ struct procconn_programs {
     bool is_missing;                              /* some were dropped since then */
     _Atomic int64_t missed_from_ns, missed_to_ns; /* execs in between may be missing */
 
-    /* the taker's */
+    /* the consumer's */
     _Atomic uint64_t released, released_bytes;
     int64_t known_ns; /* all events until then are stored */
     struct journal journal;
@@ -115,7 +115,7 @@ void procconn_store_program(struct procconn_programs *programs, const struct pro
                             const uint8_t *trailer);
 void procconn_note_missed(struct procconn_programs *programs, int64_t from_ns, int64_t to_ns);
 
-/* store.c: the taker's side */
+/* store.c: the consumer's side */
 struct program_entry *procconn_find_program(const struct procconn_programs *programs,
                                             const struct program_key *key, uint64_t *index);
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns);

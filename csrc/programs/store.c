@@ -1,4 +1,4 @@
-/* The two rings of programs.h, which the thread fills and the taker empties. */
+/* The two rings of state.h, which the leading thread fills and the consumer empties. */
 #include <string.h>
 
 #include "programs/state.h"
@@ -18,9 +18,9 @@ static uint64_t next_round(uint64_t at)
     return (at + MOST_BYTES - 1) / MOST_BYTES * MOST_BYTES;
 }
 
-/* Where the bytes find room in one piece; false if nowhere. An empty ring is begun anew
- * at its beginning, so that little of it is touched. */
-static bool find_room(struct procconn_programs *programs, size_t size, uint64_t *at)
+/* Find contiguous space for the bytes; false if there is none. An empty ring starts at its
+ * beginning again, so that few pages of it are touched. */
+static bool find_space(struct procconn_programs *programs, size_t size, uint64_t *at)
 {
     uint64_t free_until = atomic_load(&programs->released_bytes);
 
@@ -40,26 +40,26 @@ void procconn_store_program(struct procconn_programs *programs, const struct pro
                             const uint8_t *trailer)
 {
     uint64_t index = atomic_load(&programs->stored), at;
-    struct program_entry *place = procconn_program_at(programs, index);
+    struct program_entry *stored = procconn_program_at(programs, index);
 
     if (index - atomic_load(&programs->released) == MOST_ENTRIES) {
         procconn_note_missed(programs, entry->exec.timestamp_ns, entry->exec.timestamp_ns);
         return;
     }
-    *place = *entry;
-    if (!find_room(programs, entry->size, &at)) {
+    *stored = *entry;
+    if (!find_space(programs, entry->size, &at)) {
         at = programs->stored_bytes;
-        place->size = 0;
-        place->missing = PROCCONN_BUSY;
-        place->exec.is_read = 0;
+        stored->size = 0;
+        stored->missing = PROCCONN_BUSY;
+        stored->exec.is_read = 0;
     }
-    memcpy(programs->bytes + at % MOST_BYTES, trailer, place->size);
-    place->at = at;
-    programs->stored_bytes = at + place->size;
+    memcpy(programs->bytes + at % MOST_BYTES, trailer, stored->size);
+    stored->at = at;
+    programs->stored_bytes = at + stored->size;
     atomic_store(&programs->stored, index + 1);
 }
 
-/* What is in front and will not be asked for any more. */
+/* Release the oldest entries that nobody will ask for any more. */
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns)
 {
     uint64_t end = atomic_load(&programs->stored), index = atomic_load(&programs->released);

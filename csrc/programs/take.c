@@ -18,10 +18,10 @@ struct question {
     int64_t again_ns;   /* when to ask again */
 };
 
-/* What the thread took from its socket it has stored if it is not reading: it says so
- * from before it takes anything. While it reads, an entry tells that those stamped a
- * good deal earlier are there. */
-static void learn(struct procconn_programs *programs, int64_t now_ns)
+/* Update known_ns. What the thread received it has stored if it is not reading: it sets
+ * is_reading before it receives anything. While it reads, an entry shows that those with a
+ * timestamp more than a latency earlier are stored. */
+static void update_known(struct procconn_programs *programs, int64_t now_ns)
 {
     struct pollfd watched = {.fd = programs->socket, .events = POLLIN};
     uint64_t stored;
@@ -40,10 +40,10 @@ static void learn(struct procconn_programs *programs, int64_t now_ns)
         programs->known_ns = known_ns;
 }
 
-/* The exec and those of the same pid after it. Timestamps of two CPUs are not quite in
- * order. */
-static size_t gather(struct procconn_programs *programs, uint64_t index,
-                     const struct question *question, struct procconn_exec *execs)
+/* Collect the exec and those of the same PID after it. Timestamps of two CPUs can be slightly
+ * out of order. */
+static size_t collect(struct procconn_programs *programs, uint64_t index,
+                      const struct question *question, struct procconn_exec *execs)
 {
     uint64_t end = atomic_load(&programs->stored);
     size_t count = 0;
@@ -64,8 +64,8 @@ static size_t gather(struct procconn_programs *programs, uint64_t index,
 }
 
 /* When the pid can have become another process's: at an exit, or where a new one has it
- * already, which shows in /proc a little before its FORK is stamped. In a flood the stream
- * may never have all events, but one stamped late enough tells that it has those before. */
+ * already, which shows in /proc a little before its FORK is timestamped. In a burst the stream
+ * may never have all events, but one that is late enough shows that it has those before. */
 static int64_t find_end(const struct procconn_programs *programs, struct question *question,
                         const uint8_t *messages, size_t size, int64_t until_ns)
 {
@@ -100,7 +100,7 @@ static int validate(struct procconn_programs *programs, struct question *questio
                     const uint8_t *messages, size_t size)
 {
     struct procconn_exec execs[MOST_FOLLOWING];
-    size_t count = gather(programs, index, question, execs);
+    size_t count = collect(programs, index, question, execs);
     int64_t until_ns = execs[count - 1].until_ns;
     int64_t ended_ns = find_end(programs, question, messages, size, until_ns);
     int64_t known_ns = programs->known_ns, last_ns, late_ns;
@@ -213,7 +213,7 @@ int64_t procconn_programs_take(struct procconn_programs *programs, const uint8_t
     question.timestamp_ns = (int64_t)event.timestamp_ns;
     procconn_release_programs(programs,
                               question.timestamp_ns - MOST_LATENCIES * programs->latency_ns);
-    learn(programs, question.now_ns);
+    update_known(programs, question.now_ns);
     entry = procconn_find_program(programs, &question.key, &index);
     traced_check_ahead(programs, index, question.now_ns);
     result = entry != NULL ? validate(programs, &question, index, messages, size)

@@ -46,7 +46,7 @@ void traced_check(const struct procconn_programs *programs, struct program_entry
     is_known = look_again(entry->pid, &status);
     has_left = entry->switches != 0 && status.switches >= entry->switches + 2;
     entry->is_checked = true;
-    if (is_known && status.state != 't') { /* its EXEC comes soon, if it was let go */
+    if (is_known && status.state != 't') { /* its EXEC comes soon, if the tracer released it */
         entry->exec.until_ns = now_ns + programs->latency_ns;
     } else if (is_known && has_left) {
         entry->exec.until_ns = now_ns;

@@ -1,7 +1,7 @@
 /*
  * Which program a reading is of: that of its EXEC, or it is absent.
  *
- * A new program shows in /proc before its EXEC is stamped, usually for microseconds, for
+ * A new program shows in /proc before its EXEC is timestamped, usually for microseconds, for
  * tens of milliseconds if it has a large environment. So what was read after EXEC A can be
  * of a program B whose own EXEC comes later. What a process shows can be forged by it; that
  * its memory has ended cannot. The memory is opened after everything else was read. Then the

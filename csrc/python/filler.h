@@ -9,7 +9,7 @@
 
 #include "wire/decode.h"
 
-/* Places in `types`, behind those of the 32 bits. */
+/* Indexes in `types`, after those of the 32 bits. */
 enum {
     UNKNOWN_TYPE = 32,
     LOST_TYPE,
@@ -86,9 +86,8 @@ static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
     return fields;
 }
 
-/* Makes an instance of the class at that place of `types`. It holds only ints, bytes,
- * and tuples that hold no more than text and such, so it can be in no cycle and the
- * collector need not look at it. */
+/* Make an instance of the class at that index of `types`. It contains only ints, bytes, text and
+ * tuples of those, so it can be in no cycle, and the collector need not track it. */
 static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
 {
     PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);

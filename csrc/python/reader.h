@@ -1,6 +1,6 @@
 /*
  * The reader of a stream: the only owner of what is pending. Everything that hands out
- * events takes them from here, whole in one call of C, so a signal handler that raises
+ * events takes them from here, in one C call, so a signal handler that raises
  * finds each event either pending or delivered.
  *
  * - Python's signal handlers run in PyErr_CheckSignals only, after the stream was left: so

@@ -1,9 +1,9 @@
-/* What the library attaches to events, as named tuples: a Program, a Usage. */
+/* Make the named tuples of trailers: a Program, a Usage. */
 #include "python/filler.h"
 
 enum { PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2 };
 
-/* The text with that number; `at`, where its bytes are, is moved behind them. */
+/* Make the text with that number; `at`, where its bytes are, is moved past them. */
 static PyObject *next_text(struct filler *filler, const struct program_header *header,
                            size_t number, const uint8_t **at)
 {

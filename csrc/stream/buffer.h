@@ -18,7 +18,7 @@ static inline size_t buffer_length(const struct buffer *buffer)
     return buffer->end - buffer->start;
 }
 
-/* The space behind the messages: write there, then append what was written. */
+/* The space after the messages: write there, then append what was written. */
 static inline uint8_t *buffer_space(const struct buffer *buffer)
 {
     return buffer->bytes + buffer->end;
@@ -38,7 +38,7 @@ static inline void buffer_append(struct buffer *buffer, size_t size)
 int buffer_resize(struct buffer *buffer, size_t capacity);
 void buffer_free(struct buffer *buffer);
 
-/* Consume the first bytes, which are whole messages. An empty buffer begins at its front again,
+/* Consume the first bytes, which are complete messages. An empty buffer begins at its front again,
  * and gives pages back after a burst. */
 void buffer_consume(struct buffer *buffer, size_t size);
 

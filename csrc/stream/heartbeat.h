@@ -1,4 +1,4 @@
-/* When the stream last heard of the kernel, and whether its subscription is alive. */
+/* When the stream last received anything, and whether its subscription is alive. */
 #ifndef PROCCONN_HEARTBEAT_H
 #define PROCCONN_HEARTBEAT_H
 

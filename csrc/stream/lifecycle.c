@@ -5,7 +5,7 @@
  *   IDLE               READING or  -        CLOSED: IGNORE is sent
  *                      CHANGING
  *   READING            -EBUSY      IDLE     READING|CLOSED: IGNORE is sent, the reader wakes
- *   CHANGING           -EBUSY      IDLE     CHANGING|CLOSED: whoever changes it wakes
+ *   CHANGING           -EBUSY      IDLE     CHANGING|CLOSED: the change is interrupted
  *   CLOSED             -ECANCELED  -        stays
  *   READING|CLOSED     -ECANCELED  CLOSED   stays
  *   CHANGING|CLOSED    -ECANCELED  CLOSED   stays
@@ -90,7 +90,7 @@ void stream_leave(struct procconn_stream *stream)
     stream_drop_user(stream);
 }
 
-/* A page that the kernel wipes in a forked child tells one without a system call. */
+/* A page that the kernel wipes in a forked child identifies one without a system call. */
 static uint32_t *make_mark(void)
 {
     size_t size = (size_t)sysconf(_SC_PAGESIZE);

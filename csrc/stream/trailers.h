@@ -1,5 +1,5 @@
 /*
- * Trailers: what the library adds to an event, behind the kernel's own message: the program of
+ * Trailers: what the library adds to an event, after the kernel's own message: the program of
  * an EXEC, the usage of an EXIT. Messages go from the staging buffer to the queue in their
  * order, so one that waits for its program holds those after it back.
  */

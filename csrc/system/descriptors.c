@@ -17,7 +17,7 @@ enum {
     CALL = 436,
     UNSHARE = 2,
 
-    ROOM = 512, /* for all memories that are held, and what is open beside them */
+    SPACE = 512, /* for all memories that are held, and what is open beside them */
 };
 
 static bool is_kept(const int *kept, size_t count, int fd)
@@ -45,8 +45,8 @@ static void grow(int fd)
 {
     int last = -1;
 
-    for (int room = ROOM; last < 0 && room > 0; room /= 2) /* the limit may be lower */
-        last = fcntl(fd, F_DUPFD_CLOEXEC, room - 1);
+    for (int size = SPACE; last < 0 && size > 0; size /= 2) /* the limit may be lower */
+        last = fcntl(fd, F_DUPFD_CLOEXEC, size - 1);
     if (last >= 0)
         close(last);
 }

@@ -28,7 +28,7 @@ enum {
 struct entry {
     struct procconn_task_record record; /* its pid is 0 once it was taken */
     struct usage_arrival arrival;
-    bool is_ambiguous; /* another one of its kind may have been used up in its place */
+    bool is_ambiguous; /* another one of its kind may have been used up instead */
     uint32_t number;   /* of records before it that have an EXIT */
     uint32_t next;     /* the one before in its bucket, counted from 1 */
 };

@@ -36,7 +36,7 @@ ASSERT_AT(STATS_TGID_AT, ac_tgid);
 _Static_assert(offsetof(struct procconn_task_record, elapsed_ns) ==
                    offsetof(struct procconn_task_record, cpu_ns) +
                        (USAGE_COUNT - 1) * USAGE_VALUE_SIZE,
-               "the values are as a trailer has them, one behind the other");
+               "the values are as a trailer has them, one after the other");
 
 enum {
     NS_PER_US = 1000,
@@ -90,7 +90,7 @@ static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
 static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_record *record)
 {
     unsigned version;
-    const uint8_t *moved; /* what is behind the delays that grew */
+    const uint8_t *moved; /* what follows the delays that grew */
     size_t tgid_at;
 
     if (size < STATS_SMALLEST_SIZE)

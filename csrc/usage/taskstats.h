@@ -1,10 +1,10 @@
 /*
- * A taskstats message: what the kernel says of a task at its end, in native byte
+ * A taskstats message: what the kernel reports of a task at its end, in native byte
  * order. Pure C: no allocation, no I/O.
  *
  *  offset
  *    0   +-----------------------------------------------+
- *        | nlmsghdr, nlmsg_type = the family's number    |  wire.h
+ *        | nlmsghdr, nlmsg_type = the family's number    |  wire/wire.h
  *   16   +-----------------------------------------------+
  *        | cmd u8 = NEW | version u8 | reserved u16      |  genlmsghdr
  *   20   +-----------------------------------------------+
@@ -19,8 +19,8 @@
  *        +-----------------------------------------------+
  *
  * The structure has grown: 416 bytes in Linux 6.1, 432 in 6.12, 560 in 6.18. What it
- * has stays where it was, but for version 15 (6.14, and 6.15 until it was mended),
- * which put two new fields behind each delay.
+ * has stays where it was, but for version 15 (6.14, and 6.15 until it was fixed),
+ * which put two new fields after each delay.
  */
 #ifndef PROCCONN_TASKSTATS_H
 #define PROCCONN_TASKSTATS_H

@@ -67,7 +67,7 @@ static void swap_fields(uint8_t *message, size_t length, uint32_t what)
 {
     const struct procconn_kind *kind;
 
-    if (what == PROCCONN_NONE) { /* the errno of an answer */
+    if (what == PROCCONN_NONE) { /* the errno of an acknowledgement */
         swap(message, length, EVENT_DATA_AT, "4");
         return;
     }

@@ -52,7 +52,7 @@ static enum procconn_status parse_lost(const uint8_t *message, size_t size,
     return PROCCONN_LOST;
 }
 
-/* `size` is that of the data behind the connector's header. */
+/* `size` is that of the data after the connector's header. */
 static enum procconn_status parse_event(const uint8_t *message, size_t size,
                                         struct procconn_event *event)
 {

@@ -6,7 +6,7 @@
 #include "wire/message.h"
 
 /*
- * Look at the message at walk->offset and step behind it. Returns a
+ * Look at the message at walk->offset and step over it. Returns a
  * procconn_status; fills *event for PROCCONN_EVENT, its timestamp_ns and lost for
  * PROCCONN_LOST, and walk->error for PROCCONN_ERROR. Every byte is checked to be
  * there before it is read, and each length is read once, so a buffer that changes
@@ -29,7 +29,7 @@ static inline const struct procconn_kind *procconn_kind_of(uint32_t what)
     return kind->words != 0 ? kind : NULL;
 }
 
-/* The way from a whole message to the next; padding missing at the very end is forgiven. */
+/* The distance from a complete message to the next; padding may be missing at the very end. */
 static inline size_t procconn_span(size_t length, size_t left)
 {
     size_t padding = -length % NLMSG_ALIGNMENT;

@@ -99,8 +99,8 @@ static bool reports_failure(const uint8_t *message, size_t length)
 
 /*
  * Copies the messages with timestamps, padded, in native byte order. Only the padding
- * of the last one can be missing in the packet, and its headers have room for that: so
- * what is copied is shorter than the packets it is from.
+ * of the last one can be missing in the packet, and it is shorter than the packet's headers:
+ * so what is copied is shorter than the packets it is from.
  */
 static struct copied copy(const struct packet *packet, uint8_t *to)
 {

@@ -33,13 +33,13 @@ int procconn_count_rows(struct procconn_walk *walk, struct procconn_rows *rows)
     return status;
 }
 
-size_t procconn_copy_rows(struct procconn_walk *walk, uint8_t *rows, size_t room)
+size_t procconn_copy_rows(struct procconn_walk *walk, uint8_t *rows, size_t capacity)
 {
     struct procconn_event event;
     enum procconn_status status = PROCCONN_EVENT;
     size_t count = 0, size;
 
-    while (count < room && status > PROCCONN_END) {
+    while (count < capacity && status > PROCCONN_END) {
         status = procconn_next(walk, &event);
         if (status != PROCCONN_EVENT)
             continue;

@@ -12,7 +12,7 @@
  *   20   | id.val u32 = 1                                |
  *   24   | seq u32, counts per CPU                       |
  *   28   | ack u32                                       |
- *   32   | len u16, bytes behind | flags u16             |
+ *   32   | len u16, bytes after  | flags u16             |
  *   36   +-----------------------------------------------+
  *        | what u32                                      |  proc_event, 16 bytes
  *   40   | cpu u32                                       |  and its union
@@ -22,8 +22,8 @@
  *        |   pid and tgid, then what the kind adds       |
  *   76   +-----------------------------------------------+
  *
- * What the kernel dropped is told in the same stream, by a message of the library's
- * own. Its id is no connector's of the kernel; none is taken from a socket.
+ * What the kernel dropped is reported in the same stream, by a message of the library's
+ * own. No connector of the kernel has its ID; none is accepted from a socket.
  *
  *   16   +-----------------------------------------------+
  *        | id.idx u32 = 0x636f6e6e, id.val u32 = 1       |  cn_msg, 20 bytes
@@ -33,8 +33,8 @@
  *   52   | count u64, 0 if it is not known               |
  *   60   +-----------------------------------------------+
  *
- * The library may attach a trailer to the kernel's own EXEC and EXIT, right behind the
- * union. nlmsg_len and cn_msg.len cover it. None is taken from a socket either.
+ * The library may attach a trailer to the kernel's own EXEC and EXIT, right after the
+ * union. nlmsg_len and cn_msg.len cover it. None is accepted from a socket either.
  *
  *   76   +-----------------------------------------------+
  *        | magic u32, version u16, flags u16             |  a program (EXEC)
@@ -115,12 +115,12 @@ enum {
     FORK_CHILD_TGID_AT = FORK_CHILD_PID_AT + WORD_SIZE,
     EXIT_CODE_AT = EVENT_DATA_AT + 2 * WORD_SIZE,
 
-    /* the message that tells loss */
+    /* the message that reports loss */
     LOST_COUNT_AT = EVENT_DATA_AT,
     LOST_COUNT_SIZE = 8,
     LOST_SIZE = LOST_COUNT_AT + LOST_COUNT_SIZE,
 
-    /* A trailer: its beginning tells it from a union that a newer kernel made longer. */
+    /* A trailer: its beginning distinguishes it from a union that a newer kernel made longer. */
     TRAILER_AT = MESSAGE_SIZE,
     TRAILER_VERSION_AT = 4,
     TRAILER_BEGINNING_SIZE = 8,
@@ -128,7 +128,7 @@ enum {
     /* of an EXEC: the program */
     PROGRAM_MAGIC = 0x636e7067, /* "cnpg" */
     PROGRAM_VERSION = 2,
-    PROGRAM_CUT = 1,           /* flags, bit 0: argv is not whole */
+    PROGRAM_CUT = 1,           /* flags, bit 0: argv is not complete */
     PROGRAM_MISSING_SHIFT = 8, /* flags, bits 8 to 11: why something is absent */
     PROGRAM_MISSING_MASK = 15,
     PROGRAM_MISSING_COUNT = 9,        /* as enum procconn_missing */

@@ -4,7 +4,7 @@
     file         | magic  | 2 | 4  | zone   | sigfig | snaplen| 253    |
 
 The magic number gives the byte order, and whether times have nano- or microseconds.
-csrc/wire/packets.h draws the packets that follow, and csrc/wire/packets.c walks over them.
+csrc/wire/packets.h draws the packets that follow; csrc/wire/packets.c walks over them.
 """
 
 from __future__ import annotations
