@@ -111,6 +111,20 @@ class Process:
         """List the ids of its threads."""
         return [int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()]
 
+    def thread_cpu_ns(self) -> dict[str, int]:
+        """Return the CPU time of its threads so far, by what they do."""
+        times: dict[str, int] = {}
+        for thread in self.threads():
+            name = "Python"
+            policy = os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK
+            if policy == os.SCHED_FIFO:
+                name = "reading programs"
+            elif thread != self.pid and os.getpriority(os.PRIO_PROCESS, thread) < 0:
+                name = "receiving"
+            schedstat = Path(f"/proc/{self.pid}/task/{thread}/schedstat").read_text()
+            times[name] = times.get(name, 0) + int(schedstat.split()[0])
+        return times
+
     def subscribed(self) -> None:
         """Wait until it listens and does nothing."""
         _wait_until(lambda: self._socket() != [])

@@ -54,6 +54,33 @@ def _watch() -> list[Row]:
     ]
 
 
+def _by_thread(name: str, *arguments: str) -> list[Row]:
+    """Run programs that end at once; measure each of a subcommand's threads."""
+    with closing(Command(name, *arguments)) as command:
+        before = command.thread_cpu_ns()
+        run_execs(_EXECS)
+        command.rest()
+        after = command.thread_cpu_ns()
+    return [
+        Row(
+            f"`{name}`, a program that is run and ends: thread {thread}",
+            "",
+            "µs",
+            [(after[thread] - before.get(thread, 0)) / _EXECS / 1000],
+        )
+        for thread in after
+    ]
+
+
+def _threads() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            *_by_thread("watch"),
+            *_by_thread("stat"),
+            *_by_thread("record", f"{folder}/recording.pcap"),
+        ]
+
+
 def _trace(size: str, functions: int) -> Row:
     """Have a build traced, and drawn."""
     traced: list[float] = []
@@ -75,4 +102,4 @@ def _trace(size: str, functions: int) -> Row:
 def subcommands() -> list[Row]:
     """Measure those that have much to do."""
     traced = [_trace("tiny", TINY), _trace("usual", USUAL).must(1.05, 1.02)]
-    return [*_stat(), *_watch(), *traced]
+    return [*_stat(), *_watch(), *_threads(), *traced]
