@@ -1,6 +1,7 @@
 #include "python/pending.h"
 
 #include "python/filler.h"
+#include "wire/filter.h"
 
 enum {
     SMALLEST_CAPACITY = 64,
@@ -91,7 +92,7 @@ static bool matches(PyObject *event, const struct procconn_filter *filter, PyObj
     while (PyTuple_GetItem(classes, bit) != class)
         bit++;
     what = (uint32_t)1 << bit;
-    task = what == PROCCONN_FORK ? 2 : 0; /* FORK's own is the child */
+    task = filter_own_word(what);
     return procconn_filter_matches(filter, what, field(event, task) != field(event, task + 1),
                                    what == PROCCONN_EXIT ? field(event, 2) : 0) != 0;
 }

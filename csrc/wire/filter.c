@@ -33,10 +33,10 @@ static bool passes_threads(const struct procconn_filter *filter, uint32_t what)
     return (filter->thread_mask & what) != 0;
 }
 
-/* The offset of the PID of an event's own task; the TGID follows it. A FORK's is the child. */
-static uint32_t own_pid_at(uint32_t what)
+/* The offset of a u32 field in the datagram. */
+static uint32_t word_at(size_t word)
 {
-    return what == PROCCONN_FORK ? FORK_CHILD_PID_AT : TASK_PID_AT;
+    return EVENT_DATA_AT + (uint32_t)word * WORD_SIZE;
 }
 
 /* Whether the mask has all kinds that the library knows: then the others pass as well. */
@@ -60,18 +60,14 @@ uint32_t procconn_filter_matches(const struct procconn_filter *filter, uint32_t 
     return !is_thread || passes_threads(filter, what);
 }
 
-static uint32_t word_at(const struct procconn_event *event, uint32_t offset)
-{
-    return procconn_event_word(event, (offset - EVENT_DATA_AT) / WORD_SIZE);
-}
-
 bool procconn_filter_matches_event(const struct procconn_filter *filter,
                                    const struct procconn_event *event)
 {
-    uint32_t pid_at = own_pid_at(event->what);
-    bool is_thread = word_at(event, pid_at) != word_at(event, pid_at + WORD_SIZE);
+    size_t own = filter_own_word(event->what);
+    bool is_thread = procconn_event_word(event, own) != procconn_event_word(event, own + 1);
 
-    return procconn_filter_matches(filter, event->what, is_thread, word_at(event, EXIT_CODE_AT));
+    return procconn_filter_matches(filter, event->what, is_thread,
+                                   procconn_event_word(event, EXIT_CODE_WORD));
 }
 
 static void add(struct procconn_bpf *bpf, uint16_t code, uint32_t k)
@@ -104,9 +100,9 @@ static void end_if(struct procconn_bpf *bpf, size_t begin)
 
 static void reject_threads(struct procconn_bpf *bpf, uint32_t what)
 {
-    add(bpf, LOAD_WORD, own_pid_at(what));
+    add(bpf, LOAD_WORD, word_at(filter_own_word(what)));
     add(bpf, COPY_TO_X, 0);
-    add(bpf, LOAD_WORD, own_pid_at(what) + WORD_SIZE);
+    add(bpf, LOAD_WORD, word_at(filter_own_word(what) + 1));
     add(bpf, JUMP_IF_EQUAL_X, 0);
     bpf->instructions[bpf->count - 1].jump_true = 1;
     reject(bpf);
@@ -123,7 +119,7 @@ static void add_kind(struct procconn_bpf *bpf, const struct procconn_filter *fil
         return;
     begin = begin_if(bpf, what);
     if (selection == FAILED_EXITS) {
-        add(bpf, LOAD_WORD, EXIT_CODE_AT);
+        add(bpf, LOAD_WORD, word_at(EXIT_CODE_WORD));
         success = begin_if(bpf, 0);
         reject(bpf);
         end_if(bpf, success);
@@ -169,7 +165,7 @@ void procconn_filter_build_liveness(const struct procconn_filter *filter, uint32
     bpf->count = 0;
     add(bpf, LOAD_WORD, EVENT_WHAT_AT);
     begin = begin_if(bpf, PROCCONN_COMM);
-    add(bpf, LOAD_WORD, TASK_PID_AT);
+    add(bpf, LOAD_WORD, word_at(0));
     own = begin_if(bpf, task);
     accept_all(bpf);
     end_if(bpf, own);

@@ -12,6 +12,12 @@
 #include "internals.h"
 #include "wire/message.h"
 
+/* The u32 field with the PID of an event's own task; its TGID follows. A FORK's is the child. */
+static inline size_t filter_own_word(uint32_t what)
+{
+    return what == PROCCONN_FORK ? CHILD_PID_WORD : 0;
+}
+
 /* Whether an event passes. */
 bool procconn_filter_matches_event(const struct procconn_filter *filter,
                                    const struct procconn_event *event);

@@ -108,12 +108,9 @@ enum {
     WORD_SIZE = 4,
     COMM_NAME_SIZE = 16,
 
-    /* fields that filters look at: of most kinds, of FORK, of EXIT */
-    TASK_PID_AT = EVENT_DATA_AT,
-    TASK_TGID_AT = TASK_PID_AT + WORD_SIZE,
-    FORK_CHILD_PID_AT = EVENT_DATA_AT + 2 * WORD_SIZE,
-    FORK_CHILD_TGID_AT = FORK_CHILD_PID_AT + WORD_SIZE,
-    EXIT_CODE_AT = EVENT_DATA_AT + 2 * WORD_SIZE,
+    /* u32 fields that filters look at, by number: of FORK, of EXIT */
+    CHILD_PID_WORD = 2,
+    EXIT_CODE_WORD = 2,
 
     /* the message that reports loss */
     LOST_COUNT_AT = EVENT_DATA_AT,
