@@ -1,4 +1,4 @@
-/* The inner functions that tests call: the declarations their Python sees. */
+/* Functions between the folders that tests call, too. */
 #ifndef PROCCONN_INTERNALS_H
 #define PROCCONN_INTERNALS_H
 

@@ -236,7 +236,7 @@ class _Lib:
         stream: Stream,
         types: _Object,
         classes: _Object,
-        look_into: _Object,
+        handle_status: _Object,
         cell: _Object,
         /,
     ) -> int: ...

@@ -67,9 +67,9 @@ class Stream:
     def make_reader(self) -> Reader:
         """Make the stream's reader, which keeps this object alive."""
         cell: list[Reader] = [None]  # type: ignore[list-item]
-        look_into = self._look_into
+        handle_status = self._handle_status
         types, function, made = (
-            ffi.cast("void *", id(it)) for it in (_TYPES, look_into, cell)
+            ffi.cast("void *", id(it)) for it in (_TYPES, handle_status, cell)
         )
         checked(lib.procconn_make_reader(self.handle, types, CLASSES, function, made))
         return cell[0]
@@ -84,7 +84,7 @@ class Stream:
         if self._place[0]:
             lib.procconn_close(self._place[0])
 
-    def _look_into(self, status: int) -> None:
+    def _handle_status(self, status: int) -> None:
         """Repair what a status of the reader means, or raise it; 0 is for a warning."""
         match -status:
             case 0:

@@ -28,7 +28,7 @@ int netlink_set_receive_buffer(int fd, int size);
 int netlink_ignore_overruns(int fd);
 
 /* Read the memory use and the drops of a socket (SO_MEMINFO, linux/sock_diag.h). Returns false
- * before Linux 4.12, which does not report them. */
+ * before Linux 4.12, which does not report them, and where a sandbox refuses it. */
 enum { MEMINFO_QUEUED = 0, MEMINFO_LIMIT = 1, MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 };
 bool netlink_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT]);
 

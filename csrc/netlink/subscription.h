@@ -33,7 +33,7 @@ void subscription_end(struct subscription *subscription);
 /* Close the socket of a subscription that the kernel has already dropped. */
 void subscription_forget(struct subscription *subscription);
 
-/* Close a forked child's copy of the socket, and leave the parent's subscription alone. */
+/* Close the socket if it is open, and nothing else: it may be a forked child's copy. */
 void subscription_close(struct subscription *subscription);
 
 #endif

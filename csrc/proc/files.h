@@ -1,6 +1,6 @@
 /* The files of one process in /proc, beneath its directory. */
-#ifndef PROCCONN_PROCFILE_H
-#define PROCCONN_PROCFILE_H
+#ifndef PROCCONN_PROC_FILES_H
+#define PROCCONN_PROC_FILES_H
 
 #include <stdbool.h>
 #include <stddef.h>

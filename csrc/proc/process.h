@@ -1,6 +1,6 @@
 /* Reading one process into a program's trailer. No state, no allocation, no stream. */
-#ifndef PROCCONN_PROC_H
-#define PROCCONN_PROC_H
+#ifndef PROCCONN_PROCESS_H
+#define PROCCONN_PROCESS_H
 
 #include "internals.h"
 #include "wire/builder.h"

@@ -50,7 +50,7 @@ struct journal {
     int64_t ends_ns[MOST_ENDS]; /* when processes ended, the last ones */
 };
 
-/* changes.c */
+/* sockets.c */
 int procconn_journal_open(struct journal *journal, int receive_buffer);
 
 /* Receive what there is. */

@@ -84,8 +84,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t coalesce_ns,
     return status;
 }
 
-/* A forked child has no such threads, and does not close what they had opened: its table of
- * descriptors was copied before the memory that holds their numbers. */
+/* A forked child has no such threads, and leaves open what they had opened: the numbers in its
+ * copy of the memory may be those of other descriptors. */
 void procconn_programs_stop(struct procconn_programs *programs)
 {
     int own[] = {programs->socket, programs->wake, programs->alarm, programs->journal.socket,

@@ -7,8 +7,8 @@
 
 #include "programs/state.h"
 
-/* Those of the program's own table. They are the same ones in the threads' tables, which end
- * with the threads. */
+/* Close the descriptors in the process's table. Threads that have tables of their own close those
+ * by ending. */
 static void close_all(struct procconn_programs *programs)
 {
     procconn_close_descriptor(&programs->socket);
@@ -95,7 +95,7 @@ static void *run(void *argument)
     while (procconn_goes_on(programs)) {
         if (leads) {
             if (atomic_load(&programs->standbys) == 0)
-                procconn_start_reader(programs);
+                procconn_start_reader(programs); /* if all are blocked: nobody stands by */
             procconn_lead(reader);
         }
         is_only = atomic_fetch_add(&programs->standbys, 1) == 0;

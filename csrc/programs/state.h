@@ -2,15 +2,15 @@
  * The programs of execs: threads read them, the consumer of the stream takes them.
  *
  * What was read is in a ring of entries in the order of reading, its bytes in a ring of
- * bytes. One thread, which leads, adds to both, the consumer alone releases; neither waits for
+ * bytes. The leading thread adds to both, the consumer alone releases; neither waits for
  * the other, so the thread, at real-time priority, is never kept by one that has less.
  *
  * A reading can be made to wait, for as long as another process likes: by an exec that closes
  * a file of a user's file system, by arguments that lie in one. A reading that takes longer
  * than the latency loses the lead to a thread that stands by; what it reads is not shown.
  */
-#ifndef PROCCONN_PROGRAMS_H
-#define PROCCONN_PROGRAMS_H
+#ifndef PROCCONN_PROGRAMS_STATE_H
+#define PROCCONN_PROGRAMS_STATE_H
 
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -137,7 +137,8 @@ void procconn_lead(struct program_reader *reader);
  * a program notices first: a timer that is due before the next tick costs 5 µs. */
 void procconn_set_alarm(const struct procconn_programs *programs, int64_t at_ns);
 
-/* readers.c: the last one closes and frees all; or free without closing. */
+/* readers.c: drop a reference; the last one frees all, and closes what the threads share with the
+ * process. Or free without closing. */
 void procconn_drop_programs(struct procconn_programs *programs);
 void procconn_free_programs(struct procconn_programs *programs);
 

@@ -18,8 +18,8 @@ struct question {
     int64_t again_ns;   /* when to ask again */
 };
 
-/* Update known_ns. What the thread received it has stored if it is not reading: it sets
- * is_reading before it receives anything. While it reads, an entry shows that those with a
+/* Update known_ns. If the socket is empty and is_reading is false, everything is stored: the
+ * thread sets is_reading before it receives. While it reads, an entry shows that those with a
  * timestamp more than a latency earlier are stored. */
 static void update_known(struct procconn_programs *programs, int64_t now_ns)
 {

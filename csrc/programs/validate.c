@@ -5,14 +5,16 @@
  * tens of milliseconds if it has a large environment. So what was read after EXEC A can be
  * of a program B whose own EXEC comes later. What a process shows can be forged by it; that
  * its memory has ended cannot. The memory is opened after everything else was read. Then the
- * process must not be in the middle of an exec. A reading of EXEC A is A's if
+ * process must not be in the middle of an exec. A reading of EXEC A is A's if the process had
+ * started by then, its arguments were read before it ended, and
  *
- * 1. no EXEC of the process comes within the latency, the time within which the kernel is
- *    believed to report a program that was not in the middle of its exec; or
- * 2. one comes, A's memory has ended when it is looked at, which is before that one is read,
- *    and that one's reading is right itself. For then that one's memory was alive when A's
- *    was found to have ended: so A's was of the program before, and so was all that was read
- *    before it was opened.
+ * 1. no EXEC of it has a timestamp before until_ns: the end of the reading, and the latency, within
+ *    which the kernel is believed to report a program that was not in the middle of its exec; or
+ * 2. EXEC B has, A's memory had ended before B was read, and B's reading is right itself. For then
+ *    B's memory was alive when A's was found to have ended: so A's was of the program before B,
+ *    and so was all that was read before it was opened.
+ *
+ * 2 cannot be forged. 1 rests on timing; a tracer can hold a process for longer (traced.c).
  *
  * "Has ended" alone proves nothing: it is so of a zombie, and of a program that a later exec
  * is replacing. Where the memory may not be opened, 1 is all there is.

@@ -211,7 +211,7 @@ static inline PyObject *none(void)
 enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
                                         PyObject **object);
 
-/* trailers/make.c: what is attached to the event, or None; NULL without memory. */
-PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event);
+/* trailers.c: what is attached to the event, or None; NULL without memory. */
+PyObject *procconn_make_trailer(struct filler *filler, const struct procconn_event *event);
 
 #endif

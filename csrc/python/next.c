@@ -25,7 +25,7 @@ PyObject *iterator_next_event(struct iterator *iterator)
         status = reader_fill(reader, iterator->deadline_ns, READER_BATCH);
         if (status == -ECANCELED && iterator->kept != NULL)
             return NULL; /* closing ends an iteration */
-        if (!reader_look_into(reader, status))
+        if (!reader_handle_status(reader, status))
             return NULL;
         if (status == 0 && procconn_is_over(iterator->deadline_ns))
             return reader_pop(reader);
@@ -54,7 +54,7 @@ PyObject *iterator_next_list(struct iterator *iterator)
 
     do {
         status = reader_fill(reader, iterator->deadline_ns, SIZE_MAX);
-        if (reader_look_into(reader, status)) {
+        if (reader_handle_status(reader, status)) {
             if (status != 0)
                 continue; /* there may be more */
         } else if (!is_deferred(reader, status)) {
@@ -67,24 +67,29 @@ PyObject *iterator_next_list(struct iterator *iterator)
     return NULL;
 }
 
-/* Wait until there are messages, of which up to `most` bytes are to be copied. False if the
- * deadline passed, or, with an exception, after a failure. */
+/* Wait until there are messages, of which up to `most` bytes are to be copied. Returns false if
+ * the deadline passed, or, with an exception, after a failure. Else end_copy has to follow. */
 static bool begin_copy(const struct iterator *iterator, size_t most, struct procconn_walk *walk)
 {
     struct reader *reader = iterator->reader;
     int status;
 
-    do
+    for (;;) {
         status = reader_begin(reader, iterator->deadline_ns, most, false, walk);
-    while (status != 0 && reader_look_into(reader, status));
-    return status == 0 && (walk->size > 0 || (reader_warn(reader), false));
+        if (walk->size > 0 && !reader_has_warning(reader))
+            return true;
+        if (walk->size > 0)
+            reader_end(reader, 0); /* the warning runs Python code; then begin again */
+        if (status != 0 ? !reader_handle_status(reader, status) : !reader_warn(reader))
+            return false;
+        if (status == 0 && walk->size == 0)
+            return false;
+    }
 }
 
-/* Take what was copied, unless there is no result. */
+/* Consume what was copied, unless there is no result. */
 static PyObject *end_copy(struct reader *reader, PyObject *result, size_t size)
 {
-    if (result != NULL && !reader_warn(reader))
-        Py_CLEAR(result);
     reader_end(reader, result != NULL ? size : 0);
     return result;
 }

@@ -163,28 +163,33 @@ int reader_fill(struct reader *reader, int64_t deadline_ns, size_t most)
 
 static bool call(struct reader *reader, int status)
 {
-    PyObject *look_into = reader->look_into, *result;
+    PyObject *handle_status = reader->handle_status, *result;
 
-    if (look_into == NULL) { /* the collector has cleared the reader */
+    if (handle_status == NULL) { /* the collector has cleared the reader */
         PyErr_SetString(PyExc_RuntimeError, "the connector is gone");
         return false;
     }
-    Py_INCREF(look_into);
-    result = PyObject_CallFunction(look_into, "i", status);
-    Py_DECREF(look_into);
+    Py_INCREF(handle_status);
+    result = PyObject_CallFunction(handle_status, "i", status);
+    Py_DECREF(handle_status);
     Py_XDECREF(result);
     return result != NULL;
 }
 
+bool reader_has_warning(const struct reader *reader)
+{
+    return !reader->has_warned && reader->stream->view.programs_error != 0;
+}
+
 bool reader_warn(struct reader *reader)
 {
-    if (reader->has_warned || reader->stream->view.programs_error == 0)
+    if (!reader_has_warning(reader))
         return true;
     reader->has_warned = true;
     return call(reader, 0);
 }
 
-bool reader_look_into(struct reader *reader, int status)
+bool reader_handle_status(struct reader *reader, int status)
 {
     if (status != 0 && status != -EINTR && !call(reader, status))
         return false;

@@ -3,8 +3,8 @@
  * events takes them from here, in one C call, so a signal handler that raises
  * finds each event either pending or delivered.
  *
- * - Python's signal handlers run in PyErr_CheckSignals only, after the stream was left: so
- *   a handler may read or close. After it all state is read again.
+ * - Python code, and with it signal handlers, runs only after the stream was left: so a handler
+ *   may read or close. After it all state is read again.
  * - Finalizers, and other threads while the GIL is released, may take pending events at any
  *   time. Only who has entered the stream adds some, so their order is the stream's.
  * - The connector owns the reader; the reader does not refer to the connector.
@@ -27,7 +27,7 @@ struct reader {
     PyObject_HEAD
     struct procconn_stream *stream; /* a reference to its memory */
     PyObject *classes;              /* as procconn_decode takes them */
-    PyObject *look_into;            /* called with a status: repairs what it means, or raises */
+    PyObject *handle_status;        /* called with a status: repairs what it means, or raises */
     PyObject *iterator_type;
     bool has_warned; /* that programs are not read any more */
     struct pending pending;
@@ -48,7 +48,8 @@ static inline bool procconn_is_over(int64_t deadline_ns)
     return deadline_ns >= 0 && procconn_now_ns() >= deadline_ns;
 }
 
-/* All need the GIL, and release it while they wait. Statuses are 0 or a negative errno. */
+/* All but reader_refilter need the GIL, and release it while they wait. Statuses are 0 or a
+ * negative errno. */
 
 bool reader_has_pending(struct reader *reader);
 size_t reader_length(struct reader *reader);
@@ -74,13 +75,14 @@ int reader_begin(struct reader *reader, int64_t deadline_ns, size_t most, bool d
                  struct procconn_walk *walk);
 void reader_end(struct reader *reader, size_t size);
 
-/* Warn once that programs are not read any more. False, with an exception, if warnings are
- * errors. */
+/* Whether to warn that programs are not read any more; do so, once. Returns false, with an
+ * exception, if warnings are errors. */
+bool reader_has_warning(const struct reader *reader);
 bool reader_warn(struct reader *reader);
 
 /* Act on a status: repair, warn, run signal handlers. False, with an exception, if the
  * caller has to stop. */
-bool reader_look_into(struct reader *reader, int status);
+bool reader_handle_status(struct reader *reader, int status);
 
 /* Drop pending events that the filter no longer matches. Called after a change of it; takes
  * the GIL. */

@@ -14,8 +14,8 @@ static PyObject *poll(PyObject *self, PyObject *unused)
     (void)unused;
     do
         status = reader_fill(reader, 0, READER_BATCH);
-    while (status == -EINTR && reader_look_into(reader, status));
-    if (status == -EINTR || (status == 0 && !reader_look_into(reader, status)))
+    while (status == -EINTR && reader_handle_status(reader, status));
+    if (status == -EINTR || (status == 0 && !reader_handle_status(reader, status)))
         return NULL;
     return PyLong_FromLong(status);
 }
@@ -31,7 +31,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(reader->classes);
-    Py_VISIT(reader->look_into);
+    Py_VISIT(reader->handle_status);
     Py_VISIT(reader->iterator_type);
     return 0;
 }
@@ -39,7 +39,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
 /* The classes and the iterators' type stay: they are needed, and refer to no reader. */
 static int clear(PyObject *self)
 {
-    Py_CLEAR(((struct reader *)self)->look_into);
+    Py_CLEAR(((struct reader *)self)->handle_status);
     return 0;
 }
 
@@ -50,7 +50,7 @@ static void dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     pending_clear(&reader->pending);
-    Py_CLEAR(reader->look_into);
+    Py_CLEAR(reader->handle_status);
     Py_CLEAR(reader->classes);
     Py_CLEAR(reader->iterator_type);
     stream_drop_reference(reader->stream, REFERENCE);
@@ -95,7 +95,7 @@ int procconn_make_types(void *types)
 }
 
 int procconn_make_reader(struct procconn_stream *stream, void *types, void *classes,
-                         void *look_into, void *cell)
+                         void *handle_status, void *cell)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     PyTypeObject *type = (PyTypeObject *)PyList_GetItem(types, 0);
@@ -106,10 +106,10 @@ int procconn_make_reader(struct procconn_stream *stream, void *types, void *clas
         lifecycle_add_reference(&stream->life);
         reader->stream = stream;
         reader->classes = classes;
-        reader->look_into = look_into;
+        reader->handle_status = handle_status;
         reader->iterator_type = PyList_GetItem(types, 1);
         Py_INCREF(reader->classes);
-        Py_INCREF(reader->look_into);
+        Py_INCREF(reader->handle_status);
         Py_INCREF(reader->iterator_type);
         PyList_SetItem(cell, 0, (PyObject *)reader);
         status = 0;

@@ -63,7 +63,7 @@ static PyObject *usage_arguments(struct filler *filler, const struct procconn_ev
     return filler->arguments[USAGE_COUNT];
 }
 
-PyObject *procconn_make_tail(struct filler *filler, const struct procconn_event *event)
+PyObject *procconn_make_trailer(struct filler *filler, const struct procconn_event *event)
 {
     if (event->trailer == NULL)
         return none();

@@ -50,7 +50,7 @@ static PyObject *filler_arguments(struct filler *filler, const struct procconn_e
         !put(fields, &index, filler_int(filler, event->cpu)))
         return NULL;
     if (kind != NULL && kind->has_trailer &&
-        !put(fields, &index, procconn_make_tail(filler, event)))
+        !put(fields, &index, procconn_make_trailer(filler, event)))
         return NULL;
     return filler->arguments[count];
 }

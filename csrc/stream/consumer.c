@@ -1,4 +1,5 @@
-/* What the consumer does: wait, look at complete messages, consume them. */
+/* What the consumer does: wait, look at complete messages, consume them. And, for anyone, what
+ * was lost. */
 #include <errno.h>
 
 #include "stream/stream.h"
@@ -6,7 +7,7 @@
 
 enum {
     SMALLEST_DRAIN = 4096, /* bytes, also into a smaller buffer of the caller's */
-    WORTH_MOVING = 8,      /* part of a full queue that is free, from which on it is compacted */
+    WORTH_MOVING = 8,      /* compact a full queue once this part of it is free at the front */
 };
 
 /* Wait for the receiving thread. It sets what it has to say before it makes `ready` readable. */

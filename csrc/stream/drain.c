@@ -12,8 +12,8 @@
 #include "wire/filter.h"
 
 enum {
-    /* One drain ends after so many datagrams that others than the kernel sent, so that a burst
-     * of them cannot keep the caller from its deadline. */
+    /* One drain ends after so many datagrams that were not appended, such as those that others
+     * than the kernel sent: a burst of them cannot keep the caller from its deadline. */
     MAX_REFUSED = 1 << 12,
 
     /* What a datagram becomes at most: itself, after what was lost before it. */
@@ -61,8 +61,8 @@ static size_t space(struct procconn_stream *stream)
 
 /* Whether every message of a datagram is an event, as the kernel sends them, and passes the
  * filter. Messages and trailers of the library itself are not accepted from a socket. */
-static bool validate(struct procconn_stream *stream, const uint8_t *bytes, size_t size,
-                     int64_t *timestamp_ns)
+static bool check_datagram(struct procconn_stream *stream, const uint8_t *bytes, size_t size,
+                           int64_t *timestamp_ns)
 {
     struct procconn_walk walk = {.buffer = bytes, .size = size};
     struct procconn_event event;
@@ -114,7 +114,7 @@ static bool append(struct procconn_stream *stream, size_t i, struct buffer *into
         loss_refuse(&stream->loss);
         return false;
     }
-    if (!validate(stream, datagram, size, &timestamp_ns))
+    if (!check_datagram(stream, datagram, size, &timestamp_ns))
         return false;
     if (stream->loss.overrun_count > 0)
         write_lost(stream, into, timestamp_ns);
@@ -141,9 +141,9 @@ static void note_loss(struct procconn_stream *stream, bool is_uncounted, int64_t
         trailers_note_missing(&stream->trailers);
 }
 
-/* While a full socket is read, the kernel takes some datagrams into the space that was made,
+/* While a full socket is drained, the kernel queues some datagrams in the space that was made,
  * and drops others, in turn. What it has dropped lies after everything that was queued before
- * the last receive made space, but for what it dropped since then. Returns the time. */
+ * the last receive made space, at before_ns. Returns the time, which is the next before_ns. */
 static int64_t check_drops_between(struct procconn_stream *stream, int64_t before_ns)
 {
     int64_t now_ns = procconn_now_ns();

@@ -12,7 +12,8 @@ enum {
 };
 
 struct drain {
-    int64_t synced_until_ns; /* all events until then were drained, unless the receive waited */
+    int64_t synced_until_ns; /* all events until then were drained; after a receive that
+                              * waited, all but those of a few microseconds */
     bool refilters;          /* until the socket is empty */
     struct batch batch;
     uint8_t slots[BATCH_MOST][SLOT_DISTANCE];

@@ -4,7 +4,7 @@
  *   state              enter       leave    close
  *   IDLE               READING or  -        CLOSED: IGNORE is sent
  *                      CHANGING
- *   READING            -EBUSY      IDLE     READING|CLOSED: IGNORE is sent, the reader wakes
+ *   READING            -EBUSY      IDLE     READING|CLOSED: IGNORE is sent, the consumer wakes
  *   CHANGING           -EBUSY      IDLE     CHANGING|CLOSED: the change is interrupted
  *   CLOSED             -ECANCELED  -        stays
  *   READING|CLOSED     -ECANCELED  CLOSED   stays
@@ -12,11 +12,15 @@
  *
  * Users of the descriptors are the stream until its close, the consumer from enter to leave, the
  * receiving thread, and somebody who waits on a pollable. The last one counts what was dropped,
- * sends IGNORE if nobody has, and closes them. References to the memory are those of Python's
- * objects and of the thread; the last one frees it.
+ * sends IGNORE if nobody has, and closes them; but `wake` and the pollables, if fileno() has one,
+ * are closed with the memory. While CHANGING, the consumer may be using the subscription without
+ * the lock, so it sends IGNORE itself, as the last user. References to the memory are those of
+ * Python's objects and of the thread; the last one frees it.
  *
- * A forked child has copies. It may close its descriptors, which its parent does not notice; it
- * never takes the lock, which a thread of the parent may hold.
+ * After a close, the reader still delivers what is pending; messages in the buffers are dropped.
+ *
+ * A forked child has copies. It may close its descriptors, which its parent does not notice, and
+ * free its copy of the memory; it never takes the lock, which a thread of the parent may hold.
  */
 #include "stream/lifecycle.h"
 
@@ -30,7 +34,7 @@ enum {
     SMALLEST_CAPACITY = 262144, /* bytes */
 
     /* The shortest interval at which events were seen to come. With EVENT_CHARGE: how soon a
-     * socket can be full. */
+     * socket can be half full. */
     EVENT_INTERVAL_NS = 500,
 };
 
@@ -77,7 +81,7 @@ int stream_enter(struct procconn_stream *stream, uint32_t activity)
 
     if (!lifecycle_is_owner(life))
         return -ECHILD;
-    atomic_fetch_add(&life->users, 1); /* before the state, which a close looks at */
+    atomic_fetch_add(&life->users, 1); /* first, so that a close in between is not the last user */
     if (atomic_compare_exchange_strong(&life->state, &state, activity))
         return 0;
     stream_drop_user(stream);
@@ -105,8 +109,8 @@ static uint32_t *make_mark(void)
     return mark;
 }
 
-/* Bytes of messages in a full socket, twice over: one drain can receive them all. An event has
- * 76 bytes, and the kernel charges 768 or more for it. */
+/* Bytes of messages in a full socket: one drain can receive them all. The socket may hold twice
+ * receive_buffer bytes. An event has 76 bytes, and the kernel charges at least 768 for it. */
 static size_t drain_size(uint32_t receive_buffer)
 {
     size_t size = receive_buffer / 768U * 2 * MESSAGE_SIZE;
@@ -141,7 +145,7 @@ int procconn_open(struct procconn_stream **out, const struct procconn_settings *
         return -ENOMEM;
     stream->settings = *settings;
     stream->life = (struct lifecycle){
-        .users = 1, .references = REFERENCE, .is_owner = make_mark(), .owner = getpid()};
+        .users = 1, .references = REFERENCE, .owner_mark = make_mark(), .owner = getpid()};
     event_socket_init(&stream->events);
     subscription_init(&stream->subscription);
     readiness_init(&stream->readiness);
@@ -192,8 +196,8 @@ void stream_drop_reference(struct procconn_stream *stream, int reference)
     readiness_close_pollables(&stream->readiness);
     buffer_free(&stream->queue);
     buffer_free(&stream->staging);
-    if (life->is_owner != NULL)
-        munmap((void *)(uintptr_t)life->is_owner, (size_t)sysconf(_SC_PAGESIZE));
+    if (life->owner_mark != NULL)
+        munmap((void *)(uintptr_t)life->owner_mark, (size_t)sysconf(_SC_PAGESIZE));
     free(stream);
 }
 
@@ -229,7 +233,7 @@ int procconn_hold_pollable(struct procconn_stream *stream, size_t index)
 
     atomic_fetch_add(&stream->life.users, 1);
     if (atomic_exchange(&stream->life.is_held, true))
-        stream_drop_user(stream); /* another one may have released it meanwhile */
+        stream_drop_user(stream); /* it was held already: count it once */
     status = procconn_pollable(stream, index);
     if (status < 0)
         procconn_release_pollable(stream);

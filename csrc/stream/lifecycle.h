@@ -12,11 +12,11 @@ enum { IDLE = 0, READING = 1, CHANGING = 2, CLOSED = 4 };
 enum { REFERENCE = 1, REFERENCE_OF_THREAD = 1 << 16 };
 
 struct lifecycle {
-    _Atomic uint32_t state;   /* IDLE, or what the consumer does; and CLOSED */
-    _Atomic int users;        /* of the descriptors */
-    _Atomic int references;   /* to the memory: Python's objects, the thread */
-    _Atomic bool is_held;     /* somebody who waits on a pollable is a user */
-    const uint32_t *is_owner; /* 1, but 0 in a forked child; NULL before Linux 4.14 */
+    _Atomic uint32_t state;     /* IDLE, or what the consumer does; and CLOSED */
+    _Atomic int users;          /* of the descriptors */
+    _Atomic int references;     /* to the memory: Python's objects, the thread */
+    _Atomic bool is_held;       /* somebody who waits on a pollable is a user */
+    const uint32_t *owner_mark; /* 1, but 0 in a forked child; NULL before Linux 4.14 */
     pid_t owner;
 };
 
@@ -33,7 +33,7 @@ static inline bool lifecycle_is_changing(const struct lifecycle *life)
 /* False in a forked child. */
 static inline bool lifecycle_is_owner(const struct lifecycle *life)
 {
-    return life->is_owner != NULL ? *life->is_owner != 0 : getpid() == life->owner;
+    return life->owner_mark != NULL ? *life->owner_mark != 0 : getpid() == life->owner;
 }
 
 /* Before a thread is started; and if it was not. */

@@ -18,7 +18,8 @@
 
 struct overrun {
     uint64_t count;   /* of events; 0 if the kernel does not count them */
-    int64_t since_ns; /* it lies after every event that was queued then */
+    int64_t since_ns; /* it lies after every event that was queued then; where the socket was
+                       * emptied, messages before it may be later */
 };
 
 enum {

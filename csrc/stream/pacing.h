@@ -28,7 +28,8 @@ struct pacing_drain {
     bool has_space;     /* left in the buffer, for another drain */
     size_t staged;      /* bytes */
     size_t staging_size;
-    int64_t due_ns; /* when the first staged event can be complete; 0: the queue was full */
+    int64_t due_ns; /* when the first staged event can be complete; 0: none is staged, or
+                     * the queue was full */
 };
 
 struct pacing {

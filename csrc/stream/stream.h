@@ -6,12 +6,14 @@
  *   is the only one; a second one is refused, and so is a forked child. Pending events, which are
  *   decoded and not yet taken, belong to the reader (python/reader.h).
  * - The receiver drains the socket: the consumer, or the receiving thread once there is a queue.
- *   Whatever touches the parts below the lock holds it, and never while it waits, unless the
- *   process has no other thread.
+ *   The lock is held while the parts below it are touched, except for what only the consumer
+ *   changes, and for the subscription while the state is CHANGING. It is never held while waiting,
+ *   unless the process has no other thread.
  * - Anyone may close, at any time: another thread, a Python signal handler, a finalizer that the
  *   cyclic collector runs while the consumer decodes. lifecycle.c has the states.
  *
- * Each part is written by one file, the one with its name, whose functions take the part.
+ * Each part is written by one file, the one with its name, whose functions take the part; the
+ * view, by whoever knows what it shows.
  */
 #ifndef PROCCONN_STREAM_H
 #define PROCCONN_STREAM_H
@@ -90,8 +92,7 @@ int stream_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t mo
  * returned by the next call. */
 int stream_drain(struct procconn_stream *stream, size_t most, bool waits);
 
-/* drain.c: whether the queue has space for one more message, what was lost before it, and what
- * was lost after it. */
+/* drain.c: whether the queue has space for one more message, with a Lost before and after it. */
 bool stream_has_space(const struct procconn_stream *stream);
 
 /* drain.c: read the kernel's count of dropped datagrams. */

@@ -6,7 +6,7 @@
 #include "stream/stream.h"
 
 enum {
-    CHUNK = 65536, /* bytes of one drain, while which the consumer may wait */
+    CHUNK = 65536, /* bytes of one drain, the consumer may have to wait for the lock that long */
     NICE = -20,    /* lest the consumer takes the processor from it */
 };
 

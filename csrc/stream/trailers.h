@@ -44,7 +44,8 @@ uint64_t trailers_lost_usage(const struct trailers *trailers);
  * receives at most. Returns 0 or a negative errno. */
 int stream_open_programs(struct procconn_stream *stream, size_t drain_size);
 
-/* Register for usage records. Where there are no events, this would succeed, and none come. */
+/* Register for usage records. Call it after LISTEN succeeded: where there are no events, it
+ * succeeds and no record comes. */
 void stream_open_usage(struct procconn_stream *stream);
 
 void stream_close_trailers(struct procconn_stream *stream);

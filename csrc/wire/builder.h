@@ -1,6 +1,6 @@
 /* A program's trailer while it is made. No system call. */
-#ifndef PROCCONN_DRAFT_H
-#define PROCCONN_DRAFT_H
+#ifndef PROCCONN_BUILDER_H
+#define PROCCONN_BUILDER_H
 
 #include <stdbool.h>
 #include <sys/types.h>

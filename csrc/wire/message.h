@@ -1,6 +1,6 @@
 /* What a walk over a netlink buffer finds, and how its fields are read. */
-#ifndef PROCCONN_EVENT_H
-#define PROCCONN_EVENT_H
+#ifndef PROCCONN_MESSAGE_H
+#define PROCCONN_MESSAGE_H
 
 #include <stdbool.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* What the library attaches to events, checked. */
-#ifndef PROCCONN_TAILS_PARSE_H
-#define PROCCONN_TAILS_PARSE_H
+#ifndef PROCCONN_TRAILER_H
+#define PROCCONN_TRAILER_H
 
 #include "wire/message.h"
 

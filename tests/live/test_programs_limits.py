@@ -87,6 +87,13 @@ def test_a_refused_call_ends_the_thread_and_is_reported(call: str) -> None:
     assert "1 busy True\n" == done.stdout, done.stderr
 
 
+def test_the_warning_of_that_may_read() -> None:
+    """It is Python code, so it runs outside the stream, as signal handlers do."""
+    done = run(sys.executable, PROGRAMS / "warned_reader.py")
+
+    assert "1 True\n" == done.stdout, done.stderr
+
+
 def title_of(script: str) -> Program:
     """Read a program of ours that has written a title over its arguments."""
     code = f"""

@@ -1,0 +1,34 @@
+"""Refuse recvfrom(2) to the threads that read programs; read while Python warns of that.
+
+warned_reader.py
+Prints how many warnings came, and whether a read of raw messages from within the warning
+and the read that warned returned any.
+"""
+
+import errno
+import subprocess
+import warnings
+from typing import Any
+
+from sandbox import refuse  # type: ignore[import-not-found]
+
+from procconn import EventMask, ProcConnector
+
+read: list[bytes] = []
+
+
+def show(message: Warning | str, *_: Any) -> None:
+    if "programs are not read" in str(message):
+        read.append(connector.recv_raw(0))
+
+
+warnings.simplefilter("always")
+warnings.showwarning = show
+with ProcConnector(EventMask.EXEC, programs=True, queue=0) as connector:
+    refuse("recvfrom", errno.EPERM)
+    while not read:
+        subprocess.run(["true"], check=True)
+        last = connector.recv_raw(1)
+    subprocess.run(["true"], check=True)
+    last = last or connector.recv_raw(5)
+print(len(read), any((*read, last)))
