@@ -1,8 +1,8 @@
-"""Refuse recvfrom(2) to the threads that read programs; read while Python warns of that.
+"""Refuse recvfrom(2) to the threads that read programs; read while Python warns.
 
 warned_reader.py
-Prints how many warnings came, and whether a read of raw messages from within the warning
-and the read that warned returned any.
+Prints how many warnings came, and whether the read from within the warning, or the one
+that warned, returned any messages.
 """
 
 import errno
@@ -17,7 +17,7 @@ from procconn import EventMask, ProcConnector
 read: list[bytes] = []
 
 
-def show(message: Warning | str, *_: Any) -> None:
+def show(message: Warning | str, *_: Any, **__: Any) -> None:
     if "programs are not read" in str(message):
         read.append(connector.recv_raw(0))
 
