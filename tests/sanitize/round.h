@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "stream/stream.h"
+#include "wire/decode.h"
 
 enum {
     NAMES = 2000, /* that one round gives its producer */
