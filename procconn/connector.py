@@ -7,14 +7,12 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from procconn import arguments, environment
+from procconn import _arguments, diagnosis
 from procconn._core import ffi, lib
-from procconn.awaiting import FOR_FILENO, Awaiting
+from procconn._stream import FOR_FILENO, Awaiting, Stream, change, checked, new_filter
 from procconn.clock import FOR_EVER, passed
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
-from procconn.status import checked
-from procconn.stream import Stream, change, new_filter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -81,31 +79,31 @@ class ProcConnector:
         timeout: float = 1.0,
         heartbeat: float | None = None,
     ) -> None:
-        arguments.mask("mask", mask)
-        self._threads = arguments.boolean("threads", threads)
-        timeout_ns = arguments.seconds("timeout", timeout, positive=True)
-        arguments.whole("queue", queue, 0, _LARGEST_QUEUE)
+        _arguments.mask("mask", mask)
+        self._threads = _arguments.boolean("threads", threads)
+        timeout_ns = _arguments.seconds("timeout", timeout, positive=True)
+        _arguments.whole("queue", queue, 0, _LARGEST_QUEUE)
         if 0 < queue < _SMALLEST_QUEUE:
             raise ValueError(
                 f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
             )
         settings = ffi.new("struct procconn_settings *")
         settings.filter = new_filter(mask, threads=self._threads)[0]
-        settings.programs = arguments.boolean("programs", programs)
+        settings.programs = _arguments.boolean("programs", programs)
         if programs:
-            environment.check_proc()
-        settings.usage = arguments.boolean("usage", usage)
+            diagnosis.check_proc()
+        settings.usage = _arguments.boolean("usage", usage)
         if receive_buffer is None:
-            settings.receive_buffer = environment.usual_room()
-            least_room = environment.ROOM_FOR_BURSTS
+            settings.receive_buffer = diagnosis.usual_room()
+            least_room = diagnosis.ROOM_FOR_BURSTS
         else:
-            settings.receive_buffer = least_room = arguments.whole(
+            settings.receive_buffer = least_room = _arguments.whole(
                 "receive_buffer", receive_buffer, 1, _LARGEST_ROOM, or_none=True
             )
-        settings.coalesce_ns = arguments.seconds("max_latency", max_latency)
+        settings.coalesce_ns = _arguments.seconds("max_latency", max_latency)
         settings.heartbeat_ns = -1
         if heartbeat is not None:
-            settings.heartbeat_ns = arguments.seconds(
+            settings.heartbeat_ns = _arguments.seconds(
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
 
@@ -118,9 +116,9 @@ class ProcConnector:
             self._stream.listen()
             if queue:
                 self._stream.start_thread(queue)
-            environment.warn_of_limits(self._stream.view, least_room)
+            diagnosis.warn_of_limits(self._stream.view, least_room)
             if heartbeat is not None and lib.procconn_rename_thread() < 0:
-                environment.warn_of_heartbeat()
+                diagnosis.warn_of_heartbeat()
         except BaseException:
             self.close()
             raise
@@ -152,7 +150,7 @@ class ProcConnector:
             ValueError: the connector is closed.
         """
         self._check_open()
-        for event in self._reader.events(arguments.deadline_ns(timeout)):
+        for event in self._reader.events(_arguments.deadline_ns(timeout)):
             return event
         return None
 
@@ -165,7 +163,7 @@ class ProcConnector:
             The events; an empty list if none came in time.
         """
         self._check_open()
-        for events in self._reader.lists(arguments.deadline_ns(timeout)):
+        for events in self._reader.lists(_arguments.deadline_ns(timeout)):
             return events
         return []
 
@@ -180,7 +178,7 @@ class ProcConnector:
             them; empty if none came in time.
         """
         self._check_open()
-        for messages in self._reader.raw(arguments.deadline_ns(timeout)):
+        for messages in self._reader.raw(_arguments.deadline_ns(timeout)):
             return messages
         return b""
 
@@ -198,8 +196,8 @@ class ProcConnector:
             BufferTooSmallError: the next message does not fit; it stays queued.
         """
         self._check_open()
-        place = arguments.writable("buffer", buffer)
-        for size in self._reader.into(place, arguments.deadline_ns(timeout)):
+        place = _arguments.writable("buffer", buffer)
+        for size in self._reader.into(place, _arguments.deadline_ns(timeout)):
             return size
         return 0
 
@@ -218,7 +216,7 @@ class ProcConnector:
         self._check_open()
         changed = None
         if mask is not None:
-            arguments.mask("mask", mask)
+            _arguments.mask("mask", mask)
             changed = new_filter(mask, threads=self._threads)
         change(self._reader, changed)
         self._stream.listen()
@@ -318,7 +316,7 @@ class ProcConnector:
             list if none came in time.
         """
         self._check_open()
-        await self._read_async(arguments.deadline_ns(timeout))
+        await self._read_async(_arguments.deadline_ns(timeout))
         for events in self._reader.pending_lists():
             return events
         return []
@@ -342,7 +340,7 @@ class ProcConnector:
             status = self._reader.poll()
             if status == -errno.ENOTCONN:
                 await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
-                environment.warn_of_renewal()
+                diagnosis.warn_of_renewal()
             elif checked(status) or len(self._reader) or passed(deadline_ns):
                 return
             else:

@@ -6,10 +6,10 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from procconn import arguments
+from procconn import _arguments
 from procconn._core import ffi, lib
 from procconn.decoder import decode
-from procconn.environment import check_proc
+from procconn.diagnosis import check_proc
 from procconn.events import EventType, Exec
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_program(pid: int) -> Program | None:
         UnsupportedError: /proc does not show this pid namespace.
         OSError: this process has no descriptor or memory left (EMFILE, ENFILE, ENOMEM).
     """
-    arguments.pid("pid", pid)
+    _arguments.pid("pid", pid)
     check_proc()
     tail = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")

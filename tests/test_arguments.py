@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from procconn import EventMask, EventType, Exec, ProcConnector
-from procconn.environment import usual_room
+from procconn.diagnosis import usual_room
 from procconn.processes import ProcessMonitor, wait
 
 WRONG_TYPES: list[tuple[str, Any]] = [

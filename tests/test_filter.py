@@ -26,8 +26,8 @@ from procconn import (
     decode,
 )
 from procconn._core import ffi, lib
+from procconn._stream import new_filter
 from procconn.events import KINDS
-from procconn.stream import new_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

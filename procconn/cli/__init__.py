@@ -9,7 +9,7 @@ from signal import SIGINT, SIGTERM
 from procconn.cli.ending import Ended, the_ending
 from procconn.cli.output import occupy_closed_descriptors, tell
 from procconn.cli.parser import parse
-from procconn.environment import LimitWarning
+from procconn.diagnosis import LimitWarning
 from procconn.errors import ProcConnError
 
 _FAILED = 2  # also what argparse exits with

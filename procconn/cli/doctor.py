@@ -16,7 +16,7 @@ from procconn.cli.json_text import line
 from procconn.cli.lines import user_name
 from procconn.cli.output import Output
 from procconn.connector import ProcConnector
-from procconn.environment import (
+from procconn.diagnosis import (
     ROOM_FOR_BURSTS,
     conditions,
     is_kernel,

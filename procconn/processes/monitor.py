@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from procconn import arguments
+from procconn import _arguments
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import EventMask
@@ -61,7 +61,7 @@ class ProcessMonitor:
         heartbeat: float | None = None,
     ) -> None:
         if tree is not None:
-            arguments.pid("tree", tree)
+            _arguments.pid("tree", tree)
         self._programs = programs
         self._connector = ProcConnector(
             _MASK,
@@ -105,7 +105,7 @@ class ProcessMonitor:
             ValueError: the monitor is closed already, or the timeout is no time.
         """
         self._check_open()
-        deadline = arguments.deadline(timeout)
+        deadline = _arguments.deadline(timeout)
         while not (changes := self._tracker.all_changes()):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             self._receive(left)

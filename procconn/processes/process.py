@@ -6,7 +6,7 @@ from signal import SIGCHLD
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from procconn.clock import NS_PER_S
-from procconn.environment import is_kernel
+from procconn.diagnosis import is_kernel
 from procconn.events import Exit, Fork, Lost
 from procconn.processes.packed import packed, unpacked
 from procconn.usage import Usage

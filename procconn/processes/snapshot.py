@@ -7,9 +7,9 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from procconn.arguments import MOST_PID
+from procconn._arguments import MOST_PID
 from procconn.clock import NS_PER_S
-from procconn.environment import check_proc, is_kernel
+from procconn.diagnosis import check_proc, is_kernel
 from procconn.processes.packed import packed, unpacked
 from procconn.reading import read_program
 

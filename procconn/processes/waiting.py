@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from procconn import arguments
+from procconn import _arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.processes.notes import is_same
@@ -49,7 +49,7 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
         UnsupportedError: no events can come here; the text says why.
         OSError: as of `ProcConnector` and `take_snapshot`.
     """
-    deadline = arguments.deadline(timeout)
+    deadline = _arguments.deadline(timeout)
     awaited = Awaited(pids)
     if not awaited.pids:
         return awaited.ended
@@ -68,7 +68,7 @@ async def wait_async(
     """Do as `wait`, on asyncio."""
     import asyncio  # noqa: PLC0415 - who awaits has it already
 
-    deadline = arguments.deadline(timeout)
+    deadline = _arguments.deadline(timeout)
     awaited = await asyncio.to_thread(Awaited, pids)
     if not awaited.pids:
         return awaited.ended

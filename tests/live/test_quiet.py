@@ -14,7 +14,7 @@ from live.staging import (
     LIMITS,
     everyone_may_run_python,
 )
-from procconn import environment
+from procconn import diagnosis
 
 CALLS = {
     "watch": ["--duration", "0"],
@@ -62,6 +62,6 @@ def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
 
 def test_a_renewed_subscription_is_no_limit() -> None:
     with pytest.warns(RuntimeWarning) as warned:
-        environment.warn_of_renewal()
+        diagnosis.warn_of_renewal()
 
-    assert not issubclass(warned[0].category, environment.LimitWarning)
+    assert not issubclass(warned[0].category, diagnosis.LimitWarning)

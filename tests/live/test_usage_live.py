@@ -17,7 +17,7 @@ import pytest
 from live.staging import DEADLINE, KERNEL, run_python
 from procconn import Event, EventMask, Exit, ProcConnector
 from procconn._core import ffi, lib
-from procconn.stream import new_filter
+from procconn._stream import new_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
