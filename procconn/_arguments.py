@@ -1,4 +1,4 @@
-"""Checks of arguments: what is wrong is told by name, with what it takes."""
+"""Check arguments. Errors name the argument and say what it takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_PID = 0x7FFFFFFF
 
 
 def mask(name: str, value: EventMask) -> EventMask:
-    """Take an EventMask; its own members only, so bits that are no event's."""
+    """Return an EventMask. An int could have bits of no event."""
     if not isinstance(value, EventMask):
         raise TypeError(
             f"{name} must be an EventMask, such as EventMask.EXEC | EventMask.EXIT,"
@@ -26,7 +26,7 @@ def mask(name: str, value: EventMask) -> EventMask:
 
 
 def boolean(name: str, value: bool) -> bool:
-    """Take True or False."""
+    """Return True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
     return value
@@ -35,7 +35,7 @@ def boolean(name: str, value: bool) -> bool:
 def whole(
     name: str, value: int, least: int, most: int, *, or_none: bool = False
 ) -> int:
-    """Take a number of bytes; `or_none` if the caller takes None, too."""
+    """Return a number of bytes; `or_none` if the caller accepts None, too."""
     other = ", or None" if or_none else ""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number of bytes{other}, not {value!r}")
@@ -47,7 +47,7 @@ def whole(
 
 
 def pid(name: str, value: int) -> int:
-    """Take the id of a process."""
+    """Return a process ID."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be a process id, not {value!r}")
     if not 1 <= value <= MOST_PID:
@@ -56,14 +56,14 @@ def pid(name: str, value: int) -> int:
 
 
 def deadline(timeout: float | None) -> float | None:
-    """Take a timeout in seconds, and tell when it is over by `time.monotonic`."""
+    """Return the end of a timeout in seconds, as `time.monotonic` counts."""
     if timeout is None:
         return None
     return time.monotonic() + seconds("timeout", timeout, or_none=True) / NS_PER_S
 
 
 def deadline_ns(timeout: float | None) -> int:
-    """Take a timeout in seconds, and tell when it is over, in nanoseconds."""
+    """Return the end of a timeout in seconds, in nanoseconds on CLOCK_MONOTONIC."""
     if timeout is None:
         return FOR_EVER
     timeout_ns = seconds("timeout", timeout, or_none=True)
@@ -73,13 +73,13 @@ def deadline_ns(timeout: float | None) -> int:
 def seconds(
     name: str, value: float, *, positive: bool = False, or_none: bool = False
 ) -> int:
-    """Take a time, and return nanoseconds; no more than anyone waits.
+    """Return a time in nanoseconds, at most the longest that anyone waits.
 
     Args:
         name: the argument's.
         value: seconds.
         positive: whether 0 is too little.
-        or_none: whether the caller takes None, too.
+        or_none: whether the caller accepts None, too.
     """
     other = ", or None" if or_none else ""
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -96,7 +96,7 @@ def seconds(
 
 
 def writable(name: str, value: WriteableBuffer) -> memoryview:
-    """Take a writable, contiguous object with the buffer protocol."""
+    """Return the view of a writable, contiguous object with the buffer protocol."""
     try:
         view = memoryview(value)
     except TypeError:

@@ -47,7 +47,7 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
 
     `Lost` has no row, and what the library attaches to an event no column. The array
     shares the memory of a buffer that begins with all its events, 76 bytes each, as one
-    of `recv_raw` does unless something of the library's, or an answer to a request, is
+    of `recv_raw` does unless something of the library's, or an acknowledgement, is
     in between. Otherwise it is a copy, with zeros where a message is shorter.
 
     Args:

@@ -29,7 +29,7 @@ _LARGEST_QUEUE = 1 << 40
 class ProcConnector:
     """A subscription to the kernel's process events.
 
-    Opening one subscribes and waits for the kernel's answer. Iterate over it, call one
+    Opening one subscribes and waits for the kernel's acknowledgement. Iterate over it, call one
     of the `recv` methods, or use `async for`; the ways can be mixed, and each event is
     delivered once. One thread at a time may read, subscribe or unsubscribe; `close`
     may be called from any other, and from a signal handler.
@@ -46,7 +46,7 @@ class ProcConnector:
             up to `max_latency` for that.
         usage: whether each `Exit` carries the `Usage` of its task, from taskstats; if
             that cannot be had, a RuntimeWarning says what is missing.
-        receive_buffer: how much room to ask the kernel for, in bytes; an event takes
+        receive_buffer: the size to ask the kernel for, in bytes; an event takes
             416. None asks for a 64th of the machine's memory, from 32 to 128 MiB, and
             is content with 32. A RuntimeWarning says if net.core.rmem_max allows less.
         queue: the size of a queue in the process, in bytes; an event takes 76. A thread
@@ -54,7 +54,7 @@ class ProcConnector:
             ordinary ones (nice -20). 0: no thread, no queue.
         max_latency: the reader is woken at once after a silence, and after that at most
             once in so long, in seconds; 0 wakes it for every event.
-        timeout: how long to wait for the kernel's answer, in seconds.
+        timeout: how long to wait for the acknowledgement, in seconds.
         heartbeat: after so long without a message, make sure that the subscription
             still lives, in seconds; None never does. One that does not live is renewed,
             with a RuntimeWarning and a `Lost` of count 0 in the stream.
@@ -107,7 +107,9 @@ class ProcConnector:
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
 
-        self._needs_queue = programs  # lest a descriptor tells of what is not ready
+        self._needs_queue = (
+            programs  # else its descriptor is readable before anything is ready
+        )
         self._owner = os.getpid()
         self._stream = Stream(settings, timeout_ns)
         self._reader = self._stream.make_reader()
@@ -174,7 +176,7 @@ class ProcConnector:
         already is not in it, and stays for those.
 
         Returns:
-            The messages as the kernel sent them, and as the library tells loss between
+            The messages as the kernel sent them, and as the library reports loss between
             them; empty if none came in time.
         """
         self._check_open()
@@ -183,7 +185,7 @@ class ProcConnector:
         return b""
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
-        """Receive like `recv_raw`, into a buffer: as many whole messages as fit.
+        """Receive like `recv_raw`, into a buffer: as many complete messages as fit.
 
         Args:
             buffer: a writable, contiguous object with the buffer protocol.
@@ -241,7 +243,7 @@ class ProcConnector:
 
     @property
     def receive_buffer(self) -> int:
-        """How much room the kernel granted, in bytes, as one asks for it."""
+        """Size that the kernel granted, in bytes, in setsockopt() units."""
         return self._stream.view.receive_buffer
 
     @property

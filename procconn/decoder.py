@@ -145,9 +145,9 @@ def contiguous(buffer: ReadableBuffer) -> memoryview:
 def decode(buffer: ReadableBuffer) -> list[Event]:
     """Decode a buffer of netlink messages in one pass.
 
-    Skips NOOP, acknowledgements, answers to requests, and messages of other
+    Skips NOOP, netlink and connector acknowledgements, and messages of other
     connectors; stops at an NLMSG_DONE without payload. Makes a `Lost` where the library
-    has told one, as in what `recv_raw` returns.
+    has noted one, as in what `recv_raw` returns.
 
     Args:
         buffer: any object with the buffer protocol, in native byte order.
@@ -156,8 +156,8 @@ def decode(buffer: ReadableBuffer) -> list[Event]:
         The events, in the buffer's order.
 
     Raises:
-        TruncatedError: a message is damaged; `events` holds those before it, `offset`
-            tells where it begins.
+        TruncatedError: a message is malformed; `events` has those before it, `offset`
+            is where it begins.
         OverrunError: NLMSG_OVERRUN; `events` and `offset` likewise.
         OSError: NLMSG_ERROR, with its errno; `events` and `offset` likewise.
         TypeError: `buffer` does not have the buffer protocol.
@@ -175,10 +175,10 @@ def parse_netlink_message(buffer: ReadableBuffer) -> Event | None:
 
     Returns:
         The event; None for NOOP, an NLMSG_DONE without payload, an acknowledgement
-        and the answer to a request.
+        and the acknowledgement of a request.
 
     Raises:
-        TruncatedError: the message is damaged, or another connector's.
+        TruncatedError: the message is malformed, or another connector's.
         OverrunError: NLMSG_OVERRUN.
         OSError: NLMSG_ERROR, with its errno.
         TypeError: `buffer` does not have the buffer protocol.
@@ -196,8 +196,8 @@ class NetlinkMessageIter(Iterator[Event | None]):
     """Iterate over the messages of a buffer.
 
     Yields what `parse_netlink_message` returns for each, and raises what it raises.
-    Behind a message that is damaged inside or reports a failure, the next call goes
-    on; damaged framing ends the iteration, as an NLMSG_DONE without payload does.
+    After a message that is malformed inside or reports a failure, the next call goes
+    on; malformed framing ends the iteration, as an NLMSG_DONE without payload does.
     """
 
     def __init__(self, buffer: ReadableBuffer) -> None:

@@ -47,7 +47,7 @@ class Condition:
 
 
 def conditions() -> Iterator[Condition]:
-    """Look at each thing without which the kernel does not answer."""
+    """Check each condition for the kernel's acknowledgement."""
     connectors = _connectors()
     yield Condition(
         "network namespace",
@@ -246,7 +246,7 @@ def is_kernel(major: int, minor: int) -> bool:
 
 
 def why_silent() -> str:
-    """Say why the kernel does not answer, and what to do."""
+    """Return why the kernel acknowledges nothing, and what to do."""
     if broken := _what_is_broken():
         return broken
     if not _proc_is_mounted():

@@ -132,7 +132,7 @@ class _Fork(NamedTuple):
 class Fork(_Kind, _Fork):
     """A task was made: fork(2), vfork(2), or clone(2), also of a thread.
 
-    The parent is the new task's parent as getppid(2) tells: for a thread, and
+    The parent is the new task's parent as getppid(2) returns it: for a thread, and
     after CLONE_PARENT, that is not the task that called clone.
     """
 
@@ -166,7 +166,7 @@ class _Exit(NamedTuple):
 class Exit(_OfTask, _Exit):
     """A task ended.
 
-    `exit_code` is a wait status, as wait(2) would tell; `returncode`, `signal` and
+    `exit_code` is a wait status, as wait(2) would return it; `returncode`, `signal` and
     `dumped_core` decode it. `exit_signal` is the signal sent to the parent, usually
     SIGCHLD; 0xFFFFFFFF for a thread. It does not say what ended the task.
 
@@ -192,7 +192,7 @@ class Exit(_OfTask, _Exit):
         """The signal that ended the task, or None.
 
         Also None for the real-time signals that Python has no name for; a negative
-        `returncode` tells of those too.
+        `returncode` covers those too.
         """
         try:
             return Signals(self.exit_code & _SIGNAL_BITS)

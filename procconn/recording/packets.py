@@ -140,7 +140,7 @@ class PacketReader:
         return messages, step, status
 
     def _extend(self) -> bool:
-        """Read more of the file behind an incomplete packet; False at its end."""
+        """Read more of the file after an incomplete packet; False at its end."""
         data, offset = self._left
         chunk = self._read(_CHUNK)
         rest = data[offset:]

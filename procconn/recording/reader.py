@@ -28,7 +28,7 @@ class Recording(FileOwner):
     event is delivered once. `timeout` has no effect, as a file makes nobody wait: it is
     there for code that also reads from a `ProcConnector`.
 
-    If the file is truncated or damaged, every event before that place is delivered.
+    If the file is truncated or malformed, every event before that is delivered.
     After the last event, a RuntimeWarning says what is missing, as does `damage`.
     """
 
@@ -72,7 +72,7 @@ class Recording(FileOwner):
         return clock.date(event.timestamp_ns + self._offsets[max(index, 0)])
 
     def __iter__(self) -> Iterator[Event]:
-        """Iterate over the events, up to the end or the first place that is damaged."""
+        """Iterate over the events, up to the end or the first malformed packet."""
         return chain.from_iterable(iter(self._next_events, None))
 
     def recv(self, timeout: float | None = None) -> Event | None:
