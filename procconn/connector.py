@@ -29,7 +29,7 @@ _LARGEST_QUEUE = 1 << 40
 class ProcConnector:
     """A subscription to the kernel's process events.
 
-    Opening one subscribes and waits for the kernel's acknowledgement. Iterate over it, call one
+    Opening one subscribes and waits for the acknowledgement. Iterate over it, call one
     of the `recv` methods, or use `async for`; the ways can be mixed, and each event is
     delivered once. One thread at a time may read, subscribe or unsubscribe; `close`
     may be called from any other, and from a signal handler.
@@ -176,7 +176,7 @@ class ProcConnector:
         already is not in it, and stays for those.
 
         Returns:
-            The messages as the kernel sent them, and as the library reports loss between
+            The messages as the kernel sent them, and the library's of loss between
             them; empty if none came in time.
         """
         self._check_open()

@@ -65,7 +65,7 @@ class OverrunError(ProcConnError):
 
 @runtime_checkable
 class HasEvents(Protocol):
-    """What `decode` adds to an OSError too: found by `isinstance`, also in a type checker.
+    """What `decode` adds to an OSError too: `isinstance` finds it, and type checkers.
 
     Attributes:
         offset: where the message that reports the failure begins, in bytes.
