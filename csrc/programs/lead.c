@@ -122,7 +122,7 @@ static bool read_program(struct program_reader *reader, const uint8_t *datagram,
 }
 
 /* Read the programs of all queued EXECs. False if another thread leads now. */
-static bool drain(struct program_reader *reader)
+static bool read_queued(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
     uint8_t datagram[2 * MESSAGE_SIZE];
@@ -174,7 +174,7 @@ void procconn_lead(struct program_reader *reader)
         atomic_store(&programs->is_reading, true); /* before anything is taken */
         procconn_order_memory();
         procconn_set_alarm(programs, procconn_now_ns() + LONGEST_LATENCY_NS);
-        if (!drain(reader))
+        if (!read_queued(reader))
             return;
         procconn_set_alarm(programs, 0);
         atomic_store(&programs->is_reading, false);
