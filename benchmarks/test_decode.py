@@ -7,7 +7,7 @@ import pytest
 import reference
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
 from pytest_benchmark.fixture import BenchmarkFixture
-from wiring import event_message, words
+from support.builders import event_message, words
 
 from procconn import EventType, as_array, decode
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samples import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, before
-from wiring import (
+from support.builders import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_NOOP,
@@ -21,6 +20,7 @@ from wiring import (
     netlink_message,
     words,
 )
+from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, before
 
 from procconn import (
     Comm,

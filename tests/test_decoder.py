@@ -9,7 +9,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from samples import (
+from support.builders import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    cn_message,
+    event_message,
+    lost_message,
+    netlink_message,
+    words,
+)
+from support.messages import (
     ACKNOWLEDGEMENT,
     ANSWER,
     CPU,
@@ -28,17 +39,6 @@ from samples import (
     SAMPLES,
     TIMESTAMP_NS,
     Sample,
-)
-from wiring import (
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    NLMSG_NOOP,
-    NLMSG_OVERRUN,
-    cn_message,
-    event_message,
-    lost_message,
-    netlink_message,
-    words,
 )
 
 from procconn import (

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import MESSAGES, before, outcome
-from wiring import (
+from support.builders import (
     cn_message,
     event_message,
     lost_message,
@@ -18,6 +17,7 @@ from wiring import (
     usage_tail,
     with_tail,
 )
+from support.messages import MESSAGES, before, outcome
 
 from procconn import (
     Event,

@@ -4,7 +4,7 @@ import copy
 import pickle
 
 import pytest
-from samples import SAMPLES
+from support.messages import SAMPLES
 
 import procconn
 from procconn import (

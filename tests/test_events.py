@@ -11,8 +11,8 @@ from typing import Any, get_args
 from unittest.mock import ANY
 
 import pytest
-from samples import CPU, SAMPLES, TIMESTAMP_NS, Sample
-from wiring import event_message
+from support.builders import event_message
+from support.messages import CPU, SAMPLES, TIMESTAMP_NS, Sample
 
 import procconn
 from procconn import (

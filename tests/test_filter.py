@@ -11,8 +11,8 @@ from filter_machine import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
 from filter_rule import is_selected
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import ANSWER, SAMPLES
-from wiring import event_message, words
+from support.builders import event_message, words
+from support.messages import ANSWER, SAMPLES
 
 from procconn import (
     Comm,

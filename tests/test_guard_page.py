@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import reference
 from guarded import GuardedMemory
-from samples import (
+from support.messages import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
     MESSAGES,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from schema import complaints, schema
-from wiring import event_message, program_tail, with_tail, words
+from support.builders import event_message, program_tail, with_tail, words
 
 from procconn import TruncatedError, decode
 from procconn.cli.json_lines import SCHEMA, JsonLines

@@ -13,7 +13,7 @@ import lives
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wiring import event_message, program_tail, with_tail, words
+from support.builders import event_message, program_tail, with_tail, words
 
 from procconn import Exec, Exit, Fork, decode
 from procconn.cli import stat

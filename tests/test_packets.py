@@ -12,10 +12,10 @@ import reference_packets
 from guarded import GuardedMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
 from reference_packets import BAD, PART, STEP, Clock, Walked
-from samples import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES
-from wiring import event_message, program_tail, with_tail, words
+from support.builders import event_message, program_tail, with_tail, words
+from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES
+from support.pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
 
 from procconn import clock, recording
 from procconn._core import ffi, lib

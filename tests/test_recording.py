@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pcaps import COOKED, HEADER_SIZE, Pieces, pcap
 from reference_packets import converted
-from samples import (
+from support.builders import event_message, words
+from support.messages import (
     DONE,
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
@@ -33,7 +33,7 @@ from samples import (
     SAMPLES,
     USAGE,
 )
-from wiring import event_message, words
+from support.pcaps import COOKED, HEADER_SIZE, Pieces, pcap
 
 from procconn import (
     Event,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from samples import (
+from support.builders import NLMSG_ERROR, event_message, netlink_message, words
+from support.messages import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
     FOREIGN,
@@ -19,7 +20,6 @@ from samples import (
     REFUSAL,
     SAMPLES,
 )
-from wiring import NLMSG_ERROR, event_message, netlink_message, words
 
 from procconn import NetlinkMessageIter, decode, parse_netlink_message
 from procconn.events import KINDS, Unknown

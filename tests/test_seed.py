@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
-from wiring import (
+from support.builders import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_MIN_TYPE,

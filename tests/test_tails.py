@@ -8,14 +8,14 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import (
+from support.builders import event_message, program_tail, usage_tail, with_tail
+from support.messages import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
     PROGRAM,
     SAMPLES,
     USAGE,
 )
-from wiring import event_message, program_tail, usage_tail, with_tail
 
 import procconn
 from procconn import (

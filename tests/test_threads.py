@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from samples import (
+from support.messages import (
     ACKNOWLEDGEMENT,
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,

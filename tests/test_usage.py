@@ -4,7 +4,8 @@ import random
 
 import pytest
 from guarded import GuardedMemory
-from taskstats import (
+from support.builders import NLMSG_ERROR, event_message, netlink_message, words
+from support.taskstats import (
     ABSENT,
     AGGR_PID,
     AGGR_TGID,
@@ -19,7 +20,6 @@ from taskstats import (
     stats,
     task_message,
 )
-from wiring import NLMSG_ERROR, event_message, netlink_message, words
 
 from procconn import EventType, Exit, decode
 from procconn._core import ffi, lib

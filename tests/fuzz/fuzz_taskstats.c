@@ -11,7 +11,7 @@
 #include "usage/table.h"
 #include "usage/taskstats.h"
 
-/* The family of the seeds, as in tests/taskstats.py. */
+/* The family of the seeds, as in tests/support/taskstats.py. */
 enum { FAMILY = 0x1B };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from corpus import write_seeds
-from pcaps import OTHER_PROTOCOL, packet
 from reference_packets import FOREIGN, converted
-from samples import MESSAGES
+from support.messages import MESSAGES
+from support.pcaps import OTHER_PROTOCOL, packet
 from test_packets import OLDER_PROGRAM
 
 SWAPPED, MICROSECONDS, HALF = 1, 2, 128

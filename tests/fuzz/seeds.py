@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from corpus import write_seeds
-from wiring import (
+from support.builders import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_MIN_TYPE,

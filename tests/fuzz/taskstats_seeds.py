@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corpus import write_seeds
-from taskstats import (
+from support.builders import NLMSG_ERROR, netlink_message, words
+from support.taskstats import (
     AGGR_PID,
     AGGR_TGID,
     COMMAND_GET,
@@ -19,7 +20,6 @@ from taskstats import (
     stats,
     task_message,
 )
-from wiring import NLMSG_ERROR, netlink_message, words
 
 VERSIONS = (13, 14, 15, 16)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from wiring import with_tail
+from support.builders import with_tail
 
 from live.compiling import compiled
 from live.staging import (

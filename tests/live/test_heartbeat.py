@@ -12,7 +12,7 @@ from types import FunctionType
 
 import pytest
 from filter_machine import passes
-from wiring import event_message, words
+from support.builders import event_message, words
 
 from live.staging import (
     DEADLINE,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from schema import complaints, schema
-from wiring import event_message, words
+from support.builders import event_message, words
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 
-from wiring import (
+from support.builders import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NLMSG_NOOP,

@@ -3,21 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from wiring import (
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    NLMSG_NOOP,
-    NLMSG_OVERRUN,
-    cn_message,
-    event_message,
-    lost_message,
-    netlink_message,
-    program_tail,
-    usage_tail,
-    with_tail,
-    words,
-)
-
 from procconn import (
     Comm,
     Coredump,
@@ -36,6 +21,20 @@ from procconn import (
     Usage,
 )
 from procconn.errors import HasEvents
+from support.builders import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    NLMSG_OVERRUN,
+    cn_message,
+    event_message,
+    lost_message,
+    netlink_message,
+    program_tail,
+    usage_tail,
+    with_tail,
+    words,
+)
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -3,7 +3,7 @@
 import struct
 from itertools import accumulate
 
-from wiring import netlink_message
+from support.builders import netlink_message
 
 FAMILY = 0x1B
 COMMAND_GET = 1
