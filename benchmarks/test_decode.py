@@ -4,9 +4,9 @@ import gc
 from collections.abc import Callable, Iterator
 
 import pytest
-import reference
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
 from pytest_benchmark.fixture import BenchmarkFixture
+from support import reference_decoder
 from support.builders import event_message, words
 
 from procconn import EventType, as_array, decode
@@ -43,7 +43,7 @@ def _with_pyroute2(buffer: bytes) -> list[object]:
 READERS: dict[str, Callable[[bytes], object]] = {
     "decode": decode,
     "columns": as_array,
-    "reference": reference.decode,
+    "reference": reference_decoder.decode,
     "pyroute2": _with_pyroute2,
 }
 

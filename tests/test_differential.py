@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import reference_decoder
 from support.builders import (
     cn_message,
     event_message,
@@ -143,7 +143,7 @@ thorough = settings(max_examples=150)
 @given(valid_buffers)
 @thorough
 def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
-    expected = reference.decode(buffer)
+    expected = reference_decoder.decode(buffer)
 
     assert len(buffer) == 76 * len(expected)
     assert expected == decode(buffer)
@@ -152,19 +152,19 @@ def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> No
 @given(mixed_buffers)
 @thorough
 def test_mixed_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
-    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+    assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
 @given(mutated_buffers())
 @thorough
 def test_mutated_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
-    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+    assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
 @given(st.binary(max_size=200))
 @thorough
 def test_random_bytes_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
-    assert outcome(reference.decode, buffer) == outcome(decode, buffer)
+    assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
 @given(any_buffers, st.integers(0, 3))

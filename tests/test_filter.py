@@ -7,12 +7,12 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from filter_machine import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
-from filter_rule import is_selected
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bpf import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
 from support.builders import event_message, words
 from support.messages import ANSWER, SAMPLES
+from support.reference_filter import is_selected
 
 from procconn import (
     Comm,

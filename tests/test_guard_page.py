@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-import reference
-from guarded import GuardedMemory
+from support import reference_decoder
+from support.guard_page import GuardedMemory
 from support.messages import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
@@ -57,7 +57,7 @@ def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
         for size in range(len(message) + 1):
             prefix = message[:size]
 
-            expected = outcome(reference.decode, prefix)
+            expected = outcome(reference_decoder.decode, prefix)
 
             assert expected == outcome(decode, guarded.place(prefix))
 
@@ -73,7 +73,7 @@ def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
             if size >= 36:
                 prefix[32:34] = struct.pack("=H", size - 36)
 
-            expected = outcome(reference.decode, prefix)
+            expected = outcome(reference_decoder.decode, prefix)
 
             assert expected == outcome(decode, guarded.place(bytes(prefix)))
 
@@ -92,7 +92,7 @@ def test_mutated_buffers_are_decoded_as_the_reference_does(
 ) -> None:
     met: Counter[object] = Counter()
     for buffer in mutated_buffers(random.Random(SEED), MUTATED_BUFFERS):
-        expected = outcome(reference.decode, buffer)
+        expected = outcome(reference_decoder.decode, buffer)
 
         actual = outcome(decode, guarded.place(buffer))
 

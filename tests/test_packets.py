@@ -8,14 +8,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-import reference_packets
-from guarded import GuardedMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_packets import BAD, PART, STEP, Clock, Walked
+from support import reference_packets
 from support.builders import event_message, program_tail, with_tail, words
+from support.guard_page import GuardedMemory
 from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES
 from support.pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
+from support.reference_packets import BAD, PART, STEP, Clock, Walked
 
 from procconn import clock, recording
 from procconn._core import ffi, lib

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_packets import converted
 from support.builders import event_message, words
 from support.messages import (
     DONE,
@@ -34,6 +33,7 @@ from support.messages import (
     USAGE,
 )
 from support.pcaps import COOKED, HEADER_SIZE, Pieces, pcap
+from support.reference_packets import converted
 
 from procconn import (
     Event,

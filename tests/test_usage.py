@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from guarded import GuardedMemory
 from support.builders import NLMSG_ERROR, event_message, netlink_message, words
+from support.guard_page import GuardedMemory
 from support.taskstats import (
     ABSENT,
     AGGR_PID,

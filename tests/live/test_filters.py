@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from filter_rule import is_selected
+from support.reference_filter import is_selected
 
 from live.staging import (
     DEADLINE,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 
 import pytest
-from filter_machine import passes
+from support.bpf import passes
 from support.builders import event_message, words
 
 from live.staging import (

@@ -6,4 +6,12 @@ Messages and files:
 - `messages`: one message of each kind, and the event it means.
 - `pcaps`: builds recordings packet by packet.
 - `taskstats`: builds taskstats messages.
+
+Reference implementations, which share nothing with the C module:
+
+- `reference_decoder`: decodes a buffer.
+- `reference_packets`: walks over a recording's packets.
+- `reference_filter`: decides whether a mask selects an event.
+- `bpf`: interprets a classic BPF program.
+- `guard_page`: memory whose end is an unmapped page.
 """
