@@ -74,7 +74,7 @@ RESULTS := $(abspath build)/results.jsonl
 unit test-%: export PROCCONN_RESULTS := $(RESULTS)
 
 platforms: $(VENV)/developing
-	$(BIN)/python tests/platforms.py $(RESULTS) $(ARGS)
+	$(BIN)/python tests/support/platforms.py $(RESULTS) $(ARGS)
 
 share: $(VENV)/installed
 	$(BIN)/python share/generate.py

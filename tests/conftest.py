@@ -68,7 +68,7 @@ def pytest_terminal_summary(
 ) -> None:
     """Say where the tests ran; note it in the file that the environment names.
 
-    tests/platforms.py makes a table of what whole suites have noted.
+    tests/support/platforms.py makes a table of what whole suites have noted.
     """
     counts = {
         outcome: len(terminalreporter.getreports(outcome))

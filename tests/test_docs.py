@@ -7,9 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import documents
 import pytest
-from documents import DOCUMENTS, ROOT, Block, blocks, code, needs_events
+from support import documents
+from support.documents import DOCUMENTS, ROOT, Block, blocks, code, needs_events
 
 _KINDS = {"python", "sh", "ini", "text", ""}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schema import complaints, schema
 from support.builders import event_message, program_tail, with_tail, words
+from support.json_schema import complaints, schema
 
 from procconn import TruncatedError, decode
 from procconn.cli.json_lines import SCHEMA, JsonLines

@@ -9,10 +9,10 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-import lives
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import process_events
 from support.builders import event_message, program_tail, with_tail, words
 
 from procconn import Exec, Exit, Fork, decode
@@ -41,7 +41,7 @@ def executed(pid: int, arguments: bytes = DISTINCT) -> bytes:
 
 
 def exec_of(*argv: str) -> Exec:
-    return Exec(8, 8, 0, 0, lives.PROGRAM._replace(argv=argv))
+    return Exec(8, 8, 0, 0, process_events.PROGRAM._replace(argv=argv))
 
 
 def taken(work: Callable[[], object]) -> tuple[int, int]:
@@ -70,7 +70,7 @@ texts = st.binary(max_size=9).map(lambda it: os.fsdecode(it.replace(b"\0", b""))
 
 @given(st.lists(texts, min_size=1, max_size=99), st.integers(1, 200))
 def test_a_command_is_cut_where_no_more_is_shown(argv: list[str], most: int) -> None:
-    program = lives.PROGRAM._replace(argv=tuple(argv))
+    program = process_events.PROGRAM._replace(argv=tuple(argv))
     whole = visible(program.command)
 
     expected = whole if len(whole) <= most else whole[:most] + "…"
@@ -90,7 +90,7 @@ def test_no_more_of_a_command_is_quoted_than_is_shown(
         return quote(argument)
 
     monkeypatch.setattr(shlex, "quote", counting)
-    program = lives.PROGRAM._replace(argv=argv)
+    program = process_events.PROGRAM._replace(argv=argv)
     text = told(program)
 
     assert MOST + 1 == len(text)
@@ -197,7 +197,7 @@ def test_stat_counts_rare_names_together() -> None:
     tally = stat.Tally(0)
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
-        program = lives.PROGRAM._replace(name=name)
+        program = process_events.PROGRAM._replace(name=name)
         tally.take(EventInContext.alone(Exec(8, 8, 0, 0, program)))
         tally.fold()
 

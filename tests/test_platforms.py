@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from platforms import rows
+from support.platforms import rows
 
 RUN: dict[str, object] = {
     "kernel": "6.12.1-cloud-amd64",

@@ -4,24 +4,12 @@ import random
 from collections import Counter
 
 import pytest
-from histories import History, Truth
 from hypothesis import given
 from hypothesis import strategies as st
+from support.process_histories import POSITION, STEP_KINDS, STEPS, History, Truth
 
 from procconn import Event, Lost
 from procconn.processes import Change, Executed, Process, ProcessTable, Started
-
-_KINDS = ["fork", "fork", "thread", "thread", "leave", "leave"]
-_KINDS += ["plant", "exec", "exit", "pause"]
-_STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(_KINDS),
-        st.integers(0, 20),
-        st.integers(0, 20),
-    ),
-    max_size=60,
-)
-_POSITION = st.integers(0, 100)
 
 
 def threads_of(table: ProcessTable) -> dict[int, frozenset[int]]:
@@ -93,7 +81,7 @@ class Told:
         return truth
 
 
-@given(_STEPS)
+@given(STEPS)
 def test_a_table_that_sees_everything_knows_everything(
     steps: list[tuple[str, int, int]],
 ) -> None:
@@ -118,7 +106,7 @@ def test_a_table_that_sees_everything_knows_everything(
     assert sorted(ns for it in history.all for ns in it.execs) == told.executed
 
 
-@given(_STEPS)
+@given(STEPS)
 def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> None:
     history = History(steps)
     root = next((it for it in history.all if it.is_of_tree), None)
@@ -137,7 +125,7 @@ def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> 
         } == threads_of(table)
 
 
-@given(_STEPS, _POSITION, _POSITION, st.integers(0, 3), _POSITION)
+@given(STEPS, POSITION, POSITION, st.integers(0, 3), POSITION)
 def test_a_snapshot_makes_up_for_what_was_before(
     steps: list[tuple[str, int, int]], begin: int, taken: int, stride: int, put: int
 ) -> None:
@@ -164,7 +152,7 @@ def test_a_snapshot_makes_up_for_what_was_before(
         assert truth in told.started or not begins or truth is not last
 
 
-@given(_STEPS, st.tuples(*[_POSITION] * 4), st.integers(0, 3))
+@given(STEPS, st.tuples(*[POSITION] * 4), st.integers(0, 3))
 def test_a_snapshot_makes_up_for_a_loss(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
@@ -178,7 +166,7 @@ def test_so_it_does_in_long_histories(seed: int) -> None:
     numbers = random.Random(seed)
     for _ in range(1500):
         steps = [
-            (numbers.choice(_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
+            (numbers.choice(STEP_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
             for _ in range(60)
         ]
         where = tuple(numbers.randint(0, 100) for _ in range(4))

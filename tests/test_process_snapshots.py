@@ -4,7 +4,18 @@ import pickle
 import time
 
 import pytest
-from lives import MS, PROGRAM, S, execute, exit_of, feed, fork, seen, snapshot, started
+from support.process_events import (
+    MS,
+    PROGRAM,
+    S,
+    execute,
+    exit_of,
+    feed,
+    fork,
+    seen,
+    snapshot,
+    started,
+)
 
 from procconn import Event, Lost
 from procconn.processes import Ended, Executed, ProcessTable, SnapshotEntry, Started

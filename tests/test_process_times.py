@@ -1,6 +1,17 @@
 """The table of processes, and times: what is older than a reading changes nothing."""
 
-from lives import MS, S, execute, exit_of, feed, fork, seen, snapshot, started, thread
+from support.process_events import (
+    MS,
+    S,
+    execute,
+    exit_of,
+    feed,
+    fork,
+    seen,
+    snapshot,
+    started,
+    thread,
+)
 
 from procconn import Comm, Lost
 from procconn.processes import Ended, Executed, ProcessTable, Snapshot, Started

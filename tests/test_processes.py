@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from lives import (
+from support.process_events import (
     MS,
     PROGRAM,
     S,

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lives
 import pytest
+from support import process_events
 
 from procconn import ship
 from procconn.cli.json_lines import JsonLines
@@ -22,7 +22,7 @@ from procconn.processes.tracker import EventInContext
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import Message, Messages
 
-PROGRAM = lives.PROGRAM._replace(
+PROGRAM = process_events.PROGRAM._replace(
     argv=("make", "-j2"),
     name="make",
     exe="/usr/bin/make",

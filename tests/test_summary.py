@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 import pytest
-from steps import lines_run
+from support.line_counter import lines_run
 
 from procconn import Event, Exec, Exit, Fork, Lost, Program
 from procconn.cli import summary

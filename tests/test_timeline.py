@@ -11,7 +11,7 @@ from signal import SIGKILL, SIGRTMIN, Signals
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import lines_run
+from support.line_counter import lines_run
 
 from procconn.cli.lanes import bars, duration
 from procconn.cli.picture import ticks

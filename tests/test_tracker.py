@@ -5,10 +5,9 @@ import time
 from collections import Counter
 
 import pytest
-from histories import History
 from hypothesis import given
 from hypothesis import strategies as st
-from lives import (
+from support.process_events import (
     MS,
     PROGRAM,
     S,
@@ -21,7 +20,7 @@ from lives import (
     started,
     thread,
 )
-from test_process_histories import _KINDS, _POSITION, _STEPS
+from support.process_histories import POSITION, STEP_KINDS, STEPS, History
 
 from procconn import Comm, Event, Exit, Fork, Lost, Uid
 from procconn.processes import ProcessTable, Snapshot, SnapshotEntry, Started
@@ -220,7 +219,7 @@ def test_an_older_exit_does_not_stand_for_an_end_that_was_not_seen() -> None:
     assert [20] == list(tracker.table.processes)
 
 
-@given(_STEPS, st.tuples(*[_POSITION] * 5), st.integers(0, 3))
+@given(STEPS, st.tuples(*[POSITION] * 5), st.integers(0, 3))
 def test_each_event_comes_out_once_and_ends_agree(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
@@ -233,7 +232,7 @@ def test_so_they_do_in_long_histories(seed: int) -> None:
     numbers = random.Random(seed)
     for _ in range(700):
         steps = [
-            (numbers.choice(_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
+            (numbers.choice(STEP_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
             for _ in range(60)
         ]
         where = tuple(numbers.randint(0, 100) for _ in range(5))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints, schema
+from support.json_schema import complaints, schema
 
 from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop

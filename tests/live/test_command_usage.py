@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints, schema
+from support.json_schema import complaints, schema
 
 from live.commanding import COMMAND, WATCH, events_until, finish, started, watching
 from live.staging import KERNEL

@@ -9,9 +9,9 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-import documents
 import pytest
-from documents import DOCUMENTS, code, needs_events
+from support import documents
+from support.documents import DOCUMENTS, code, needs_events
 
 from live.staging import (
     AS_ORDINARY_USER,

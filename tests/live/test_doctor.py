@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from schema import complaints, schema
+from support.json_schema import complaints, schema
 
 from live.staging import KERNEL
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints, schema
+from support.json_schema import complaints, schema
 
 from live.commanding import (
     events_until,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schema import complaints, schema
 from support.builders import event_message, words
+from support.json_schema import complaints, schema
 
 from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked

@@ -14,4 +14,16 @@ Reference implementations, which share nothing with the C module:
 - `reference_filter`: decides whether a mask selects an event.
 - `bpf`: interprets a classic BPF program.
 - `guard_page`: memory whose end is an unmapped page.
+
+Processes:
+
+- `process_events`: builds events of processes, and entries of snapshots.
+- `process_histories`: random histories of processes, and what is true of them.
+
+Documents and output:
+
+- `documents`: finds the code blocks of the documents, and runs them.
+- `json_schema`: validates values against docs/*.schema.json.
+- `line_counter`: counts the lines of Python that a call runs.
+- `platforms`: prints where the test suite has run.
 """

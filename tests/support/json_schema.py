@@ -26,7 +26,7 @@ _KNOWN = {
 
 def schema(name: str) -> dict[str, Any]:
     """Read one of those of the documents."""
-    path = Path(__file__).parents[1] / "docs" / f"{name}.schema.json"
+    path = Path(__file__).parents[2] / "docs" / f"{name}.schema.json"
     read: dict[str, Any] = json.loads(path.read_text())
     return read
 

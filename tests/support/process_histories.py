@@ -7,6 +7,8 @@ are those that the kernel would report; after each step the model knows what run
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 from procconn import Event, Exec, Exit, Fork
 from procconn.processes import Snapshot, SnapshotEntry
 
@@ -16,6 +18,19 @@ TICK_NS = 10_000_000
 INIT = 1
 _PIDS = range(2, 13)  # few, so that they come again
 _SIGCHLD = 17
+
+# Hypothesis strategies: the steps of a history, and places in it.
+STEP_KINDS = ["fork", "fork", "thread", "thread", "leave", "leave"]
+STEP_KINDS += ["plant", "exec", "exit", "pause"]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(STEP_KINDS),
+        st.integers(0, 20),
+        st.integers(0, 20),
+    ),
+    max_size=60,
+)
+POSITION = st.integers(0, 100)
 
 
 @dataclass(eq=False)

@@ -2,8 +2,8 @@
 
     platforms.py RESULTS [DOCUMENT]
 
-RESULTS has a line of JSON for each run, as conftest.py writes them. Of the runs in one
-place that with most tests counts. DOCUMENT gets the table between its marks.
+RESULTS has a line of JSON for each run, which tests/conftest.py writes. If a place has
+several runs, the one with most tests counts. DOCUMENT gets the table between its marks.
 """
 
 import json
