@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import reference_packets
-from support.builders import event_message, program_tail, with_tail, words
+from support.builders import event_message, words
 from support.guard_page import GuardedMemory
-from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES
+from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES, OLDER_PROGRAM
 from support.pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
 from support.reference_packets import BAD, PART, STEP, Clock, Walked
 
@@ -29,9 +29,6 @@ MUTATED = 20_000
 ORDERS = ("<", ">")
 UNITS = (1, 1000)
 
-OLDER_PROGRAM = with_tail(
-    event_message(2, bytes(24)), program_tail(b"a\0", None, None, b"/", None, version=1)
-)
 NATIVE = [*MESSAGES, OLDER_PROGRAM]
 ALL = [*NATIVE, *(reference_packets.converted(message, "=") for message in NATIVE)]
 

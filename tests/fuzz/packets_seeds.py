@@ -6,10 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from corpus import write_seeds
-from support.messages import MESSAGES
+from support.messages import MESSAGES, OLDER_PROGRAM
 from support.pcaps import OTHER_PROTOCOL, packet
 from support.reference_packets import FOREIGN, converted
-from test_packets import OLDER_PROGRAM
 
 SWAPPED, MICROSECONDS, HALF = 1, 2, 128
 """The first byte: what the file is, and that it is split in its middle."""

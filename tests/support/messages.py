@@ -145,6 +145,9 @@ EXEC_WITH_PROGRAM = with_tail(
         flags=0x301,
     ),
 )
+OLDER_PROGRAM = with_tail(
+    event_message(2, bytes(24)), program_tail(b"a\0", None, None, b"/", None, version=1)
+)
 USAGE = Usage._make([*range(2**40, 2**40 + 4), None, None, *range(2**63, 2**63 + 7)])
 EXIT_WITH_USAGE = with_tail(
     SAMPLES["exit"].message,
