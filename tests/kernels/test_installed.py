@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from live.commanding import finish, run, watching
+from support.command import finish, run, watching
 
 from kernels.recordings import check, make
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.c_programs import compiled
 
-from live.compiling import compiled
 from live.staging import EXPECTED_WARNINGS
 from procconn import ProcConnector
 

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
+from support.command import COMMAND, RENAME, watching
 
-from live.commanding import COMMAND, RENAME, watching
 from live.staging import IS_ROOT, call_of, unexpected, wait_for
 from live.test_command_endings import balance_of, traced
 

@@ -11,14 +11,14 @@ import time
 from collections import Counter
 
 import pytest
-
-from live.commanding import (
+from support.command import (
     RENAME,
     events_until,
     finish,
     started,
     watching,
 )
+
 from live.staging import room_for, unexpected
 
 

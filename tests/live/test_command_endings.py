@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from live.commanding import (
+from support.command import (
     PATIENCE,
     WATCH,
     finish,
     started,
     watching,
 )
+
 from live.staging import unexpected, wait_for
 
 

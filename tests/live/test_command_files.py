@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.command import COMMAND, RENAME, OnTerminal, run, started, watching
 
-from live.commanding import COMMAND, RENAME, OnTerminal, run, started, watching
 from live.staging import IS_ROOT, room_for, wait_for
 from live.test_trace import TRACE
 from procconn import Comm, recording

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from support.command import wait_until_subscribed, watching
 
-from live.commanding import wait_until_subscribed, watching
 from live.staging import DEADLINE, PROGRAMS
 from procconn import Event, Exit, Fork, Lost
 from procconn.recording import Recording

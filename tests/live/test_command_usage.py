@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import COMMAND, WATCH, events_until, finish, started, watching
 from support.json_schema import complaints, schema
 
-from live.commanding import COMMAND, WATCH, events_until, finish, started, watching
 from live.staging import KERNEL
 from procconn import Usage
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import pytest
+from support.signals import alarm, handled
 
-from live.signals import alarm, handled
 from live.staging import (
     DEADLINE,
     IGNORE,

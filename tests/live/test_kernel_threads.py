@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.command import events_until, started, watching
 
-from live.commanding import events_until, started, watching
 from procconn import EventMask, Fork, ProcConnector
 from procconn.processes import Ended, ProcessMonitor
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
+from support.signals import alarm
 
 from live.programs.syscalls import NUMBERS
-from live.signals import alarm
 from live.staging import (
     DEADLINE,
     IGNORE,

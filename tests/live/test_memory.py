@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from live.commanding import events_until, started, watching
+from support.command import events_until, started, watching
 
 MOST = 150 << 20  # bytes
 ARGUMENTS = [b"\x80"] * 24_500

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.c_programs import compiled
 
-from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     KNOWN_LIFETIMES,

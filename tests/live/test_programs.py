@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from live.compiling import compiled
-from live.staging import run_python, started, wait_for
-from live.taking import (
+from support.c_programs import compiled
+from support.exec_programs import (
     MASK,
     UNHURRIED,
     delayed_readers,
@@ -27,6 +25,8 @@ from live.taking import (
     threads,
     told_until,
 )
+
+from live.staging import run_python, started, wait_for
 from procconn import ProcConnector, read_program
 
 MOST_ARGUMENTS = 49_152

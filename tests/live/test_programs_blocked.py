@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from live.compiling import compiled
-from live.staging import NOBODY, events_until, program, wait_for
-from live.taking import (
+from support.c_programs import compiled
+from support.exec_programs import (
     MASK,
     Delay,
     delayed_readers,
@@ -20,6 +18,8 @@ from live.taking import (
     threads,
     told_in,
 )
+
+from live.staging import NOBODY, events_until, program, wait_for
 from procconn import Event, Exec, ProcConnector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.c_programs import compiled
+from support.exec_programs import (
+    MASK,
+    Delay,
+    delayed_readers,
+    is_realtime,
+    is_whole,
+    threads,
+)
 
-from live.compiling import compiled
 from live.staging import AS_ORDINARY_USER, events_until, started
-from live.taking import MASK, Delay, delayed_readers, is_realtime, is_whole, threads
 from procconn import Event, Exec, Exit, Fork, ProcConnector, Program
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.c_programs import compiled
+from support.exec_programs import by_nobody, is_storming, spinning
 
-from live.compiling import compiled
 from live.staging import (
     DEADLINE,
     NOBODY,
@@ -22,7 +23,6 @@ from live.staging import (
     program,
     wait_for,
 )
-from live.taking import by_nobody, is_storming, spinning
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.exec_programs import by_nobody, is_realtime, reading_thread, threads
 
 from live.staging import (
     DEADLINE,
@@ -17,7 +18,6 @@ from live.staging import (
     run_refused,
     started,
 )
-from live.taking import by_nobody, is_realtime, reading_thread, threads
 from procconn import EventMask, ProcConnector
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

@@ -10,8 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.c_programs import compiled
+from support.exec_programs import (
+    MASK,
+    UNHURRIED,
+    is_realtime,
+    is_storming,
+    is_whole,
+    no_wrong,
+    programs_of,
+    spinning,
+    told_in,
+)
+from support.read_modes import LAST, WAYS, Way, by_recv_many, is_last
 
-from live.compiling import compiled
 from live.staging import (
     AS_ORDINARY_USER,
     DEADLINE,
@@ -23,18 +35,6 @@ from live.staging import (
     wait_for,
     wait_until_blocked,
 )
-from live.taking import (
-    MASK,
-    UNHURRIED,
-    is_realtime,
-    is_storming,
-    is_whole,
-    no_wrong,
-    programs_of,
-    spinning,
-    told_in,
-)
-from live.ways import LAST, WAYS, Way, by_recv_many, is_last
 from procconn import (
     Comm,
     ConnectionClosedError,

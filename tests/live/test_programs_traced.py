@@ -9,10 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.c_programs import compiled
+from support.exec_programs import (
+    MASK,
+    is_realtime,
+    is_whole,
+    reading_thread,
+    threads,
+    told_in,
+)
 
-from live.compiling import compiled
 from live.staging import KERNEL, events_until, started
-from live.taking import MASK, is_realtime, is_whole, reading_thread, threads, told_in
 from procconn import Event, Exit, Fork, ProcConnector
 
 pytestmark = [

@@ -5,8 +5,8 @@ import os
 import subprocess
 
 import pytest
+from support.command import COMMAND
 
-from live.commanding import COMMAND
 from live.staging import (
     AS_ORDINARY_USER,
     DEADLINE,

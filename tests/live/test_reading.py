@@ -17,8 +17,8 @@ from types import FrameType
 from typing import Self
 
 import pytest
+from support.signals import alarm
 
-from live.signals import alarm
 from live.staging import (
     DEADLINE,
     event_socket,

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.json_schema import complaints, schema
-
-from live.commanding import (
+from support.command import (
     events_until,
     run,
     started,
     wait_until_subscribed,
     watching,
 )
+from support.json_schema import complaints, schema
 
 SCHEMA = schema("watch")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from support.builders import event_message, words
+from support.command import COMMAND, RENAME, OnTerminal, run, watching
 from support.json_schema import complaints, schema
 
-from live.commanding import COMMAND, RENAME, OnTerminal, run, watching
 from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
 from procconn import EventType, recording

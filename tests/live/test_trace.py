@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from live.commanding import COMMAND, OnTerminal, run, watching
-from live.compiling import compiled
+from support.c_programs import compiled
+from support.command import COMMAND, OnTerminal, run, watching
 
 TRACE = [*COMMAND, "trace"]
 

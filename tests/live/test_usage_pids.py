@@ -9,8 +9,8 @@ from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
 import pytest
+from support.c_programs import compiled
 
-from live.compiling import compiled
 from live.staging import DEADLINE, rest_of
 from live.test_usage_live import spawn
 from live.test_usage_stream import usage_of

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
+from support.read_modes import LAST, WAYS, Way, is_last
 
 from live.staging import DEADLINE, events_until, started
 from live.test_usage_live import spawn
-from live.ways import LAST, WAYS, Way, is_last
 from procconn import Event, EventMask, Exit, ProcConnector, Usage
 from procconn.processes import Ended, ProcessMonitor
 

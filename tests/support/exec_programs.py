@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.builders import with_tail
-
-from live.compiling import compiled
 from live.staging import (
     CONNECTOR,
     DEADLINE,
@@ -20,8 +17,11 @@ from live.staging import (
     events_until,
     everyone_may_run_python,
 )
+
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
+from support.builders import with_tail
+from support.c_programs import compiled
 
 SO_GET_FILTER = 26  # asm-generic/socket.h; says of how many instructions
 EXEC_FILTER = 4

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 from live.staging import DEADLINE
+
 from procconn import Event, Exit, ProcConnector, decode
 
 STATUS = 160 + os.getpid() % 90  # of the last command of a load; hardly any ends so

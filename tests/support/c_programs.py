@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-
 from live.staging import PROGRAMS
 
 BUILT = PROGRAMS / "built"  # elsewhere, for a machine without a compiler
