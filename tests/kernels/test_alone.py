@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from live.staging import NO_ANSWERS, run_refused
+from support.sandbox import NO_ANSWERS, run_refused
 
 from procconn import (
     Event,

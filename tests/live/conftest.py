@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from support.c_programs import compiled
+from support.machine import EXPECTED_WARNINGS
 
-from live.staging import EXPECTED_WARNINGS
 from procconn import ProcConnector
 
 

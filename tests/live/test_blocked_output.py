@@ -14,9 +14,11 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND, RENAME, watching
+from support.blocking import call_of
+from support.command import COMMAND, RENAME, unexpected, watching
+from support.live import wait_for
+from support.machine import IS_ROOT
 
-from live.staging import IS_ROOT, call_of, unexpected, wait_for
 from live.test_command_endings import balance_of, traced
 
 IMPATIENT = """

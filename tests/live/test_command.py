@@ -16,10 +16,10 @@ from support.command import (
     events_until,
     finish,
     started,
+    unexpected,
     watching,
 )
-
-from live.staging import room_for, unexpected
+from support.machine import room_for
 
 
 def test_prints_a_process_from_fork_to_exit() -> None:

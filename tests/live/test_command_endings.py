@@ -17,10 +17,10 @@ from support.command import (
     WATCH,
     finish,
     started,
+    unexpected,
     watching,
 )
-
-from live.staging import unexpected, wait_for
+from support.live import wait_for
 
 
 def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:

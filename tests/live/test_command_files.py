@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from support.command import COMMAND, RENAME, OnTerminal, run, started, watching
+from support.live import wait_for
+from support.machine import IS_ROOT, room_for
 
-from live.staging import IS_ROOT, room_for, wait_for
 from live.test_trace import TRACE
 from procconn import Comm, recording
 

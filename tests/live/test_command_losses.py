@@ -19,8 +19,9 @@ from typing import IO, Any
 
 import pytest
 from support.command import wait_until_subscribed, watching
+from support.live import DEADLINE
+from support.subprocesses import PROGRAMS
 
-from live.staging import DEADLINE, PROGRAMS
 from procconn import Event, Exit, Fork, Lost
 from procconn.recording import Recording
 

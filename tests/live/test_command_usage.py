@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support.command import COMMAND, WATCH, events_until, finish, started, watching
 from support.json_schema import complaints, schema
+from support.machine import KERNEL
 
-from live.staging import KERNEL
 from procconn import Usage
 
 SCHEMA = schema("watch")

@@ -11,15 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.blocking import is_blocked
+from support.live import DEADLINE, descriptors, name_kept, rest_of, wait_for
 
-from live.staging import (
-    DEADLINE,
-    descriptors,
-    is_blocked,
-    name_kept,
-    rest_of,
-    wait_for,
-)
 from procconn import (
     BufferTooSmallError,
     Event,

@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 from support import documents
 from support.documents import DOCUMENTS, code, needs_events
+from support.machine import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON
+from support.subprocesses import everyone_may_run_python
 
-from live.staging import (
-    AS_ORDINARY_USER,
-    IS_ROOT,
-    KERNEL,
-    PYTHON,
-    everyone_may_run_python,
-)
 from procconn import ProcConnector
 
 # Namespaces, and a buffer that doctor finds large enough.

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from support.json_schema import complaints, schema
-
-from live.staging import KERNEL
+from support.machine import KERNEL
 
 SCHEMA = schema("doctor")
 DOCTOR = [sys.executable, "-m", "procconn", "doctor"]

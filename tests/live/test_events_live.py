@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-
-from live.staging import (
-    KERNEL,
+from support.live import (
     events_until,
     name_kept,
     rest_of,
     serials_of,
     set_name,
     set_serials,
-    started,
 )
+from support.machine import KERNEL
+from support.subprocesses import started
+
 from procconn import (
     Comm,
     Coredump,

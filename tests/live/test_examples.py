@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.blocking import wait_until_blocked
+from support.machine import PYTHON
 
-from live.staging import PYTHON, wait_until_blocked
 from procconn import Exec, Exit, recording
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -6,18 +6,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.reference_filter import is_selected
-
-from live.staging import (
+from support.live import (
     DEADLINE,
     events_until,
     name_kept,
-    program,
     rest_of,
-    room_for,
     serials_of,
     set_serials,
 )
+from support.machine import room_for
+from support.reference_filter import is_selected
+from support.subprocesses import program
+
 from procconn import Comm, Event, EventMask, Exit, Fork, Lost, ProcConnector, Sid
 
 KINDS = [kind for kind in EventMask if kind is not EventMask.NONZERO_EXIT]

@@ -13,23 +13,20 @@ from types import FunctionType
 import pytest
 from support.bpf import passes
 from support.builders import event_message, words
-
-from live.staging import (
+from support.live import (
     DEADLINE,
-    IGNORE,
-    LISTEN,
-    NO_NAMES,
-    PROGRAMS,
-    Requests,
-    event_socket,
     get_name,
     name_kept,
     rest_of,
-    run_refused,
     serials_of,
     set_name,
     set_serials,
 )
+from support.sandbox import NO_NAMES, run_refused
+from support.sockets import event_socket
+from support.strace import IGNORE, LISTEN, Requests
+from support.subprocesses import PROGRAMS
+
 from procconn import (
     Comm,
     Event,
@@ -154,7 +151,8 @@ def test_after_a_failed_renewal_subscribing_renews() -> None:
     requests = Requests(f"""
 import sys
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
-from live.staging import DEADLINE, no_network
+from support.live import DEADLINE
+from support.sockets import no_network
 from live.test_heartbeat import DROP_MEMBERSHIP, HEARTBEAT, set_membership
 from procconn import EventMask, ProcConnector, UnsupportedError
 

@@ -14,24 +14,26 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
-from live.staging import (
+from support.command import unexpected
+from support.live import (
     DEADLINE,
-    NO_EVENT,
-    TOO_LARGE,
-    event_socket,
     events_until,
     name_kept,
-    plain_socket,
     rest_of,
-    room_for,
-    rtnetlink_in_place_of,
     serials_of,
     set_name,
     set_serials,
-    started,
-    unexpected,
 )
+from support.machine import room_for
+from support.sockets import (
+    NO_EVENT,
+    TOO_LARGE,
+    event_socket,
+    plain_socket,
+    rtnetlink_in_place_of,
+)
+from support.subprocesses import started
+
 from procconn import (
     Comm,
     Event,

@@ -13,24 +13,21 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import pytest
-from support.signals import alarm, handled
-
-from live.staging import (
+from support.blocking import is_blocked, is_iterating
+from support.injection import interposed
+from support.live import (
     DEADLINE,
-    IGNORE,
-    LISTEN,
-    PROGRAMS,
-    Requests,
     descriptors,
-    interposed,
-    is_blocked,
-    is_iterating,
     name_kept,
     rest_of,
     serials_of,
     set_serials,
     wait_for,
 )
+from support.signals import alarm, handled
+from support.strace import IGNORE, LISTEN, Requests
+from support.subprocesses import PROGRAMS
+
 from live.test_readers import Way, by_none_but_subscribe
 from live.test_reading import BLOCKING
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector, decode

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.live import DEADLINE, lost_of, serials_of
+from support.subprocesses import PROGRAMS
 
-from live.staging import DEADLINE, PROGRAMS, lost_of, serials_of
 from procconn import recording
 
 MOMENTS = 32  # more than it takes to bring some events and to wait for others

@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.live import DEADLINE, rest_of
+from support.subprocesses import PROGRAMS, run
 
-from live.staging import DEADLINE, PROGRAMS, rest_of, run
 from procconn import Event, EventMask, Exec, ProcConnector
 
 BATCH = 32  # datagrams that one call of the kernel brings

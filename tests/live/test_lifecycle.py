@@ -14,29 +14,25 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
-from support.signals import alarm
-
-from live.programs.syscalls import NUMBERS
-from live.staging import (
+from support.blocking import is_blocked, wait_until_blocked
+from support.injection import interposed
+from support.live import (
     DEADLINE,
-    IGNORE,
-    LISTEN,
     PR_SET_NAME,
-    PYTHON,
-    Requests,
     descriptors,
-    event_socket,
-    interposed,
-    is_blocked,
     name_kept,
     rest_of,
-    room_for,
-    run_python,
     serials_of,
     set_serials,
     wait_for,
-    wait_until_blocked,
 )
+from support.machine import PYTHON, room_for
+from support.signals import alarm
+from support.sockets import event_socket
+from support.strace import IGNORE, LISTEN, Requests
+from support.subprocesses import run_python
+
+from live.programs.syscalls import NUMBERS
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 

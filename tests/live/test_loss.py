@@ -9,23 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.live import DEADLINE, lost_of, name_kept, rest_of, serials_of, set_serials
+from support.machine import room_for
+from support.sandbox import NO_MEMINFO, run_refused
+from support.sockets import TOO_LARGE, drops_column, rtnetlink_in_place_of
+from support.subprocesses import PROGRAMS, program
 
-from live.staging import (
-    DEADLINE,
-    NO_MEMINFO,
-    PROGRAMS,
-    TOO_LARGE,
-    drops_column,
-    lost_of,
-    name_kept,
-    program,
-    rest_of,
-    room_for,
-    rtnetlink_in_place_of,
-    run_refused,
-    serials_of,
-    set_serials,
-)
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
 
 SMALL = 65_536  # bytes

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from live.staging import AS_ORDINARY_USER, KERNEL, everyone_may_run_python, run
+from support.machine import AS_ORDINARY_USER, KERNEL
+from support.subprocesses import everyone_may_run_python, run
 
 SET_LIMIT = """
 import resource

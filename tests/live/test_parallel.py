@@ -12,18 +12,18 @@ from functools import partial
 from itertools import combinations_with_replacement, islice
 
 import pytest
-
-from live.staging import (
+from support.live import (
     DEADLINE,
     descriptors,
     name_kept,
     rest_of,
-    room_for,
     serials_of,
     set_name,
     set_serials,
     wait_for,
 )
+from support.machine import room_for
+
 from live.test_readers import WAYS, Way, by_for, by_recv_into, by_recv_many
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 

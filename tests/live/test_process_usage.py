@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from support.live import DEADLINE
+from support.machine import KERNEL
+from support.subprocesses import run_python
 
-from live.staging import DEADLINE, KERNEL, run_python
 from live.test_usage_live import (
     _COSTLY,
     _LEADER_ENDS_FIRST,

@@ -15,21 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.c_programs import compiled
+from support.blocking import wait_until_blocked
+from support.c_programs import KNOWN_LIFETIMES, LIFETIMES, compiled
+from support.live import DEADLINE, name_kept, set_serials
+from support.machine import PYTHON
+from support.subprocesses import PROGRAMS, end_input, run, speaking
 
-from live.staging import (
-    DEADLINE,
-    KNOWN_LIFETIMES,
-    LIFETIMES,
-    PROGRAMS,
-    PYTHON,
-    end_input,
-    name_kept,
-    run,
-    set_serials,
-    speaking,
-    wait_until_blocked,
-)
 from procconn import Lost
 from procconn.processes import (
     Change,

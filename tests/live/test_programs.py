@@ -25,8 +25,9 @@ from support.exec_programs import (
     threads,
     told_until,
 )
+from support.live import wait_for
+from support.subprocesses import run_python, started
 
-from live.staging import run_python, started, wait_for
 from procconn import ProcConnector, read_program
 
 MOST_ARGUMENTS = 49_152

@@ -18,8 +18,10 @@ from support.exec_programs import (
     threads,
     told_in,
 )
+from support.live import events_until, wait_for
+from support.machine import NOBODY
+from support.subprocesses import program
 
-from live.staging import NOBODY, events_until, program, wait_for
 from procconn import Event, Exec, ProcConnector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

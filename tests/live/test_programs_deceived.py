@@ -23,8 +23,10 @@ from support.exec_programs import (
     is_whole,
     threads,
 )
+from support.live import events_until
+from support.machine import AS_ORDINARY_USER
+from support.subprocesses import started
 
-from live.staging import AS_ORDINARY_USER, events_until, started
 from procconn import Event, Exec, Exit, Fork, ProcConnector, Program
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

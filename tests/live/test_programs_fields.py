@@ -15,14 +15,9 @@ from typing import Any
 import pytest
 from support.c_programs import compiled
 from support.exec_programs import by_nobody, is_storming, spinning
-
-from live.staging import (
-    DEADLINE,
-    NOBODY,
-    PROGRAMS,
-    program,
-    wait_for,
-)
+from support.live import DEADLINE, wait_for
+from support.machine import NOBODY
+from support.subprocesses import PROGRAMS, program
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 

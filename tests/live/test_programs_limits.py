@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.subprocesses import PROGRAMS, run, run_python, started
 
 from live.programs.syscalls import NUMBERS
-from live.staging import PROGRAMS, run, run_python, started
 from procconn import Program, read_program
 from procconn._core import lib
 

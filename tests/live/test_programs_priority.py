@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.exec_programs import by_nobody, is_realtime, reading_thread, threads
+from support.live import DEADLINE
+from support.machine import NOBODY
+from support.sandbox import NO_PRIORITY, run_refused
+from support.subprocesses import PROGRAMS, program, run, started
 
-from live.staging import (
-    DEADLINE,
-    NO_PRIORITY,
-    NOBODY,
-    PROGRAMS,
-    program,
-    run,
-    run_refused,
-    started,
-)
 from procconn import EventMask, ProcConnector
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.blocking import wait_until_blocked
 from support.c_programs import compiled
 from support.exec_programs import (
     MASK,
@@ -22,19 +23,11 @@ from support.exec_programs import (
     spinning,
     told_in,
 )
+from support.live import DEADLINE, serials_of, set_serials, wait_for
+from support.machine import AS_ORDINARY_USER
 from support.read_modes import LAST, WAYS, Way, by_recv_many, is_last
+from support.subprocesses import everyone_may_run_python, program, started
 
-from live.staging import (
-    AS_ORDINARY_USER,
-    DEADLINE,
-    everyone_may_run_python,
-    program,
-    serials_of,
-    set_serials,
-    started,
-    wait_for,
-    wait_until_blocked,
-)
 from procconn import (
     Comm,
     ConnectionClosedError,

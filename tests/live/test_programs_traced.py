@@ -18,8 +18,10 @@ from support.exec_programs import (
     threads,
     told_in,
 )
+from support.live import events_until
+from support.machine import KERNEL
+from support.subprocesses import started
 
-from live.staging import KERNEL, events_until, started
 from procconn import Event, Exit, Fork, ProcConnector
 
 pytestmark = [

@@ -13,26 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from live.staging import (
+from support.blocking import call_of, is_blocked
+from support.live import (
     DEADLINE,
     PR_SET_NAME,
-    call_of,
     descriptors,
-    drops_column,
-    event_socket,
-    is_blocked,
     lost_of,
     name_kept,
-    program,
     rest_of,
-    room_for,
-    run,
-    run_python,
     serials_of,
     set_serials,
     wait_for,
 )
+from support.machine import room_for
+from support.sockets import drops_column, event_socket
+from support.subprocesses import program, run, run_python
+
 from live.test_loss import LARGE, waited_for_cpu
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector
 

@@ -6,14 +6,10 @@ import subprocess
 
 import pytest
 from support.command import COMMAND
+from support.live import DEADLINE
+from support.machine import AS_ORDINARY_USER, KERNEL, LIMITS
+from support.subprocesses import everyone_may_run_python
 
-from live.staging import (
-    AS_ORDINARY_USER,
-    DEADLINE,
-    KERNEL,
-    LIMITS,
-    everyone_may_run_python,
-)
 from procconn import diagnosis
 
 CALLS = {

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-
-from live.staging import (
+from support.blocking import is_blocked
+from support.injection import interposed
+from support.live import (
     DEADLINE,
-    interposed,
-    is_blocked,
     name_kept,
     rest_of,
     serials_of,
@@ -17,6 +16,7 @@ from live.staging import (
     set_serials,
     wait_for,
 )
+
 from procconn import Event, EventMask, ProcConnector, decode
 
 COUNT = 9  # events before, of which some are decoded already, and as many meanwhile

@@ -17,25 +17,22 @@ from types import FrameType
 from typing import Self
 
 import pytest
-from support.signals import alarm
-
-from live.staging import (
+from support.blocking import is_iterating, wait_until_blocked
+from support.live import (
     DEADLINE,
-    event_socket,
-    is_iterating,
     lost_of,
     name_kept,
-    program,
     rest_of,
-    room_for,
-    run_python,
     serials_of,
     set_name,
     set_serials,
-    started,
     wait_for,
-    wait_until_blocked,
 )
+from support.machine import room_for
+from support.signals import alarm
+from support.sockets import event_socket
+from support.subprocesses import program, run_python, started
+
 from procconn import (
     BufferTooSmallError,
     Comm,

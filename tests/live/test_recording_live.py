@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.live import DEADLINE, serials_of, set_name, set_serials
+from support.subprocesses import started
 
-from live.staging import DEADLINE, serials_of, set_name, set_serials, started
 from procconn import (
     Comm,
     Event,

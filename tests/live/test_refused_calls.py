@@ -4,9 +4,10 @@ import json
 import sys
 
 import pytest
+from support.sandbox import NO_MEMINFO, run_refused
+from support.subprocesses import PROGRAMS, run
 
 from live.programs.syscalls import NUMBERS
-from live.staging import NO_MEMINFO, PROGRAMS, run, run_refused
 
 pytestmark = pytest.mark.heavy
 

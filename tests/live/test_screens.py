@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from live.staging import IS_ROOT
+from support.machine import IS_ROOT
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "docs/tutorial.md", ROOT / "docs/guides/command.md"]

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.blocking import wait_until_blocked
 from support.builders import event_message, words
 from support.command import COMMAND, RENAME, OnTerminal, run, watching
 from support.json_schema import complaints, schema
+from support.live import wait_for
 
-from live.staging import wait_for, wait_until_blocked
 from live.test_command_endings import balance_of, traced
 from procconn import EventType, recording
 

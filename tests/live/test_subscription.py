@@ -12,30 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.blocking import wait_until_blocked
+from support.live import DEADLINE, name_kept, rest_of, serials_of, set_serials
+from support.machine import AS_ORDINARY_USER, KERNEL, rmem_max, room_for
+from support.sandbox import NO_ANSWERS, NO_NETLINK, run_refused
+from support.sockets import plain_socket, request
+from support.strace import IGNORE, LISTEN, Requests
+from support.subprocesses import everyone_may_run_python, program, run
 
-from live.staging import (
-    AS_ORDINARY_USER,
-    DEADLINE,
-    IGNORE,
-    KERNEL,
-    LISTEN,
-    NO_ANSWERS,
-    NO_NETLINK,
-    Requests,
-    everyone_may_run_python,
-    name_kept,
-    plain_socket,
-    program,
-    request,
-    rest_of,
-    rmem_max,
-    room_for,
-    run,
-    run_refused,
-    serials_of,
-    set_serials,
-    wait_until_blocked,
-)
 from procconn import Comm, Event, EventMask, ProcConnector, Sid
 
 ENOUGH = 33_554_432  # bytes: of a receive buffer, by default

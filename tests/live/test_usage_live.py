@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.live import DEADLINE
+from support.machine import KERNEL
+from support.subprocesses import run_python
 
-from live.staging import DEADLINE, KERNEL, run_python
 from procconn import Event, EventMask, Exit, ProcConnector
 from procconn._core import ffi, lib
 from procconn._stream import new_filter

@@ -10,8 +10,8 @@ from typing import IO, NamedTuple
 
 import pytest
 from support.c_programs import compiled
+from support.live import DEADLINE, rest_of
 
-from live.staging import DEADLINE, rest_of
 from live.test_usage_live import spawn
 from live.test_usage_stream import usage_of
 from procconn import Event, EventMask, Exit, ProcConnector

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
+from support.live import DEADLINE, events_until
 from support.read_modes import LAST, WAYS, Way, is_last
+from support.subprocesses import started
 
-from live.staging import DEADLINE, events_until, started
 from live.test_usage_live import spawn
 from procconn import Event, EventMask, Exit, ProcConnector, Usage
 from procconn.processes import Ended, ProcessMonitor

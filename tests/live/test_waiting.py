@@ -12,17 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.blocking import wait_until_blocked
+from support.c_programs import KNOWN_LIFETIMES, LIFETIMES
+from support.live import DEADLINE
+from support.machine import KERNEL
+from support.subprocesses import end_input, everyone_may_run_python, speaking
 
-from live.staging import (
-    DEADLINE,
-    KERNEL,
-    KNOWN_LIFETIMES,
-    LIFETIMES,
-    end_input,
-    everyone_may_run_python,
-    speaking,
-    wait_until_blocked,
-)
 from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
 from procconn.processes.waiting import _ask_proc

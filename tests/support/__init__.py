@@ -26,4 +26,23 @@ Documents and output:
 - `json_schema`: validates values against docs/*.schema.json.
 - `line_counter`: counts the lines of Python that a call runs.
 - `platforms`: prints where the test suite has run.
+
+Live tests:
+
+- `live`: causes events in this process, and waits until a deadline.
+- `read_modes`: every way to read a stream.
+- `exec_programs`: the programs that EXEC events carry, and the threads that read them.
+- `blocking`: in which call a thread is blocked.
+- `injection`: acts at any point in the library's Python code.
+- `signals`: handlers and alarms for the length of a block.
+- `sockets`: the connector's sockets, and sockets without the library.
+- `machine`: what this machine and its user allow.
+
+Processes that tests start:
+
+- `command`: the command, also on a terminal.
+- `subprocesses`: Python programs, those of tests/live/programs among them.
+- `c_programs`: compiles the C programs of tests/live/programs.
+- `sandbox`: refuses system calls to a process.
+- `strace`: the requests that a process sends to the kernel.
 """

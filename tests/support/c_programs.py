@@ -7,11 +7,30 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from live.staging import PROGRAMS
+
+from support.machine import KERNEL
+from support.subprocesses import PROGRAMS
 
 BUILT = PROGRAMS / "built"  # elsewhere, for a machine without a compiler
 FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
 MORE_FLAGS = {"early": ("-static",)}
+
+# How programs/lifetimes.c can live, and the status that wait(2) tells.
+LIFETIMES = {
+    "leader-first": 7,
+    "leader-first-alone": 5,
+    "leader-first-killed": -9,
+    "leader-first-exec": 6,
+    "exec-by-thread": 6,
+    "exit-by-thread": 7,
+    "joined": 7,
+    "core": -6,
+}
+# What events show of it: before Linux 6.0, not whether the last thread to end decides.
+KNOWN_LIFETIMES: dict[str, int | None] = {**LIFETIMES}
+if KERNEL < (6, 0):
+    LIFETIMES["leader-first-alone"] = 3  # the first thread's
+    KNOWN_LIFETIMES |= {"leader-first": None, "leader-first-alone": None}
 
 
 @cache

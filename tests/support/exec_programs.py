@@ -10,18 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from live.staging import (
-    CONNECTOR,
-    DEADLINE,
-    KERNEL,
-    events_until,
-    everyone_may_run_python,
-)
 
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
 from support.builders import with_tail
 from support.c_programs import compiled
+from support.live import DEADLINE, events_until
+from support.machine import KERNEL
+from support.sockets import CONNECTOR
+from support.subprocesses import everyone_may_run_python
 
 SO_GET_FILTER = 26  # asm-generic/socket.h; says of how many instructions
 EXEC_FILTER = 4

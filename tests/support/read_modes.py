@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 
-from live.staging import DEADLINE
-
 from procconn import Event, Exit, ProcConnector, decode
+from support.live import DEADLINE
 
 STATUS = 160 + os.getpid() % 90  # of the last command of a load; hardly any ends so
 LAST = ("/bin/sh", "-c", f"exit {STATUS}")

@@ -1,0 +1,39 @@
+"""What this machine and its user allow: the kernel, root or not, buffer sizes."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
+
+# What an ordinary user gets less of, and is told so each time. Of nothing else may
+# tests be warned.
+IS_ROOT = os.geteuid() == 0
+LIMITS = [
+    "the receive buffer is",
+    "programs are read at normal priority",
+    "no usage will be told",
+]
+EXPECTED_WARNINGS = [f"ignore:{it}:RuntimeWarning" for it in LIMITS if not IS_ROOT]
+PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+AS_ORDINARY_USER = NOBODY if IS_ROOT else ()
+
+EVENT_CHARGE = 832  # bytes of a receive buffer
+
+
+def rmem_max() -> int:
+    path = Path("/proc/sys/net/core/rmem_max")
+    return int(path.read_text()) if path.exists() else 0  # in network namespaces
+
+
+def room_for(events: int) -> pytest.MarkDecorator:
+    """Skip a test where so many events of its own, and as many others, do not fit."""
+    return pytest.mark.skipif(
+        not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
+        reason=f"room for {events} events takes root or a larger net.core.rmem_max",
+    )
