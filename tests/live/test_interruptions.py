@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 from support.blocking import is_blocked, is_iterating
-from support.injection import interposed
+from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
     descriptors,
@@ -120,68 +120,58 @@ def test_interrupted_at_random_nothing_is_left(
     assert sent.count(LISTEN) == sent.count(IGNORE) > 100
 
 
-def each_moment(act: Callable[[int], bool]) -> int:
-    """Go through the moments until there is none left; tell how many there were."""
-    for moment in range(10_000):
-        if not act(moment):
-            return moment
-    raise AssertionError("it never ends")
-
-
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_closing_interrupted_at_each_moment_can_be_done_again(queue: int) -> None:
+def test_closing_interrupted_at_each_point_can_be_done_again(queue: int) -> None:
     gc.collect()
     before = descriptors()
 
-    def act(moment: int) -> bool:
+    def close(injection: Injection) -> None:
         connector = ProcConnector(EventMask.NONE, queue=queue)
-        with suppress(InterruptionError), interposed(moment, interrupt) as done:
+        with suppress(InterruptionError), injection.of(interrupt):
             connector.close()
         close_for_good(connector)
-        return bool(done)
 
-    moments = each_moment(act)
+    points = inject_at_each_point(close)
     gc.collect()
 
-    assert moments > 3
+    assert points > 3
     wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_opening_interrupted_at_each_moment_leaves_nothing(queue: int) -> None:
+def test_opening_interrupted_at_each_point_leaves_nothing(queue: int) -> None:
     gc.collect()
     before = descriptors()
 
-    def act(moment: int) -> bool:
+    def open_and_close(injection: Injection) -> None:
         connector = None
-        with suppress(InterruptionError), interposed(moment, interrupt) as done:
+        with suppress(InterruptionError), injection.of(interrupt):
             connector = ProcConnector(EventMask.NONE, queue=queue)
         if connector is not None:
             connector.close()
-        return bool(done)
 
-    moments = each_moment(act)
+    points = inject_at_each_point(open_and_close)
     gc.collect()
 
-    assert moments > 20
+    assert points > 20
     wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
 
 
-OPEN_AT_EACH_MOMENT = f"""
+OPEN_AT_EACH_POINT = f"""
 import sys, warnings
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 warnings.simplefilter("ignore", ResourceWarning)
 from live.test_interruptions import *
-test_opening_interrupted_at_each_moment_leaves_nothing({{queue}})
-test_closing_interrupted_at_each_moment_can_be_done_again({{queue}})
+test_opening_interrupted_at_each_point_leaves_nothing({{queue}})
+test_closing_interrupted_at_each_point_can_be_done_again({{queue}})
 """
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_interrupted_at_each_moment_every_request_is_taken_back(queue: int) -> None:
-    requests = Requests(OPEN_AT_EACH_MOMENT.format(queue=queue))
+def test_interrupted_at_each_point_every_request_is_taken_back(queue: int) -> None:
+    requests = Requests(OPEN_AT_EACH_POINT.format(queue=queue))
 
     assert (0, "") == (requests.result.returncode, requests.result.stderr)
     sent = requests.all_sent
@@ -199,12 +189,12 @@ READINGS: dict[str, Way] = {
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("left", [0, 1, 5])
 @pytest.mark.parametrize("way", READINGS)
-def test_reading_interrupted_at_each_moment_loses_nothing(
+def test_reading_interrupted_at_each_point_loses_nothing(
     way: str, left: int, queue: int, polled: bool
 ) -> None:
     """Whether or not some events are decoded already."""
 
-    def act(moment: int) -> bool:
+    def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
             rest_of(connector)
             if polled:
@@ -214,34 +204,33 @@ def test_reading_interrupted_at_each_moment_loses_nothing(
             if left:
                 events += [event for event in [connector.recv(0)] if event]
             set_serials(range(left + 1, 10))
-            with suppress(InterruptionError), interposed(moment, interrupt) as done:
+            with suppress(InterruptionError), injection.of(interrupt):
                 events += READINGS[way](connector)
             events += rest_of(connector)
 
-        if done:
+        if injection.reached:
             assert list(range(10)) == serials_of(events)
-        return bool(done)
 
-    assert each_moment(act) > 2
+    assert inject_at_each_point(read) > 2
 
 
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("way", ["recv_raw", "recv_into"])
-def test_raw_reading_interrupted_at_each_moment_loses_nothing(
+def test_raw_reading_interrupted_at_each_point_loses_nothing(
     way: str, queue: int, polled: bool
 ) -> None:
     """What it has shown to nobody is had again, and pollers are told of it."""
     buffer = bytearray(1000)
 
-    def act(moment: int) -> bool:
+    def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
             rest_of(connector)
             if polled:
                 connector.fileno()
             set_serials(range(10))
             raw, size = b"", 0
-            with suppress(InterruptionError), interposed(moment, interrupt) as done:
+            with suppress(InterruptionError), injection.of(interrupt):
                 if way == "recv_raw":
                     raw = connector.recv_raw(0)
                 else:
@@ -251,9 +240,8 @@ def test_raw_reading_interrupted_at_each_moment_loses_nothing(
             events = decode(raw or buffer[:size]) + rest_of(connector)
 
         assert list(range(10)) == serials_of(events)
-        return bool(done)
 
-    assert each_moment(act) > 2
+    assert inject_at_each_point(read) > 2
 
 
 def by_recv_into(connector: ProcConnector) -> list[Event]:
@@ -599,7 +587,7 @@ def test_a_changed_mask_overtaken_at_any_moment_loses_and_repeats_nothing(
 ) -> None:
     """By a reader, while some events are decoded already and some unwanted."""
 
-    def act(moment: int) -> bool:
+    def change(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
             rest_of(connector)
             for first in range(0, 9, 3):
@@ -611,11 +599,10 @@ def test_a_changed_mask_overtaken_at_any_moment_loses_and_repeats_nothing(
                 with suppress(RuntimeError):
                     events.extend(e for e in [connector.recv(0)] if e)
 
-            with interposed(moment, overtake) as done:
+            with injection.of(overtake):
                 connector.subscribe(EventMask.COMM)
             events += rest_of(connector)
 
         assert list(range(9)) == serials_of(events)
-        return bool(done)
 
-    assert each_moment(act) > 5
+    assert inject_at_each_point(change) > 5

@@ -15,7 +15,7 @@ from subprocess import PIPE, Popen
 
 import pytest
 from support.blocking import is_blocked, wait_until_blocked
-from support.injection import interposed
+from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
     PR_SET_NAME,
@@ -275,13 +275,14 @@ def test_closing_at_any_moment_before_the_waiting_ends_it_too(
 ) -> None:
     """What comes when the connector was found to be open must not wait for ever."""
     seen = []
-    for moment in range(1000):
+    for point in range(1000):
+        injection = Injection(point)
         with ProcConnector(
             EventMask.NONE, queue=queue, max_latency=max_latency
         ) as connector:
 
             def closed_in_between() -> object:
-                with interposed(moment, connector.close):  # noqa: B023
+                with injection.of(connector.close):  # noqa: B023
                     return call(connector)
 
             thread, results = result_of(closed_in_between)
@@ -470,7 +471,7 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(
         event = next(iter(connector)) if way == "for" else connector.recv(timeout=0)
         return [event] if event else []
 
-    for moment in range(1000):
+    def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM) as connector:
             rest_of(connector)
             set_serials(range(10))
@@ -478,18 +479,18 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(
 
             def overtake() -> None:
                 set_serials(range(10, 20))
-                events.extend(read(connector, early))  # noqa: B023
+                events.extend(read(connector, early))
                 set_serials(range(20, 21))  # lest an iteration waits for ever
 
-            with interposed(moment, overtake) as done:
+            with injection.of(overtake):
                 events += read(connector, late)
             events += rest_of(connector)
-        if not done:
-            break
 
-        assert list(range(21)) == sorted(serials_of(events))
+        if injection.reached:
+            assert list(range(21)) == sorted(serials_of(events))
 
-    assert moment > 2  # of the methods; test_interruptions has those in an iterator
+    # Points of the methods; test_interruptions has those in an iterator.
+    assert inject_at_each_point(read_both) > 2
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from support.blocking import is_blocked
-from support.injection import interposed
+from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
     name_kept,
@@ -77,7 +78,7 @@ def tried(connector: ProcConnector, way: Way) -> list[Event]:
 def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
     late: Way, early: Way, queue: int
 ) -> None:
-    for moment in range(1000):
+    def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
             rest_of(connector)
             set_serials(range(COUNT))
@@ -85,18 +86,17 @@ def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
 
             def overtake() -> None:
                 set_serials(range(COUNT, 2 * COUNT))
-                events.extend(tried(connector, early))  # noqa: B023
+                events.extend(tried(connector, early))
                 set_name(b"go on")  # lest an iteration waits for ever
 
-            with interposed(moment, overtake) as done:
+            with injection.of(overtake):
                 events += tried(connector, late)
             events += rest_of(connector)
-        if not done:
-            break
 
-        assert list(range(2 * COUNT)) == sorted(serials_of(events))
+        if injection.reached:
+            assert list(range(2 * COUNT)) == sorted(serials_of(events))
 
-    assert moment > 2
+    assert inject_at_each_point(read_both) > 2
 
 
 CHANGING = [(by_none_but_subscribe, way) for way in (by_recv, by_recv_raw)]
@@ -108,74 +108,69 @@ CHANGING = [(by_none_but_subscribe, way) for way in (by_recv, by_recv_raw)]
 def test_two_that_begin_and_end_across_each_other_lose_and_repeat_nothing(
     late: Way, early: Way
 ) -> None:
-    """One begins in the midst of the other, at any moment, and ends behind it."""
-    moment = 0
-    while paused_at_each_moment(late, early, moment):
-        moment += 1
+    """One begins at any point of the other, and ends after it."""
 
-    assert moment > 2
+    def pause_early(injection: Injection) -> None:
+        inject_at_each_point(partial(run_across, late, early, injection))
+
+    assert inject_at_each_point(pause_early) > 2
 
 
-def paused_at_each_moment(late: Way, early: Way, moment: int) -> bool:
-    """Tell whether there was that moment in the later one."""
-    for pause in range(1000):
-        own = threading.get_native_id()
-        arrived, going = threading.Event(), threading.Event()
-        events: list[Event] = []
+def run_across(late: Way, early: Way, begin_early: Injection, pause: Injection) -> None:
+    """Begin `early` at a point of `late`, pause it at one of its own, end it after."""
+    own = threading.get_native_id()
+    arrived, going = threading.Event(), threading.Event()
+    events: list[Event] = []
 
-        def stop() -> None:
-            arrived.set()  # noqa: B023
-            assert going.wait(DEADLINE)  # noqa: B023
+    def stop() -> None:
+        arrived.set()
+        assert going.wait(DEADLINE)
 
-        def read() -> None:
-            with interposed(pause, stop) as stopped:  # noqa: B023
-                events.extend(tried(connector, early))  # noqa: B023
-            paused.extend(stopped)  # noqa: B023
-            arrived.set()  # noqa: B023
+    def read() -> None:
+        with pause.of(stop):
+            events.extend(tried(connector, early))
+        arrived.set()
 
-        paused: list[bool] = []
-        thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read)
 
-        def begin() -> None:
-            thread.start()  # noqa: B023
-            assert arrived.wait(DEADLINE)  # noqa: B023
+    def begin() -> None:
+        thread.start()
+        assert arrived.wait(DEADLINE)
 
-        with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
-            set_serials(range(COUNT))
-            events += by_recv(connector)
-            with interposed(moment, begin) as done:
-                events += tried(connector, late)
-            if not done:
-                return False
-            set_serials(range(COUNT, 2 * COUNT))
-            going.set()
-            thread.join(DEADLINE)
-            events += rest_of(connector)
+    with ProcConnector(EventMask.COMM) as connector:
+        rest_of(connector)
+        set_serials(range(COUNT))
+        events += by_recv(connector)
+        with begin_early.of(begin):
+            events += tried(connector, late)
+        if not begin_early.reached:
+            return
+        set_serials(range(COUNT, 2 * COUNT))
+        going.set()
+        thread.join(DEADLINE)
+        events += rest_of(connector)
 
-        assert list(range(2 * COUNT)) == sorted(serials_of(events, own))
-        if not paused:
-            return True
-    raise AssertionError("too many moments")
+    assert list(range(2 * COUNT)) == sorted(serials_of(events, own))
 
 
 @pytest.mark.parametrize("way", [by_recv, by_recv_raw])
 def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(way: Way) -> None:
     """Or it is refused, or the change is."""
     own = threading.get_native_id()
-    for moment in range(1000):
+
+    def change(injection: Injection) -> None:
         events: list[Event] = []
         ended: list[bool] = []
 
         def read() -> None:
             with suppress(RuntimeError):
                 if way is by_recv:
-                    while not serials_of(events, own)[-1:] >= [COUNT]:  # noqa: B023
+                    while not serials_of(events, own)[-1:] >= [COUNT]:
                         event = connector.recv(DEADLINE)
-                        events.extend([event] if event else [])  # noqa: B023
+                        events.extend([event] if event else [])
                 else:
-                    events.extend(decode(connector.recv_raw(DEADLINE)))  # noqa: B023
-            ended.append(True)  # noqa: B023
+                    events.extend(decode(connector.recv_raw(DEADLINE)))
+            ended.append(True)
 
         thread = threading.Thread(target=read)
         with ProcConnector(EventMask.COMM) as connector:
@@ -184,18 +179,17 @@ def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(way: Way) -
             events += by_recv(connector)
 
             def begin() -> None:
-                thread.start()  # noqa: B023
-                wait_for(lambda: ended or is_blocked(thread))  # noqa: B023
+                thread.start()
+                wait_for(lambda: ended or is_blocked(thread))
 
-            with interposed(moment, begin) as done, suppress(RuntimeError):
+            with injection.of(begin), suppress(RuntimeError):
                 connector.subscribe(EventMask.COMM | EventMask.PTRACE)
             set_serials(range(COUNT, COUNT + 1))
-            if done:
+            if injection.reached:
                 thread.join(DEADLINE)
             events += rest_of(connector)
-        if not done:
-            break
 
-        assert list(range(COUNT + 1)) == sorted(serials_of(events, own))
+        if injection.reached:
+            assert list(range(COUNT + 1)) == sorted(serials_of(events, own))
 
-    assert moment > 2
+    assert inject_at_each_point(change) > 2

@@ -1,4 +1,4 @@
-"""Actions at any point in the library's Python code."""
+"""Injects exceptions and calls at every point of the library's Python code."""
 
 import gc
 import inspect
@@ -7,42 +7,72 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_MOST_POINTS = 10_000
 
-@contextmanager
-def interposed(moment: int, action: Callable[[], object]) -> Iterator[list[bool]]:
-    """Act in the midst of the library's code, as a signal handler or a thread may.
 
-    Python lets them run where a function begins and where a call of C has come back.
+class Injection:
+    """An action at one point of the library's code, in the thread that runs it.
 
-    Args:
-        moment: at how manieth of these; the first is 0.
-        action: may raise, as a signal handler may.
+    A point is where Python lets signal handlers and other threads run: a function
+    begins, or a C call has returned.
 
-    Yields:
-        A list that is empty until it was done.
+    Attributes:
+        reached: whether the action ran in the last block.
     """
-    done: list[bool] = []
-    left = moment
 
-    def look(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left
-        if event not in ("call", "c_return", "c_exception") or done:
+    _points_before: int
+    _action: Callable[[], object]
+
+    def __init__(self, point: int) -> None:
+        self._point = point
+        self.reached = False
+
+    @contextmanager
+    def of(self, action: Callable[[], object]) -> Iterator[None]:
+        """Run the action when the block reaches the point.
+
+        Args:
+            action: may raise, as a signal handler may.
+        """
+        self._points_before, self._action = self._point, action
+        self.reached = False
+        gc.disable()  # finalizers of the library are no points of the code under test
+        sys.setprofile(self._profile)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            gc.enable()
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if self.reached or not self._is_point(frame, event):
             return
+        if self._points_before:
+            self._points_before -= 1
+            return
+        self.reached = True
+        sys.setprofile(None)
+        self._action()
+
+    @staticmethod
+    def _is_point(frame: FrameType, event: str) -> bool:
+        if event not in ("call", "c_return", "c_exception"):
+            return False
         if not frame.f_globals["__name__"].startswith("procconn."):
-            return
-        if frame.f_code.co_flags & inspect.CO_GENERATOR:
-            return  # it may be ending, when an exception is told to nobody
-        if left:
-            left -= 1
-            return
-        done.append(True)
-        sys.setprofile(None)
-        action()
+            return False
+        # Python discards an exception in a generator that is being closed.
+        return not frame.f_code.co_flags & inspect.CO_GENERATOR
 
-    gc.disable()  # the library's finalizers, run for others, are not what is meant
-    sys.setprofile(look)
-    try:
-        yield done
-    finally:
-        sys.setprofile(None)
-        gc.enable()
+
+def inject_at_each_point(run: Callable[[Injection], object]) -> int:
+    """Call `run` with an injection at each point, until one is not reached.
+
+    Returns:
+        How many points were reached.
+    """
+    for point in range(_MOST_POINTS):
+        injection = Injection(point)
+        run(injection)
+        if not injection.reached:
+            return point
+    raise AssertionError(f"more than {_MOST_POINTS} points")
