@@ -24,12 +24,12 @@ from support.live import (
     set_serials,
     wait_for,
 )
+from support.read_modes import ReadMode
 from support.signals import alarm, handled
+from support.single_reads import BLOCKING, by_none_but_subscribe
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
 
-from live.test_readers import Way, by_none_but_subscribe
-from live.test_reading import BLOCKING
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector, decode
 
 
@@ -178,7 +178,7 @@ def test_interrupted_at_each_point_every_request_is_taken_back(queue: int) -> No
     assert sent.count(LISTEN) == sent.count(IGNORE) > 5
 
 
-READINGS: dict[str, Way] = {
+READINGS: dict[str, ReadMode] = {
     "recv": lambda connector: [e for e in [connector.recv(0)] if e],
     "recv_many": lambda connector: connector.recv_many(0),
     "for": lambda connector: [next(iter(connector))],
@@ -188,9 +188,9 @@ READINGS: dict[str, Way] = {
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("left", [0, 1, 5])
-@pytest.mark.parametrize("way", READINGS)
+@pytest.mark.parametrize("mode", READINGS)
 def test_reading_interrupted_at_each_point_loses_nothing(
-    way: str, left: int, queue: int, polled: bool
+    mode: str, left: int, queue: int, polled: bool
 ) -> None:
     """Whether or not some events are decoded already."""
 
@@ -205,7 +205,7 @@ def test_reading_interrupted_at_each_point_loses_nothing(
                 events += [event for event in [connector.recv(0)] if event]
             set_serials(range(left + 1, 10))
             with suppress(InterruptionError), injection.of(interrupt):
-                events += READINGS[way](connector)
+                events += READINGS[mode](connector)
             events += rest_of(connector)
 
         if injection.reached:
@@ -216,9 +216,9 @@ def test_reading_interrupted_at_each_point_loses_nothing(
 
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("way", ["recv_raw", "recv_into"])
+@pytest.mark.parametrize("mode", ["recv_raw", "recv_into"])
 def test_raw_reading_interrupted_at_each_point_loses_nothing(
-    way: str, queue: int, polled: bool
+    mode: str, queue: int, polled: bool
 ) -> None:
     """What it has shown to nobody is had again, and pollers are told of it."""
     buffer = bytearray(1000)
@@ -231,7 +231,7 @@ def test_raw_reading_interrupted_at_each_point_loses_nothing(
             set_serials(range(10))
             raw, size = b"", 0
             with suppress(InterruptionError), injection.of(interrupt):
-                if way == "recv_raw":
+                if mode == "recv_raw":
                     raw = connector.recv_raw(0)
                 else:
                     size = connector.recv_into(buffer, 0)
@@ -249,7 +249,7 @@ def by_recv_into(connector: ProcConnector) -> list[Event]:
     return decode(buffer[: connector.recv_into(buffer, DEADLINE)])
 
 
-WAITING: dict[str, Way] = {**BLOCKING, "recv_into": by_recv_into}
+WAITING: dict[str, ReadMode] = {**BLOCKING, "recv_into": by_recv_into}
 ACTIONS = {**READINGS, "subscribe": by_none_but_subscribe}
 
 
@@ -284,9 +284,9 @@ def signalled_in_a_wait(handle: Callable[[], object]) -> Iterator[list[bool]]:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("way", WAITING)
+@pytest.mark.parametrize("mode", WAITING)
 def test_a_handler_that_runs_in_a_wait_may_read_and_change(
-    way: str, action: str, queue: int
+    mode: str, action: str, queue: int
 ) -> None:
     events: list[Event] = []
 
@@ -302,12 +302,12 @@ def test_a_handler_that_runs_in_a_wait_may_read_and_change(
 
         with signalled_in_a_wait(handle) as ran:
             while not ran:
-                events += WAITING[way](connector)
+                events += WAITING[mode](connector)
         events += rest_of(connector)
 
     assert [True] == ran
     assert list(range(6)) == sorted(serials_of(events))
-    if way not in ("recv_raw", "recv_into"):
+    if mode not in ("recv_raw", "recv_into"):
         assert list(range(6)) == serials_of(events)
 
 
@@ -316,9 +316,9 @@ def select_now(connector: ProcConnector) -> bool:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("way", WAITING)
+@pytest.mark.parametrize("mode", WAITING)
 def test_a_handler_that_raises_in_a_wait_leaves_all_to_the_next_call(
-    way: str, queue: int
+    mode: str, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
         rest_of(connector)
@@ -330,9 +330,9 @@ def test_a_handler_that_raises_in_a_wait_leaves_all_to_the_next_call(
         events: list[Event] = []
         with signalled_in_a_wait(handle) as ran, suppress(InterruptionError):
             while not ran:
-                events += WAITING[way](connector)
+                events += WAITING[mode](connector)
         while 2 not in serials_of(events):
-            events += WAITING[way](connector)
+            events += WAITING[mode](connector)
 
     assert [True] == ran
     assert [0, 1, 2] == serials_of(events)
@@ -530,7 +530,7 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    "way",
+    "mode",
     [
         *("recv", "recv_many", "for", "recv_raw"),
         pytest.param(
@@ -542,7 +542,7 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
         ),
     ],
 )
-def test_too_little_memory_at_any_moment_loses_nothing(way: str) -> None:
+def test_too_little_memory_at_any_moment_loses_nothing(mode: str) -> None:
     """It is a MemoryError, and what was received is kept."""
     testcapi = pytest.importorskip("_testcapi")
     failed = 0
@@ -553,18 +553,18 @@ def test_too_little_memory_at_any_moment_loses_nothing(way: str) -> None:
             event: Event | None = None
             events: list[Event] = []
             raw = b""
-            if way == "subscribe":  # with some that are decoded
+            if mode == "subscribe":  # with some that are decoded
                 events += [event for event in [connector.recv(0)] if event]
             try:
                 testcapi.set_nomemory(allocation, allocation + 1)
                 try:
-                    if way == "recv":
+                    if mode == "recv":
                         event = connector.recv(0)
-                    elif way == "for":
+                    elif mode == "for":
                         event = next(iter(connector))
-                    elif way == "recv_raw":
+                    elif mode == "recv_raw":
                         raw = connector.recv_raw(0)
-                    elif way == "subscribe":
+                    elif mode == "subscribe":
                         connector.subscribe(EventMask.COMM | EventMask.PTRACE)
                     else:
                         events = connector.recv_many(0)

@@ -23,8 +23,9 @@ from support.live import (
     wait_for,
 )
 from support.machine import room_for
+from support.read_modes import ReadMode
+from support.single_reads import READ_MODES, by_for, by_recv_into, by_recv_many
 
-from live.test_readers import WAYS, Way, by_for, by_recv_into, by_recv_many
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 SERIALS = 2000
@@ -67,11 +68,11 @@ class Reader(threading.Thread):
 
 
 def read_together(
-    connector: ProcConnector, ways: list[Way], feed: Callable[[], None]
+    connector: ProcConnector, modes: list[ReadMode], feed: Callable[[], None]
 ) -> list[Event]:
-    """Have a thread read in each way while there are more events."""
-    start, over = threading.Barrier(len(ways) + 1), threading.Event()
-    readers = [Reader(partial(way, connector), start, over) for way in ways]
+    """Have a thread read in each mode while there are more events."""
+    start, over = threading.Barrier(len(modes) + 1), threading.Event()
+    readers = [Reader(partial(mode, connector), start, over) for mode in modes]
     for reader in readers:
         reader.start()
     start.wait(DEADLINE)
@@ -90,16 +91,18 @@ def read_together(
 
 @room_for(2 * SERIALS)
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize(("way", "other"), list(combinations_with_replacement(WAYS, 2)))
+@pytest.mark.parametrize(
+    ("mode", "other"), list(combinations_with_replacement(READ_MODES, 2))
+)
 def test_two_readers_at_the_same_time_get_each_event_once(
-    way: Way, other: Way, queue: int
+    mode: ReadMode, other: ReadMode, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
         rest_of(connector)
         set_serials(range(SERIALS))
         events = read_together(
             connector,
-            [way, other],
+            [mode, other],
             lambda: set_serials(range(SERIALS, 2 * SERIALS)),
         )
         events += rest_of(connector)
@@ -132,8 +135,10 @@ def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("way", [by_recv_many, by_recv_into, by_for])
-def test_closing_from_several_threads_while_others_read(way: Way, queue: int) -> None:
+@pytest.mark.parametrize("mode", [by_recv_many, by_recv_into, by_for])
+def test_closing_from_several_threads_while_others_read(
+    mode: ReadMode, queue: int
+) -> None:
     """They are woken, nothing comes twice, and the descriptors are closed."""
     gc.collect()
     before = descriptors()
@@ -145,7 +150,7 @@ def test_closing_from_several_threads_while_others_read(way: Way, queue: int) ->
             connector.close()
             raise ConnectionClosedError
 
-        works = [partial(way, connector)] * 2 + [close] * 2
+        works = [partial(mode, connector)] * 2 + [close] * 2
         readers = [Reader(work, start, over) for work in works]
         for reader in readers:
             reader.start()

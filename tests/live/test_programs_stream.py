@@ -25,7 +25,7 @@ from support.exec_programs import (
 )
 from support.live import DEADLINE, serials_of, set_serials, wait_for
 from support.machine import AS_ORDINARY_USER
-from support.read_modes import LAST, WAYS, Way, by_recv_many, is_last
+from support.read_modes import LAST, READ_MODES, ReadMode, by_recv_many, is_last
 from support.subprocesses import everyone_may_run_python, program, started
 
 from procconn import (
@@ -98,11 +98,13 @@ def check(
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_read_gives_each_exec_its_program(way: Way, queue: int) -> None:
+@pytest.mark.parametrize("mode", READ_MODES)
+def test_every_read_mode_gives_each_exec_its_program(
+    mode: ReadMode, queue: int
+) -> None:
     with ProcConnector(MASK, programs=True, queue=queue) as connector:
         with chains() as numbers:
-            events = way(connector)
+            events = mode(connector)
         realtime = is_realtime(connector)
 
     check(events, numbers, realtime=realtime)

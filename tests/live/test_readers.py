@@ -1,7 +1,7 @@
 """Two who read one connector are refused, or get events of their own, at any moment."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -17,6 +17,15 @@ from support.live import (
     set_serials,
     wait_for,
 )
+from support.read_modes import ReadMode
+from support.single_reads import (
+    DECODING,
+    READ_MODES,
+    by_none_but_subscribe,
+    by_recv,
+    by_recv_into,
+    by_recv_raw,
+)
 
 from procconn import Event, EventMask, ProcConnector, decode
 
@@ -29,54 +38,24 @@ def _own_name() -> Iterator[None]:
         yield
 
 
-def by_recv(connector: ProcConnector) -> list[Event]:
-    return [event for event in [connector.recv(timeout=0)] if event]
-
-
-def by_recv_many(connector: ProcConnector) -> list[Event]:
-    return connector.recv_many(timeout=0)
-
-
-def by_for(connector: ProcConnector) -> list[Event]:
-    return [next(iter(connector))]
-
-
-def by_recv_raw(connector: ProcConnector) -> list[Event]:
-    return decode(connector.recv_raw(timeout=0))
-
-
-def by_recv_into(connector: ProcConnector) -> list[Event]:
-    buffer = bytearray(1000)
-    return decode(buffer[: connector.recv_into(buffer, timeout=0)])
-
-
-def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
-    connector.subscribe(EventMask.COMM | EventMask.PTRACE)
-    return []
-
-
-Way = Callable[[ProcConnector], list[Event]]
-DECODING: list[Way] = [by_recv, by_recv_many, by_for]
-RAW: list[Way] = [by_recv_raw, by_recv_into]
-WAYS = [*DECODING, *RAW, by_none_but_subscribe]
 PAIRS = [
     (late, early)
-    for late in WAYS
-    for early in WAYS
+    for late in READ_MODES
+    for early in READ_MODES
     if not {late, early} <= set(DECODING)
 ]
 
 
-def tried(connector: ProcConnector, way: Way) -> list[Event]:
+def tried(connector: ProcConnector, mode: ReadMode) -> list[Event]:
     with suppress(RuntimeError):
-        return way(connector)
+        return mode(connector)
     return []
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize(("late", "early"), PAIRS)
 def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
-    late: Way, early: Way, queue: int
+    late: ReadMode, early: ReadMode, queue: int
 ) -> None:
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
@@ -99,14 +78,14 @@ def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
     assert inject_at_each_point(read_both) > 2
 
 
-CHANGING = [(by_none_but_subscribe, way) for way in (by_recv, by_recv_raw)]
+CHANGING = [(by_none_but_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 
 
 @pytest.mark.parametrize(
     ("late", "early"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
 )
 def test_two_that_begin_and_end_across_each_other_lose_and_repeat_nothing(
-    late: Way, early: Way
+    late: ReadMode, early: ReadMode
 ) -> None:
     """One begins at any point of the other, and ends after it."""
 
@@ -116,7 +95,9 @@ def test_two_that_begin_and_end_across_each_other_lose_and_repeat_nothing(
     assert inject_at_each_point(pause_early) > 2
 
 
-def run_across(late: Way, early: Way, begin_early: Injection, pause: Injection) -> None:
+def run_across(
+    late: ReadMode, early: ReadMode, begin_early: Injection, pause: Injection
+) -> None:
     """Begin `early` at a point of `late`, pause it at one of its own, end it after."""
     own = threading.get_native_id()
     arrived, going = threading.Event(), threading.Event()
@@ -153,8 +134,10 @@ def run_across(late: Way, early: Way, begin_early: Injection, pause: Injection) 
     assert list(range(2 * COUNT)) == sorted(serials_of(events, own))
 
 
-@pytest.mark.parametrize("way", [by_recv, by_recv_raw])
-def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(way: Way) -> None:
+@pytest.mark.parametrize("mode", [by_recv, by_recv_raw])
+def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(
+    mode: ReadMode,
+) -> None:
     """Or it is refused, or the change is."""
     own = threading.get_native_id()
 
@@ -164,7 +147,7 @@ def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(way: Way) -
 
         def read() -> None:
             with suppress(RuntimeError):
-                if way is by_recv:
+                if mode is by_recv:
                     while not serials_of(events, own)[-1:] >= [COUNT]:
                         event = connector.recv(DEADLINE)
                         events.extend([event] if event else [])

@@ -1,4 +1,4 @@
-"""Every way to read delivers every event once, in time, whatever happens meanwhile."""
+"""Every read mode delivers every event once, in time, whatever happens meanwhile."""
 
 import asyncio
 import gc
@@ -29,7 +29,9 @@ from support.live import (
     wait_for,
 )
 from support.machine import room_for
+from support.read_modes import ReadMode
 from support.signals import alarm
+from support.single_reads import BLOCKING, one_by_for
 from support.sockets import event_socket
 from support.subprocesses import program, run_python, started
 
@@ -104,42 +106,43 @@ def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
 RAW = [by_recv_raw, by_recv_into]
 DECODING = [by_recv, by_recv_many, by_for, by_async_for]
 POLLING = [by_recv, by_recv_many, by_recv_raw, by_recv_into]
-WAYS = [*POLLING, by_for, by_async_for, by_none_but_subscribe]
-Way = Callable[[ProcConnector], list[Event]]
+READ_MODES = [*POLLING, by_for, by_async_for, by_none_but_subscribe]
 
 
-@pytest.mark.parametrize("way", POLLING)
-def test_a_poll_delivers_what_is_queued(names: ProcConnector, way: Way) -> None:
+@pytest.mark.parametrize("mode", POLLING)
+def test_a_poll_delivers_what_is_queued(names: ProcConnector, mode: ReadMode) -> None:
     set_serials(range(50))
 
     events = []
-    while batch := way(names):
+    while batch := mode(names):
         events += batch
 
     assert list(range(50)) == serials_of(events)
 
 
-@pytest.mark.parametrize("way", [by_for, by_async_for])
-def test_an_iteration_delivers_what_is_queued(names: ProcConnector, way: Way) -> None:
+@pytest.mark.parametrize("mode", [by_for, by_async_for])
+def test_an_iteration_delivers_what_is_queued(
+    names: ProcConnector, mode: ReadMode
+) -> None:
     set_serials(range(3))
 
     events: list[Event] = []
     while len(serials_of(events)) < 3:
-        events += way(names)
+        events += mode(names)
         set_name(b"another")  # lest the next iteration waits for ever
 
     assert [0, 1, 2] == serials_of(events)
 
 
-@pytest.mark.parametrize(("first", "second"), list(product(WAYS, WAYS)))
+@pytest.mark.parametrize(("first", "second"), list(product(READ_MODES, READ_MODES)))
 def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
-    names: ProcConnector, first: Way, second: Way
+    names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
     """Those that decode may hold events; the others go on behind them."""
     decoded: list[int] = []
     raw: list[int] = []
     rests = by_recv_many
-    for way, start in [
+    for mode, start in [
         (first, 0),
         (second, 10),
         (first, 20),
@@ -147,7 +150,7 @@ def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
         (rests, 40),
     ]:
         set_serials(range(start, min(start + 10, 40)))
-        (raw if way in RAW else decoded).extend(serials_of(way(names)))
+        (raw if mode in RAW else decoded).extend(serials_of(mode(names)))
     decoded += serials_of(rest_of(names))
 
     assert list(range(40)) == sorted(decoded + raw)
@@ -157,7 +160,7 @@ def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
 
 @pytest.mark.parametrize(("first", "second"), list(product(DECODING, DECODING)))
 def test_two_ways_that_decode_keep_the_order(
-    names: ProcConnector, first: Way, second: Way
+    names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
     events = []
     for start in range(0, 40, 20):
@@ -172,7 +175,7 @@ def test_two_ways_that_decode_keep_the_order(
 
 @pytest.mark.parametrize(("first", "second"), list(product(RAW, RAW)))
 def test_two_ways_that_do_not_decode_keep_the_order(
-    names: ProcConnector, first: Way, second: Way
+    names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
     events = []
     for start in range(0, 40, 20):
@@ -185,15 +188,15 @@ def test_two_ways_that_do_not_decode_keep_the_order(
     assert list(range(40)) == serials_of(events)
 
 
-@pytest.mark.parametrize("way", RAW)
+@pytest.mark.parametrize("mode", RAW)
 def test_what_is_decoded_already_is_not_in_raw_buffers(
-    names: ProcConnector, way: Way
+    names: ProcConnector, mode: ReadMode
 ) -> None:
     rest_of(names)
     set_serials(range(10))
     first = by_recv(names)
     set_serials(range(10, 12))
-    behind = way(names)
+    behind = mode(names)
     rest = names.recv_many(timeout=0)
 
     assert [10, 11] == serials_of(behind)
@@ -212,11 +215,11 @@ def test_a_new_iteration_goes_on_where_the_last_stopped(names: ProcConnector) ->
     assert list(range(100)) == serials_of(events)
 
 
-@pytest.mark.parametrize("way", POLLING)
-def test_a_poll_of_an_empty_queue_comes_back_at_once(way: Way) -> None:
+@pytest.mark.parametrize("mode", POLLING)
+def test_a_poll_of_an_empty_queue_comes_back_at_once(mode: ReadMode) -> None:
     with ProcConnector(EventMask.NONE, max_latency=DEADLINE) as connector:
         started = time.monotonic()
-        events = way(connector)
+        events = mode(connector)
 
     assert [] == events
     assert time.monotonic() - started < DEADLINE / 2
@@ -262,13 +265,13 @@ TIMED: list[tuple[str, Callable[[ProcConnector, float], object]]] = [
     ),
 ]
 timed_ways = pytest.mark.parametrize(
-    "way", [way for _, way in TIMED], ids=[name for name, _ in TIMED]
+    "mode", [mode for _, mode in TIMED], ids=[name for name, _ in TIMED]
 )
 
 
 @timed_ways
 def test_a_timeout_is_kept_under_a_storm_of_signals(
-    way: Callable[[ProcConnector, float], object],
+    mode: Callable[[ProcConnector, float], object],
 ) -> None:
     count = 0
 
@@ -278,7 +281,7 @@ def test_a_timeout_is_kept_under_a_storm_of_signals(
 
     with ProcConnector(EventMask.NONE) as connector, alarm(handler, 0.001, 0.001):
         started = time.monotonic()
-        result = way(connector, 0.3)
+        result = mode(connector, 0.3)
         elapsed = time.monotonic() - started
 
     assert not result
@@ -288,11 +291,11 @@ def test_a_timeout_is_kept_under_a_storm_of_signals(
 
 @timed_ways
 def test_a_timeout_is_kept_under_a_storm_of_other_programs_answers(
-    way: Callable[[ProcConnector, float], object],
+    mode: Callable[[ProcConnector, float], object],
 ) -> None:
     with program("ask"), ProcConnector(EventMask.NONE) as connector:
         started = time.monotonic()
-        result = way(connector, 0.3)
+        result = mode(connector, 0.3)
         elapsed = time.monotonic() - started
 
     assert not result
@@ -394,24 +397,10 @@ class Interruptions:
             raise InterruptionError
 
 
-def one_by_for(connector: ProcConnector) -> list[Event]:
-    for event in connector:
-        return [event]
-    raise AssertionError("the connector is closed")
-
-
-BLOCKING: dict[str, Way] = {
-    "recv": lambda connector: [e for e in [connector.recv(DEADLINE)] if e],
-    "recv_many": lambda connector: connector.recv_many(DEADLINE),
-    "recv_raw": lambda connector: decode(connector.recv_raw(DEADLINE)),
-    "for": one_by_for,
-}
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 @pytest.mark.heavy
-@pytest.mark.parametrize("way", BLOCKING.values(), ids=BLOCKING)
-def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
+@pytest.mark.parametrize("mode", BLOCKING.values(), ids=BLOCKING)
+def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None:
     """However long it takes until enough of them came within the iterators."""
     count = 20_000
     deadline = time.monotonic() + DEADLINE
@@ -427,7 +416,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
                 while count not in serials[-1:]:
                     assert time.monotonic() < deadline
                     with suppress(InterruptionError):
-                        events = way(connector)
+                        events = mode(connector)
                         interruptions.left = 3
                         serials += [
                             event.ruid
@@ -439,8 +428,8 @@ def test_an_exception_in_a_signal_handler_loses_no_event(way: Way) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("way", ["recv_many", "recv", "for"])
-def test_an_exception_in_a_signal_handler_loses_no_lost(way: str) -> None:
+@pytest.mark.parametrize("mode", ["recv_many", "recv", "for"])
+def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
     with (
         ProcConnector(EventMask.COMM, receive_buffer=50_000) as connector,
         program("rename", 100_000, 0) as producer,
@@ -449,7 +438,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(way: str) -> None:
         with Interruptions() as interruptions:
             while producer.poll() is None:
                 with suppress(InterruptionError):
-                    events += BLOCKING[way](connector)
+                    events += BLOCKING[mode](connector)
                     interruptions.left = 3
                     set_name(b"go on")  # lest the next call waits for ever
         events += rest_of(connector)
@@ -640,9 +629,9 @@ def by_next(connector: ProcConnector) -> list[Event]:
     return [next(iter(connector))]
 
 
-@pytest.mark.parametrize("way", [by_recv, by_recv_many, by_next])
+@pytest.mark.parametrize("mode", [by_recv, by_recv_many, by_next])
 def test_who_takes_events_while_others_are_made_keeps_the_order(
-    names: ProcConnector, way: Way
+    names: ProcConnector, mode: ReadMode
 ) -> None:
     """Python 3.11 collects garbage where it makes an object, and finalizers run."""
     early: list[Event] = []
@@ -666,7 +655,7 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
             is_inside = True
             gc.set_threshold(objects)
             try:
-                found = way(names)
+                found = mode(names)
             finally:
                 gc.set_threshold(*threshold)
                 is_inside = False

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 from support.live import DEADLINE, events_until
-from support.read_modes import LAST, WAYS, Way, is_last
+from support.read_modes import LAST, READ_MODES, ReadMode, is_last
 from support.subprocesses import started
 
 from live.test_usage_live import spawn
@@ -51,8 +51,8 @@ def usage_of(connector: ProcConnector, pid: int) -> Usage | None:
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_read_gives_each_exit_its_usage(way: Way, queue: int) -> None:
+@pytest.mark.parametrize("mode", READ_MODES)
+def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -> None:
     """The large memory of one is told of no other."""
     commands = [TRUE, TRUE, LARGE, TRUE, TRUE, LAST]
     with (
@@ -60,7 +60,7 @@ def test_every_way_to_read_gives_each_exit_its_usage(way: Way, queue: int) -> No
         ThreadPoolExecutor(1) as pool,
     ):
         running = pool.submit(run_each, *commands)
-        exits = exits_of(way(connector))
+        exits = exits_of(mode(connector))
         pids = running.result(DEADLINE)
         lost = connector.lost, connector.usage_lost
 

@@ -30,10 +30,11 @@ Documents and output:
 Live tests:
 
 - `live`: causes events in this process, and waits until a deadline.
-- `read_modes`: every way to read a stream.
+- `read_modes`: every mode of reading a stream, up to the end of a load.
+- `single_reads`: read modes that call the connector once.
 - `exec_programs`: the programs that EXEC events carry, and the threads that read them.
 - `blocking`: in which call a thread is blocked.
-- `injection`: acts at any point in the library's Python code.
+- `injection`: injects exceptions and calls at every point of the library's code.
 - `signals`: handlers and alarms for the length of a block.
 - `sockets`: the connector's sockets, and sockets without the library.
 - `machine`: what this machine and its user allow.

@@ -1,4 +1,4 @@
-"""Every way to read a stream, up to the end of a load."""
+"""Every mode of reading a stream, up to the last command of a load."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from support.live import DEADLINE
 
 STATUS = 160 + os.getpid() % 90  # of the last command of a load; hardly any ends so
 LAST = ("/bin/sh", "-c", f"exit {STATUS}")
-Way = Callable[[ProcConnector], list[Event]]
+ReadMode = Callable[[ProcConnector], list[Event]]
 
 
 def is_last(event: Event) -> bool:
@@ -108,7 +108,7 @@ def by_select(connector: ProcConnector) -> list[Event]:
     return up_to_last(iter(readable, []))
 
 
-WAYS = [
+READ_MODES = [
     *(by_recv, by_recv_many, by_polling, by_recv_raw, by_recv_into),
     *(by_for, by_async_for, by_arecv_many, by_select),
 ]
