@@ -20,7 +20,7 @@ from support.builders import (
     netlink_message,
     words,
 )
-from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, before
+from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, offset_and_events
 
 from procconn import (
     Comm,
@@ -44,7 +44,7 @@ KIND_OF = {int(kind.what): kind for kind in KINDS}
 FORK = event_message(EventType.FORK, words(1, 2, 3, 4, 0, 0), timestamp_ns=5, cpu=1)
 EXIT = event_message(EventType.EXIT, words(6, 7, 256, 17, 1, 2), timestamp_ns=2**63)
 EXEC_OF_16_BYTES = event_message(EventType.EXEC, words(8, 9, 0, 0))
-ANSWER = event_message(EventType.NONE, words(0, 0, 0, 0, 0, 0))
+PROC_ACKNOWLEDGEMENT = event_message(EventType.NONE, words(0, 0, 0, 0, 0, 0))
 NOOP = netlink_message(NLMSG_NOOP)
 FOREIGN = netlink_message(NLMSG_DONE, cn_message(bytes(40), idx=3))
 BARE_DONE = netlink_message(NLMSG_DONE)
@@ -91,7 +91,7 @@ def outcome(call: object, buffer: bytes) -> object:
             return rows_of(decode(buffer))
         return events_of(as_array(buffer))
     except OSError as error:
-        return type(error), error.errno, *before(error)
+        return type(error), error.errno, *offset_and_events(error)
     except (TruncatedError, OverrunError) as error:
         return type(error), error.offset, error.events
 
@@ -105,7 +105,9 @@ events = st.builds(
 )
 others = st.one_of(
     st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
-    st.sampled_from([ANSWER, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_OF_16_BYTES]),
+    st.sampled_from(
+        [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_OF_16_BYTES]
+    ),
     st.sampled_from([EXEC_WITH_PROGRAM, EXIT_WITH_USAGE]),
     st.builds(
         netlink_message,
@@ -181,7 +183,9 @@ def test_array_over_bytes_cannot_be_written_to() -> None:
         array["cpu"] = 0
 
 
-@pytest.mark.parametrize("end", [ANSWER, NOOP, FOREIGN, LOSS, BARE_DONE + b"rest"])
+@pytest.mark.parametrize(
+    "end", [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE + b"rest"]
+)
 def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
     buffer = FORK + EXIT + end
 
@@ -191,7 +195,7 @@ def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
     assert decode(FORK + EXIT) == events_of(array)
 
 
-@pytest.mark.parametrize("between", [ANSWER, NOOP, FOREIGN, LOSS])
+@pytest.mark.parametrize("between", [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS])
 def test_what_is_no_event_in_between_is_left_out(between: bytes) -> None:
     buffer = FORK + between + EXIT
 

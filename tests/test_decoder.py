@@ -22,7 +22,6 @@ from support.builders import (
 )
 from support.messages import (
     ACKNOWLEDGEMENT,
-    ANSWER,
     CPU,
     DONE,
     FOREIGN,
@@ -35,6 +34,7 @@ from support.messages import (
     OLDER_COREDUMP,
     OLDER_EXIT,
     OVERRUN,
+    PROC_ACKNOWLEDGEMENT,
     REFUSAL,
     SAMPLES,
     TIMESTAMP_NS,
@@ -407,7 +407,7 @@ def test_answer_needs_its_errno() -> None:
 
 def test_refusing_answers_are_skipped_too() -> None:
     assert [] == decode(event_message(0, words(1).ljust(24, b"\0"), message_type=3))
-    assert parse_netlink_message(ANSWER) is None
+    assert parse_netlink_message(PROC_ACKNOWLEDGEMENT) is None
 
 
 def test_no_op_may_have_a_payload() -> None:
@@ -713,7 +713,7 @@ def test_no_message_is_truncated() -> None:
     assert (0, []) == (caught.value.offset, caught.value.events)
 
 
-@pytest.mark.parametrize("message", [NOOP, DONE, ACKNOWLEDGEMENT, ANSWER])
+@pytest.mark.parametrize("message", [NOOP, DONE, ACKNOWLEDGEMENT, PROC_ACKNOWLEDGEMENT])
 def test_one_message_that_is_no_event_is_none(message: bytes) -> None:
     assert parse_netlink_message(message) is None
 
@@ -743,7 +743,7 @@ def test_iteration_is_its_own_iterator() -> None:
 
 def test_iteration_yields_none_for_what_is_no_event() -> None:
     assert [None, EXEC.event, None, None] == results(
-        NOOP + EXEC.message + ACKNOWLEDGEMENT + ANSWER
+        NOOP + EXEC.message + ACKNOWLEDGEMENT + PROC_ACKNOWLEDGEMENT
     )
 
 

@@ -13,11 +13,11 @@ from support.builders import (
     event_message,
     lost_message,
     netlink_message,
-    program_tail,
-    usage_tail,
-    with_tail,
+    program_trailer,
+    usage_trailer,
+    with_trailer,
 )
-from support.messages import MESSAGES, before, outcome
+from support.messages import MESSAGES, offset_and_events, outcome
 
 from procconn import (
     Event,
@@ -55,16 +55,16 @@ any_events = st.builds(
 )
 losses = st.builds(lost_message, uint64, uint64)
 texts = st.none() | st.binary(max_size=20)
-any_tails = st.one_of(
+any_trailers = st.one_of(
     st.builds(
-        program_tail,
+        program_trailer,
         *[texts] * 5,
         ids=st.tuples(*[uint32] * 5),
         flags=uint16,
         version=st.sampled_from([1, 1, 1, 2]),
     ),
     st.builds(
-        lambda values: usage_tail(*values),
+        lambda values: usage_trailer(*values),
         st.lists(uint64, min_size=12, max_size=14)
         | st.lists(uint64 | st.just(2**64 - 1), min_size=13, max_size=13),
     ),
@@ -73,13 +73,13 @@ any_tails = st.one_of(
 
 
 @st.composite
-def with_any_tail(draw: st.DrawFn) -> bytes:
+def with_any_trailer(draw: st.DrawFn) -> bytes:
     """Attach something to an event, and perhaps change a byte of it."""
     what = draw(st.sampled_from([EventType.EXEC, EventType.EXIT]))
-    tail = bytearray(draw(any_tails))
-    if tail and draw(st.booleans()):
-        tail[draw(st.integers(0, len(tail) - 1))] = draw(st.integers(0, 255))
-    return with_tail(event_message(what, bytes(24)), bytes(tail))
+    trailer = bytearray(draw(any_trailers))
+    if trailer and draw(st.booleans()):
+        trailer[draw(st.integers(0, len(trailer) - 1))] = draw(st.integers(0, 255))
+    return with_trailer(event_message(what, bytes(24)), bytes(trailer))
 
 
 any_connectors = st.builds(
@@ -115,7 +115,7 @@ mixed_buffers = st.lists(
         st.sampled_from(MESSAGES),
         valid_events,
         losses,
-        with_any_tail(),
+        with_any_trailer(),
         any_events,
         any_connectors,
         any_messages,
@@ -223,7 +223,7 @@ def result(step: Callable[[], Event | None]) -> tuple[object, ...]:
     except (TruncatedError, OverrunError) as error:
         return type(error), error.events
     except OSError as error:
-        return type(error), error.errno, before(error)[1]
+        return type(error), error.errno, offset_and_events(error)[1]
     return type(event), event
 
 

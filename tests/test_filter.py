@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.bpf import BPF_JMP_JEQ_K, BPF_RET_K, disassembled, passes
+from support.bpf import BPF_JMP_JEQ_K, BPF_RET_K, disassemble, passes
 from support.builders import event_message, words
-from support.messages import ANSWER, SAMPLES
+from support.messages import PROC_ACKNOWLEDGEMENT, SAMPLES
 from support.reference_filter import is_selected
 
 from procconn import (
@@ -141,14 +141,14 @@ def test_fields_of_any_value_are_compared_whole(
 @pytest.mark.parametrize("threads", [True, False])
 def test_no_acknowledgement_passes_any_mask(threads: bool) -> None:
     for mask in EVERY_MASK:
-        assert not passes(program(mask, threads), ANSWER)
+        assert not passes(program(mask, threads), PROC_ACKNOWLEDGEMENT)
 
 
 @given(masks, st.booleans())
 @thorough
 def test_program_is_one_that_the_kernel_takes(mask: EventMask, threads: bool) -> None:
     """Jumps lead forward to an instruction of it, and its last one returns."""
-    instructions = disassembled(program(mask, threads))
+    instructions = disassemble(program(mask, threads))
 
     assert len(instructions) <= MAX_INSTRUCTIONS
     assert BPF_RET_K == instructions[-1].code
@@ -166,7 +166,7 @@ def test_longest_jump_fits_its_byte() -> None:
         max(instruction.jump_true, instruction.jump_false)
         for mask in (EventMask.ALL, EventMask.NONE, EventMask.NONZERO_EXIT)
         for threads in (True, False)
-        for instruction in disassembled(program(mask, threads))
+        for instruction in disassemble(program(mask, threads))
     )
 
     assert 0 < longest < 256
@@ -256,7 +256,7 @@ def test_unknown_kinds_pass_if_all_known_ones_do(
 def test_an_empty_mask_lets_no_event_pass() -> None:
     rejecting = program(EventMask.NONE, threads=False)
 
-    assert not passes(rejecting, ANSWER)
+    assert not passes(rejecting, PROC_ACKNOWLEDGEMENT)
     for sample in SAMPLES.values():
         assert not passes(rejecting, sample.message)
 
@@ -264,7 +264,7 @@ def test_an_empty_mask_lets_no_event_pass() -> None:
 def test_only_acknowledgements_pass_their_own_program() -> None:
     code = built(lib.procconn_filter_build_acknowledgements)
 
-    assert passes(code, ANSWER)
+    assert passes(code, PROC_ACKNOWLEDGEMENT)
     for sample in SAMPLES.values():
         assert not passes(code, sample.message)
 
@@ -316,7 +316,7 @@ def test_everything_is_all_kinds_of_all_tasks() -> None:
 def test_constants_are_in_the_order_that_the_kernel_loads() -> None:
     constants = {
         instruction.k
-        for instruction in disassembled(program(EventMask.ALL, threads=False))
+        for instruction in disassemble(program(EventMask.ALL, threads=False))
         if instruction.code == BPF_JMP_JEQ_K
     }
 

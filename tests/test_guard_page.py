@@ -65,8 +65,8 @@ def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
 def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
     guarded: GuardedMemory,
 ) -> None:
-    tails = (EXEC_WITH_PROGRAM, EXIT_WITH_USAGE)
-    for message in (*(sample.message for sample in SAMPLES.values()), *tails):
+    trailers = (EXEC_WITH_PROGRAM, EXIT_WITH_USAGE)
+    for message in (*(sample.message for sample in SAMPLES.values()), *trailers):
         for size in range(16, len(message) + 1):
             prefix = bytearray(message[:size])
             prefix[0:4] = struct.pack("=I", size)
@@ -185,8 +185,8 @@ def repeat_part(rng: random.Random, data: bytearray) -> None:
     data.extend(data[at : at + rng.randint(1, 152)])
 
 
-def set_in_tail(rng: random.Random, data: bytearray) -> None:
-    """Change a 16-bit number where a tail has its version, flags and sizes."""
+def set_in_trailer(rng: random.Random, data: bytearray) -> None:
+    """Change a 16-bit number where a trailer has its version, flags and sizes."""
     if len(data) >= 116:
         at = 76 + 2 * rng.choice((*range(4), *range(14, 20)))
         (value,) = struct.unpack_from("=H", data, at)
@@ -204,8 +204,8 @@ MESSAGE_MUTATIONS: tuple[Mutation, ...] = (
     set_what,
     resize,
     resize,
-    set_in_tail,
-    set_in_tail,
+    set_in_trailer,
+    set_in_trailer,
 )
 BUFFER_MUTATIONS: tuple[Mutation, ...] = (
     flip_bits,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import event_message, program_tail, with_tail, words
+from support.builders import event_message, program_trailer, with_trailer, words
 from support.json_schema import complaints, schema
 
 from procconn import TruncatedError, decode
@@ -41,9 +41,9 @@ argument = bytes_of.map(lambda it: it.replace(b"\0", b"\xff"))
 def message_of(argv: list[bytes], *texts: bytes) -> bytes:
     """Make an exec of such a program."""
     joined = b"".join(it + b"\0" for it in argv)
-    tail = program_tail(joined, *texts, ids=(1, 0, 0, 0, 0))
+    trailer = program_trailer(joined, *texts, ids=(1, 0, 0, 0, 0))
     executed = event_message(2, words(7, 7).ljust(24, b"\0"), timestamp_ns=10**9)
-    message = with_tail(executed, tail)
+    message = with_trailer(executed, trailer)
     return message + bytes(-len(message) % 4)
 
 
@@ -142,9 +142,9 @@ def test_each_reason_why_something_is_missing_has_its_words() -> None:
     reasons = []
     with contextlib.suppress(TruncatedError):
         for number in range(1, 64):
-            tail = program_tail(*[None] * 5, flags=number << 8, version=2)
+            trailer = program_trailer(*[None] * 5, flags=number << 8, version=2)
             (event,) = decode(
-                with_tail(event_message(2, words(7, 7) + bytes(16)), tail)
+                with_trailer(event_message(2, words(7, 7) + bytes(16)), trailer)
             )
             record = json.loads(JsonLines(wall_ns)(EventInContext.alone(event)))
             assert [] == complaints(WATCH, record)

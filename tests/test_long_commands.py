@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import process_events
-from support.builders import event_message, program_tail, with_tail, words
+from support.builders import event_message, program_trailer, with_trailer, words
 
 from procconn import Exec, Exit, Fork, decode
 from procconn.cli import stat
@@ -34,9 +34,11 @@ DISTINCT = b"".join(
 
 def executed(pid: int, arguments: bytes = DISTINCT) -> bytes:
     """Make an exec with about 48 KiB of arguments, the first of which is the pid."""
-    tail = program_tail(b"%d\0" % pid + (2 * arguments)[:49_000], b"big", *[b"/x"] * 3)
+    trailer = program_trailer(
+        b"%d\0" % pid + (2 * arguments)[:49_000], b"big", *[b"/x"] * 3
+    )
     union = words(pid, pid).ljust(24, b"\0")
-    message = with_tail(event_message(2, union, timestamp_ns=10**9 + pid), tail)
+    message = with_trailer(event_message(2, union, timestamp_ns=10**9 + pid), trailer)
     return message + bytes(-len(message) % 4)
 
 

@@ -138,7 +138,7 @@ def test_padding_before_the_structure_is_passed_over() -> None:
 
 def test_the_groups_own_record_is_not_taken_for_the_tasks() -> None:
     group = attribute(TGID, words(41)) + attribute(STATS, stats(nvcsw=99))
-    message = task_message(42, stats(nvcsw=1), behind=attribute(AGGR_TGID, group))
+    message = task_message(42, stats(nvcsw=1), after=attribute(AGGR_TGID, group))
     record = parse(message)
 
     assert isinstance(record, dict)
@@ -204,13 +204,13 @@ def test_nothing_read_or_written_is_zero() -> None:
     assert value("write_bytes") == 0
 
 
-def test_a_record_is_written_as_the_tail_that_is_decoded() -> None:
+def test_a_record_is_written_as_the_trailer_that_is_decoded() -> None:
     record = ffi.new("struct procconn_task_record *")
     for number, name in enumerate(VALUES):
         setattr(record, name, ABSENT if name == "peak_rss" else number)
-    tail = ffi.new("uint8_t[]", lib.USAGE_SIZE)
-    lib.procconn_write_usage(record, tail)
-    union = bytes(24) + bytes(ffi.buffer(tail, lib.USAGE_SIZE)[:])
+    trailer = ffi.new("uint8_t[]", lib.USAGE_SIZE)
+    lib.procconn_write_usage(record, trailer)
+    union = bytes(24) + bytes(ffi.buffer(trailer, lib.USAGE_SIZE)[:])
     (event,) = decode(event_message(EventType.EXIT, union))
     expected = {name: number for number, name in enumerate(VALUES)}
 
@@ -232,7 +232,7 @@ def test_no_mutation_is_read_past_its_end(guarded: GuardedMemory) -> None:
     rng = random.Random(SEED)
     group = attribute(TGID, words(41)) + attribute(STATS, stats())
     whole = [task_message(42, stats(version, **COUNTED)) for version in VERSIONS]
-    whole.append(task_message(42, stats(), behind=attribute(AGGR_TGID, group)))
+    whole.append(task_message(42, stats(), after=attribute(AGGR_TGID, group)))
     outcomes = set()
     for _ in range(MUTATED_MESSAGES):
         message = bytearray(rng.choice(whole))

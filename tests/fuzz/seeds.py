@@ -22,9 +22,9 @@ from support.builders import (
     event_message,
     lost_message,
     netlink_message,
-    program_tail,
-    usage_tail,
-    with_tail,
+    program_trailer,
+    usage_trailer,
+    with_trailer,
     words,
 )
 
@@ -71,23 +71,23 @@ def losses() -> Iterator[bytes]:
     yield netlink_message(NLMSG_DONE, cn_message(whole[36:], idx=0x636F6E6E, val=2))
 
 
-def tails() -> Iterator[bytes]:
+def trailers() -> Iterator[bytes]:
     """What the library attaches to events, whole and not."""
     event = event_message(EventType.EXEC, UNION)
     texts = (b"a\0\0b", b"name", b"/exe", None, b"/group")
-    for tail in (
-        program_tail(*texts),
-        program_tail(*[None] * 5, flags=0x401),
-        program_tail(*texts, ids=(0xFFFFFFFF,) * 5, flags=0x900),
-        program_tail(*texts, version=1),
-        program_tail(*texts, version=3),
-        program_tail(*texts)[:-1],
-        program_tail(*texts)[:39],
+    for trailer in (
+        program_trailer(*texts),
+        program_trailer(*[None] * 5, flags=0x401),
+        program_trailer(*texts, ids=(0xFFFFFFFF,) * 5, flags=0x900),
+        program_trailer(*texts, version=1),
+        program_trailer(*texts, version=3),
+        program_trailer(*texts)[:-1],
+        program_trailer(*texts)[:39],
     ):
-        yield with_tail(event, tail)
+        yield with_trailer(event, trailer)
     event = event_message(EventType.EXIT, UNION)
     for count in (13, 12):
-        yield with_tail(event, usage_tail(*[2**64 - 1] * count))
+        yield with_trailer(event, usage_trailer(*[2**64 - 1] * count))
 
 
 def damaged() -> Iterator[bytes]:
@@ -153,7 +153,7 @@ def captured() -> Iterator[bytes]:
 
 def main(directory: Path) -> None:
     """Write one file for each input."""
-    made = [*kinds(), *controls(), *losses(), *tails(), *damaged()]
+    made = [*kinds(), *controls(), *losses(), *trailers(), *damaged()]
     live = list(captured())
     seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
     write_seeds(directory, sorted(seeds))

@@ -30,7 +30,7 @@ def messages() -> Iterator[bytes]:
         data = stats(version, hiwater_rss=1, hiwater_vm=1, ac_tgid=42, nvcsw=1)
         group = attribute(TGID, words(42)) + attribute(STATS, data)
         yield task_message(42, data)
-        yield task_message(42, data, behind=attribute(AGGR_TGID, group))
+        yield task_message(42, data, after=attribute(AGGR_TGID, group))
         yield task_message(42, data[:288])
         yield task_message(42, data[:-9])
         yield task_message(0, data)

@@ -68,7 +68,7 @@ TESTS_OF_PROCESSORS = (
     "tests/test_filter.py",
     "tests/test_packets.py",
     "tests/test_recording.py",
-    "tests/test_tails.py",
+    "tests/test_trailers.py",
     "tests/test_usage.py",
     "tests/live/test_events_live.py",
     "tests/live/test_filters.py",

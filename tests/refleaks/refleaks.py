@@ -25,9 +25,9 @@ from support.builders import (
     event_message,
     lost_message,
     netlink_message,
-    program_tail,
-    usage_tail,
-    with_tail,
+    program_trailer,
+    usage_trailer,
+    with_trailer,
     words,
 )
 
@@ -58,7 +58,7 @@ EVENTS = b"".join(
     for cpu, timestamp_ns in ((1, 2), (1_000, 2**40))
 )
 LOSSES = lost_message(1, 2) + lost_message(2**63, 2**40)
-PROGRAM = program_tail(
+PROGRAM = program_trailer(
     b"sh\0-c\0\0\xff\0",
     b"sh",
     b"/bin/sh",
@@ -66,17 +66,17 @@ PROGRAM = program_tail(
     b"/a/b",
     ids=(2**31, 0, 1, 2, 2**32 - 1),
 )
-TAILS = b"".join(
+TRAILERS = b"".join(
     message + bytes(-len(message) % 4)
     for message in (
-        with_tail(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM),
-        with_tail(
+        with_trailer(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM),
+        with_trailer(
             event_message(EventType.EXIT, bytes(UNION_SIZE)),
-            usage_tail(*range(2**40, 2**40 + 12), 2**64 - 1),
+            usage_trailer(*range(2**40, 2**40 + 12), 2**64 - 1),
         ),
     )
 )
-FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES + TAILS
+FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES + TRAILERS
 ALLOCATIONS = 200  # more than decoding those takes
 OTHERS = [
     netlink_message(NLMSG_NOOP),
@@ -92,7 +92,7 @@ FAILING = [
     netlink_message(NLMSG_DONE, cn_message(b"")),
     netlink_message(NLMSG_DONE, cn_message(bytes(UNION_SIZE))[:-1]),
     event_message(KINDS[0].what, b""),
-    with_tail(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM + b"x"),
+    with_trailer(event_message(EventType.EXEC, bytes(UNION_SIZE)), PROGRAM + b"x"),
     bytes(1),
     bytes(16),
 ]
@@ -105,31 +105,31 @@ def attempt(function: Callable[[], object]) -> None:
 
 
 def decode_whole() -> None:
-    decode(EVENTS + LOSSES + TAILS + b"".join(OTHERS))
+    decode(EVENTS + LOSSES + TRAILERS + b"".join(OTHERS))
 
 
 def decode_damaged() -> None:
     for failing in FAILING:
-        attempt(partial(decode, EVENTS[:152] + LOSSES + TAILS + failing))
+        attempt(partial(decode, EVENTS[:152] + LOSSES + TRAILERS + failing))
 
 
 def parse() -> None:
     for at in range(0, len(EVENTS), 76):
         parse_netlink_message(EVENTS[at : at + 76])
-    for message in [LOSSES, TAILS, *OTHERS, *FAILING]:
+    for message in [LOSSES, TRAILERS, *OTHERS, *FAILING]:
         attempt(partial(parse_netlink_message, message))
 
 
 def iterate() -> None:
     messages = NetlinkMessageIter(
-        b"".join([EVENTS[:152], LOSSES, TAILS, *FAILING[:8], *OTHERS])
+        b"".join([EVENTS[:152], LOSSES, TRAILERS, *FAILING[:8], *OTHERS])
     )
     for _ in range(20):
         attempt(partial(next, messages, None))
 
 
 def decode_mutated() -> None:
-    buffer = bytearray(EVENTS + LOSSES + TAILS)
+    buffer = bytearray(EVENTS + LOSSES + TRAILERS)
     for _ in range(4):
         buffer[random.randrange(len(buffer))] = random.randrange(256)
     attempt(partial(decode, buffer))
@@ -181,7 +181,7 @@ def open_and_close() -> None:
         connector.subscribe(EventMask.COMM)
 
 
-def receive_tails(connector: ProcConnector) -> None:
+def receive_trailers(connector: ProcConnector) -> None:
     """Read a command's exec and end, with its program and what it cost."""
     pid = os.posix_spawnp("true", ["true"], os.environ)
     os.waitpid(pid, 0)
@@ -252,8 +252,8 @@ def main() -> int:
         warnings.simplefilter("ignore")  # without privilege there is less to leak
         lives = EventMask.EXEC | EventMask.EXIT
         with ProcConnector(lives, programs=True, usage=True) as connector:
-            action = partial(receive_tails, connector)
-            found.append(leaks("receive_tails", action, CALLS // 4))
+            action = partial(receive_trailers, connector)
+            found.append(leaks("receive_trailers", action, CALLS // 4))
         found.append(leaks("open_and_close_all", open_and_close_all, CALLS // 4))
     return any(found)
 

@@ -1,4 +1,4 @@
-"""Runs a classic BPF program on a datagram, as the kernel does."""
+"""Interprets a classic BPF program on a datagram, as the kernel does."""
 
 import struct
 from typing import NamedTuple
@@ -24,13 +24,14 @@ class Instruction(NamedTuple):
     k: int
 
 
-def disassembled(program: bytes) -> list[Instruction]:
+def disassemble(program: bytes) -> list[Instruction]:
+    """Split a program into its instructions."""
     return [Instruction(*fields) for fields in struct.iter_unpack("=HBBI", program)]
 
 
 def run(program: bytes, datagram: bytes) -> int:
-    """Interpret a program as the kernel does; return how many bytes it lets pass."""
-    instructions = disassembled(program)
+    """Return how many bytes of the datagram the program accepts; 0 drops it."""
+    instructions = disassemble(program)
     accumulator = index = at = 0
     while True:
         code, jump_true, jump_false, k = instructions[at]
@@ -52,6 +53,7 @@ def run(program: bytes, datagram: bytes) -> int:
 
 
 def passes(program: bytes, datagram: bytes) -> bool:
-    verdict = run(program, datagram)
-    assert verdict in (0, WHOLE)
-    return verdict == WHOLE
+    """Return whether the program accepts the whole datagram; it never truncates one."""
+    accepted = run(program, datagram)
+    assert accepted in (0, WHOLE)
+    return accepted == WHOLE

@@ -1,8 +1,8 @@
-"""The documents, and a program that runs the code in one of them.
+"""Finds the code blocks of the documents; as a program, runs those of one document.
 
-Fenced blocks marked `python` run in order in one namespace, `sh` by `bash -eu`. A
-`text` block shows the output of the block before it. Everything happens in the current
-directory; the exit status is 0 if nothing failed and the output looks as shown.
+Blocks marked `python` run in order in one namespace, `sh` blocks run with `bash -eu`,
+both in the current directory. A `text` block is compared with the output of the block
+before it. The exit status is 0 if no block failed and all outputs match.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class Block(NamedTuple):
 
 
 def blocks(document: str) -> Iterator[Block]:
-    """Find the fenced blocks of a document, given relative to the root."""
+    """Yield the fenced blocks of a document, whose path is relative to the root."""
     language, start, lines = "", 0, list[str]()
     for number, line in enumerate((ROOT / document).read_text().splitlines(), 1):
         if start and line == _FENCE:
@@ -54,7 +54,7 @@ def code(document: str) -> list[Block]:
 
 
 def needs_events(document: str) -> bool:
-    """Tell whether the code of a document wants live events."""
+    """Return whether the code of a document needs live events."""
     return any(
         block.language == "sh" or _OPENS_ONE.search(block.text)
         for block in code(document)
@@ -101,7 +101,7 @@ def _sh(document: str, block: Block, namespace: dict[str, object]) -> str:
 
 @contextlib.contextmanager
 def _activity() -> Iterator[None]:
-    """Let processes begin and end, lest a command wait for events in vain."""
+    """Keep processes starting and ending, so that commands see events."""
     script = "while /bin/sleep 0.05; do :; done"
     with subprocess.Popen(["sh", "-c", script]) as busy:
         try:
@@ -120,8 +120,8 @@ def _give_up(*_: object) -> NoReturn:
 def _shapes(text: str, language: str) -> set[str]:
     """Reduce lines to what two runs have in common.
 
-    Numbers are all the same. Of what a shell printed only the first word of each line
-    counts: the rest depends on what else the machine does.
+    All numbers become 0. Of the output of a shell only the first word of each line is
+    kept: the rest depends on what else the machine does.
     """
     lines = [re.sub(r"\d+", "0", line).split() for line in text.splitlines()]
     return {" ".join(line if language == "python" else line[:1]) for line in lines}

@@ -13,7 +13,7 @@ import pytest
 
 from procconn import Event, EventMask, Exec, Lost, ProcConnector, Program, decode
 from procconn._core import ffi, lib
-from support.builders import with_tail
+from support.builders import with_trailer
 from support.c_programs import compiled
 from support.live import DEADLINE, events_until
 from support.machine import KERNEL
@@ -183,12 +183,14 @@ def spinning(count: int) -> Iterator[None]:
 
 def read_executed(pid: int) -> Program:
     """Read a process as the thread does right behind an EXEC."""
-    tail = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
+    trailer = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")
-    lib.procconn_read_executed(pid, tail, reading)
+    lib.procconn_read_executed(pid, trailer, reading)
     if reading.memory >= 0:
         os.close(reading.memory)
     message = struct.pack("=IHHIIIIIIHH", 0, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
     message += struct.pack("=IIQII16x", EventMask.EXEC, 0, 0, pid, pid)
-    (told,) = told_in(decode(with_tail(message, ffi.buffer(tail, reading.size)[:])))
+    (told,) = told_in(
+        decode(with_trailer(message, ffi.buffer(trailer, reading.size)[:]))
+    )
     return told[1]

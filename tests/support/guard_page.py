@@ -1,4 +1,4 @@
-"""Memory in front of an unmapped page: reading or writing past its end crashes."""
+"""Memory before an unmapped page: an access past its end crashes the process."""
 
 import ctypes
 import mmap
@@ -7,7 +7,7 @@ PROT_NONE = 0
 
 
 class GuardedMemory:
-    """A few pages that end where nothing is mapped."""
+    """A few pages that are followed by a page without access."""
 
     SIZE = 4 * mmap.PAGESIZE
 
@@ -21,11 +21,11 @@ class GuardedMemory:
         self._view = memoryview(self._memory)
 
     def place(self, data: bytes) -> memoryview:
-        """Copy the data to the very end."""
+        """Copy the data so that it ends at the guard page; return a view of it."""
         view = self._view[self.SIZE - len(data) : self.SIZE]
         view[:] = data
         return view
 
     def read_guard(self) -> int:
-        """Read the first byte that is not there."""
+        """Read the first byte of the guard page."""
         return self._view[self.SIZE]

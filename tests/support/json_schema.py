@@ -1,6 +1,7 @@
-"""As much of JSON Schema as docs/*.schema.json use, and no more of it.
+"""Validates values against docs/*.schema.json.
 
-Stricter in one way: a field that the schema does not name is a complaint.
+Implements the part of JSON Schema that these files use. It is stricter in one way: a
+field that the schema does not name is a complaint.
 """
 
 import json
@@ -25,14 +26,14 @@ _KNOWN = {
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Read one of those of the documents."""
+    """Load docs/NAME.schema.json."""
     path = Path(__file__).parents[2] / "docs" / f"{name}.schema.json"
     read: dict[str, Any] = json.loads(path.read_text())
     return read
 
 
 def complaints(of: dict[str, Any], value: object, at: str = "line") -> list[str]:
-    """Tell what is wrong with a value."""
+    """Return what is wrong with a value, one line for each fault."""
     assert set(of) <= _KNOWN
     found: list[str] = []
     if "oneOf" in of:

@@ -1,4 +1,4 @@
-"""How much work Python does, whatever else the machine does."""
+"""Counts lines of Python that run: a measure of work that load cannot distort."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lines_run(call: Callable[[], object]) -> int:
-    """Count the lines of Python that a call runs."""
+    """Return how many lines of Python the call runs."""
     lines = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> Any:

@@ -1,4 +1,4 @@
-"""One message of each kind with the event it means, and how to compare outcomes."""
+"""One message of each kind and the event it decodes to; comparable outcomes."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,9 +30,9 @@ from support.builders import (
     event_message,
     lost_message,
     netlink_message,
-    program_tail,
-    usage_tail,
-    with_tail,
+    program_trailer,
+    usage_trailer,
+    with_trailer,
     words,
 )
 
@@ -44,12 +44,12 @@ TIMESTAMP_NS = 0xFEDCBA9876543210
 
 
 class Sample(NamedTuple):
-    """A datagram as the kernel sends it, 76 bytes, and what it means."""
+    """A datagram of 76 bytes, as the kernel sends it, and the event it decodes to."""
 
     message: bytes
     event: Event
     used: int
-    """How many bytes of the union the kind's fields take."""
+    """Bytes of the union that the fields of this kind occupy."""
 
 
 def _sample(what: int, union: bytes, event: Event) -> Sample:
@@ -58,7 +58,7 @@ def _sample(what: int, union: bytes, event: Event) -> Sample:
     return Sample(message, event, len(union))
 
 
-# No two fields are alike, so that none can be taken for another.
+# All field values differ, so that a mixed-up field fails a test.
 SAMPLES = {
     "fork": _sample(
         0x00000001,
@@ -133,9 +133,9 @@ PROGRAM = Program(
     True,
     "denied",
 )
-EXEC_WITH_PROGRAM = with_tail(
+EXEC_WITH_PROGRAM = with_trailer(
     SAMPLES["exec"].message,
-    program_tail(
+    program_trailer(
         b"sh\0\0-c\0exit 3\xff\0",
         b"sh",
         b"/usr/bin/d\xc3\xa4sh",
@@ -145,13 +145,14 @@ EXEC_WITH_PROGRAM = with_tail(
         flags=0x301,
     ),
 )
-OLDER_PROGRAM = with_tail(
-    event_message(2, bytes(24)), program_tail(b"a\0", None, None, b"/", None, version=1)
+OLDER_PROGRAM = with_trailer(
+    event_message(2, bytes(24)),
+    program_trailer(b"a\0", None, None, b"/", None, version=1),
 )
 USAGE = Usage._make([*range(2**40, 2**40 + 4), None, None, *range(2**63, 2**63 + 7)])
-EXIT_WITH_USAGE = with_tail(
+EXIT_WITH_USAGE = with_trailer(
     SAMPLES["exit"].message,
-    usage_tail(*(2**64 - 1 if value is None else value for value in USAGE)),
+    usage_trailer(*(2**64 - 1 if value is None else value for value in USAGE)),
 )
 LOSS = lost_message(0xA1223301_A1223302, TIMESTAMP_NS)
 LOST = Lost(0xA1223301_A1223302, TIMESTAMP_NS)
@@ -160,16 +161,16 @@ DONE = netlink_message(NLMSG_DONE)
 OVERRUN = netlink_message(NLMSG_OVERRUN)
 ACKNOWLEDGEMENT = netlink_message(NLMSG_ERROR, words(0) + bytes(16))
 REFUSAL = netlink_message(NLMSG_ERROR, words(2**32 - 1) + bytes(16))
-ANSWER = event_message(0, words(0).ljust(24, b"\0"))
+PROC_ACKNOWLEDGEMENT = event_message(0, words(0).ljust(24, b"\0"))
 FOREIGN = netlink_message(NLMSG_DONE, cn_message(b"not an event", idx=5, val=1))
 
 NO_EVENTS = {
     "no-op": NOOP,
     "acknowledgement": ACKNOWLEDGEMENT,
-    "answer": ANSWER,
+    "proc acknowledgement": PROC_ACKNOWLEDGEMENT,
     "foreign": FOREIGN,
 }
-"""Messages that mean no event, and no failure."""
+"""Messages that decode to no event and raise nothing."""
 
 MESSAGES = [
     *(sample.message for sample in SAMPLES.values()),
@@ -184,11 +185,11 @@ MESSAGES = [
     REFUSAL,
     DONE,
 ]
-"""Every sort of message there is, each undamaged."""
+"""Every kind of message, each well-formed."""
 
 
-def before(error: OSError) -> tuple[int, list[Event]]:
-    """Return the offset and the events that decoding adds to an OSError."""
+def offset_and_events(error: OSError) -> tuple[int, list[Event]]:
+    """Return what decoding adds to an OSError: the offset, and the events before it."""
     if not isinstance(error, HasEvents):
         raise TypeError(f"{error!r} was not raised by decoding")
     return error.offset, error.events
@@ -197,10 +198,10 @@ def before(error: OSError) -> tuple[int, list[Event]]:
 def outcome(
     decode: Callable[["ReadableBuffer"], list[Event]], buffer: "ReadableBuffer"
 ) -> tuple[object, ...]:
-    """Call a decoder and make what it returns, or raises, comparable."""
+    """Call a decoder; return its events, or what it raised, in comparable form."""
     try:
         return "returned", decode(buffer)
     except (TruncatedError, OverrunError) as error:
         return type(error), error.offset, error.events
     except OSError as error:
-        return type(error), error.errno, error.strerror, *before(error)
+        return type(error), error.errno, error.strerror, *offset_and_events(error)

@@ -1,9 +1,10 @@
-"""Recordings made by hand, packet by packet."""
+"""Builds pcap recordings packet by packet."""
 
 import io
 import struct
 
 HEADER_SIZE = 24
+# Linux cooked-mode headers: of the connector, and of another netlink protocol.
 COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
 OTHER_PROTOCOL = COOKED[:-1] + b"\x0f"
 
@@ -15,7 +16,7 @@ def pcap(
     link_type: int = 253,
     times: list[tuple[int, int]] | None = None,
 ) -> bytes:
-    """Make a file with a packet for each message."""
+    """Build a file with one packet for each message."""
     file = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
     for message, time in zip(messages, times or [(1, 2)] * len(messages), strict=True):
         file += packet(message, order, time)
@@ -28,13 +29,13 @@ def packet(
     time: tuple[int, int] = (1, 2),
     cooked: bytes = COOKED,
 ) -> bytes:
-    """Make one packet, without the header of a file."""
+    """Build one packet, without a file header."""
     size = len(cooked) + len(data)
     return struct.pack(order + "IIII", *time, size, size) + cooked + data
 
 
 class Pieces(io.BytesIO):
-    """A file that returns at most so many bytes at a time."""
+    """A file that returns at most `piece` bytes at a time."""
 
     def __init__(self, data: bytes, piece: int) -> None:
         super().__init__(data)

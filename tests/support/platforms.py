@@ -1,4 +1,4 @@
-"""Prints where the suite has run, as a table.
+"""Prints a table of the platforms where the test suite has run.
 
     platforms.py RESULTS [DOCUMENT]
 
@@ -11,20 +11,20 @@ import re
 import sys
 from pathlib import Path
 
-_PLACE = ("kernel", "processor", "libc", "python", "user")
+_PLATFORM = ("kernel", "processor", "libc", "python", "user")
 _HEADINGS = ("kernel", "processor", "C library", "CPython", "as", "passed", "skipped")
 _MARKS = re.compile(r"(?<=<!-- platforms -->\n).*?(?=<!-- /platforms -->)", re.DOTALL)
 
 
 def rows(results: str) -> list[tuple[str, ...]]:
-    """Return a row for each place where no test failed."""
+    """Return a row for each platform where no test failed."""
     runs = [json.loads(line) for line in results.splitlines()]
     runs = [run for run in runs if run["failed"] == run["error"] == 0]
     runs.sort(key=lambda run: run["passed"])
-    most = {tuple(run[name] for name in _PLACE): run for run in runs}
+    most = {tuple(run[name] for name in _PLATFORM): run for run in runs}
     return [
-        (*place, str(run["passed"]), str(run["skipped"]))
-        for place, run in sorted(most.items(), key=_oldest_kernel_first)
+        (*platform, str(run["passed"]), str(run["skipped"]))
+        for platform, run in sorted(most.items(), key=_oldest_kernel_first)
     ]
 
 
@@ -34,7 +34,7 @@ def _oldest_kernel_first(item: tuple[tuple[str, ...], object]) -> tuple[object, 
 
 
 def table(results: str) -> str:
-    """Write it in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = [_HEADINGS, ("---",) * len(_HEADINGS), *rows(results)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,7 +1,7 @@
-"""A decoder in plain Python, to check the C module against and to race it with.
+"""A decoder in plain Python, for differential tests and benchmarks of the C module.
 
-It shares nothing with the C module but the classes it fills: offsets, sizes and
-values are written out here once more.
+It shares only the event classes with the C module: offsets, sizes and values are
+written out here once more.
 """
 
 import os
@@ -43,7 +43,7 @@ _FOUR = Struct("=4I")
 _SIX = Struct("=6I")
 _NAMED = Struct("=2I16s")
 _COUNT = Struct("=Q")
-_TAIL = Struct("=IH")
+_TRAILER = Struct("=IH")
 _PROGRAM = Struct("=6xH5I5H2x")
 _USAGE = Struct("=8x13Q")
 
@@ -79,7 +79,7 @@ _KINDS: dict[int, tuple[Struct, Callable[..., Event]]] = {
 
 
 def decode(buffer: "ReadableBuffer") -> list[Event]:
-    """Do what `procconn.decode` does."""
+    """Decode a buffer as `procconn.decode` does."""
     raw = memoryview(buffer).tobytes()
     events: list[Event] = []
     at, left = 0, len(raw)
@@ -110,7 +110,7 @@ def decode(buffer: "ReadableBuffer") -> list[Event]:
                     union = raw[at + _UNION_AT : at + _EVENT_AT + size]
                     rare = _parse_rare(what, union, timestamp_ns, cpu)
                     events.extend(_checked(rare, at, events))
-            elif idx == 0x636F6E6E and val == 1:  # the library's own
+            elif idx == 0x636F6E6E and val == 1:  # written by the library
                 lost = _parse_lost(raw[at : at + length], size)
                 events.extend(_checked(lost, at, events))
         padded = length + -length % 4
@@ -136,15 +136,15 @@ def _parse_lost(message: bytes, size: int) -> list[Event] | None:
 def _parse_rare(
     what: int, union: bytes, timestamp_ns: int, cpu: int
 ) -> list[Event] | None:
-    """Parse what has not all fields of a known kind; None if it is damaged."""
+    """Parse an event of unusual size or kind; return None if it is malformed."""
     match what, len(union):
-        case (0x40000000, 8):  # before Linux 4.18, as the next
+        case (0x40000000, 8):  # this and the next: before Linux 4.18
             pid, tgid = _TWO.unpack(union)
             return [Coredump(pid, tgid, 0, 0, timestamp_ns, cpu)]
         case (0x80000000, 16):
             pid, tgid, code, signal = _FOUR.unpack(union)
             return [Exit(pid, tgid, code, signal, 0, 0, timestamp_ns, cpu)]
-        case (0, size):  # an answer, with its errno
+        case (0, size):  # an acknowledgement, with its errno
             return [] if size >= _ERRNO.size else None
     if what not in _KINDS:
         return [Unknown(what, union, timestamp_ns, cpu)]
@@ -154,36 +154,36 @@ def _parse_rare(
 def _parse_longer(
     what: int, union: bytes, timestamp_ns: int, cpu: int
 ) -> list[Event] | None:
-    """Parse a known kind with whatever is behind its union; None if it is damaged."""
+    """Parse a known kind with bytes after its union; return None if it is malformed."""
     fields, make = _KINDS[what]
     if len(union) < fields.size:
         return None
     event = make(*fields.unpack_from(union), timestamp_ns, cpu)
-    tail = union[_UNION_SIZE:]
-    if len(tail) < _TAIL.size:
+    trailer = union[_UNION_SIZE:]
+    if len(trailer) < _TRAILER.size:
         return [event]
-    match event, _TAIL.unpack_from(tail):
+    match event, _TRAILER.unpack_from(trailer):
         case Exec(), (0x636E7067, 1 | 2 as version):
-            program = _parse_program(tail, version)
+            program = _parse_program(trailer, version)
             return program and [event._replace(program=program)]
         case Exit(), (0x636E7573, 1):
-            usage = _parse_usage(tail)
+            usage = _parse_usage(trailer)
             return usage and [event._replace(usage=usage)]
     return [event]
 
 
-def _parse_usage(tail: bytes) -> Usage | None:
-    """Parse what is attached to an EXIT; None if it is damaged."""
-    if len(tail) != _USAGE.size:
+def _parse_usage(trailer: bytes) -> Usage | None:
+    """Parse the trailer of an EXIT; return None if it is malformed."""
+    if len(trailer) != _USAGE.size:
         return None
-    return Usage._make(None if n == 2**64 - 1 else n for n in _USAGE.unpack(tail))
+    return Usage._make(None if n == 2**64 - 1 else n for n in _USAGE.unpack(trailer))
 
 
-def _parse_program(tail: bytes, version: int) -> Program | None:
-    """Parse what is attached to an EXEC; None if it is damaged."""
-    if len(tail) < _PROGRAM.size:
+def _parse_program(trailer: bytes, version: int) -> Program | None:
+    """Parse the trailer of an EXEC; return None if it is malformed."""
+    if len(trailer) < _PROGRAM.size:
         return None
-    flags, *numbers = _PROGRAM.unpack_from(tail)
+    flags, *numbers = _PROGRAM.unpack_from(trailer)
     ids = [None if number == 0xFFFFFFFF else number for number in numbers[:5]]
     texts: list[bytes | None] = []
     at = _PROGRAM.size
@@ -193,10 +193,10 @@ def _parse_program(tail: bytes, version: int) -> Program | None:
         elif size > most:
             return None
         else:
-            texts.append(tail[at : at + size])
+            texts.append(trailer[at : at + size])
             at += size
     reason = flags >> 8 & 15
-    if at != len(tail) or reason >= (5 if version == 1 else len(_REASONS)):
+    if at != len(trailer) or reason >= (5 if version == 1 else len(_REASONS)):
         return None
     argv, *others = texts
     name, exe, cwd, cgroup = (
@@ -207,7 +207,7 @@ def _parse_program(tail: bytes, version: int) -> Program | None:
 
 
 def _split(argv: bytes) -> tuple[str, ...]:
-    """Cut behind each NUL; the last argument may lack it."""
+    """Split after each NUL; the last argument may lack it."""
     arguments = argv.removesuffix(b"\0").split(b"\0") if argv else []
     return tuple(map(os.fsdecode, arguments))
 

@@ -1,10 +1,10 @@
-"""Which events a mask selects, stated without the C module."""
+"""Decides whether a mask selects an event, without the C module."""
 
 from procconn import Event, EventMask, Exit, Lost, Unknown
 
 
 def is_selected(event: Event, mask: EventMask, *, threads: bool) -> bool:
-    """Decide by the event's type and properties."""
+    """Return whether the mask selects the event, by its type and properties."""
     if isinstance(event, Lost):
         return True
     if isinstance(event, Unknown):

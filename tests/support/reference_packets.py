@@ -1,4 +1,4 @@
-"""The walk over a recording's packets in plain Python, to check the C module against.
+"""The walk over a recording's packets in plain Python, for differential tests.
 
 It shares nothing with the C module: offsets, sizes and values are written out here.
 """
@@ -18,7 +18,7 @@ _ERROR, _OVERRUN = 2, 4
 _PROC, _LOST = (1, 1), (0x636F6E6E, 1)
 
 _WORDS = {
-    0x00000000: 1,  # an answer
+    0x00000000: 1,  # an acknowledgement
     0x00000001: 4,
     0x00000002: 2,
     0x00000004: 4,
@@ -37,7 +37,7 @@ Clock = tuple[int, int]
 
 
 class Walked(NamedTuple):
-    """What one call finds."""
+    """The result of one call."""
 
     status: int
     offset: int
@@ -50,7 +50,7 @@ class Walked(NamedTuple):
 def walk(
     data: bytes, offset: int, order: str, unit_ns: int, clock: Clock | None
 ) -> Walked:
-    """Do what `procconn_packets_read` does."""
+    """Walk over packets as `procconn_packets_read` does."""
     messages, malformed, is_step = b"", 0, False
     while len(data) - offset >= 16:
         seconds, fraction, kept, _ = struct.unpack_from(order + "IIII", data, offset)
@@ -79,7 +79,7 @@ def _differ(one: Clock, other: Clock) -> bool:
 
 
 def events_in(packet: bytes) -> tuple[list[bytes], int]:
-    """Split a packet; return what has a timestamp, and how many are malformed."""
+    """Split a packet; return the messages with a timestamp, and the malformed count."""
     found: list[bytes] = []
     malformed = 0
     while packet:
@@ -110,7 +110,7 @@ def _length(packet: bytes, order: str) -> int:
 
 
 def converted(message: bytes, order: str = FOREIGN) -> bytes:
-    """Convert a complete message from the byte order to the other one."""
+    """Convert a complete message from `order` to the other byte order."""
     result = bytearray(message)
     _swap(result, 0, "IHHII")
     if len(message) < 36:

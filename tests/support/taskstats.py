@@ -1,4 +1,4 @@
-"""Messages of taskstats, made and read without the library."""
+"""Builds taskstats messages in the layouts of the kernel's versions 13 to 16."""
 
 import struct
 from itertools import accumulate
@@ -68,13 +68,13 @@ _FIELDS = {
 }
 _SIZES = {13: 416, 14: 432, 15: 560, 16: 560}
 
-# Version 15 has two more fields behind each of these.
+# Version 15 has two more fields after each of these.
 _WIDENED = ("cpu_delay_total", "blkio_delay_total", "swapin_delay_total")
 _WIDENED_LATER = ("freepages", "thrashing", "compact", "wpcopy")
 
 
 def stats(layout: int = 16, **fields: int) -> bytes:
-    """Make a struct taskstats as one of the versions 13 to 16 lays it out."""
+    """Build a struct taskstats in the layout of one version."""
     sizes = dict(_FIELDS)
     if layout == 15:
         for name in _WIDENED + _WIDENED_LATER:
@@ -88,19 +88,19 @@ def stats(layout: int = 16, **fields: int) -> bytes:
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """Put an attribute's header before the payload, and padding behind it."""
+    """Prepend an attribute header to the payload, and append padding."""
     header = struct.pack("=HH", 4 + len(payload), kind)
     return header + payload + bytes(-len(payload) % 4)
 
 
-def task_message(pid: int, data: bytes, *, behind: bytes = b"") -> bytes:
-    """Make the message of one task, with other attributes behind its own."""
+def task_message(pid: int, data: bytes, *, after: bytes = b"") -> bytes:
+    """Build the message of one task; `after` holds further attributes."""
     task = attribute(PID, struct.pack("=I", pid)) + attribute(STATS, data)
-    return generic_message(attribute(AGGR_PID, task) + behind)
+    return generic_message(attribute(AGGR_PID, task) + after)
 
 
 def generic_message(
     attributes: bytes, *, command: int = COMMAND_NEW, family: int = FAMILY
 ) -> bytes:
-    """Put the headers of netlink and of the family before attributes."""
+    """Prepend the netlink and generic netlink headers to the attributes."""
     return netlink_message(family, struct.pack("=BBH", command, 1, 0) + attributes)

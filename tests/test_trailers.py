@@ -8,7 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import event_message, program_tail, usage_tail, with_tail
+from support.builders import event_message, program_trailer, usage_trailer, with_trailer
 from support.messages import (
     EXEC_WITH_PROGRAM,
     EXIT_WITH_USAGE,
@@ -54,7 +54,7 @@ def attached(message: bytes) -> Program | Usage | None:
 
 
 def program(*texts: bytes | None, flags: int = 0) -> Program:
-    found = attached(with_tail(EXEC, program_tail(*texts, flags=flags)))
+    found = attached(with_trailer(EXEC, program_trailer(*texts, flags=flags)))
     assert isinstance(found, Program)
     return found
 
@@ -92,13 +92,13 @@ def test_event_carries_what_is_attached(
     assert plain != event
 
 
-def test_events_without_a_tail_have_nothing_attached() -> None:
+def test_events_without_a_trailer_have_nothing_attached() -> None:
     assert attached(EXEC) is None
     assert attached(EXIT) is None
 
 
 @both
-def test_next_message_is_found_behind_a_tail(
+def test_next_message_is_found_behind_a_trailer(
     message: bytes, attached: Program | Usage
 ) -> None:
     _, event = decode(message + bytes(-len(message) % 4) + EXEC)
@@ -107,7 +107,7 @@ def test_next_message_is_found_behind_a_tail(
 
 
 @both
-def test_event_with_a_tail_survives_pickling_and_copying(
+def test_event_with_a_trailer_survives_pickling_and_copying(
     message: bytes, attached: Program | Usage
 ) -> None:
     (event,) = decode(message)
@@ -119,7 +119,7 @@ def test_event_with_a_tail_survives_pickling_and_copying(
 
 
 @both
-def test_event_with_a_tail_is_none_of_the_collectors_business(
+def test_event_with_a_trailer_is_none_of_the_collectors_business(
     message: bytes, attached: Program | Usage
 ) -> None:
     """It refers to nothing that could refer to it."""
@@ -182,9 +182,9 @@ def test_flags_say_what_is_missing_and_why(flags: int, cut: bool, missing: str) 
 @pytest.mark.parametrize("version", [1, 2])
 def test_version_1_is_read_too(version: int) -> None:
     texts = [b"sh\0", b"sh", b"/bin/sh", b"/", b"/group"]
-    tail = program_tail(*texts, flags=0x400, version=version)
+    trailer = program_trailer(*texts, flags=0x400, version=version)
 
-    (event,) = decode(with_tail(EXEC, tail))
+    (event,) = decode(with_trailer(EXEC, trailer))
 
     assert isinstance(event, Exec)
     assert event.program is not None
@@ -193,7 +193,7 @@ def test_version_1_is_read_too(version: int) -> None:
 
 def test_version_1_has_fewer_reasons() -> None:
     with pytest.raises(TruncatedError):
-        decode(with_tail(EXEC, program_tail(*NOTHING, flags=0x500, version=1)))
+        decode(with_trailer(EXEC, program_trailer(*NOTHING, flags=0x500, version=1)))
 
 
 def test_texts_are_told_apart_by_their_sizes() -> None:
@@ -218,15 +218,15 @@ def test_texts_are_told_apart_by_their_sizes() -> None:
 
 
 def test_ids_that_are_not_known_are_none() -> None:
-    tail = program_tail(*NOTHING, ids=(0xFFFFFFFF,) * 5)
+    trailer = program_trailer(*NOTHING, ids=(0xFFFFFFFF,) * 5)
 
-    assert (None,) * 9 == tuple(attached(with_tail(EXEC, tail)) or ())[:9]
+    assert (None,) * 9 == tuple(attached(with_trailer(EXEC, trailer)) or ())[:9]
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**63, 2**64 - 2])
 def test_usage_takes_any_value_but_the_largest(value: int) -> None:
-    known = attached(with_tail(EXIT, usage_tail(*[value] * 13)))
-    unknown = attached(with_tail(EXIT, usage_tail(*[2**64 - 1] * 13)))
+    known = attached(with_trailer(EXIT, usage_trailer(*[value] * 13)))
+    unknown = attached(with_trailer(EXIT, usage_trailer(*[2**64 - 1] * 13)))
 
     assert [(value,) * 13, (None,) * 13] == [known, unknown]
 
@@ -238,7 +238,7 @@ def test_usage_takes_any_value_but_the_largest(value: int) -> None:
 def test_texts_lead_back_to_their_bytes(
     texts: tuple[bytes | None, ...], ids: tuple[int, ...]
 ) -> None:
-    found = attached(with_tail(EXEC, program_tail(*texts, ids=ids)))
+    found = attached(with_trailer(EXEC, program_trailer(*texts, ids=ids)))
 
     assert isinstance(found, Program)
     shown = [found.name, found.exe, found.cwd, found.cgroup]
@@ -261,43 +261,45 @@ def test_texts_lead_back_to_their_bytes(
 
 
 @pytest.mark.parametrize(
-    "tail",
+    "trailer",
     [
         pytest.param(b"x", id="a byte"),
         pytest.param(bytes(40), id="zeros"),
-        pytest.param(program_tail(*NOTHING)[:5], id="magic and half a version"),
-        pytest.param(program_tail(*NOTHING, version=3), id="a later version"),
-        pytest.param(program_tail(*NOTHING, version=0), id="no version"),
-        pytest.param(program_tail(*NOTHING, magic=0x636E7068), id="another magic"),
-        pytest.param(usage_tail(*range(13)), id="a usage"),
+        pytest.param(program_trailer(*NOTHING)[:5], id="magic and half a version"),
+        pytest.param(program_trailer(*NOTHING, version=3), id="a later version"),
+        pytest.param(program_trailer(*NOTHING, version=0), id="no version"),
+        pytest.param(program_trailer(*NOTHING, magic=0x636E7068), id="another magic"),
+        pytest.param(usage_trailer(*range(13)), id="a usage"),
     ],
 )
-def test_longer_union_of_a_newer_kernel_is_no_program(tail: bytes) -> None:
-    assert [SAMPLES["exec"].event] == decode(with_tail(EXEC, tail))
+def test_longer_union_of_a_newer_kernel_is_no_program(trailer: bytes) -> None:
+    assert [SAMPLES["exec"].event] == decode(with_trailer(EXEC, trailer))
 
 
 @pytest.mark.parametrize(
-    "tail",
+    "trailer",
     [
         pytest.param(bytes(112), id="zeros"),
-        pytest.param(usage_tail(*range(13))[:5], id="magic and half a version"),
-        pytest.param(usage_tail(*range(13), version=2), id="a later version"),
-        pytest.param(usage_tail(*range(13), magic=0), id="another magic"),
-        pytest.param(program_tail(*NOTHING), id="a program"),
+        pytest.param(usage_trailer(*range(13))[:5], id="magic and half a version"),
+        pytest.param(usage_trailer(*range(13), version=2), id="a later version"),
+        pytest.param(usage_trailer(*range(13), magic=0), id="another magic"),
+        pytest.param(program_trailer(*NOTHING), id="a program"),
     ],
 )
-def test_longer_union_of_a_newer_kernel_is_no_usage(tail: bytes) -> None:
-    assert [SAMPLES["exit"].event] == decode(with_tail(EXIT, tail))
+def test_longer_union_of_a_newer_kernel_is_no_usage(trailer: bytes) -> None:
+    assert [SAMPLES["exit"].event] == decode(with_trailer(EXIT, trailer))
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLES if n not in ("exec", "exit")])
 def test_other_kinds_have_nothing_attached(name: str) -> None:
-    for tail in (program_tail(*NOTHING), usage_tail(*range(13))):
-        assert [SAMPLES[name].event] == decode(with_tail(SAMPLES[name].message, tail))
+    for trailer in (program_trailer(*NOTHING), usage_trailer(*range(13))):
+        assert [SAMPLES[name].event] == decode(
+            with_trailer(SAMPLES[name].message, trailer)
+        )
 
 
-def test_tail_begins_behind_a_whole_union_only() -> None:
-    message = event_message(0x2, struct.pack("=2I", 1, 2) + program_tail(*NOTHING))
+def test_trailer_begins_behind_a_whole_union_only() -> None:
+    message = event_message(0x2, struct.pack("=2I", 1, 2) + program_trailer(*NOTHING))
 
     assert attached(message) is None
 
@@ -306,49 +308,51 @@ def test_tail_begins_behind_a_whole_union_only() -> None:
 
 
 def test_every_prefix_of_a_program_is_damaged() -> None:
-    tail = EXEC_WITH_PROGRAM[76:]
-    for size in range(6, len(tail)):
-        assert is_damaged(with_tail(EXEC, tail[:size])), size
+    trailer = EXEC_WITH_PROGRAM[76:]
+    for size in range(6, len(trailer)):
+        assert is_damaged(with_trailer(EXEC, trailer[:size])), size
 
 
 def test_every_prefix_of_a_usage_is_damaged() -> None:
-    tail = EXIT_WITH_USAGE[76:]
-    for size in range(6, len(tail)):
-        assert is_damaged(with_tail(EXIT, tail[:size])), size
+    trailer = EXIT_WITH_USAGE[76:]
+    for size in range(6, len(trailer)):
+        assert is_damaged(with_trailer(EXIT, trailer[:size])), size
 
 
 @both
-def test_more_than_a_tail_is_damaged(message: bytes, attached: Program | Usage) -> None:
-    assert is_damaged(with_tail(message, b"\0"))
+def test_more_than_a_trailer_is_damaged(
+    message: bytes, attached: Program | Usage
+) -> None:
+    assert is_damaged(with_trailer(message, b"\0"))
 
 
 def test_texts_longer_than_their_limits_are_damaged() -> None:
     for number, limit in enumerate((49_152, 4096, 4096, 4096, 4096)):
         texts: list[bytes | None] = [*NOTHING]
         texts[number] = b"x" * limit
-        assert not is_damaged(with_tail(EXEC, program_tail(*texts)))
+        assert not is_damaged(with_trailer(EXEC, program_trailer(*texts)))
 
         texts[number] = b"x" * (limit + 1)
-        assert is_damaged(with_tail(EXEC, program_tail(*texts)))
+        assert is_damaged(with_trailer(EXEC, program_trailer(*texts)))
 
 
 def test_sizes_that_add_up_to_the_right_sum_only_when_cut_off_are_damaged() -> None:
     """49,152 and four times 4,096 bytes are 65,536, 0 in 16 bits."""
-    header = bytearray(program_tail(*NOTHING))
+    header = bytearray(program_trailer(*NOTHING))
     header[28:38] = struct.pack("=5H", 49_152, 4096, 4096, 4096, 4096)
 
-    assert is_damaged(with_tail(EXEC, bytes(header)))
+    assert is_damaged(with_trailer(EXEC, bytes(header)))
 
 
 @pytest.mark.parametrize("reason", range(9, 16))
 def test_reasons_that_there_are_not_are_damaged(reason: int) -> None:
-    tail = program_tail(*NOTHING, flags=reason << 8)
+    trailer = program_trailer(*NOTHING, flags=reason << 8)
 
-    assert is_damaged(with_tail(EXEC, tail))
+    assert is_damaged(with_trailer(EXEC, trailer))
 
 
-def test_damaged_tail_keeps_what_comes_before_and_behind() -> None:
-    damaged = with_tail(EXEC, program_tail(*NOTHING) + bytes(4))
+def test_damaged_trailer_keeps_what_comes_before_and_behind() -> None:
+    damaged = with_trailer(EXEC, program_trailer(*NOTHING) + bytes(4))
     messages = NetlinkMessageIter(EXIT + damaged + EXIT)
     found: list[Event | None] = [next(messages)]
 
