@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.builders import event_message, program_trailer, with_trailer, words
-from support.json_schema import complaints, schema
+from support.json_schema import schema, violations
 
 from procconn import TruncatedError, decode
 from procconn.cli.json_lines import SCHEMA, JsonLines
@@ -91,7 +91,7 @@ def test_an_exec_has_its_bytes_or_valid_text(
     (encoded,) = lines_of(message_of(argv, *texts))
     record = strictly(encoded)
 
-    assert [] == complaints(WATCH, record)
+    assert [] == violations(WATCH, record)
     check_argv(record, argv)
     for field, data in zip(TEXTS, texts, strict=True):
         check(record, field, data)
@@ -102,7 +102,7 @@ def test_an_exit_has_them_too(argv: list[bytes], name: bytes) -> None:
     executed = message_of(argv, name, b"", b"", b"")
     record = strictly(lines_of(executed, EXIT)[-1])
 
-    assert [] == complaints(WATCH, record)
+    assert [] == violations(WATCH, record)
     check_argv(record, argv)
     check(record, "name", name)
 
@@ -113,7 +113,7 @@ def test_a_comm_has_them_too(comm: bytes) -> None:
     (encoded,) = lines_of(message)
     record = strictly(encoded)
 
-    assert [] == complaints(WATCH, record)
+    assert [] == violations(WATCH, record)
     check(record, "name", comm.partition(b"\0")[0])
     assert comm.partition(b"\0")[0].hex() == record["comm"]
 
@@ -147,7 +147,7 @@ def test_each_reason_why_something_is_missing_has_its_words() -> None:
                 with_trailer(event_message(2, words(7, 7) + bytes(16)), trailer)
             )
             record = json.loads(JsonLines(wall_ns)(EventInContext.alone(event)))
-            assert [] == complaints(WATCH, record)
+            assert [] == violations(WATCH, record)
             reasons.append(record["missing"])
 
     assert sorted(reasons) == sorted(REASONS)

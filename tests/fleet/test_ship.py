@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.json_schema import complaints, schema
+from support.json_schema import schema, violations
 
 from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop
@@ -56,7 +56,7 @@ def test_this_machines_events_are_in_the_stream_between_start_and_stop(
     assert ["sh", "-c", "true; exit 3", "marked"] == exits[0]["argv"]
     for record in found.records:
         line = {name: value for name, value in record.items() if name not in OURS}
-        assert [] == complaints(schema_of(record["kind"]), line)
+        assert [] == violations(schema_of(record["kind"]), line)
 
 
 def test_the_stop_tells_how_many_events_were_shipped(server: Server) -> None:

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from support.blocking import call_of
-from support.command import COMMAND, RENAME, unexpected, watching
+from support.blocking import system_call_of
+from support.command import COMMAND, RENAME, unexpected_errors, watching
 from support.live import wait_for
 from support.machine import IS_ROOT
 
@@ -47,7 +47,7 @@ def full_pipe(room: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
 
 def is_blocked(process: subprocess.Popen[bytes]) -> bool:
     """Whether its main thread is writing, which nothing else than a full pipe lasts."""
-    call, _ = call_of(Path(f"/proc/{process.pid}"))
+    call, _ = system_call_of(Path(f"/proc/{process.pid}"))
     return call == "write"
 
 
@@ -91,7 +91,7 @@ def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -
         traced(path, *arguments, command=COMMAND, stdout=writing) as process,
     ):
         assert process.stderr is not None
-        while not (line := unexpected(process.stderr.readline())):
+        while not (line := unexpected_errors(process.stderr.readline())):
             pass
         assert b"ready\n" == line
         process.send_signal(signal.SIGTERM)

@@ -15,17 +15,17 @@ from support.command import (
     RENAME,
     events_until,
     finish,
-    started,
-    unexpected,
+    unexpected_errors,
+    wait_until_printing,
     watching,
 )
-from support.machine import room_for
+from support.machine import requires_capacity
 
 
 def test_prints_a_process_from_fork_to_exit() -> None:
     options = "--json", "--latency", "0", "--events", "fork,exec,exit"
     with watching(*options) as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(["sh", "-c", "exit 3"])
         child.wait()
         records = events_until(watch, child.pid, "exit")
@@ -38,7 +38,7 @@ def test_prints_a_process_from_fork_to_exit() -> None:
 
 def test_prints_text_with_the_exit_decoded() -> None:
     with watching("--events", "fork,exec,exit") as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(["sh", "-c", "read go; kill -KILL $$"], stdin=-1)
         assert watch.stdout is not None
         for line in watch.stdout:
@@ -54,7 +54,7 @@ def test_prints_text_with_the_exit_decoded() -> None:
 
 def test_stops_after_count_events() -> None:
     with watching("--count", "3", "--events", "exec") as watch:
-        started(watch)
+        wait_until_printing(watch)
         for _ in range(3):
             subprocess.run(["true"], check=True)
         rest, errors = finish(watch)
@@ -71,7 +71,7 @@ def test_stops_after_the_duration() -> None:
 
 def test_the_duration_may_be_longer_than_anyone_waits() -> None:
     with watching("--duration", "1e308", "--events", "exec") as watch:
-        started(watch)
+        wait_until_printing(watch)
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
@@ -80,7 +80,7 @@ def test_the_duration_may_be_longer_than_anyone_waits() -> None:
 
 def test_events_limits_what_is_printed() -> None:
     with watching("--json", "--events", "exec,nonzero-exit") as watch:
-        started(watch)
+        wait_until_printing(watch)
         subprocess.run(["true"], check=True)
         child = subprocess.Popen(["false"])
         child.wait()
@@ -96,7 +96,7 @@ def test_threads_are_hidden_unless_asked_for(
 ) -> None:
     code = "import threading as t; x = t.Thread(target=int); x.start(); x.join()"
     with watching("--json", "--events", "fork,exit", *options) as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen([sys.executable, "-c", code])
         child.wait()
         records = events_until(watch, child.pid, "exit")
@@ -107,14 +107,14 @@ def test_threads_are_hidden_unless_asked_for(
 
 def test_head_ends_it_quietly() -> None:
     with watching("--events", "exec") as watch:
-        started(watch)
+        wait_until_printing(watch)
         assert watch.stdout is not None
         assert watch.stderr is not None
         watch.stdout.close()
         while watch.poll() is None:
             subprocess.run(["true"], check=True)
 
-        assert (0, b"") == (watch.returncode, unexpected(watch.stderr.read()))
+        assert (0, b"") == (watch.returncode, unexpected_errors(watch.stderr.read()))
 
 
 def test_failing_to_write_is_one_line_and_status_2() -> None:
@@ -125,11 +125,11 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
             subprocess.run(["true"], check=True)
 
         assert 2 == watch.returncode
-        errors = unexpected(watch.stderr.read())
+        errors = unexpected_errors(watch.stderr.read())
         assert f"procconn: {os.strerror(errno.ENOSPC)}\n" == errors.decode()
 
 
-@room_for(5000)
+@requires_capacity(5000)
 def test_an_output_that_does_not_block_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -146,7 +146,7 @@ def test_an_output_that_does_not_block_is_waited_for() -> None:
         watch.wait()
         assert watch.stderr is not None
 
-        assert (0, b"") == (watch.returncode, unexpected(watch.stderr.read()))
+        assert (0, b"") == (watch.returncode, unexpected_errors(watch.stderr.read()))
 
 
 @pytest.mark.parametrize("command", ["watch --duration 0.1", "doctor"])
@@ -154,7 +154,7 @@ def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
     line = f"exec {sys.executable} -m procconn {command} >&-"
     shell = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, check=False)
 
-    errors = unexpected(shell.stderr)
+    errors = unexpected_errors(shell.stderr)
     assert 2 == shell.returncode
     assert 1 == errors.count(b"\n")
     assert errors.startswith(b"procconn: standard output is closed")
@@ -188,12 +188,12 @@ def test_errors_do_not_go_to_the_output_instead() -> None:
 
 
 @pytest.mark.heavy
-@room_for(5000)
+@requires_capacity(5000)
 def test_nothing_is_lost_while_the_output_is_blocked() -> None:
     """A pipe nobody reads during a storm of 4,000 processes, which it cannot hold."""
     storm = "for ((i = 0; i < 4000; i++)); do (:); done"
     with watching("--json", "--events", "fork,exit") as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(["bash", "-c", storm])
         child.wait()
         records = events_until(watch, child.pid, "exit")
@@ -213,12 +213,12 @@ def test_nothing_is_lost_while_the_output_is_blocked() -> None:
 
 
 @pytest.mark.heavy
-@room_for(40_000)
+@requires_capacity(40_000)
 def test_nothing_is_lost_of_many_events_at_full_speed() -> None:
     """Of five times as many as the kernel's buffer holds."""
     count = 200_000
     with watching("--json", "--events", "comm,exit") as watch:
-        started(watch)
+        wait_until_printing(watch)
         storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
         own = b'"pid":%d,' % storm.pid
         assert watch.stdout is not None
@@ -254,7 +254,7 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
         + "sys.exit(main(['watch', '--json', '--events', 'comm']))"
     )
     with watching(command=[sys.executable, "-c", code]) as watch:
-        lines = [started(watch)]
+        lines = [wait_until_printing(watch)]
         subprocess.run([sys.executable, "-c", RENAME, "100000"], check=True)
         assert watch.stdout is not None
         while b'"lost"' not in lines[-1]:
@@ -281,7 +281,7 @@ def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
     )
     count = 50_000
     with watching(command=[sys.executable, "-c", code]) as watch:
-        lines = [started(watch)]
+        lines = [wait_until_printing(watch)]
         storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
         storm.wait()
         time.sleep(3)

@@ -16,8 +16,8 @@ from support.command import (
     PATIENCE,
     WATCH,
     finish,
-    started,
-    unexpected,
+    unexpected_errors,
+    wait_until_printing,
     watching,
 )
 from support.live import wait_for
@@ -25,10 +25,10 @@ from support.live import wait_for
 
 def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
     with watching("--events", "exec", command=["nohup", *WATCH]) as watch:
-        started(watch)
+        wait_until_printing(watch)
         watch.send_signal(signal.SIGHUP)
         subprocess.run(["true"], check=True)
-        started(watch)
+        wait_until_printing(watch)
         watch.send_signal(signal.SIGTERM)
         finish(watch)
 
@@ -77,11 +77,11 @@ def test_a_signal_ends_it_quietly_and_leaves_no_subscription(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     with traced(tmp_path / "trace", "--events", "exec") as watch:
-        started(watch)
+        wait_until_printing(watch)
         assert 1 == balance_of(tmp_path / "trace")
         watch.send_signal(number)
         assert watch.stderr is not None
-        assert b"" == unexpected(watch.stderr.read())
+        assert b"" == unexpected_errors(watch.stderr.read())
 
     assert (STATUSES[number], 0) == (watch.returncode, balance_of(tmp_path / "trace"))
 
@@ -89,7 +89,7 @@ def test_a_signal_ends_it_quietly_and_leaves_no_subscription(
 @pytest.mark.parametrize("delay", [0, 5, 15, 40], ids=str)
 def test_the_same_signal_again_changes_nothing(delay: int, tmp_path: Path) -> None:
     with traced(tmp_path / "trace") as watch:
-        started(watch)
+        wait_until_printing(watch)
         for _ in range(3):
             watch.send_signal(signal.SIGTERM)
             time.sleep(delay / 1000)
@@ -120,7 +120,7 @@ def test_signals_while_it_opens_or_closes_harm_nothing(
             watch.send_signal(signal.SIGTERM)
             time.sleep(0.02)
         assert watch.stderr is not None
-        assert b"" == unexpected(watch.stderr.read())
+        assert b"" == unexpected_errors(watch.stderr.read())
 
     assert 0 == balance_of(tmp_path / "trace")
     assert watch.returncode in (0, -signal.SIGTERM)  # that before it ran at all

@@ -15,9 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND, RENAME, OnTerminal, run, started, watching
+from support.command import (
+    COMMAND,
+    RENAME,
+    OnTerminal,
+    run,
+    wait_until_printing,
+    watching,
+)
 from support.live import wait_for
-from support.machine import IS_ROOT, room_for
+from support.machine import IS_ROOT, requires_capacity
 
 from live.test_trace import TRACE
 from procconn import Comm, recording
@@ -134,7 +141,7 @@ def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> N
 )
 def test_a_hangup_ends_what_has_no_file(output: tuple[str, ...]) -> None:
     with watching(*WATCH, *output, command=COMMAND) as process:
-        started(process)
+        wait_until_printing(process)
         process.send_signal(signal.SIGHUP)
         assert process.stdout is not None
         process.stdout.read()
@@ -248,7 +255,7 @@ def test_what_comes_by_standard_input_is_not_overwritten(tmp_path: Path) -> None
     assert BUILD.read_bytes() == kept.read_bytes()
 
 
-@room_for(STORM)
+@requires_capacity(STORM)
 def test_a_standard_output_that_does_not_block_gets_a_whole_recording() -> None:
     ends = os.pipe()
     os.set_blocking(ends[1], False)

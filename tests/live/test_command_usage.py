@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import COMMAND, WATCH, events_until, finish, started, watching
-from support.json_schema import complaints, schema
+from support.command import (
+    COMMAND,
+    WATCH,
+    events_until,
+    finish,
+    wait_until_printing,
+    watching,
+)
+from support.json_schema import schema, violations
 from support.machine import KERNEL
 
 from procconn import Usage
@@ -48,18 +55,18 @@ def check(usage: dict[str, int]) -> None:
 @as_root
 def test_json_has_at_each_exit_what_the_process_used() -> None:
     with watching("--json", "--usage") as watch:
-        started(watch)
+        wait_until_printing(watch)
         records = events_until(watch, run_costly(), "exit")
 
     for record in records[-500:]:  # others may have made many more
-        assert [] == complaints(SCHEMA, record)
+        assert [] == violations(SCHEMA, record)
     check(records[-1]["usage"])
 
 
 @as_root
 def test_with_threads_each_tells_what_it_used_itself() -> None:
     with watching("--json", "--usage", "--threads") as watch:
-        started(watch)
+        wait_until_printing(watch)
         pid = run_costly()
         records = events_until(watch, pid, "exit")
 
@@ -71,7 +78,7 @@ def test_with_threads_each_tells_what_it_used_itself() -> None:
 @as_root
 def test_text_tells_processor_time_and_memory() -> None:
     with watching("--usage", "--events", "exit") as watch:
-        started(watch)
+        wait_until_printing(watch)
         pid = str(run_costly()).encode()
         assert watch.stdout is not None
         line = next(it for it in watch.stdout if it.split()[2] == pid).decode()
@@ -85,7 +92,7 @@ def test_text_tells_processor_time_and_memory() -> None:
 
 def test_nobody_is_told_what_was_not_asked_for() -> None:
     with watching("--json") as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(["true"])
         child.wait()
         records = events_until(watch, child.pid, "exit")
@@ -99,7 +106,7 @@ def test_nobody_is_told_what_was_not_asked_for() -> None:
 def test_who_may_not_have_it_is_told_so_and_gets_all_the_rest() -> None:
     without = ["setpriv", "--bounding-set=-net_admin", *WATCH]
     with watching("--json", "--usage", command=without) as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(["sh", "-c", "exit 3"])
         child.wait()
         record = events_until(watch, child.pid, "exit")[-1]

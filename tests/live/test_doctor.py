@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from support.json_schema import complaints, schema
+from support.json_schema import schema, violations
 from support.machine import KERNEL
 
 SCHEMA = schema("doctor")
@@ -22,7 +22,7 @@ def examined(*before: str) -> dict[str, Any]:
         [*before, *DOCTOR, "--json"], capture_output=True, check=False
     )
     report = json.loads(doctor.stdout)
-    assert [] == complaints(SCHEMA, report)
+    assert [] == violations(SCHEMA, report)
     return {it["subject"]: it for it in report["findings"]}
 
 

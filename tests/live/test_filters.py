@@ -14,7 +14,7 @@ from support.live import (
     serials_of,
     set_serials,
 )
-from support.machine import room_for
+from support.machine import requires_capacity
 from support.reference_filter import is_selected
 from support.subprocesses import program
 
@@ -152,7 +152,7 @@ def test_a_mask_changed_on_the_open_socket_loses_nothing_wanted(read: str) -> No
     ("way", "count", "interval_ns"),
     [("recv", 5_000, 50_000), ("recv_many", 10_000, 20_000), ("for", 5_000, 50_000)],
 )
-@room_for(20_000)
+@requires_capacity(20_000)
 def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
     way: str, count: int, interval_ns: int
 ) -> None:
@@ -188,7 +188,7 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
 
 
 @pytest.mark.heavy
-@room_for(40_000)
+@requires_capacity(40_000)
 def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
     count = 200_000
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.command import unexpected
+from support.command import unexpected_errors
 from support.live import (
     DEADLINE,
     events_until,
@@ -24,7 +24,7 @@ from support.live import (
     set_name,
     set_serials,
 )
-from support.machine import room_for
+from support.machine import requires_capacity
 from support.sockets import (
     NO_EVENT,
     TOO_LARGE,
@@ -184,7 +184,7 @@ def printed(*options: str) -> list[str]:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
 
-    assert (0, b"") == (process.returncode, unexpected(errors.encode()))
+    assert (0, b"") == (process.returncode, unexpected_errors(errors.encode()))
     return [line.removesuffix("\n") for line in lines]
 
 
@@ -209,7 +209,7 @@ def test_the_command_prints_each_name_as_json() -> None:
         assert record["comm"] == record.get("name_hex", text)
 
 
-@room_for(20_000)
+@requires_capacity(20_000)
 def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
     code = (
         "import ctypes, os\n"

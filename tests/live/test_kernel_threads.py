@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.command import events_until, started, watching
+from support.command import events_until, wait_until_printing, watching
 
 from procconn import EventMask, Fork, ProcConnector
 from procconn.processes import Ended, ProcessMonitor
@@ -75,10 +75,10 @@ def test_one_that_starts_while_we_watch_has_no_name_and_no_program(
 
 def test_the_command_shows_its_name_if_proc_could_be_asked(tmp_path: Path) -> None:
     with watching("-e", "exit") as early, watching("-e", "exit", "--json") as json_too:
-        started(early)
-        started(json_too)
+        wait_until_printing(early)
+        wait_until_printing(json_too)
         with mounted(tmp_path) as pid, watching("-e", "exit") as late:
-            started(late)
+            wait_until_printing(late)
             unmount(tmp_path)
             lines = [line_of(early, pid), line_of(late, pid)]
         record = events_until(json_too, pid, "exit")[-1]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.live import DEADLINE, lost_of, serials_of
+from support.live import DEADLINE, lost_count, serials_of
 from support.subprocesses import PROGRAMS
 
 from procconn import recording
@@ -20,7 +20,7 @@ def recorded(path: Path, pid: int) -> tuple[list[int], int]:
     """Tell the numbers that a process named itself, and how much was lost."""
     with recording.open(path) as replayed:
         events = list(replayed)
-    return serials_of(events, pid), lost_of(events)
+    return serials_of(events, pid), lost_count(events)
 
 
 def watched(path: Path, pid: int) -> tuple[list[int], int]:

@@ -26,7 +26,7 @@ from support.live import (
     set_serials,
     wait_for,
 )
-from support.machine import PYTHON, room_for
+from support.machine import PYTHON, requires_capacity
 from support.signals import alarm
 from support.sockets import event_socket
 from support.strace import IGNORE, LISTEN, Requests
@@ -502,7 +502,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@room_for(10_000)
+@requires_capacity(10_000)
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "each its own", "for"])

@@ -9,10 +9,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.live import DEADLINE, lost_of, name_kept, rest_of, serials_of, set_serials
-from support.machine import room_for
+from support.live import (
+    DEADLINE,
+    lost_count,
+    name_kept,
+    rest_of,
+    serials_of,
+    set_serials,
+)
+from support.machine import requires_capacity
 from support.sandbox import NO_MEMINFO, run_refused
-from support.sockets import TOO_LARGE, drops_column, rtnetlink_in_place_of
+from support.sockets import TOO_LARGE, kernel_drops, rtnetlink_in_place_of
 from support.subprocesses import PROGRAMS, program
 
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
@@ -34,7 +41,7 @@ def waited_for_cpu() -> float:
 
 
 @pytest.mark.heavy
-@room_for(40_000)
+@requires_capacity(40_000)
 def test_a_storm_at_full_speed_arrives_whole() -> None:
     """The buffer holds 80,000 events; only a starved reader may lose some."""
     count = 300_000
@@ -62,7 +69,7 @@ def test_a_storm_at_full_speed_arrives_whole() -> None:
 
 
 @pytest.mark.heavy
-@room_for(20_000)
+@requires_capacity(20_000)
 def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
     count = 100_000
     with ProcConnector() as connector:
@@ -91,7 +98,7 @@ def settled(
     seen: list[Event] = []
     while time.monotonic() < deadline:
         rest = rest_of(small)
-        lost, drops = small.lost, drops_column(small)
+        lost, drops = small.lost, kernel_drops(small)
         late = rest_of(witness)
         events += rest
         seen += late
@@ -101,7 +108,7 @@ def settled(
 
 
 @pytest.mark.heavy
-@room_for(100_000)
+@requires_capacity(100_000)
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
@@ -129,7 +136,7 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
             set_serials(range(1))  # lest the next call waits for ever
         rest, seen, lost, drops = settled(small, witness)
         events += rest
-        told = lost_of(events)
+        told = lost_count(events)
         received = sum(isinstance(event, Comm) for event in events)
 
     assert 0 == witness.lost
@@ -158,7 +165,7 @@ def test_a_gap_is_told_between_the_events_around_it() -> None:
     assert list(range(len(before))) == before
     assert list(range(1000, 1010)) == after
     assert len(before) <= HELD
-    assert lost == lost_of(events) >= 1000 - len(before)
+    assert lost == lost_count(events) >= 1000 - len(before)
     assert serials == before + after
 
 
@@ -192,8 +199,8 @@ def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
     before, between = serials_of(events[:first]), serials_of(events[first:second])
     assert list(range(len(before))) == before
     assert list(range(1000, 1000 + len(between))) == between
-    assert lost_of(events[: first + 1]) >= 1000 - len(before)
-    assert lost_of(events[first + 1 :]) >= 1000 - len(between) > 0
+    assert lost_count(events[: first + 1]) >= 1000 - len(before)
+    assert lost_count(events[first + 1 :]) >= 1000 - len(between) > 0
     assert between
 
 
@@ -244,7 +251,7 @@ def test_a_gap_is_told_event_by_event_too(way: str) -> None:
         set_serials(range(1000))
         events: list[Event] = []
         first: Event | None
-        while not lost_of(events):
+        while not lost_count(events):
             first = connector.recv(DEADLINE) if way == "recv" else next(iter(connector))
             assert first is not None
             events.append(first)
@@ -260,7 +267,7 @@ def test_lost_is_known_before_it_is_read_about() -> None:
         unread = connector.lost
         events = rest_of(connector)
 
-    assert 1000 - HELD <= unread <= lost_of(events)
+    assert 1000 - HELD <= unread <= lost_count(events)
 
 
 @pytest.mark.parametrize(
@@ -308,4 +315,4 @@ def test_a_gap_without_events_needs_no_waiting_for(way: str) -> None:
 
     assert took < DEADLINE / 8
     assert [Lost] == [type(event) for event in events]
-    assert 1 == lost_of(events)
+    assert 1 == lost_count(events)

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.command import events_until, started, watching
+from support.command import events_until, wait_until_printing, watching
 
 MOST = 150 << 20  # bytes
 ARGUMENTS = [b"\x80"] * 24_500
@@ -26,7 +26,7 @@ def peak_of(pid: int) -> int:
 def test_long_command_lines_cost_little_memory() -> None:
     """Each differs from the others."""
     with watching("--json", "--events", "exec") as watch:
-        started(watch)
+        wait_until_printing(watch)
         for number in range(100):
             child = subprocess.Popen(["true", str(number), *ARGUMENTS])
             child.wait()

@@ -22,7 +22,7 @@ from support.live import (
     set_serials,
     wait_for,
 )
-from support.machine import room_for
+from support.machine import requires_capacity
 from support.read_modes import ReadMode
 from support.single_reads import READ_MODES, by_for, by_recv_into, by_recv_many
 
@@ -89,7 +89,7 @@ def read_together(
     return [event for reader in readers for event in reader.events]
 
 
-@room_for(2 * SERIALS)
+@requires_capacity(2 * SERIALS)
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize(
     ("mode", "other"), list(combinations_with_replacement(READ_MODES, 2))
@@ -118,7 +118,7 @@ def by_iteration(connector: ProcConnector) -> list[Event]:
     return events
 
 
-@room_for(2 * MANY)
+@requires_capacity(2 * MANY)
 def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
     for _ in range(5):
         with ProcConnector(EventMask.COMM) as connector:

@@ -19,7 +19,7 @@ from support.blocking import wait_until_blocked
 from support.c_programs import KNOWN_LIFETIMES, LIFETIMES, compiled
 from support.live import DEADLINE, name_kept, set_serials
 from support.machine import PYTHON
-from support.subprocesses import PROGRAMS, end_input, run, speaking
+from support.subprocesses import PROGRAMS, close_stdin, run, started_with_pid
 
 from procconn import Lost
 from procconn.processes import (
@@ -52,9 +52,9 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
     """Its status is the one that wait(2) returns to its parent, or None."""
     with (
         ProcessMonitor(programs=False) as monitor,
-        speaking(lifetimes, how) as (program, pid),
+        started_with_pid(lifetimes, how) as (program, pid),
     ):
-        end_input(program)
+        close_stdin(program)
         changes = told_of(monitor, pid)
         status = program.wait(DEADLINE)
 
@@ -73,11 +73,11 @@ def test_a_process_from_before_is_followed_to_its_end(
     lifetimes: Path, how: str
 ) -> None:
     with (
-        speaking(lifetimes, how) as (program, pid),
+        started_with_pid(lifetimes, how) as (program, pid),
         ProcessMonitor(programs=False) as monitor,
     ):
         process = monitor.processes[pid]
-        end_input(program)
+        close_stdin(program)
         changes = told_of(monitor, pid)
         program.wait(DEADLINE)
 
@@ -116,9 +116,9 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
     try:
         with (
             ProcessMonitor(programs=False) as monitor,
-            speaking(*command) as (program, pid),
+            started_with_pid(*command) as (program, pid),
         ):
-            end_input(program)
+            close_stdin(program)
             ended = told_of(monitor, pid)[-1]
             program.wait(DEADLINE)
     finally:
@@ -133,9 +133,9 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
 def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
     """A daemon belongs to the one that forked its parent, and its parent is known."""
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
-        with speaking(lifetimes, "double-fork") as (program, daemon):
+        with started_with_pid(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
-            end_input(program)
+            close_stdin(program)
         changes = told_of(monitor, daemon)
 
     assert isinstance(changes[0], Started)
@@ -146,11 +146,11 @@ def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
 
 def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
     with (
-        speaking(lifetimes, "leader-first") as (program, root),
+        started_with_pid(lifetimes, "leader-first") as (program, root),
         ProcessMonitor(tree=root, programs=False) as monitor,
     ):
         subprocess.run(["true"], check=True)
-        end_input(program)
+        close_stdin(program)
         changes = monitor.recv_many(DEADLINE)
 
     assert [Ended] == kinds(changes)
@@ -233,9 +233,9 @@ def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
 
     with (
         ProcessMonitor(programs=False) as monitor,
-        speaking(lifetimes, "leader-first") as it,
+        started_with_pid(lifetimes, "leader-first") as it,
     ):
-        end_input(it[0])
+        close_stdin(it[0])
 
         assert [Started, Executed, Ended] == asyncio.run(follow(monitor, it[1]))
         assert monitor.closed
@@ -256,7 +256,7 @@ def test_closing_from_another_thread_ends_an_iteration() -> None:
 
 
 def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
-    with speaking(lifetimes, "leader-first") as (_, pid):
+    with started_with_pid(lifetimes, "leader-first") as (_, pid):
         task = Path(f"/proc/{pid}/stat")
         while task.read_text().split()[2] != "Z":  # the first thread still runs
             time.sleep(0.001)

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from support.c_programs import compiled
 from support.exec_programs import (
+    LONG_LATENCY,
     MASK,
-    UNHURRIED,
+    assert_none_wrong,
     delayed_readers,
     is_realtime,
-    no_wrong,
+    program_reader,
     programs_of,
     programs_socket,
-    read_executed,
-    reading_thread,
+    programs_until,
+    read_after_exec,
     threads,
-    told_until,
 )
 from support.live import wait_for
 from support.subprocesses import run_python, started
@@ -42,7 +42,7 @@ def taking() -> Iterator[ProcConnector]:
 
 @pytest.fixture
 def unhurried() -> Iterator[ProcConnector]:
-    with ProcConnector(MASK, programs=True, max_latency=UNHURRIED) as connector:
+    with ProcConnector(MASK, programs=True, max_latency=LONG_LATENCY) as connector:
         yield connector
 
 
@@ -74,7 +74,7 @@ def test_in_a_chain_each_exec_has_its_own_program_or_none(
             process.wait()
             programs = programs_of(taking, process.pid, 2)
 
-        no_wrong(programs, ("sh", "-c", text), ("true", str(serial)))
+        assert_none_wrong(programs, ("sh", "-c", text), ("true", str(serial)))
 
 
 def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
@@ -86,7 +86,7 @@ def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
 
     if is_realtime(unhurried):
         assert (again, "x") == programs[-1].argv
-    no_wrong(programs, *[(again, "x")] * 4)
+    assert_none_wrong(programs, *[(again, "x")] * 4)
 
 
 def test_a_script_has_its_interpreters_arguments_and_its_own_name(
@@ -98,7 +98,7 @@ def test_a_script_has_its_interpreters_arguments_and_its_own_name(
     with started(script, "x") as process:
         (program,) = programs_of(taking, process.pid, 1)
 
-    no_wrong([program], ("/bin/sh", "-e", str(script), "x"))
+    assert_none_wrong([program], ("/bin/sh", "-e", str(script), "x"))
     assert program.name in ("script", None)
 
 
@@ -216,7 +216,7 @@ def test_a_zombie_has_a_name_still() -> None:
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     program = read_program(process.pid)
-    behind = read_executed(process.pid)
+    behind = read_after_exec(process.pid)
     process.wait()
 
     assert program is not None
@@ -243,7 +243,7 @@ def test_a_program_in_other_namespaces_is_seen_from_here(
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
     inside = ("cat", "-", "inside")
     with started(*command, *inside) as process:
-        execs = told_until(unhurried, lambda _, it: it.argv == inside)
+        execs = programs_until(unhurried, lambda _, it: it.argv == inside)
         (told,) = [it for it in execs if it[1].argv == inside]
         pid, program = told
 
@@ -279,14 +279,14 @@ def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
     before = threads()
     with (
         ProcConnector(MASK, programs=True, max_latency=0.01) as taking,
-        slow_links(reading_thread(before)),
+        slow_links(program_reader(before)),
         started("x", executable=first, env={"NEXT": second}) as process,
     ):
         programs = programs_of(taking, process.pid, 2)
 
     assert programs[0].exe in (str(first), None)
     assert programs[1].exe in (second, None)
-    no_wrong(programs, ("x",), ("x",))
+    assert_none_wrong(programs, ("x",), ("x",))
 
 
 @root
@@ -317,7 +317,7 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
     assert running is not None
     assert ("/bin/sh", "-c", "exec cat x") == running.argv
     assert ("held", None, None) == (first.missing, first.argv, first.exe)
-    no_wrong([second], ("cat", "x"))
+    assert_none_wrong([second], ("cat", "x"))
 
 
 @root
@@ -333,7 +333,7 @@ def test_traced_execs_are_right_or_absent(taking: ProcConnector) -> None:
         process.stdin.flush()
         programs = programs_of(taking, pid, 2)
 
-    no_wrong(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
+    assert_none_wrong(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
 
 
 @root
@@ -347,7 +347,9 @@ def test_a_pid_used_again_at_once_has_the_right_program_or_none(
         subprocess.run([take, str(child.pid), "/bin/true", str(serial)], check=True)
     programs = programs_of(taking, child.pid, 51)
 
-    no_wrong(programs, ("true",), *[("/bin/true", str(serial)) for serial in range(50)])
+    assert_none_wrong(
+        programs, ("true",), *[("/bin/true", str(serial)) for serial in range(50)]
+    )
 
 
 @root
@@ -419,7 +421,7 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
             chain.wait()
         last = subprocess.Popen(["true", "the last"])
         last.wait()
-        execs = told_until(taking, lambda pid, _: pid == last.pid)
+        execs = programs_until(taking, lambda pid, _: pid == last.pid)
 
     pids = {chain.pid: i for i, chain in enumerate(chains)}
     for pid, told in execs:

@@ -13,10 +13,10 @@ from support.exec_programs import (
     MASK,
     Delay,
     delayed_readers,
+    is_lossless,
     is_realtime,
-    is_whole,
+    programs_in,
     threads,
-    told_in,
 )
 from support.live import events_until, wait_for
 from support.machine import NOBODY
@@ -121,8 +121,8 @@ def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
         return isinstance(event, Exec) and event.pid == last.pid
 
     events = events_until(connector, is_last)
-    assert is_whole(events)
-    told = [(serials[pid], it) for pid, it in told_in(events) if pid in serials]
+    assert is_lossless(events)
+    told = [(serials[pid], it) for pid, it in programs_in(events) if pid in serials]
     assert others == len(told)
     right = sum(it.argv == ("true", serial) for serial, it in told)
     absent = sum(it.argv is None for _, it in told)

@@ -19,8 +19,8 @@ from support.exec_programs import (
     MASK,
     Delay,
     delayed_readers,
+    is_lossless,
     is_realtime,
-    is_whole,
     threads,
 )
 from support.live import events_until
@@ -149,7 +149,7 @@ class Load:
                 return isinstance(event, Exit) and event.pid == burst.pid
 
             events += events_until(self._connector, is_end)
-        assert is_whole(events)
+        assert is_lossless(events)
         self._judge(children_of(burst.pid, events), pids)
 
     def _judge(self, lives: dict[int, list[list[Program]]], pids: list[int]) -> None:

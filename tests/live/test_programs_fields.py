@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.c_programs import compiled
-from support.exec_programs import by_nobody, is_storming, spinning
+from support.exec_programs import is_renaming, requires_nobody, spinning
 from support.live import DEADLINE, wait_for
 from support.machine import NOBODY
 from support.subprocesses import PROGRAMS, program
@@ -141,7 +141,7 @@ class Load:
         return wrong, right
 
 
-@by_nobody
+@requires_nobody
 @pytest.mark.heavy
 @pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spinners", [0, SPINNERS])
@@ -190,7 +190,7 @@ def test_only_names_are_absent_where_another_process_changes_its_own() -> None:
     """It does so hundreds of thousands of times a second."""
     lines = {("true", str(number)) for number in range(50)}
     with reading(ROOT) as reader, program("rename", 300_000, 0) as stormer:
-        wait_for(lambda: is_storming(stormer.pid))
+        wait_for(lambda: is_renaming(stormer.pid))
         for line in lines:
             subprocess.run(line, check=True)
         told = reader.told()

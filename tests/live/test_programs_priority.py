@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.exec_programs import by_nobody, is_realtime, reading_thread, threads
+from support.exec_programs import is_realtime, program_reader, requires_nobody, threads
 from support.live import DEADLINE
 from support.machine import NOBODY
 from support.sandbox import NO_PRIORITY, run_refused
@@ -62,7 +62,7 @@ def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
     assert "runtime" == what_lacks("runtime", group_without_runtime)
 
 
-@by_nobody
+@requires_nobody
 def test_who_may_not_have_the_priority_is_warned_once() -> None:
     """With the line that opened the connector, and of nothing else twice."""
     code = """
@@ -87,7 +87,7 @@ for it in caught:
     assert "CAP_NET_ADMIN" in usage
 
 
-@by_nobody
+@requires_nobody
 def test_without_privilege_nothing_is_wrong() -> None:
     code = """
 import subprocess, warnings
@@ -121,7 +121,7 @@ def realtime_thread() -> Iterator[Path]:
     with ProcConnector(EventMask.EXEC, programs=True) as connector:
         if not is_realtime(connector):
             pytest.skip("no real-time priority here")
-        thread = reading_thread(before)
+        thread = program_reader(before)
         assert os.sched_getscheduler(thread) & 0xFF == os.SCHED_FIFO
         yield Path("/proc/self/task", str(thread))
 

@@ -13,15 +13,15 @@ import pytest
 from support.blocking import wait_until_blocked
 from support.c_programs import compiled
 from support.exec_programs import (
+    LONG_LATENCY,
     MASK,
-    UNHURRIED,
+    assert_none_wrong,
+    is_lossless,
     is_realtime,
-    is_storming,
-    is_whole,
-    no_wrong,
+    is_renaming,
+    programs_in,
     programs_of,
     spinning,
-    told_in,
 )
 from support.live import DEADLINE, serials_of, set_serials, wait_for
 from support.machine import AS_ORDINARY_USER
@@ -84,14 +84,14 @@ def check(
 ) -> None:
     """Each exec has its own program or none; in order among the other events."""
     assert len(numbers) == CHAINS
-    assert is_whole(events)
+    assert is_lossless(events)
     absent = 0
     for pid, number in numbers.items():
         life = life_of(pid, events)
         kinds: list[type] = [type(it) for it in life]
         assert [Fork, Exec, Exec, Exit] == kinds
-        programs = [told for _, told in told_in(life)]
-        no_wrong(programs, tuple(chain(number)), ("true", str(number)))
+        programs = [told for _, told in programs_in(life)]
+        assert_none_wrong(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
     if realtime:
         assert absent <= most_absent
@@ -146,7 +146,7 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
     with recording.open("rb") as file:
         there = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
 
-    assert told_in(decode(recorded))
+    assert programs_in(decode(recorded))
     assert f"{decode(recorded)}\n" == there.stdout
 
 
@@ -154,7 +154,7 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
 def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
     line = ("sh", "-c", "read line; exec cat - x")
     with (
-        ProcConnector(mask, programs=True, max_latency=UNHURRIED) as connector,
+        ProcConnector(mask, programs=True, max_latency=LONG_LATENCY) as connector,
         started(*line) as process,
     ):
         assert process.stdin is not None
@@ -164,14 +164,14 @@ def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
         programs += programs_of(connector, process.pid, 1)
         realtime = is_realtime(connector)
 
-    no_wrong(programs, line, ("cat", "-", "x"))
+    assert_none_wrong(programs, line, ("cat", "-", "x"))
     if realtime:
         assert [line, ("cat", "-", "x")] == [it.argv for it in programs]
 
 
 def test_a_change_of_the_mask_keeps_the_programs() -> None:
     with ProcConnector(
-        EventMask.EXIT, programs=True, max_latency=UNHURRIED
+        EventMask.EXIT, programs=True, max_latency=LONG_LATENCY
     ) as connector:
         with started("cat", "-", "1"):
             connector.subscribe(EventMask.EXEC)
@@ -182,7 +182,7 @@ def test_a_change_of_the_mask_keeps_the_programs() -> None:
                     programs += programs_of(connector, third.pid, 1)
         realtime = is_realtime(connector)
 
-    no_wrong(programs, ("cat", "-", "2"), ("cat", "-", "3"))
+    assert_none_wrong(programs, ("cat", "-", "2"), ("cat", "-", "3"))
     if realtime:
         assert ("cat", "-", "3") == programs[1].argv
 
@@ -262,7 +262,7 @@ def test_in_a_storm_programs_are_told_still(queue: int) -> None:
         ProcConnector(programs=True, queue=queue) as connector,
         program("rename", 500_000, 0) as stormer,
     ):
-        wait_for(lambda: is_storming(stormer.pid))
+        wait_for(lambda: is_renaming(stormer.pid))
         with chains() as numbers:
             while not any(map(is_last, batch := connector.recv_many(1))):
                 assert time.monotonic() < deadline
@@ -273,13 +273,13 @@ def test_in_a_storm_programs_are_told_still(queue: int) -> None:
         was_long_enough = stormer.poll() is None
     events += batch
 
-    told = [(pid, it) for pid, it in told_in(events) if pid in numbers]
+    told = [(pid, it) for pid, it in programs_in(events) if pid in numbers]
     right = 0
     for pid, told_of in told:
         lines = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
         assert told_of.argv in lines if told_of.argv else told_of.missing
         right += told_of.argv is not None
-    if realtime and was_long_enough and is_whole(events):
+    if realtime and was_long_enough and is_lossless(events):
         assert len(told) == 2 * CHAINS
         assert right > CHAINS
 
@@ -303,8 +303,8 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
 
     assert lost > 0
     assert serials_of(events)
-    assert not is_whole(events)
-    for pid, told in told_in(events):
+    assert not is_lossless(events)
+    for pid, told in programs_in(events):
         if pid in numbers:
             right = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
             assert told.argv in right if told.argv else told.missing
@@ -332,7 +332,7 @@ def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
         loading.join()
 
     told: dict[int, list[tuple[str, ...] | None]] = {}
-    for pid, it in told_in(events):
+    for pid, it in programs_in(events):
         assert it.argv or it.missing
         told.setdefault(pid, []).append(it.argv)
     for pid, lines in expected.items():

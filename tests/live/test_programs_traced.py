@@ -12,11 +12,11 @@ import pytest
 from support.c_programs import compiled
 from support.exec_programs import (
     MASK,
+    is_lossless,
     is_realtime,
-    is_whole,
-    reading_thread,
+    program_reader,
+    programs_in,
     threads,
-    told_in,
 )
 from support.live import events_until
 from support.machine import KERNEL
@@ -63,13 +63,13 @@ class Told:
     """
 
     def __init__(self, events: list[Event], rounds: int, ancestor: int) -> None:
-        assert is_whole(events)
+        assert is_lossless(events)
         path = str(compiled("stages"))
         ours = {(path, serial) for serial in serials(rounds)}
-        told = [program for _, program in told_in(events)]
+        told = [program for _, program in programs_in(events)]
         count = Counter(it.argv for it in told if it.argv in ours)
         self.right = len(count)
-        family, last = {ancestor}, dict(told_in(events))
+        family, last = {ancestor}, dict(programs_in(events))
         for event in events:
             if isinstance(event, Fork) and event.parent_pid in family:
                 family.add(event.child_pid)
@@ -178,7 +178,7 @@ def test_the_reading_threads_table_of_descriptors_does_not_grow() -> None:
     command = tracer([*STRACE, *shell(FEW)])
     before = threads()
     with ProcConnector(MASK, programs=True) as connector:
-        status = Path(f"/proc/self/task/{reading_thread(before)}/status")
+        status = Path(f"/proc/self/task/{program_reader(before)}/status")
         sizes = [re.findall(r"FDSize:\t(\d+)", status.read_text())]
         with started(*command) as strace:
             told_of(connector, strace, FEW)

@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.blocking import call_of, is_blocked
+from support.blocking import is_blocked, system_call_of
 from support.live import (
     DEADLINE,
     PR_SET_NAME,
     descriptors,
-    lost_of,
+    lost_count,
     name_kept,
     rest_of,
     serials_of,
     set_serials,
     wait_for,
 )
-from support.machine import room_for
-from support.sockets import drops_column, event_socket
+from support.machine import requires_capacity
+from support.sockets import event_socket, kernel_drops
 from support.subprocesses import program, run, run_python
 
 from live.test_loss import LARGE, waited_for_cpu
@@ -73,7 +73,7 @@ def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
     assert (count, 0) == (received, lost)
 
 
-@room_for(30_000)
+@requires_capacity(30_000)
 def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
     """Five times what the kernel's buffer has room for."""
     count = 150_000
@@ -90,7 +90,7 @@ def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
         assert 0 == connector.lost
 
 
-@room_for(40_000)
+@requires_capacity(40_000)
 def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     count = 40_000  # the queue holds 3,449, the kernel's buffer 12,000
     with (
@@ -101,14 +101,14 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
         program("rename", count, 10_000) as producer,
     ):
         producer.wait(DEADLINE)
-        dropped = drops_column(connector)
+        dropped = kernel_drops(connector)
         events = rest_of(connector)
         set_serials(range(10))
         events += rest_of(connector)
         lost = connector.lost
         seen = rest_of(witness)
 
-    assert 0 < dropped <= lost == lost_of(events)
+    assert 0 < dropped <= lost == lost_count(events)
     (first, *_) = (i for i, event in enumerate(events) if isinstance(event, Lost))
     own = serials_of(events, producer.pid)
     before = serials_of(events[:first], producer.pid)
@@ -116,7 +116,7 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     assert sorted(set(own)) == own
     assert list(range(10)) == serials_of(events[first:])
     missing = count - len(own)
-    others = sum(isinstance(event, Comm) for event in seen) + lost_of(seen) - count
+    others = sum(isinstance(event, Comm) for event in seen) + lost_count(seen) - count
     assert missing <= lost <= missing + others
     assert first + 1 >= QUEUE // 76 - 10  # what it has room for
 
@@ -141,7 +141,7 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
 
 def is_waiting_for_room(connector: ProcConnector) -> bool:
     """Whether there are events, but a thread waits for something else, without end."""
-    calls = [call_of(task) for task in Path("/proc/self/task").iterdir()]
+    calls = [system_call_of(task) for task in Path("/proc/self/task").iterdir()]
     waits = any(call == "ppoll" and rest[2:3] == ["0x0"] for call, rest in calls)
     return waits and bool(select.select([event_socket(connector)], [], [], 0)[0])
 
@@ -231,7 +231,7 @@ def test_the_order_is_kept_between_what_waited_before_and_the_queue() -> None:
 # On asyncio
 
 
-@room_for(20_000)
+@requires_capacity(20_000)
 def test_arecv_many_brings_everything_once_and_in_order() -> None:
     count = 30_000
 

@@ -20,7 +20,7 @@ import pytest
 from support.blocking import is_iterating, wait_until_blocked
 from support.live import (
     DEADLINE,
-    lost_of,
+    lost_count,
     name_kept,
     rest_of,
     serials_of,
@@ -28,7 +28,7 @@ from support.live import (
     set_serials,
     wait_for,
 )
-from support.machine import room_for
+from support.machine import requires_capacity
 from support.read_modes import ReadMode
 from support.signals import alarm
 from support.single_reads import BLOCKING, one_by_for
@@ -445,7 +445,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
 
         assert len(interruptions.places) > 20
         assert interruptions.in_iterators > 0
-        assert 0 < connector.lost == lost_of(events)
+        assert 0 < connector.lost == lost_count(events)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -573,7 +573,7 @@ def test_a_full_socket_ends_the_gathering_on_asyncio() -> None:
     asyncio.run(asyncio.wait_for(last_seen(), DEADLINE / 2))
 
 
-@room_for(10_000)
+@requires_capacity(10_000)
 def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
     async def all_seen() -> None:
         with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
@@ -585,7 +585,7 @@ def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
     asyncio.run(asyncio.wait_for(all_seen(), DEADLINE / 2))
 
 
-@room_for(10_000)
+@requires_capacity(10_000)
 @pytest.mark.parametrize("decoded", [False, True])
 def test_recv_many_takes_all_that_waits(names: ProcConnector, decoded: bool) -> None:
     """Also more than is decoded at a time, and behind what is decoded already."""
@@ -617,7 +617,7 @@ with ProcConnector(EventMask.COMM) as connector:
 """
 
 
-@room_for(1501)
+@requires_capacity(1501)
 def test_who_looks_through_all_objects_finds_no_list_in_the_making() -> None:
     """Python 3.11 collects where it makes an object; an empty place would crash it."""
     result = run_python(COLLECTED)
@@ -670,7 +670,7 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
     assert meanwhile or sys.version_info >= (3, 12)
 
 
-@room_for(10_000)
+@requires_capacity(10_000)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("decoded", [False, True])
 def test_too_little_memory_for_all_leaves_the_rest(
@@ -698,7 +698,7 @@ def test_too_little_memory_for_all_leaves_the_rest(
     assert failed > 3
 
 
-@room_for(2000)
+@requires_capacity(2000)
 def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
     """Where it is bounded, and counted if it is too much."""
     count = 2000

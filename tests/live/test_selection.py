@@ -14,11 +14,11 @@ import pytest
 from support.command import (
     events_until,
     run,
-    started,
+    wait_until_printing,
     wait_until_subscribed,
     watching,
 )
-from support.json_schema import complaints, schema
+from support.json_schema import schema, violations
 
 SCHEMA = schema("watch")
 
@@ -30,7 +30,7 @@ def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:
     with watching("--json", *options) as watch:
         child = subprocess.Popen(["sh", "-c", "read go", "mark"], stdin=-1)
         assert child.stdin is not None
-        started(watch)
+        wait_until_printing(watch)
         child.communicate(b"go\n")
         ours = subprocess.Popen(command, **settings)
         ours.wait()
@@ -42,14 +42,14 @@ def test_every_line_is_as_the_schema_says() -> None:
     records = lines_of("--threads", command=["sh", "-c", script])
 
     for record in records:
-        assert [] == complaints(SCHEMA, record)
+        assert [] == violations(SCHEMA, record)
     assert {"fork", "exec", "exit"} <= {record["event"] for record in records}
 
 
 def test_exec_and_exit_tell_the_program_and_the_lifetime() -> None:
     first, second = ["sh", "-c", "read go; exec cat"], ["cat"]
     with watching("--json") as watch:
-        started(watch)
+        wait_until_printing(watch)
         child = subprocess.Popen(first, stdin=-1, cwd="/", bufsize=0)
         assert child.stdin is not None
         began = events_until(watch, child.pid, "exec")[-1]
@@ -212,7 +212,7 @@ def test_the_output_may_be_a_file(tmp_path: Path) -> None:
         assert b"" == watch.stdout.read()
 
     for line in path.read_text().splitlines():
-        assert [] == complaints(SCHEMA, json.loads(line))
+        assert [] == violations(SCHEMA, json.loads(line))
 
 
 def _line_within(process: subprocess.Popen[bytes], seconds: float) -> bytes:

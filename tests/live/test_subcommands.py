@@ -16,7 +16,7 @@ import pytest
 from support.blocking import wait_until_blocked
 from support.builders import event_message, words
 from support.command import COMMAND, RENAME, OnTerminal, run, watching
-from support.json_schema import complaints, schema
+from support.json_schema import schema, violations
 from support.live import wait_for
 
 from live.test_command_endings import balance_of, traced
@@ -51,7 +51,7 @@ def test_stat_counts_by_kind_and_by_program() -> None:
     unknown = sum(it["started"] for it in counts if it["name"] == "?")
     told = [it for it in counts if it["name"] == "false"]
     own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
-    assert [[]] * len(seconds) == [complaints(STAT, second) for second in seconds]
+    assert [[]] * len(seconds) == [violations(STAT, second) for second in seconds]
     assert 0 == stat.returncode
     assert 0 < sum(it["started"] for it in told)
     assert 20 <= unknown + sum(it["started"] for it in told)
@@ -184,7 +184,7 @@ def test_wait_for_any_returns_at_the_first_end() -> None:
         long.kill()
 
     record = json.loads(line)
-    assert [] == complaints(WAIT, record)
+    assert [] == violations(WAIT, record)
     assert (short.pid, 4) == (record["pid"], record["returncode"])
     assert 4 == waiting.returncode
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.blocking import wait_until_blocked
 from support.live import DEADLINE, name_kept, rest_of, serials_of, set_serials
-from support.machine import AS_ORDINARY_USER, KERNEL, rmem_max, room_for
+from support.machine import AS_ORDINARY_USER, KERNEL, requires_capacity, rmem_max
 from support.sandbox import NO_ANSWERS, NO_NETLINK, run_refused
 from support.sockets import plain_socket, request
 from support.strace import IGNORE, LISTEN, Requests
@@ -251,7 +251,7 @@ def test_subscribing_while_another_thread_reads_is_refused(method: str) -> None:
     assert {Sid} == {type(event) for event in found}
 
 
-@room_for(20_000)
+@requires_capacity(20_000)
 def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing() -> (
     None
 ):

@@ -16,7 +16,7 @@ from support.blocking import wait_until_blocked
 from support.c_programs import KNOWN_LIFETIMES, LIFETIMES
 from support.live import DEADLINE
 from support.machine import KERNEL
-from support.subprocesses import end_input, everyone_may_run_python, speaking
+from support.subprocesses import close_stdin, everyone_may_run_python, started_with_pid
 
 from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
@@ -40,14 +40,14 @@ def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
 @pytest.mark.parametrize("how", [*KNOWN_LIFETIMES, "double-fork"])
 def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
     expected = expected_of(how)
-    with speaking(lifetimes, how) as (program, pid), waiting(pid) as future:
-        end_input(program)
+    with started_with_pid(lifetimes, how) as (program, pid), waiting(pid) as future:
+        close_stdin(program)
 
         assert expected == future.result()[pid].returncode
 
 
 def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
-    with speaking(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
+    with started_with_pid(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
         os.kill(pid, signal.SIGTERM)
 
         process = future.result()[pid]
@@ -97,8 +97,8 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
 @pytest.mark.parametrize("how", LIFETIMES)
 def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> None:
     """Before Linux 5.17 /proc shows the first thread's, so none if it had others."""
-    with speaking(lifetimes, how) as (program, pid):
-        end_input(program)
+    with started_with_pid(lifetimes, how) as (program, pid):
+        close_stdin(program)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         returncode = wait([pid])[pid].returncode
         status = program.wait(DEADLINE)
@@ -180,7 +180,7 @@ def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
 def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
     with (
         subprocess.Popen(["true"]) as ended,
-        speaking(lifetimes, "leader-first") as (_, pid),
+        started_with_pid(lifetimes, "leader-first") as (_, pid),
     ):
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
 
@@ -195,12 +195,12 @@ def test_waiting_on_asyncio_tells_the_same(
 ) -> None:
     """Of a process that ends as soon as events are waited for."""
     arecv_many = ProcConnector.arecv_many
-    with speaking(lifetimes, how) as (program, pid):
+    with started_with_pid(lifetimes, how) as (program, pid):
 
         async def end_and_receive(
             connector: ProcConnector, timeout: float | None
         ) -> list[Event]:
-            end_input(program)
+            close_stdin(program)
             return await arecv_many(connector, timeout)
 
         monkeypatch.setattr(ProcConnector, "arecv_many", end_and_receive)

@@ -1,4 +1,4 @@
-"""Where a thread is: blocked in a system call, or in an iterator of the library."""
+"""Finds out in which system call a thread is blocked, and waits until it is."""
 
 import dis
 import threading
@@ -12,18 +12,20 @@ from support.live import wait_for
 _CALLS = {str(number): name for name, number in NUMBERS.items()}
 
 
-def call_of(task: Path) -> tuple[str, list[str]]:
-    """Return the table's name of the system call a task is in, or "", and arguments.
+def system_call_of(task: Path) -> tuple[str, list[str]]:
+    """Return the name and the arguments of the system call that a task is in.
+
+    The name is "" if programs/syscalls.py does not have it.
 
     Args:
-        task: its folder in /proc.
+        task: its directory in /proc.
     """
     number, *arguments = (task / "syscall").read_text().split()
     return _CALLS.get(number, ""), arguments
 
 
 def is_iterating(frame: FrameType) -> bool:
-    """Whether the frame is in a `for` statement that takes the next item.
+    """Return whether the frame is at a `for` statement that takes the next item.
 
     A signal handler that finds it there was called by the iterator itself, in C.
     """
@@ -31,10 +33,10 @@ def is_iterating(frame: FrameType) -> bool:
 
 
 def is_blocked(thread: threading.Thread) -> bool:
-    """Whether a thread sleeps for events, or for what a loop waits for."""
+    """Return whether a thread sleeps until there are events, or in an event loop."""
     task = Path(f"/proc/self/task/{thread.native_id}")
     try:
-        call, _ = call_of(task)
+        call, _ = system_call_of(task)
         state = (task / "stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
@@ -42,15 +44,18 @@ def is_blocked(thread: threading.Thread) -> bool:
 
 
 def wait_until_blocked(thread: threading.Thread | int) -> None:
-    """Wait until a thread, or for ever a process's first, sleeps for events."""
+    """Wait until a thread sleeps until there are events.
+
+    Given a PID, wait until the main thread of that process does, without a timeout.
+    """
     if isinstance(thread, threading.Thread):
         task = Path(f"/proc/self/task/{thread.native_id}")
-        wait_for(lambda: call_of(task)[0] == "ppoll")
+        wait_for(lambda: system_call_of(task)[0] == "ppoll")
         return
     process = Path(f"/proc/{thread}")
 
     def is_blocked_for_ever() -> bool:
-        call, arguments = call_of(process)
+        call, arguments = system_call_of(process)
         timeout = arguments[2:3]
         return call == "recvmmsg" or (call, timeout) == ("ppoll", ["0x0"])
 

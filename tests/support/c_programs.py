@@ -1,4 +1,4 @@
-"""The C programs beside the Python ones."""
+"""Compiles the C programs of tests/live/programs."""
 
 import shutil
 import subprocess
@@ -11,11 +11,11 @@ import pytest
 from support.machine import KERNEL
 from support.subprocesses import PROGRAMS
 
-BUILT = PROGRAMS / "built"  # elsewhere, for a machine without a compiler
+BUILT = PROGRAMS / "built"  # compiled beforehand, for a machine without a compiler
 FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
 MORE_FLAGS = {"early": ("-static",)}
 
-# How programs/lifetimes.c can live, and the status that wait(2) tells.
+# The lifetimes of programs/lifetimes.c, and the status that wait(2) returns.
 LIFETIMES = {
     "leader-first": 7,
     "leader-first-alone": 5,
@@ -26,10 +26,11 @@ LIFETIMES = {
     "joined": 7,
     "core": -6,
 }
-# What events show of it: before Linux 6.0, not whether the last thread to end decides.
+# The status that events show. Before Linux 6.0 they do not show it if the thread-group
+# leader ended first.
 KNOWN_LIFETIMES: dict[str, int | None] = {**LIFETIMES}
 if KERNEL < (6, 0):
-    LIFETIMES["leader-first-alone"] = 3  # the first thread's
+    LIFETIMES["leader-first-alone"] = 3  # the thread-group leader's
     KNOWN_LIFETIMES |= {"leader-first": None, "leader-first-alone": None}
 
 
@@ -42,7 +43,7 @@ def _folder() -> Path:
 
 @cache
 def compiled(name: str) -> Path:
-    """Compile one of the programs."""
+    """Return the path of a C program, which is compiled at most once."""
     if BUILT.is_dir():
         return BUILT / name
     compiler = shutil.which("cc")

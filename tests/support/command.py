@@ -1,4 +1,4 @@
-"""The command, started and read by tests."""
+"""Starts the command, also on a terminal, and reads its output."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from support.machine import IS_ROOT, LIMITS
 
 PATIENCE = 60.0  # seconds
 
-# Makes one fork, exec and exit, and as many COMM events as it is told.
+# Causes one FORK, EXEC and EXIT, and as many COMM events as its argument says.
 RENAME = """
 import ctypes, sys
 prctl = ctypes.CDLL(None).prctl
@@ -32,7 +32,7 @@ WATCH = [*COMMAND, "watch"]
 
 
 def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; keep only unexpected errors."""
+    """Run the command to its end; keep only unexpected lines of stderr."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         text=True,
@@ -40,7 +40,7 @@ def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]
         **{"capture_output": True, "timeout": PATIENCE, **settings},
     )
     if done.stderr:
-        done.stderr = unexpected(done.stderr.encode()).decode()
+        done.stderr = unexpected_errors(done.stderr.encode()).decode()
     return done
 
 
@@ -48,7 +48,7 @@ def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]
 def watching(
     *options: str, command: list[str] = WATCH, **settings: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the command until the block ends, or patience does."""
+    """Run the command until the block ends, at most PATIENCE seconds."""
     process = subprocess.Popen(
         [*command, *options],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
@@ -64,7 +64,7 @@ def watching(
 
 
 class OnTerminal:
-    """A command on a terminal of its own, which is hung up when the block ends."""
+    """A command on its own terminal, which hangs up when the block ends."""
 
     def __init__(self, command: list[str]) -> None:
         with warnings.catch_warnings():  # of threads, from Python 3.12 on
@@ -89,47 +89,47 @@ class OnTerminal:
         os.write(self._terminal, keys)
 
     def shown(self) -> bytes:
-        """Return what comes next on the screen; nothing at the end."""
+        """Return the next output; b"" after the last."""
         assert select.select([self._terminal], [], [], PATIENCE)[0]
         try:
             return os.read(self._terminal, 10_000)
-        except OSError:  # as terminals end
+        except OSError:  # EIO: the other side is closed
             return b""
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         os.kill(self._pid, number)
 
     def wait(self) -> int:
-        """Return its status."""
+        """Wait for the command; return its exit code."""
         _, self._status = os.waitpid(self._pid, 0)
         return os.waitstatus_to_exitcode(self._status)
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Return the rest of the output and unexpected errors, and wait for the end."""
+    """Wait for the command; return the rest of stdout, unexpected stderr lines."""
     assert process.stdout is not None
     assert process.stderr is not None
     rest, errors = process.stdout.read(), process.stderr.read()
     process.wait()
-    return rest, unexpected(errors)
+    return rest, unexpected_errors(errors)
 
 
-def unexpected(errors: bytes) -> bytes:
-    """Leave out of a command's errors what every ordinary user is told."""
+def unexpected_errors(errors: bytes) -> bytes:
+    """Remove the lines about limits of ordinary users from the stderr of a command."""
     limits = tuple(f"procconn: {it}".encode() for it in LIMITS)
     lines = errors.splitlines(keepends=True)
     return b"".join(line for line in lines if IS_ROOT or not line.startswith(limits))
 
 
 def wait_until_subscribed(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the thread that receives, the fourth at least: two read programs."""
+    """Wait for the receiving thread, the fourth or later: two threads read programs."""
     threads = Path(f"/proc/{process.pid}/task")
     wait_for(lambda: len(list(threads.iterdir())) >= 4)
 
 
-def started(process: subprocess.Popen[bytes]) -> bytes:
-    """Wait until the command prints something caused here; return that line."""
+def wait_until_printing(process: subprocess.Popen[bytes]) -> bytes:
+    """Cause events until the command prints a line; return that line."""
     assert process.stdout is not None
     while not select.select([process.stdout], [], [], 0.05)[0]:
         subprocess.run([sys.executable, "-c", RENAME, "1"], check=True)
@@ -139,7 +139,7 @@ def started(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:
-    """Read JSON lines up to the one about the pid."""
+    """Read JSON lines up to the event of that kind and PID; return all of them."""
     assert process.stdout is not None
     records = []
     for line in process.stdout:

@@ -1,4 +1,4 @@
-"""Programs of execs, taken from a stream, and of processes read as it does."""
+"""Receives the programs of EXEC events, and controls the threads that read them."""
 
 import os
 import socket
@@ -20,32 +20,32 @@ from support.machine import KERNEL
 from support.sockets import CONNECTOR
 from support.subprocesses import everyone_may_run_python
 
-SO_GET_FILTER = 26  # asm-generic/socket.h; says of how many instructions
+SO_GET_FILTER = 26  # asm-generic/socket.h; returns the number of instructions
 EXEC_FILTER = 4
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
-UNHURRIED = 0.2  # seconds of latency with which even a slow machine reads in time
+LONG_LATENCY = 0.2  # seconds of max_latency that suffice even on a slow machine
 
-by_nobody = pytest.mark.skipif(
+requires_nobody = pytest.mark.skipif(
     os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
     reason="takes root, a Python that everyone may run, and Linux 6.6",
 )
 
 
-def told_in(events: list[Event]) -> list[tuple[int, Program]]:
-    """List the programs of all execs, with their pids."""
-    told = []
+def programs_in(events: list[Event]) -> list[tuple[int, Program]]:
+    """Return the programs of all EXEC events, with their PIDs."""
+    found = []
     for event in events:
         if isinstance(event, Exec):
             assert event.program is not None
-            told.append((event.pid, event.program))
-    return told
+            found.append((event.pid, event.program))
+    return found
 
 
-def told_until(
+def programs_until(
     connector: ProcConnector, is_last: Callable[[int, Program], bool]
 ) -> list[tuple[int, Program]]:
-    """Receive execs, up to the batch with the last of those expected."""
+    """Receive programs up to the batch that has the last expected one."""
 
     def is_it(event: Event) -> bool:
         return (
@@ -54,11 +54,11 @@ def told_until(
             and is_last(event.pid, event.program)
         )
 
-    return told_in(events_until(connector, is_it))
+    return programs_in(events_until(connector, is_it))
 
 
 def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]:
-    """Receive the programs of so many execs of a process."""
+    """Receive the programs of `count` execs of a process."""
     seen = 0
 
     def is_last(of: int, _: Program) -> bool:
@@ -66,18 +66,18 @@ def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]
         seen += of == pid
         return seen == count
 
-    return [program for of, program in told_until(connector, is_last) if of == pid]
+    return [program for of, program in programs_until(connector, is_last) if of == pid]
 
 
-def no_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
-    """Each is right or absent; absent ones say why."""
-    for told, expected in zip(programs, arguments, strict=True):
-        assert told.argv in (expected, None)
-        assert told.argv is not None or told.missing
+def assert_none_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
+    """Assert that each argv is right or absent, and that `missing` says why."""
+    for program, expected in zip(programs, arguments, strict=True):
+        assert program.argv in (expected, None)
+        assert program.argv is not None or program.missing
 
 
 def programs_socket() -> socket.socket:
-    """Find where the EXECs come whose programs are read: it lets only those pass."""
+    """Return the socket that the reading threads receive EXEC events from."""
     for path in Path("/proc/self/fd").iterdir():
         if path.is_symlink() and os.readlink(path).startswith("socket:"):
             sock = socket.socket(fileno=os.dup(int(path.name)))
@@ -86,30 +86,30 @@ def programs_socket() -> socket.socket:
                 if len(filter_length) == EXEC_FILTER:
                     return sock
             sock.close()
-    raise AssertionError("nobody reads programs here")
+    raise AssertionError("no thread of this process reads programs")
 
 
 def threads() -> set[int]:
-    """List the threads of this process."""
+    """Return the thread IDs of this process."""
     return set(map(int, os.listdir("/proc/self/task")))
 
 
-def reading_thread(before: set[int]) -> int:
-    """Find the thread that reads programs: the first that its connector started.
+def program_reader(before: set[int]) -> int:
+    """Return the thread that reads programs: the first that the connector started.
 
-    Another stands by.
+    The second takes over when a reading blocks.
     """
     return min(threads() - before)
 
 
 class Delay:
-    """Keeps the CPU of those that read programs from them."""
+    """Occupies the CPU of the threads that read programs."""
 
     def __init__(self, hog: subprocess.Popen[bytes]) -> None:
         self._hog = hog
 
     def begin(self, milliseconds: float, pid: int = 0, name: str = "") -> None:
-        """Begin; the time counts from when the process shows a program of that name."""
+        """Begin; given a name, the time counts from when the process has it."""
         assert self._hog.stdin is not None
         line = f"{1000 * milliseconds:.0f} {pid or ''} {name}\n"
         self._hog.stdin.write(line.encode())
@@ -117,7 +117,7 @@ class Delay:
         self._await_byte()
 
     def end(self) -> None:
-        """Wait until it is over."""
+        """Wait until the delay is over."""
         self._await_byte()
 
     def _await_byte(self) -> None:
@@ -127,10 +127,10 @@ class Delay:
 
 @contextmanager
 def delayed_readers(before: set[int]) -> Iterator[Delay]:
-    """Let the threads that read programs be late.
+    """Allow a test to delay the threads that read programs.
 
     Args:
-        before: the threads that there were before the connector was opened.
+        before: the threads of this process before the connector was opened.
     """
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
@@ -154,23 +154,23 @@ def delayed_readers(before: set[int]) -> Iterator[Delay]:
 
 
 def is_realtime(connector: ProcConnector) -> bool:
-    """Whether programs are read at real-time priority."""
+    """Return whether programs are read at real-time priority."""
     return connector._stream.view.realtime == lib.PROCCONN_REALTIME
 
 
-def is_whole(events: list[Event]) -> bool:
-    """Whether nothing was lost."""
+def is_lossless(events: list[Event]) -> bool:
+    """Return whether no event was lost."""
     return not any(isinstance(event, Lost) for event in events)
 
 
-def is_storming(pid: int) -> bool:
-    """Whether programs/rename.py has begun."""
+def is_renaming(pid: int) -> bool:
+    """Return whether programs/rename.py has begun to set names."""
     return Path(f"/proc/{pid}/comm").read_text().rstrip().isdigit()
 
 
 @contextmanager
 def spinning(count: int) -> Iterator[None]:
-    """Keep so many processes busy, for a time that is bounded."""
+    """Keep `count` processes busy, at most for DEADLINE."""
     command = ["timeout", str(DEADLINE), sys.executable, "-S", "-c", "while 1: pass"]
     spinners = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -181,8 +181,8 @@ def spinning(count: int) -> Iterator[None]:
             it.wait()
 
 
-def read_executed(pid: int) -> Program:
-    """Read a process as the thread does right behind an EXEC."""
+def read_after_exec(pid: int) -> Program:
+    """Read a process as the thread does right after an EXEC."""
     trailer = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_executed(pid, trailer, reading)
@@ -190,7 +190,7 @@ def read_executed(pid: int) -> Program:
         os.close(reading.memory)
     message = struct.pack("=IHHIIIIIIHH", 0, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
     message += struct.pack("=IIQII16x", EventMask.EXEC, 0, 0, pid, pid)
-    (told,) = told_in(
+    ((_, program),) = programs_in(
         decode(with_trailer(message, ffi.buffer(trailer, reading.size)[:]))
     )
-    return told[1]
+    return program

@@ -32,12 +32,12 @@ def schema(name: str) -> dict[str, Any]:
     return read
 
 
-def complaints(of: dict[str, Any], value: object, at: str = "line") -> list[str]:
+def violations(of: dict[str, Any], value: object, at: str = "line") -> list[str]:
     """Return what is wrong with a value, one line for each fault."""
     assert set(of) <= _KNOWN
     found: list[str] = []
     if "oneOf" in of:
-        each = [complaints(one, value, at) for one in of["oneOf"]]
+        each = [violations(one, value, at) for one in of["oneOf"]]
         if sum(not one for one in each) != 1:
             found += min(each, key=lambda one: len(list(one)))
     if "const" in of and value != of["const"]:
@@ -50,14 +50,14 @@ def complaints(of: dict[str, Any], value: object, at: str = "line") -> list[str]
         found.append(f"{at}: {value!r} does not match {of['pattern']}")
     if "items" in of and isinstance(value, list):
         for item in value:
-            found += complaints(of["items"], item, f"{at}[]")
+            found += violations(of["items"], item, f"{at}[]")
     if "properties" in of and isinstance(value, dict):
         known = of["properties"]
         missing = {*of.get("required", ())} - {*value}
         found += [f"{at}: {field} is missing" for field in missing]
         found += [f"{at}: {field} is not known" for field in {*value} - {*known}]
         for field in {*known} & {*value}:
-            found += complaints(known[field], value[field], f"{at}.{field}")
+            found += violations(known[field], value[field], f"{at}.{field}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Events of this process on demand, and waits that end at a deadline."""
+"""Causes events in this process, receives them, and waits until a deadline."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from procconn import Comm, Event, Lost, ProcConnector
 
-DEADLINE = 60.0  # seconds; generous, as other programs may keep the machine busy
+DEADLINE = 60.0  # seconds; long, as other programs may keep the machine busy
 
 PR_SET_NAME = 15
 PR_GET_NAME = 16
@@ -31,7 +31,7 @@ def get_name() -> bytes:
 
 @contextmanager
 def name_kept() -> Iterator[None]:
-    """Give the calling thread its name back at the end."""
+    """Restore the name of the calling thread at the end."""
     name = get_name()
     try:
         yield
@@ -40,13 +40,13 @@ def name_kept() -> Iterator[None]:
 
 
 def set_serials(serials: range) -> None:
-    """Name the calling thread by one number after the other."""
+    """Set the name of the calling thread to each number in turn."""
     for serial in serials:
         set_name(b"%d" % serial)
 
 
 def serials_of(events: list[Event], pid: int | None = None) -> list[int]:
-    """Tell by which numbers a task, or else the calling thread, named itself."""
+    """Return the numbers that a task, by default the calling one, set as its name."""
     pid = threading.get_native_id() if pid is None else pid
     return [
         int(event.comm)
@@ -55,12 +55,13 @@ def serials_of(events: list[Event], pid: int | None = None) -> list[int]:
     ]
 
 
-def lost_of(events: list[Event]) -> int:
+def lost_count(events: list[Event]) -> int:
+    """Return how many events the Lost among them stand for."""
     return sum(event.count for event in events if isinstance(event, Lost))
 
 
 def rest_of(connector: ProcConnector) -> list[Event]:
-    """Receive what is queued."""
+    """Receive the queued events, without waiting."""
     events: list[Event] = []
     while batch := connector.recv_many(timeout=0):
         events += batch
@@ -70,7 +71,7 @@ def rest_of(connector: ProcConnector) -> list[Event]:
 def events_until(
     connector: ProcConnector, is_last: Callable[[Event], bool]
 ) -> list[Event]:
-    """Receive all events up to the batch with the last one."""
+    """Receive events up to the batch that has the last one."""
     deadline = time.monotonic() + DEADLINE
     events: list[Event] = []
     while (left := deadline - time.monotonic()) > 0:
@@ -82,7 +83,7 @@ def events_until(
 
 
 def descriptors() -> set[str]:
-    """List the descriptors of this process."""
+    """Return the open file descriptors of this process."""
     return set(os.listdir("/proc/self/fd"))
 
 

@@ -1,4 +1,4 @@
-"""What this machine and its user allow: the kernel, root or not, buffer sizes."""
+"""Facts about the kernel and the user, which decide what a test can expect."""
 
 import os
 import platform
@@ -9,8 +9,7 @@ import pytest
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 
-# What an ordinary user gets less of, and is told so each time. Of nothing else may
-# tests be warned.
+# Warnings for ordinary users. Tests fail at any other warning.
 IS_ROOT = os.geteuid() == 0
 LIMITS = [
     "the receive buffer is",
@@ -23,7 +22,7 @@ PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AS_ORDINARY_USER = NOBODY if IS_ROOT else ()
 
-EVENT_CHARGE = 832  # bytes of a receive buffer
+EVENT_CHARGE = 832  # bytes of a receive buffer for each event
 
 
 def rmem_max() -> int:
@@ -31,8 +30,8 @@ def rmem_max() -> int:
     return int(path.read_text()) if path.exists() else 0  # in network namespaces
 
 
-def room_for(events: int) -> pytest.MarkDecorator:
-    """Skip a test where so many events of its own, and as many others, do not fit."""
+def requires_capacity(events: int) -> pytest.MarkDecorator:
+    """Skip a test unless a receive buffer holds twice as many events."""
     return pytest.mark.skipif(
         not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
         reason=f"room for {events} events takes root or a larger net.core.rmem_max",

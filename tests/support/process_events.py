@@ -1,4 +1,4 @@
-"""Made events of processes, and entries of snapshots."""
+"""Builds events of processes, snapshots, and process tables."""
 
 from procconn import Event, Exec, Exit, Fork
 from procconn.processes import (
@@ -56,7 +56,7 @@ def usage(number: int) -> Usage:
 def seen(
     pid: int, started: int, at: int, *threads: int, ppid: int = 1
 ) -> SnapshotEntry:
-    """An entry of a snapshot: of a zombie, if threads are (0,)."""
+    """Build an entry of a snapshot; `threads` is 0 for a zombie."""
     ids = tuple(tid for tid in threads or (pid,) if tid)
     return SnapshotEntry(pid, ppid, "seen", started, ids, at, at + 1)
 
@@ -70,7 +70,7 @@ def feed(table: ProcessTable, *events: Event) -> list[Change]:
 
 
 def started(*events: Event) -> tuple[ProcessTable, Process]:
-    """Make a table that has process 10, begun at 1 s, and was fed some more."""
+    """Return a table after the events, with process 10, which started at 1 s."""
     table = ProcessTable()
     table.resync(snapshot(at=S // 2))
     (change,) = table.feed(fork(10, S))

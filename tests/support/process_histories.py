@@ -1,7 +1,7 @@
-"""A slow, obviously right model of processes: histories with all that is true of them.
+"""A slow but obviously correct model of processes.
 
-A history is made from a list of numbers, so that hypothesis can shrink it. The events
-are those that the kernel would report; after each step the model knows what runs.
+A history is made from a list of steps, so that hypothesis can shrink it. It has the
+events that the kernel would report, and after each step the processes that run.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ STEP_NS = 1_000_000
 PAUSE_NS = 300_000_000
 TICK_NS = 10_000_000
 INIT = 1
-_PIDS = range(2, 13)  # few, so that they come again
+_PIDS = range(2, 13)  # few, so that they are reused
 _SIGCHLD = 17
 
 # Hypothesis strategies: the steps of a history, and places in it.
@@ -48,7 +48,7 @@ class Truth:
 
 
 class Moment(NamedTuple):
-    """What ran when a step was over, and how many events there were by then."""
+    """The processes that ran after a step, and the number of events so far."""
 
     now_ns: int
     events: int
@@ -56,7 +56,7 @@ class Moment(NamedTuple):
 
 
 class History:
-    """Processes that fork, execute and end as they are told."""
+    """Processes that fork, execute and end as the steps say."""
 
     def __init__(self, steps: list[tuple[str, int, int]]) -> None:
         self.now_ns = 10 * PAUSE_NS
@@ -74,7 +74,7 @@ class History:
             self.moments.append(self._moment())
 
     def snapshot(self, first: int, stride: int) -> Snapshot:
-        """Read one process after the other, each at the same moment or a later one."""
+        """Read one process after another, each at the same moment or later."""
         last = len(self.moments) - 1
         entries = []
         for index, pid in enumerate([INIT, *_PIDS]):
@@ -94,7 +94,7 @@ class History:
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
     def truth_of(self, pid: int, timestamp_ns: int) -> Truth | None:
-        """Tell which process had a pid at a time, or was the last to have it."""
+        """Return the process that had a PID at a time, or the last that had it."""
         return next(
             (
                 it
@@ -138,7 +138,7 @@ class History:
         self.running[pid] = child
 
     def _plant(self, process: Truth, how: int) -> None:
-        """Fork a process that the tree begins with."""
+        """Fork the process that is the root of the tree."""
         known = len(self.all)
         self._fork(process, how)
         if len(self.all) > known and not any(it.is_of_tree for it in self.all):
@@ -152,7 +152,7 @@ class History:
         process.threads.add(tid)
 
     def _exec(self, process: Truth, how: int) -> None:
-        """Execute a program by any thread, the exits of others before it or after."""
+        """Execute a program in any thread; other threads exit before or after."""
         caller = sorted(process.threads)[how % len(process.threads)]
         others = sorted(process.threads - {caller, process.pid})
         early = others[: how % 3]
@@ -168,7 +168,7 @@ class History:
         process.threads = {process.pid}
 
     def _leave(self, process: Truth, how: int) -> None:
-        """End one thread, be it the first."""
+        """End one thread, possibly the thread-group leader."""
         tid = sorted(process.threads)[how % len(process.threads)]
         if process.pid == INIT and len(process.threads) == 1:
             return

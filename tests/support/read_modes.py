@@ -10,17 +10,18 @@ from itertools import takewhile
 from procconn import Event, Exit, ProcConnector, decode
 from support.live import DEADLINE
 
-STATUS = 160 + os.getpid() % 90  # of the last command of a load; hardly any ends so
+STATUS = 160 + os.getpid() % 90  # exit status of the last command of a load; unusual
 LAST = ("/bin/sh", "-c", f"exit {STATUS}")
 ReadMode = Callable[[ProcConnector], list[Event]]
 
 
 def is_last(event: Event) -> bool:
-    """Whether the load's last command ended."""
+    """Return whether the last command of the load ended."""
     return isinstance(event, Exit) and event.returncode == STATUS
 
 
 def up_to_last(batches: Iterator[list[Event]]) -> list[Event]:
+    """Return all events up to the batch with the exit of the last command."""
     events: list[Event] = []
     for batch in batches:
         events += batch
@@ -53,7 +54,7 @@ def by_polling(connector: ProcConnector) -> list[Event]:
 
 
 def by_recv_raw(connector: ProcConnector) -> list[Event]:
-    """Recorded first, decoded when all is over."""
+    """Record first, decode at the end."""
     recorded = b""
     while not any(map(is_last, decode(raw := connector.recv_raw(timeout=DEADLINE)))):
         recorded += raw
@@ -96,7 +97,7 @@ def by_arecv_many(connector: ProcConnector) -> list[Event]:
 
 
 def by_select(connector: ProcConnector) -> list[Event]:
-    """Readable means that something is returned, though programs take a while."""
+    """Assert that a readable connector returns events, though programs take time."""
 
     def readable() -> list[Event]:
         ready, _, _ = select.select([connector.fileno()], [], [], DEADLINE)

@@ -1,4 +1,4 @@
-"""Commands that are refused a system call."""
+"""Runs commands in a sandbox that refuses a system call."""
 
 import socket
 import subprocess
@@ -11,7 +11,7 @@ from live.programs.syscalls import NUMBERS
 from support.live import PR_SET_NAME
 from support.subprocesses import PROGRAMS, run
 
-# Refusals for a sandbox, as it takes them
+# Refusals: a system call, the error, and the arguments that it is refused for.
 NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
 NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
 NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
@@ -20,7 +20,7 @@ NO_PRIORITY = ("sched_setscheduler", "EPERM")
 
 
 def sandbox(refusal: tuple[str, ...]) -> list[str]:
-    """Return what a command is put behind so that it is refused a system call."""
+    """Return the words to put before a command so that it is refused a system call."""
     call, _, *values = refusal
     if values and call not in NUMBERS:
         pytest.skip("no filter sees the arguments of socketcall(2)")
@@ -30,5 +30,5 @@ def sandbox(refusal: tuple[str, ...]) -> list[str]:
 def run_refused(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with such arguments, in a sandbox that refuses a system call."""
+    """Run Python with these arguments in a sandbox that refuses a system call."""
     return run(*sandbox(refusal), sys.executable, *arguments)

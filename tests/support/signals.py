@@ -1,4 +1,4 @@
-"""Signal handlers and alarms that last as long as a block."""
+"""Signal handlers and alarms that are in place during a block."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def handled(number: int, handler: Handler) -> Iterator[None]:
-    """Handle a signal."""
+    """Install a signal handler; restore the previous one at the end."""
     previous = signal.signal(number, handler)
     try:
         yield

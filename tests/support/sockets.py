@@ -16,9 +16,10 @@ CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
 
 
 def event_socket(connector: ProcConnector) -> int:
-    """Find the descriptor that events come to, among all of this process.
+    """Return the descriptor of the connector's event socket.
 
-    Told by its receive buffer, so it takes one that no other connector here has.
+    The socket is recognized by the size of its receive buffer, which no other connector
+    of this process may share.
     """
     found = []
     for path in Path("/proc/self/fd").iterdir():
@@ -32,8 +33,8 @@ def event_socket(connector: ProcConnector) -> int:
     return fd
 
 
-def drops_column(connector: ProcConnector) -> int:
-    """Tell what the kernel shows to everybody as dropped for this connector."""
+def kernel_drops(connector: ProcConnector) -> int:
+    """Return the drops of the event socket, as /proc/net/netlink shows them."""
     inode = str(os.fstat(event_socket(connector)).st_ino)
     for line in Path("/proc/net/netlink").read_text().splitlines():
         columns = line.split()
@@ -43,7 +44,7 @@ def drops_column(connector: ProcConnector) -> int:
 
 
 def request(operation: int, ack: int = 7) -> bytes:
-    """Make a request as programs send it: 1 is LISTEN, 2 IGNORE."""
+    """Build a request as programs send it: operation 1 is LISTEN, 2 is IGNORE."""
     body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
     return struct.pack("=IHHII", 16 + len(body), 3, 0, 0, 0) + body
 
@@ -53,7 +54,7 @@ RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
 
 @contextmanager
 def rtnetlink_in_place_of(connector: ProcConnector) -> Iterator[socket.socket]:
-    """Let datagrams of the kernel that are no events come where events come."""
+    """Replace the event socket by a route netlink socket, which receives no events."""
     fd = event_socket(connector)
     own = os.dup(fd)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
@@ -70,8 +71,8 @@ def rtnetlink_request(kind: int) -> bytes:
     return struct.pack("=IHHIIBxHiII", 32, kind, REQUEST, 1, 0, 0, 0, 1, 0, 0)
 
 
-TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # about a network interface
-NO_EVENT = rtnetlink_request(0x7FF0)  # the answer is an error
+TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # the reply describes a network interface
+NO_EVENT = rtnetlink_request(0x7FF0)  # the reply is an error
 
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -79,7 +80,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 @contextmanager
 def no_network() -> Iterator[None]:
-    """Take the calling thread to a network namespace where no kernel answers."""
+    """Move the calling thread to a network namespace without the Proc Connector."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/thread-self/ns/net") as home:
         if libc.unshare(CLONE_NEWNET) != 0:
@@ -91,7 +92,7 @@ def no_network() -> Iterator[None]:
 
 
 def plain_socket(groups: int = 0) -> socket.socket:
-    """Open a connector socket without this library."""
+    """Open a connector socket without the library."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
     sock.bind((0, groups))
     sock.settimeout(DEADLINE)

@@ -1,4 +1,4 @@
-"""The requests that a program sends to the kernel."""
+"""Traces the LISTEN and IGNORE requests that a program sends to the kernel."""
 
 import os
 import re
@@ -16,11 +16,11 @@ LISTEN, IGNORE = 1, 2
 
 
 class Requests:
-    """The requests that a Python program and its children sent to the kernel.
+    """The requests that a Python program and its children sent.
 
     Attributes:
-        result: how it ended.
-        sent: the operations of each process, by pid, in their order.
+        result: how the program ended.
+        sent: the operations of each process in order, by PID.
     """
 
     def __init__(self, code: str, refusal: tuple[str, ...] = ()) -> None:

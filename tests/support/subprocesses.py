@@ -1,4 +1,4 @@
-"""Processes that tests start."""
+"""Starts processes: commands, Python code, and the programs of tests/live/programs."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ PROGRAMS = Path(__file__).parents[1] / "live" / "programs"
 def started(
     *command: str | int | Path, **options: object
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a process with pipes; kill it at the end if need be."""
+    """Start a process with pipes for stdin and stdout; kill it at the end."""
     with subprocess.Popen(
         [str(word) for word in command],
         stdin=subprocess.PIPE,
@@ -33,7 +33,7 @@ def started(
 
 @contextmanager
 def program(name: str, *arguments: str | int) -> Iterator[subprocess.Popen[str]]:
-    """Start one of the programs beside this file."""
+    """Start one of the Python programs of tests/live/programs."""
     with started(sys.executable, "-I", PROGRAMS / f"{name}.py", *arguments) as process:
         yield process
 
@@ -46,7 +46,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @cache
 def everyone_may_run_python() -> bool:
-    """Whether this Python and the library are where an ordinary user may read them."""
+    """Return whether an ordinary user can read this Python and the library."""
     probe = run(*AS_ORDINARY_USER, sys.executable, "-c", "import procconn")
     return probe.returncode == 0
 
@@ -56,8 +56,10 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def speaking(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Start a program; give it and the pid it prints. It ends when its input does."""
+def started_with_pid(
+    *command: str | Path,
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a program that prints a PID and runs until the end of its stdin."""
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None
         try:
@@ -66,6 +68,6 @@ def speaking(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]
             process.kill()
 
 
-def end_input(process: subprocess.Popen[str]) -> None:
+def close_stdin(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.close()
