@@ -4,37 +4,21 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections import deque
-from dataclasses import dataclass
 from itertools import pairwise
-from signal import SIGKILL, SIGRTMIN, Signals
+from signal import SIGRTMIN
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.line_counter import lines_run
+from support.timelines import MS, Lived, S, build
 
 from procconn.cli.lanes import bars, duration
 from procconn.cli.picture import ticks
 from procconn.cli.timeline import FORMATS
 
-MS = 1_000_000
-S = 1_000_000_000
 SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 6.7  # pixels, in the font of the picture
-
-
-@dataclass
-class Lived:
-    """A process that has ended, or not."""
-
-    pid: int
-    ppid: int | None
-    name: str | None
-    started_ns: int | None
-    ended_ns: int | None
-    returncode: int | None = 0
-    signal: Signals | None = None
-    command: str | None = None
 
 
 def svg(lived: list[Lived], title: str) -> str:
@@ -43,18 +27,6 @@ def svg(lived: list[Lived], title: str) -> str:
 
 def trace_events(lived: list[Lived], title: str) -> str:
     return "".join(FORMATS[".json"](lived, title))
-
-
-def build() -> list[Lived]:
-    """Three processes: a shell, a compiler that fails, one that is killed."""
-    start = 77 * S
-    cc, sleep = "/usr/bin/cc -c 'a b.c'", "sleep 9"
-    return [
-        Lived(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
-              SIGKILL, sleep),
-        Lived(11, 10, "cc", start + 100 * MS, start + 500 * MS, 2, None, cc),
-        Lived(10, 1, "make", start, start + S),
-    ]  # fmt: skip
 
 
 def tooltips(picture: str) -> dict[str, str]:

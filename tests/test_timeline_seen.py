@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_timeline import MS, Lived, S, build
+from support.timelines import MS, Lived, S, build
 
 from procconn.cli.timeline import FORMATS
 

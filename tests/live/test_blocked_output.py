@@ -18,8 +18,7 @@ from support.blocking import system_call_of
 from support.command import COMMAND, RENAME, unexpected_errors, watching
 from support.live import wait_for
 from support.machine import IS_ROOT
-
-from live.test_command_endings import balance_of, traced
+from support.strace import subscription_balance, traced_command
 
 IMPATIENT = """
 import sys
@@ -70,16 +69,16 @@ def test_a_signal_ends_it_and_what_is_missing_is_told(
     path = tmp_path / "trace"
     with (
         full_pipe(room) as (_, writing),
-        traced(path, *arguments, command=command, stdout=writing) as process,
+        traced_command(path, *arguments, command=command, stdout=writing) as process,
     ):
-        wait_for(lambda: path.exists() and balance_of(path) == 1)
+        wait_for(lambda: path.exists() and subscription_balance(path) == 1)
         block(process)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         errors = process.stderr.read()
 
     assert b"procconn: what happened last is not told: the output took" in errors
-    assert (0, 0) == (process.returncode, balance_of(path))
+    assert (0, 0) == (process.returncode, subscription_balance(path))
 
 
 def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -
     arguments = ("trace", "sh", "-c", script)
     with (
         full_pipe() as (_, writing),
-        traced(path, *arguments, command=COMMAND, stdout=writing) as process,
+        traced_command(path, *arguments, command=COMMAND, stdout=writing) as process,
     ):
         assert process.stderr is not None
         while not (line := unexpected_errors(process.stderr.readline())):
@@ -98,7 +97,7 @@ def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -
         summary = process.stderr.read()
 
     assert summary.startswith(b"1 process in ")
-    assert (128 + signal.SIGTERM, 0) == (process.returncode, balance_of(path))
+    assert (128 + signal.SIGTERM, 0) == (process.returncode, subscription_balance(path))
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="others are warned before anything runs")
@@ -107,14 +106,14 @@ def test_a_signal_ends_a_summary_that_nobody_reads(tmp_path: Path) -> None:
     arguments = ("trace", "sh", "-c", "exit 7")
     with (
         full_pipe() as (_, writing),
-        traced(
+        traced_command(
             path, *arguments, command=COMMAND, stderr=writing, stdout=None
         ) as process,
     ):
         wait_for(lambda: is_blocked(process))
         process.send_signal(signal.SIGTERM)
 
-    assert (7, 0) == (process.returncode, balance_of(path))
+    assert (7, 0) == (process.returncode, subscription_balance(path))
 
 
 def test_watch_tells_all_when_its_output_is_read_again() -> None:

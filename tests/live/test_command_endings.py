@@ -1,15 +1,10 @@
 """Signals end the command, and leave nothing behind."""
 
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.command import (
@@ -20,7 +15,7 @@ from support.command import (
     wait_until_printing,
     watching,
 )
-from support.live import wait_for
+from support.strace import subscription_balance, traced_command
 
 
 def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
@@ -33,33 +28,6 @@ def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
         finish(watch)
 
     assert 0 == watch.returncode
-
-
-@contextmanager
-def traced(
-    trace: Path, *options: str, command: list[str] = WATCH, **settings: Any
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the command under strace, which has written all when the block ends."""
-    strace = ["strace", "-D", "-f", "--seccomp-bpf", "-xx", "-o", str(trace)]
-    strace += ["-e", "trace=sendto"]
-    if shutil.which("strace") is None:
-        pytest.skip("no strace here")
-    with watching(*options, command=[*strace, *command], **settings) as watch:
-        yield watch
-        if watch.stdout is not None:
-            watch.stdout.read()
-        watch.wait()
-    end = re.compile(rf"^{watch.pid} +\+\+\+ (exited|killed)", re.MULTILINE)
-    wait_for(lambda: end.search(trace.read_text()))
-
-
-def balance_of(trace: Path) -> int:
-    """Tell how many LISTENs were not taken back."""
-    balance = 0
-    for line in trace.read_text().splitlines():
-        if operation := re.search(r"\\x0([12])\\x00\\x00\\x00\"\], 40, ", line):
-            balance += {"1": 1, "2": -1}[operation[1]]
-    return balance
 
 
 STATUSES = {
@@ -76,25 +44,28 @@ STATUSES = {
 def test_a_signal_ends_it_quietly_and_leaves_no_subscription(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    with traced(tmp_path / "trace", "--events", "exec") as watch:
+    with traced_command(tmp_path / "trace", "--events", "exec") as watch:
         wait_until_printing(watch)
-        assert 1 == balance_of(tmp_path / "trace")
+        assert 1 == subscription_balance(tmp_path / "trace")
         watch.send_signal(number)
         assert watch.stderr is not None
         assert b"" == unexpected_errors(watch.stderr.read())
 
-    assert (STATUSES[number], 0) == (watch.returncode, balance_of(tmp_path / "trace"))
+    assert (STATUSES[number], 0) == (
+        watch.returncode,
+        subscription_balance(tmp_path / "trace"),
+    )
 
 
 @pytest.mark.parametrize("delay", [0, 5, 15, 40], ids=str)
 def test_the_same_signal_again_changes_nothing(delay: int, tmp_path: Path) -> None:
-    with traced(tmp_path / "trace") as watch:
+    with traced_command(tmp_path / "trace") as watch:
         wait_until_printing(watch)
         for _ in range(3):
             watch.send_signal(signal.SIGTERM)
             time.sleep(delay / 1000)
 
-    assert (0, 0) == (watch.returncode, balance_of(tmp_path / "trace"))
+    assert (0, 0) == (watch.returncode, subscription_balance(tmp_path / "trace"))
 
 
 AT_ONCE = ("--events", "exec", "--duration", "0")
@@ -104,7 +75,7 @@ AT_ONCE = ("--events", "exec", "--duration", "0")
 def duration(tmp_path_factory: pytest.TempPathFactory) -> float:
     """How long one takes that ends by itself, in seconds."""
     begun = time.monotonic()
-    with traced(tmp_path_factory.mktemp("whole") / "trace", *AT_ONCE):
+    with traced_command(tmp_path_factory.mktemp("whole") / "trace", *AT_ONCE):
         pass
     return time.monotonic() - begun
 
@@ -114,7 +85,7 @@ def test_signals_while_it_opens_or_closes_harm_nothing(
     progress: float, duration: float, tmp_path: Path
 ) -> None:
     """At moments told by how long another one took."""
-    with traced(tmp_path / "trace", *AT_ONCE) as watch:
+    with traced_command(tmp_path / "trace", *AT_ONCE) as watch:
         time.sleep(progress * duration)
         for _ in range(2):
             watch.send_signal(signal.SIGTERM)
@@ -122,7 +93,7 @@ def test_signals_while_it_opens_or_closes_harm_nothing(
         assert watch.stderr is not None
         assert b"" == unexpected_errors(watch.stderr.read())
 
-    assert 0 == balance_of(tmp_path / "trace")
+    assert 0 == subscription_balance(tmp_path / "trace")
     assert watch.returncode in (0, -signal.SIGTERM)  # that before it ran at all
 
 

@@ -18,6 +18,7 @@ import pytest
 from support.command import (
     COMMAND,
     RENAME,
+    TRACE,
     OnTerminal,
     run,
     wait_until_printing,
@@ -26,7 +27,6 @@ from support.command import (
 from support.live import wait_for
 from support.machine import IS_ROOT, requires_capacity
 
-from live.test_trace import TRACE
 from procconn import Comm, recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"

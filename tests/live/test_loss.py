@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from support.live import (
     DEADLINE,
+    LARGE_BUFFER,
     lost_count,
     name_kept,
     rest_of,
     serials_of,
     set_serials,
+    waited_for_cpu,
 )
 from support.machine import requires_capacity
 from support.sandbox import NO_MEMINFO, run_refused
@@ -26,18 +27,12 @@ from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
 
 SMALL = 65_536  # bytes
 HELD = 171  # the most events that fit, on Linux 6.1; since then they take more room
-LARGE = 400_000_000  # holds all that can come while one of these tests runs
 
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
     with name_kept():
         yield
-
-
-def waited_for_cpu() -> float:
-    """Tell how long this thread was kept from running so far, in seconds."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 @pytest.mark.heavy
@@ -116,7 +111,7 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
     count = 40_000
     mask = EventMask.COMM
     with (
-        ProcConnector(mask, receive_buffer=LARGE) as witness,
+        ProcConnector(mask, receive_buffer=LARGE_BUFFER) as witness,
         ProcConnector(mask, receive_buffer=SMALL, max_latency=max_latency) as small,
         ExitStack() as stack,
     ):

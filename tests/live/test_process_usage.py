@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.live import DEADLINE
 from support.machine import KERNEL
-from support.subprocesses import run_python
+from support.subprocesses import PROGRAMS, run_python, spawn
 
-from live.test_usage_live import (
-    _COSTLY,
-    _LEADER_ENDS_FIRST,
-    _THREAD_EXECS,
-    spawn,
-)
 from procconn import EventMask, Exit, Lost, ProcConnector
 from procconn.processes import Ended, Process, ProcessMonitor
 
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
 
 QUEUE = 64 << 20  # lest other programs' events be lost while a test waits
+COSTLY = str(PROGRAMS / "costly.py")
 STORAGE = 512  # bytes of a block that rusage counts
 
 
@@ -56,7 +51,7 @@ def check(process: Process, used: resource.struct_rusage) -> None:
 
 def test_a_process_has_used_what_its_threads_have(tmp_path: Path) -> None:
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
-        pid = spawn(sys.executable, "-c", _COSTLY, str(tmp_path / "file"))
+        pid = spawn(sys.executable, COSTLY, str(tmp_path / "file"))
         used = os.wait4(pid, 0)[2]
         process = ended(monitor, pid)
 
@@ -71,11 +66,11 @@ def test_a_grandchild_of_somebody_else_has_used_as_much(tmp_path: Path) -> None:
     """Its parent tells what wait4 told it."""
     parent = """
 import os, sys
-pid = os.posix_spawn(sys.executable, [sys.executable, "-c", *sys.argv[1:]], os.environ)
+pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
 used = os.wait4(pid, 0)[2]
 print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
 """
-    command = [sys.executable, "-c", parent, _COSTLY, str(tmp_path / "file")]
+    command = [sys.executable, "-c", parent, COSTLY, str(tmp_path / "file")]
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         output = subprocess.check_output(command, text=True, timeout=DEADLINE)
         pid, cpu, peak, written = output.split()
@@ -87,10 +82,10 @@ print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
     assert int(written) * STORAGE == usage.write_bytes
 
 
-@pytest.mark.parametrize("code", [_LEADER_ENDS_FIRST, _THREAD_EXECS])
-def test_odd_ends_leave_nothing_out(code: str) -> None:
+@pytest.mark.parametrize("name", ["leader_ends_first", "thread_execs"])
+def test_odd_ends_leave_nothing_out(name: str) -> None:
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
-        pid = spawn(sys.executable, "-c", code)
+        pid = spawn(sys.executable, str(PROGRAMS / f"{name}.py"))
         used = os.wait4(pid, 0)[2]
         usage = ended(monitor, pid).usage
 

@@ -16,6 +16,7 @@ import pytest
 from support.blocking import is_blocked, system_call_of
 from support.live import (
     DEADLINE,
+    LARGE_BUFFER,
     PR_SET_NAME,
     descriptors,
     lost_count,
@@ -24,12 +25,12 @@ from support.live import (
     serials_of,
     set_serials,
     wait_for,
+    waited_for_cpu,
 )
 from support.machine import requires_capacity
 from support.sockets import event_socket, kernel_drops
 from support.subprocesses import program, run, run_python
 
-from live.test_loss import LARGE, waited_for_cpu
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector
 
 QUEUE = 262_144  # bytes: 3,449 events
@@ -94,7 +95,7 @@ def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
 def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     count = 40_000  # the queue holds 3,449, the kernel's buffer 12,000
     with (
-        ProcConnector(EventMask.COMM, receive_buffer=LARGE) as witness,
+        ProcConnector(EventMask.COMM, receive_buffer=LARGE_BUFFER) as witness,
         ProcConnector(
             EventMask.COMM, queue=QUEUE, receive_buffer=10_000_000
         ) as connector,

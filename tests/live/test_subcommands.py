@@ -18,8 +18,8 @@ from support.builders import event_message, words
 from support.command import COMMAND, RENAME, OnTerminal, run, watching
 from support.json_schema import schema, violations
 from support.live import wait_for
+from support.strace import subscription_balance, traced_command
 
-from live.test_command_endings import balance_of, traced
 from procconn import EventType, recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"
@@ -289,13 +289,13 @@ def test_signals_end_it_also_twice_and_leave_nothing(
     name: str, number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"
-    with traced(path, *ENDLESS[name], command=COMMAND) as process:
-        wait_for(lambda: path.exists() and balance_of(path) == 1)
+    with traced_command(path, *ENDLESS[name], command=COMMAND) as process:
+        wait_for(lambda: path.exists() and subscription_balance(path) == 1)
         process.send_signal(number)
         time.sleep(0.015)
         process.send_signal(number)
 
-    assert (status, 0) == (process.returncode, balance_of(path))
+    assert (status, 0) == (process.returncode, subscription_balance(path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -303,11 +303,11 @@ def test_a_wait_that_is_interrupted_has_no_status_of_a_process(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"
-    with traced(path, "wait", str(os.getpid()), command=COMMAND) as process:
-        wait_for(lambda: path.exists() and balance_of(path) == 1)
+    with traced_command(path, "wait", str(os.getpid()), command=COMMAND) as process:
+        wait_for(lambda: path.exists() and subscription_balance(path) == 1)
         process.send_signal(number)
 
-    assert (128 + number, 0) == (process.returncode, balance_of(path))
+    assert (128 + number, 0) == (process.returncode, subscription_balance(path))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 from support.c_programs import compiled
-from support.command import COMMAND, OnTerminal, run, watching
-
-TRACE = [*COMMAND, "trace"]
+from support.command import TRACE, OnTerminal, run, watching
 
 
 def trace(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:

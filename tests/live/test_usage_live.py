@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.live import DEADLINE
 from support.machine import KERNEL
-from support.subprocesses import run_python
+from support.subprocesses import PROGRAMS, run_python, spawn
 
 from procconn import Event, EventMask, Exit, ProcConnector
 from procconn._core import ffi, lib
@@ -29,60 +29,9 @@ if TYPE_CHECKING:
 RECEIVE_BUFFER = 32 << 20
 HAS_TGID = KERNEL >= (5, 19)  # in records: version 12 of taskstats
 SHORT_COMMANDS = 1000
-
-_COSTLY = """
-import hashlib, os, sys, threading, time
-
-memory = bytearray(200 << 20)
-for at in range(0, len(memory), 4096):
-    memory[at] = 1
-
-def burn():
-    data = bytes(1 << 20)
-    while time.thread_time() < 0.5:
-        hashlib.sha256(data).digest()
-
-threads = [threading.Thread(target=burn) for _ in range(2)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-with open(sys.argv[1], "wb") as file:
-    file.write(os.urandom(10 << 20))
-    file.flush()
-    os.fsync(file.fileno())
-"""
-
-_LEADER_ENDS_FIRST = """
-import ctypes, os, threading, time
-
-def live_on():
-    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
-        pass
-    while time.thread_time() < 0.3:  # much more than giving up the memory takes
-        pass
-    memory = bytearray(64 << 20)
-    for at in range(0, len(memory), 4096):
-        memory[at] = 1
-    os._exit(3)
-
-threading.Thread(target=live_on).start()
-ctypes.CDLL(None).pthread_exit(None)
-"""
-
-_THREAD_EXECS = """
-import os, threading, time
-
-def burn_and_exec():
-    while time.thread_time() < 0.2:
-        pass
-    os.execv("/bin/true", ["true"])
-
-threading.Thread(target=burn_and_exec).start()
-while time.thread_time() < 0.1:
-    pass
-time.sleep(60)
-"""
+COSTLY = str(PROGRAMS / "costly.py")
+LEADER_ENDS_FIRST = str(PROGRAMS / "leader_ends_first.py")
+THREAD_EXECS = str(PROGRAMS / "thread_execs.py")
 
 
 class Meter:
@@ -167,10 +116,6 @@ def sum_of(records: list[TaskRecord], name: str) -> int:
     return sum(getattr(record, name) for record in records)
 
 
-def spawn(*command: str) -> int:
-    return os.posix_spawn(command[0], command, os.environ)
-
-
 @pytest.fixture
 def meter() -> Iterator[Meter]:
     try:
@@ -216,7 +161,7 @@ def test_every_short_command_has_its_record(meter: Meter) -> None:
 def test_the_sums_over_threads_are_what_wait4_tells(
     meter: Meter, tmp_path: Path
 ) -> None:
-    pid = spawn(sys.executable, "-c", _COSTLY, str(tmp_path / "file"))
+    pid = spawn(sys.executable, COSTLY, str(tmp_path / "file"))
     used = os.wait4(pid, 0)[2]
     records = meter.records_of(pid, tasks=3)
 
@@ -239,7 +184,7 @@ def test_the_sums_over_threads_are_what_wait4_tells(
 
 def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
     """What the others use after that is in theirs."""
-    pid = spawn(sys.executable, "-c", _LEADER_ENDS_FIRST)
+    pid = spawn(sys.executable, LEADER_ENDS_FIRST)
     used = os.wait4(pid, 0)[2]
     leader, other = meter.records_of(pid, tasks=2)
 
@@ -251,7 +196,7 @@ def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
 
 def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
     """It takes the leader's number, so the process has two records of that."""
-    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    pid = spawn(sys.executable, THREAD_EXECS)
     used = os.wait4(pid, 0)[2]
     if not HAS_TGID:  # as if they were of two processes
         exits = meter.exits(is_of(pid), 2)
@@ -272,7 +217,7 @@ def test_a_first_thread_that_has_given_its_number_away_keeps_its_record(
     meter: Meter,
 ) -> None:
     """Now and then the thread that execs has it before the first's EXIT is made."""
-    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
     first, last = meter.exits(lambda it: it.tgid == pid, 2)
     meter.drain()
@@ -348,7 +293,7 @@ def test_a_thread_that_had_the_pid_is_told_apart_by_its_group(meter: Meter) -> N
 
 def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
     """Of two with one number, either may be the one whose EXIT was lost."""
-    pid = spawn(sys.executable, "-c", _THREAD_EXECS)
+    pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
     exits = meter.exits(lambda it: it.tgid == pid, 2)
     meter.drain(exits_are_missing=True)

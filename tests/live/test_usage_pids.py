@@ -11,9 +11,9 @@ from typing import IO, NamedTuple
 import pytest
 from support.c_programs import compiled
 from support.live import DEADLINE, rest_of
+from support.subprocesses import spawn
+from support.usage import usage_at_exit
 
-from live.test_usage_live import spawn
-from live.test_usage_stream import usage_of
 from procconn import Event, EventMask, Exit, ProcConnector
 
 pytestmark = [
@@ -154,7 +154,7 @@ def test_after_a_loss_exits_have_no_others_usage(threads: bool) -> None:
         while usage is None and time.monotonic() < deadline:
             pid = spawn("/bin/true")
             os.waitpid(pid, 0)
-            usage = usage_of(connector, pid)
+            usage = usage_at_exit(connector, pid)
         before = connector.lost + connector.usage_lost
         found = read_at_once(connector, "wrap", 2000)
         lost = connector.lost + connector.usage_lost - before

@@ -10,10 +10,10 @@ from itertools import islice
 import pytest
 from support.live import DEADLINE, events_until
 from support.read_modes import LAST, READ_MODES, ReadMode, is_last
-from support.subprocesses import started
+from support.subprocesses import spawn, started
+from support.usage import exit_by_pid, usage_at_exit
 
-from live.test_usage_live import spawn
-from procconn import Event, EventMask, Exit, ProcConnector, Usage
+from procconn import EventMask, Exit, ProcConnector
 from procconn.processes import Ended, ProcessMonitor
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
@@ -41,15 +41,6 @@ def run_each(*commands: tuple[str, ...]) -> list[int]:
     return pids
 
 
-def exits_of(events: list[Event]) -> dict[int, Exit]:
-    return {it.pid: it for it in events if isinstance(it, Exit)}
-
-
-def usage_of(connector: ProcConnector, pid: int) -> Usage | None:
-    events = events_until(connector, lambda it: isinstance(it, Exit) and it.pid == pid)
-    return exits_of(events)[pid].usage
-
-
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("mode", READ_MODES)
 def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -> None:
@@ -60,7 +51,7 @@ def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -
         ThreadPoolExecutor(1) as pool,
     ):
         running = pool.submit(run_each, *commands)
-        exits = exits_of(mode(connector))
+        exits = exit_by_pid(mode(connector))
         pids = running.result(DEADLINE)
         lost = connector.lost, connector.usage_lost
 
@@ -78,7 +69,7 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
     with ProcConnector(usage=True, max_latency=max_latency) as connector:
         pids = [pid for _ in range(5) for pid in run_each(TRUE)]
         run_each(LAST)
-        exits = exits_of(events_until(connector, is_last))
+        exits = exit_by_pid(events_until(connector, is_last))
 
     assert None not in [exits[pid].usage for pid in pids]
 
@@ -90,11 +81,11 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
         EventMask.EXIT, threads=False, usage=True, receive_buffer=16_384
     ) as connector:
         pids = run_each(*[TRUE] * count)
-        exits = exits_of(connector.recv_many(DEADLINE))
+        exits = exit_by_pid(connector.recv_many(DEADLINE))
         usage_lost = connector.usage_lost
         after, deadline = None, time.monotonic() + DEADLINE
         while after is None and time.monotonic() < deadline:
-            after = usage_of(connector, *run_each(TRUE))
+            after = usage_at_exit(connector, *run_each(TRUE))
     lost = connector.usage_lost
 
     assert set(exits) & set(pids)
@@ -122,10 +113,10 @@ def test_a_reader_that_is_thousands_of_exits_behind_gets_the_usage_of_each() -> 
 def test_exits_that_the_mask_leaves_out_leave_their_records_to_nobody() -> None:
     with ProcConnector(EventMask.NONZERO_EXIT, usage=True) as connector:
         run_each(LARGE, TRUE)
-        usage = usage_of(connector, *run_each(("/bin/false",)))
+        usage = usage_at_exit(connector, *run_each(("/bin/false",)))
         run_each(LARGE)
         connector.subscribe(EventMask.EXIT)
-        later = usage_of(connector, *run_each(TRUE))
+        later = usage_at_exit(connector, *run_each(TRUE))
 
     assert usage is not None
     assert later is not None
@@ -139,7 +130,7 @@ def test_without_threads_an_exit_is_the_first_threads_and_a_process_all() -> Non
         ProcessMonitor(usage=True, programs=False, tree=os.getpid()) as monitor,
     ):
         (pid,) = run_each((sys.executable, "-c", BURN_IN_A_THREAD))
-        own = usage_of(connector, pid)
+        own = usage_at_exit(connector, pid)
         whole = next(
             it.process.usage
             for it in monitor
@@ -163,7 +154,7 @@ def test_a_threads_exit_has_the_threads_own() -> None:
         thread = threading.Thread(target=burn)
         thread.start()
         assert thread.native_id is not None
-        usage = usage_of(connector, thread.native_id)
+        usage = usage_at_exit(connector, thread.native_id)
         thread.join()
 
     assert usage is not None
@@ -179,14 +170,14 @@ def test_a_forked_child_that_closes_its_copy_ends_no_accounting() -> None:
             os._exit(0)
         os.waitpid(child, 0)
 
-        assert usage_of(connector, *run_each(TRUE)) is not None
+        assert usage_at_exit(connector, *run_each(TRUE)) is not None
 
 
 def test_it_can_be_had_with_programs() -> None:
     with ProcConnector(programs=True, usage=True) as connector:
         with started("cat", "some argument") as process:
             process.communicate()
-        usage = usage_of(connector, process.pid)
+        usage = usage_at_exit(connector, process.pid)
 
     assert usage is not None
 
@@ -209,7 +200,7 @@ def test_a_process_that_was_there_before_has_its_usage() -> None:
         ProcConnector(EventMask.EXIT, usage=True) as connector,
     ):
         process.communicate()
-        usage = usage_of(connector, process.pid)
+        usage = usage_at_exit(connector, process.pid)
 
     assert usage is not None
     assert usage.elapsed_ns is not None

@@ -1,11 +1,12 @@
 """Helpers of the tests, of the fuzzers' seeds and of the benchmarks.
 
-Messages and files:
+Messages, files and buffers:
 
 - `builders`: builds netlink messages field by field.
-- `messages`: one message of each kind, and the event it means.
+- `messages`: one message of each kind, and the event it decodes to.
 - `pcaps`: builds recordings packet by packet.
 - `taskstats`: builds taskstats messages.
+- `guard_page`: memory before an unmapped page.
 
 Reference implementations, which share nothing with the C module:
 
@@ -13,12 +14,12 @@ Reference implementations, which share nothing with the C module:
 - `reference_packets`: walks over a recording's packets.
 - `reference_filter`: decides whether a mask selects an event.
 - `bpf`: interprets a classic BPF program.
-- `guard_page`: memory whose end is an unmapped page.
 
 Processes:
 
 - `process_events`: builds events of processes, and entries of snapshots.
-- `process_histories`: random histories of processes, and what is true of them.
+- `process_histories`: a model of processes, and random histories of it.
+- `timelines`: processes to draw as a timeline.
 
 Documents and output:
 
@@ -33,6 +34,7 @@ Live tests:
 - `read_modes`: every mode of reading a stream, up to the end of a load.
 - `single_reads`: read modes that call the connector once.
 - `exec_programs`: the programs that EXEC events carry, and the threads that read them.
+- `usage`: receives the usage of tasks that exit.
 - `blocking`: in which call a thread is blocked.
 - `injection`: injects exceptions and calls at every point of the library's code.
 - `signals`: handlers and alarms for the length of a block.
@@ -45,5 +47,5 @@ Processes that tests start:
 - `subprocesses`: Python programs, those of tests/live/programs among them.
 - `c_programs`: compiles the C programs of tests/live/programs.
 - `sandbox`: refuses system calls to a process.
-- `strace`: the requests that a process sends to the kernel.
+- `strace`: the LISTEN and IGNORE requests that a process sends.
 """

@@ -29,6 +29,7 @@ for _ in range(int(sys.argv[1])):
 
 COMMAND = [sys.executable, "-m", "procconn"]
 WATCH = [*COMMAND, "watch"]
+TRACE = [*COMMAND, "trace"]
 
 
 def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from procconn import Comm, Event, Lost, ProcConnector
 
 DEADLINE = 60.0  # seconds; long, as other programs may keep the machine busy
+LARGE_BUFFER = 400_000_000  # bytes; holds all events that come during a test
 
 PR_SET_NAME = 15
 PR_GET_NAME = 16
@@ -93,3 +95,8 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.001)
+
+
+def waited_for_cpu() -> float:
+    """Return for how many seconds this thread was runnable but did not run."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9

@@ -3,11 +3,17 @@
 import os
 import re
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.command import WATCH, watching
+from support.live import wait_for
 from support.machine import PYTHON
 from support.sandbox import sandbox
 from support.subprocesses import run
@@ -45,3 +51,30 @@ class Requests:
     def all_sent(self) -> list[int]:
         """The operations of all processes."""
         return [operation for sent in self.sent.values() for operation in sent]
+
+
+@contextmanager
+def traced_command(
+    trace: Path, *options: str, command: list[str] = WATCH, **settings: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command under strace; the trace is complete when the block ends."""
+    strace = ["strace", "-D", "-f", "--seccomp-bpf", "-xx", "-o", str(trace)]
+    strace += ["-e", "trace=sendto"]
+    if shutil.which("strace") is None:
+        pytest.skip("no strace here")
+    with watching(*options, command=[*strace, *command], **settings) as watch:
+        yield watch
+        if watch.stdout is not None:
+            watch.stdout.read()
+        watch.wait()
+    end = re.compile(rf"^{watch.pid} +\+\+\+ (exited|killed)", re.MULTILINE)
+    wait_for(lambda: end.search(trace.read_text()))
+
+
+def subscription_balance(trace: Path) -> int:
+    """Return how many LISTEN requests of a trace have no IGNORE."""
+    balance = 0
+    for line in trace.read_text().splitlines():
+        if operation := re.search(r"\\x0([12])\\x00\\x00\\x00\"\], 40, ", line):
+            balance += {"1": 1, "2": -1}[operation[1]]
+    return balance

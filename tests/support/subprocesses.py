@@ -1,5 +1,6 @@
 """Starts processes: commands, Python code, and the programs of tests/live/programs."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,11 @@ def program(name: str, *arguments: str | int) -> Iterator[subprocess.Popen[str]]
     """Start one of the Python programs of tests/live/programs."""
     with started(sys.executable, "-I", PROGRAMS / f"{name}.py", *arguments) as process:
         yield process
+
+
+def spawn(*command: str) -> int:
+    """Start a process; return its PID."""
+    return os.posix_spawn(command[0], command, os.environ)
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

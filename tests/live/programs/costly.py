@@ -1,0 +1,29 @@
+"""Use memory and two CPUs, and write to the file that the argument names."""
+
+import hashlib
+import os
+import sys
+import threading
+import time
+
+memory = bytearray(200 << 20)
+for at in range(0, len(memory), 4096):
+    memory[at] = 1
+
+
+def burn() -> None:
+    """Use half a second of CPU time."""
+    data = bytes(1 << 20)
+    while time.thread_time() < 0.5:
+        hashlib.sha256(data).digest()
+
+
+threads = [threading.Thread(target=burn) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with open(sys.argv[1], "wb") as file:
+    file.write(os.urandom(10 << 20))
+    file.flush()
+    os.fsync(file.fileno())

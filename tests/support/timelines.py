@@ -1,0 +1,33 @@
+"""Processes to draw as a timeline."""
+
+from dataclasses import dataclass
+from signal import SIGKILL, Signals
+
+MS = 1_000_000
+S = 1_000_000_000
+
+
+@dataclass
+class Lived:
+    """A process, which has ended or still runs."""
+
+    pid: int
+    ppid: int | None
+    name: str | None
+    started_ns: int | None
+    ended_ns: int | None
+    returncode: int | None = 0
+    signal: Signals | None = None
+    command: str | None = None
+
+
+def build() -> list[Lived]:
+    """Three processes: a shell, a compiler that fails, one that is killed."""
+    start = 77 * S
+    cc, sleep = "/usr/bin/cc -c 'a b.c'", "sleep 9"
+    return [
+        Lived(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
+              SIGKILL, sleep),
+        Lived(11, 10, "cc", start + 100 * MS, start + 500 * MS, 2, None, cc),
+        Lived(10, 1, "make", start, start + S),
+    ]  # fmt: skip
