@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from procconn.processes import process
+from procconn.processes import exits
 
 # A shell ignores these for what it starts in the background, and nohup another one, and
 # so would the programs that tests send them to. Those do not inherit a handler.
@@ -34,7 +34,7 @@ def _made_events_are_of_linux_6(request: pytest.FixtureRequest) -> Iterator[None
     """Tests of made events know how processes end from Linux 6.0 on."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent == Path(__file__).parent:
-            patch.setattr(process, "_LAST_THREAD_COUNTS", True)
+            patch.setattr(exits, "_LAST_THREAD_COUNTS", True)
         yield
 
 

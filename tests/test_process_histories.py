@@ -14,7 +14,7 @@ from procconn.processes import Change, Executed, Process, ProcessTable, Started
 
 def threads_of(table: ProcessTable) -> dict[int, frozenset[int]]:
     return {
-        pid: frozenset(process._threads or {pid})
+        pid: frozenset(process._record.threads or {pid})
         for pid, process in table.processes.items()
     }
 
@@ -76,7 +76,7 @@ class Told:
         }
 
     def _truth(self, process: Process) -> Truth:
-        truth = self._history.truth_of(process.pid, process._known_ns)
+        truth = self._history.truth_of(process.pid, process._record.known_ns)
         assert truth is not None
         return truth
 

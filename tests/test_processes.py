@@ -22,8 +22,7 @@ from support.process_events import (
 )
 
 from procconn import Comm, Event, Fork, Lost
-from procconn.processes import Ended, Executed, Process, ProcessTable, Started
-from procconn.processes import process as process_module
+from procconn.processes import Ended, Executed, Process, ProcessTable, Started, exits
 from procconn.usage import Usage
 
 
@@ -142,7 +141,7 @@ def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
     known: bool,
     last_counts: bool,
 ) -> None:
-    monkeypatch.setattr(process_module, "_LAST_THREAD_COUNTS", last_counts)
+    monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", last_counts)
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_of(10, 10, 2 * S, first), exit_of(11, 10, 3 * S, last))
     expected = os.waitstatus_to_exitcode(last)
@@ -154,7 +153,7 @@ def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
 def test_before_linux_6_a_process_that_execs_has_a_new_first_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process_module, "_LAST_THREAD_COUNTS", False)
+    monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", False)
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_of(10, 10, 2 * S), execute(10, 2 * S + 1))
     feed(table, exit_of(10, 10, 3 * S, 7 << 8))

@@ -24,7 +24,7 @@ from support.process_histories import POSITION, STEP_KINDS, STEPS, History
 
 from procconn import Comm, Event, Exit, Fork, Lost, Uid
 from procconn.processes import ProcessTable, Snapshot, SnapshotEntry, Started
-from procconn.processes.notes import kin_among
+from procconn.processes.descent import descendants_among
 from procconn.processes.tracker import EventInContext, Tracker
 from procconn.programs import Program
 
@@ -404,8 +404,8 @@ def test_a_long_line_of_descent_takes_linear_time() -> None:
     chain = _Counting(
         {pid: (seen(pid, 0, S, ppid=pid - 1), {pid}) for pid in range(count, 10, -1)}
     )
-    strangers = kin_among(chain, {}, root=None)
-    kin = kin_among(chain, {10}, root=None)
+    strangers = descendants_among(chain, {}, root=None)
+    kin = descendants_among(chain, {10}, root=None)
 
     assert (set(), set(chain)) == (strangers, kin)
     assert chain.asked <= 3 * count
@@ -415,7 +415,7 @@ def test_a_circle_of_descent_is_passed_once() -> None:
     """As where pids were used again while a snapshot was taken."""
     circle = {pid: (seen(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
 
-    assert set() == kin_among(circle, {}, root=None)
+    assert set() == descendants_among(circle, {}, root=None)
 
 
 def test_threads_and_names_do_not_make_a_process_known() -> None:

@@ -1,106 +1,126 @@
 """`ProcessTable`: events in, changes out.
 
-A process runs as long as one of its threads does, whichever that is, and so the table
-keeps the ids of the threads of each. What makes them change:
+A process runs as long as one of its threads does, whichever that is, so the table keeps
+the thread IDs of each. The states of a PID are those of `State`; without a process it
+is UNKNOWN, and REUSED if its next process began before the exit was reported.
 
-- `Fork` of a thread adds one; `Exit` takes one away, and the last ends the process.
-- `Exec` leaves exactly one, which has the process's pid from then on. Where another
-  thread than the first calls it, an `Exit` of that pid comes before, while the caller
-  still runs under its own id; exits of the others may come after it.
+| state       | event                              | next state  | change            |
+|-------------|------------------------------------|-------------|-------------------|
+| UNKNOWN     | fork                               | SINGLE      | Started           |
+| UNKNOWN     | exec                               | SINGLE      | Executed (1)      |
+| UNKNOWN     | snapshot: it runs                  | as shown    | Started (2)       |
+| any known   | exec                               | SINGLE      | Executed          |
+| any known   | fork of a thread                   | THREADED    |                   |
+| SINGLE      | exit of another thread             | SINGLE      |                   |
+| THREADED    | exit of a thread, others run       | THREADED    |                   |
+| certain     | exit of the last thread            | UNKNOWN     | Ended             |
+| ambiguous   | exit of the last thread            | UNCONFIRMED |                   |
+| ambiguous   | snapshot: gone, after an exit      | UNKNOWN     | Ended             |
+| UNCONFIRMED | no snapshot will follow            | UNKNOWN     | Ended             |
+| any known   | snapshot: it runs                  | as shown    |                   |
+| any known   | snapshot: gone                     | UNKNOWN     | Ended (3)         |
+| any known   | snapshot: started later            | as shown    | Ended (3) Started |
+| observed    | fork of the same PID               | REUSED      | Started           |
+| not so      | fork of the same PID               | SINGLE      | Ended (3) Started |
+| REUSED      | exit of the main thread            | as before   | Ended             |
+| REUSED      | exit of the main thread, too late  | UNKNOWN     | Ended (3) Ended   |
 
-A snapshot says what ran at a time, and the stream of events passes that time sooner or
-later. Either order is taken:
+(1) `Started` comes first if a `Lost` shows that its fork was dropped. (2) Not of the
+first snapshot: what ran before is in `processes`. (3) Its exit was not observed.
 
-- Events are fed first: those since the beginning or the last `Lost` are noted, and
-  what the snapshot says of a process is brought up to date with what came after.
-- The snapshot comes first: events before the reading change nothing that was read.
+Exec leaves one thread, which has the process's PID from then on. If another thread than
+the main one calls it, an `Exit` of that PID comes before, while the caller still runs
+under its own ID. Exits of the others may come after it.
 
-Between a `Lost` and the snapshot, the threads of a process that is older than the loss
-are not known well: what looks like its end is told when the snapshot confirms it. A
-table that never saw a snapshot expects none, and tells at once. The pid of
-one from a snapshot is taken to come again no sooner than in `SLACK_NS`.
+A process is ambiguous if it is older than the last `Lost` and no snapshot has followed:
+it may have threads that are not known. A table that never saw a snapshot expects none,
+and takes each for certain. A process is observed if its fork was, and nothing was lost
+since. do_exit() reports an exit after the parent may have reaped the process, so that
+its PID can be reused by then.
+
+A snapshot shows what ran at a time, and the stream of events passes that time sooner or
+later. If the events are fed first, what the snapshot shows of a process is brought up
+to date with the journal: the events since the beginning or the last `Lost`. If the
+snapshot comes first, events before the reading change nothing that was read. A PID from
+a snapshot is taken to be reused no sooner than in `SLACK_NS`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
-from procconn.processes.notes import (
-    SLACK_NS,
-    Note,
-    brought_up_to_date,
-    fill,
-    is_other,
-    is_same,
-    kin_among,
-)
+from procconn.processes.descent import descendants_among
+from procconn.processes.journal import JournalEntry, by_pid, updated
 from procconn.processes.process import Change, Ended, Executed, Process, Started
+from procconn.processes.record import SLACK_NS, State, is_other_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from procconn.processes.snapshot import Snapshot, SnapshotEntry
 
-_NOTES = 20_000  # what comes while a snapshot is taken; more is only older
+    _Unknown: TypeAlias = dict[int, tuple[SnapshotEntry, set[int]]]
+
+_MOST_JOURNAL = 20_000  # events while a snapshot is taken; earlier ones are older
 
 
 class ProcessTable:
-    """The processes that run, as far as events and snapshots tell.
+    """The processes that run, as far as events and snapshots show.
 
     Args:
-        tree: keep only the process with this pid and all that come of it: the children
-            of those kept, whatever becomes of their parents. One that was made with
+        tree: keep only the process with this PID and its descendants: the children of
+            those kept, whatever becomes of their parents. One that was made with
             CLONE_PARENT counts as a child of its parent, not of its maker.
     """
 
     def __init__(self, *, tree: int | None = None) -> None:
         self._processes: dict[int, Process] = {}
-        self._everything = tree is None
+        self._reused: dict[int, Process] = {}  # whose PID another process has
+        self._keeps_all = tree is None
         self._root = tree  # until it is found
-        self._notes: deque[Note] | None = deque(maxlen=_NOTES)  # None: all is known
+        self._journal: deque[JournalEntry] | None = deque(maxlen=_MOST_JOURNAL)
         self._has_snapshot = False
-        self._epoch = 0
-        self._ended: list[Process] = []
-        self._gone_ns: dict[int, int] = {}  # by when pids were found to be free
+        self._epoch = 0  # how many times events were lost
+        self._ended: list[Process] = []  # by the last event
+        self._absent_ns: dict[int, int] = {}  # by when a snapshot showed no such PID
 
     @property
     def processes(self) -> Mapping[int, Process]:
-        """The running processes by pid: a view that follows the table."""
+        """The running processes by PID: a view that follows the table."""
         return MappingProxyType(self._processes)
 
     def feed(self, event: Event) -> list[Change]:
-        """Take in the next event of the stream.
+        """Process the next event of the stream.
 
         Returns:
             What it changed; a `Lost` is passed on.
         """
         if self._ended:
-            self._let_go()
+            self._release_parents()
         if isinstance(event, Fork):
             return self._fork(event)
         if isinstance(event, Exit):
-            second = self._processes.get(event.tgid)
-            if second and second._overtaken and event.pid == event.tgid:
-                return self._end_overtaken(second._overtaken, second, event)
+            if event.tgid in self._reused and event.pid == event.tgid:
+                return self._exit_reused(event)
             return self._exit(event)
         if isinstance(event, Exec):
             return self._exec(event)
-        if isinstance(event, Comm | Uid):
+        if isinstance(event, (Comm, Uid)):
             self._change(event)
         elif isinstance(event, Lost):
             self._epoch += 1
-            if self._notes is None:
-                self._notes = deque(maxlen=_NOTES)
+            if self._journal is None:
+                self._journal = deque(maxlen=_MOST_JOURNAL)
             return [event]
         return []
 
     def resync(self, snapshot: Snapshot, *, is_newest: bool = True) -> list[Change]:
-        """Take in a snapshot: at the beginning, and after each `Lost`.
+        """Put a snapshot into the table: at the beginning, and after each `Lost`.
 
-        Of the first one only the ends are told: what ran before is in `processes`.
+        Of the first one only the ends are reported: what ran before is in `processes`.
 
         Args:
             snapshot: what ran.
@@ -108,185 +128,188 @@ class ProcessTable:
                 snapshot has to follow: what was dropped may be newer than this one.
 
         Returns:
-            What has ended and what has started unseen.
+            What has ended and what has started without being observed.
         """
-        self._let_go()
-        notes: dict[int, list[Note]] = {}
-        for note in self._notes or ():
-            notes.setdefault(note.tgid, []).append(note)
+        self._release_parents()
+        journal = by_pid(self._journal or ())
         changes: list[Change] = []
-        self._gone_ns.clear()
-        strangers: dict[int, tuple[SnapshotEntry, set[int]]] = {}
+        self._absent_ns.clear()
+        unknown: _Unknown = {}
         running = set()
         for entry in snapshot.processes:
             process = self._processes.get(entry.pid)
             if entry.started_ns is None or (
-                process is not None and process._known_ns > entry.after_ns
+                process is not None and process._record.known_ns > entry.after_ns
             ):
-                running.add(entry.pid)  # and nothing newer is said of it
+                running.add(entry.pid)  # and the entry shows nothing newer
                 continue
-            if process is not None and not is_same(process, entry):
-                if process._seems_ended_ns > entry.started_ns:
-                    process._threads = None  # that exit was the other's
-                    process._seems_ended_epoch = -1
-                changes.append(self._gone(process, entry.before_ns))
+            if process is not None and not process._is_in(entry):
+                record = process._record
+                if record.end_ns > entry.started_ns:
+                    record.threads = None  # that exit was the other's
+                    record.forget_end()
+                changes.append(self._end_absent(process, entry.before_ns))
                 process = None
-            newer, threads = brought_up_to_date(entry, notes.get(entry.pid, []))
+            newer, threads = updated(entry, journal.get(entry.pid, []))
             if threads and process is None:
-                strangers[entry.pid] = newer, threads
+                unknown[entry.pid] = newer, threads
             elif threads and process is not None:
                 running.add(entry.pid)
-                fill(process, newer, threads)
+                process._fill(newer, threads)
             elif process is not None and entry.threads and not is_newest:
                 running.add(entry.pid)  # unless another thread began in that loss
-                process._threads = threads
-        for process in list(self._processes.values()):
-            if process.pid not in running and process._known_ns < snapshot.before_ns:
-                changes.append(self._gone(process, snapshot.before_ns))
-                self._gone_ns[process.pid] = snapshot.after_ns
-        changes += self._admit(strangers, self._epoch if is_newest else self._epoch - 1)
+                process._record.threads = threads
+        for pid, process in list(self._processes.items()):
+            if pid not in running and process._record.known_ns < snapshot.before_ns:
+                changes.append(self._end_absent(process, snapshot.before_ns))
+                self._absent_ns[pid] = snapshot.after_ns
+        changes += self._add_unknown(unknown, self._epoch - (not is_newest))
         if is_newest:
-            self._notes = None
+            self._journal = None
         self._has_snapshot = True
         return changes
 
-    def settle(self) -> list[Change]:
-        """End the processes of which no known thread runs, as no snapshot will follow.
+    def end_unconfirmed(self) -> list[Change]:
+        """End the processes of which no known thread runs: no snapshot will follow.
 
         Returns:
             Their ends.
         """
         return [
-            self._end(process, process._seems_ended_ns)
+            self._end(process, process._record.end_ns)
             for process in list(self._processes.values())
-            if process._threads is not None and not process._threads
+            if process._record.state is State.UNCONFIRMED
         ]
 
-    def is_doubtful(self, process: Process) -> bool:
+    def is_ambiguous(self, process: Process) -> bool:
         """Return whether it may have unknown threads, after a `Lost`.
 
-        If so, the next snapshot decides whether an exit was its end.
+        If so, the next snapshot shows whether an exit was its end.
         """
-        is_older_than_a_loss = process._epoch != self._epoch
-        return is_older_than_a_loss and self._has_snapshot and self._notes is not None
+        is_older_than_a_loss = process._record.epoch != self._epoch
+        return is_older_than_a_loss and self._has_snapshot and self._journal is not None
 
     def _fork(self, event: Fork) -> list[Change]:
         _, parent_tgid, pid, tgid, timestamp_ns, _ = event
-        if self._notes is not None:
-            self._notes.append(Note(tgid, pid, Fork, timestamp_ns))
+        if self._journal is not None:
+            self._journal.append(JournalEntry(tgid, pid, Fork, timestamp_ns))
         known = self._processes.get(tgid)
         if pid != tgid:
-            if known is not None and timestamp_ns >= known._read_ns:
-                if known._threads is None:
-                    known._threads = {tgid}
-                known._threads.add(pid)
+            if known is not None and timestamp_ns >= known._record.read_ns:
+                known._record.add_thread(pid, tgid)
             return []
         changes: list[Change] = []
-        overtaken, parent = None, self._processes.get(parent_tgid)
-        if parent is not None and parent._known_ns > timestamp_ns + SLACK_NS:
-            parent = None  # that pid was another's then
+        parent = self._processes.get(parent_tgid)
+        if parent is not None and parent._record.known_ns > timestamp_ns + SLACK_NS:
+            parent = None  # that PID was another's then
+        reused = None
         if known is not None:
-            if timestamp_ns < known._known_ns - SLACK_NS:
-                return []  # that of an earlier process with this pid
-            if known.known_since == "start" and known._epoch == self._epoch:
-                overtaken = known
-            elif timestamp_ns <= known._known_ns + SLACK_NS:
+            known_ns = known._record.known_ns
+            if timestamp_ns < known_ns - SLACK_NS:
+                return []  # that of an earlier process with this PID
+            if known.known_since == "start" and known._record.epoch == self._epoch:
+                reused = known
+            elif timestamp_ns <= known_ns + SLACK_NS:
                 return self._begin(known, event, parent)
             else:
-                changes.append(self._gone(known, timestamp_ns))
-        if parent is None and parent_tgid != self._root and not self._is_wanted(tgid):
+                changes.append(self._end_absent(known, timestamp_ns))
+        if parent is None and parent_tgid != self._root and not self._is_kept(tgid):
             return changes
         process = Process(
-            pid,
-            parent_tgid,
-            parent,
-            name=None,
-            started_ns=timestamp_ns,
-            known_since="start",
+            pid, parent_tgid, parent, started_ns=timestamp_ns, known_since="start"
         )
         process._inherit(parent, event)
-        process._epoch = self._epoch
-        process._told = True
-        process._overtaken = overtaken
+        process._record.epoch = self._epoch
+        process._record.is_reported = True
         self._processes[pid] = process
+        if reused is not None:
+            self._reused[pid] = reused
         changes.append(Started(process, timestamp_ns))
         return changes
 
     def _exec(self, event: Exec) -> list[Change]:
         pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
-        if self._notes is not None:
-            self._notes.append(Note(tgid, pid, Exec, timestamp_ns))
+        if self._journal is not None:
+            self._journal.append(JournalEntry(tgid, pid, Exec, timestamp_ns))
         program = event.program
         changes: list[Change] = []
         process = self._processes.get(tgid)
         if process is None:
-            is_old = timestamp_ns < self._gone_ns.get(tgid, 0)
-            if is_old or not self._is_wanted(tgid):
+            is_old = timestamp_ns < self._absent_ns.get(tgid, 0)
+            if is_old or not self._is_kept(tgid):
                 return []
             ppid = None if program is None else program.ppid
-            process = Process(
-                tgid, ppid, None, name=None, started_ns=None, known_since="snapshot"
-            )
-            process._known_ns = timestamp_ns
-            process._epoch = self._epoch
+            process = Process(tgid, ppid, None, started_ns=None, known_since="snapshot")
+            process._record.known_ns = timestamp_ns
+            process._record.epoch = self._epoch
             self._processes[tgid] = process
-            if self._has_snapshot and self._notes is not None:  # its fork was lost
-                process._told = True
+            if self._has_snapshot and self._journal is not None:  # its fork was lost
+                process._record.is_reported = True
                 changes.append(Started(process, timestamp_ns))
-        elif timestamp_ns < process._known_ns - SLACK_NS:
-            return []  # that of an earlier process with this pid
-        is_newer = timestamp_ns >= process._read_ns
-        if is_newer:
-            process._threads = None
-            process._executed()
+        record = process._record
+        if timestamp_ns < record.known_ns - SLACK_NS:
+            return []  # that of an earlier process with this PID
+        if timestamp_ns >= record.read_ns:
+            record.threads = None
+            record.forget_status()
+            process.program = program
             process.name = None if program is None else program.name
             process.is_kernel_thread = False
             if program is not None and program.euid is not None:
                 process.uid, process.euid = program.uid, program.euid
-        known = process.program
-        if is_newer or known is None or (program and not is_other(known, program)):
-            process.program = program
-        process._executed_ns = timestamp_ns
+        elif (known := process.program) is None or (
+            program is not None and not is_other_program(known, program)
+        ):
+            process.program = program  # read nearer to the exec than the snapshot
+        record.executed_ns = timestamp_ns
         changes.append(Executed(process, program, timestamp_ns))
         return changes
 
     def _exit(self, event: Exit) -> list[Change]:
         pid, tgid, timestamp_ns = event.pid, event.tgid, event.timestamp_ns
-        if self._notes is not None:
-            self._notes.append(Note(tgid, pid, Exit, timestamp_ns))
+        if self._journal is not None:
+            self._journal.append(JournalEntry(tgid, pid, Exit, timestamp_ns))
         process = self._processes.get(tgid)
-        if process is None or timestamp_ns < process._read_ns:
+        if process is None or timestamp_ns < process._record.read_ns:
             return []
-        if pid == tgid and timestamp_ns < process._executed_ns:
-            process._thread_ended(event)  # and another has its place
-            process._executed()
+        record = process._record
+        record.add_exit(event)
+        if pid == tgid and timestamp_ns < record.executed_ns:
+            record.forget_status()  # the thread that called exec is the main one since
             return []
-        if process._threads is not None:
-            process._threads.discard(pid)
-            process._thread_ended(event)
-            if process._threads:
-                self._note_end(process, timestamp_ns)
-                return []
-        elif pid != tgid:  # another thread, which an exec has ended
-            process._thread_ended(event)
-            process._executed()
+        if record.threads is not None:
+            record.threads.discard(pid)
+        elif pid != tgid:
+            record.forget_status()  # that thread was ended by an exec
             return []
-        else:
-            process._thread_ended(event)
-        if self._note_end(process, timestamp_ns):
-            process._threads = set()
+        is_ambiguous = self.is_ambiguous(process)
+        if is_ambiguous:
+            record.note_end(timestamp_ns, self._epoch)
+        if record.threads:
+            return []
+        if is_ambiguous:
+            record.threads = set()
             return []
         return [self._end(process, timestamp_ns)]
 
+    def _exit_reused(self, event: Exit) -> list[Change]:
+        """End a process whose PID was reused before its exit was reported."""
+        first = self._reused.pop(event.tgid)
+        second_ns = self._processes[event.tgid]._record.known_ns
+        if event.timestamp_ns <= second_ns + SLACK_NS:
+            first._record.add_exit(event)
+            return [self._end(first, event.timestamp_ns)]
+        return [self._end_absent(first, second_ns), *self._exit(event)]
+
     def _change(self, event: Comm | Uid) -> None:
-        """Take in the name or the user IDs of a main thread."""
+        """Set the name or the user IDs of a process, by an event of its main thread."""
         if event.pid != event.tgid:
             return
-        if self._notes is not None:
-            note = Note(event.tgid, event.pid, type(event), event.timestamp_ns)
-            self._notes.append(note)
-        process = self._processes.get(event.tgid)
-        if process is None or event.timestamp_ns < process._read_ns:
+        kind, tgid, timestamp_ns = type(event), event.tgid, event.timestamp_ns
+        if self._journal is not None:
+            self._journal.append(JournalEntry(tgid, tgid, kind, timestamp_ns))
+        process = self._processes.get(tgid)
+        if process is None or timestamp_ns < process._record.read_ns:
             return
         if isinstance(event, Comm):
             process.name = event.name
@@ -296,100 +319,80 @@ class ProcessTable:
     def _begin(
         self, process: Process, event: Fork, parent: Process | None
     ) -> list[Change]:
-        """Take in the fork of a process that is known already."""
-        process.started_ns = process._known_ns = event.timestamp_ns
+        """Set the start of a process that is known already, by its fork."""
+        record = process._record
+        process.started_ns = record.known_ns = event.timestamp_ns
         process.ppid, process.parent = event.parent_tgid, parent
         process.known_since = "start"
-        if process._told:
+        if record.is_reported:
             return []
-        process._told = True
+        record.is_reported = True
         return [Started(process, event.timestamp_ns)]
 
-    def _note_end(self, process: Process, timestamp_ns: int) -> bool:
-        """If a thread's exit may be the process's end, note its time; return True."""
-        if not self.is_doubtful(process):
-            return False
-        process._seems_ended_ns = timestamp_ns
-        process._seems_ended_epoch = self._epoch
-        return True
-
     def _end(self, process: Process, timestamp_ns: int) -> Ended:
-        if process._epoch != self._epoch:
-            process._usage = None  # some of its threads' may be lost
+        pid, record = process.pid, process._record
+        if self._processes[pid] is process:  # else another one has its PID
+            del self._processes[pid]
+            if self._reused:
+                self._reused.pop(pid, None)
+        if record.exits is not None:
+            record.exits.close(is_complete=record.epoch == self._epoch)
         process.ended_ns = timestamp_ns
-        process._saw_end = process._exit is not None
-        process._drop_ambiguous_status()
-        process._threads = None
-        del self._processes[process.pid]
+        record.threads = None
         self._ended.append(process)
         return Ended(process, timestamp_ns)
 
-    def _end_overtaken(self, it: Process, by: Process, event: Exit) -> list[Change]:
-        """End one whose pid was used again before do_exit() reported its exit."""
-        by._overtaken = None
-        if is_its := event.timestamp_ns <= by._known_ns + SLACK_NS:
-            it._thread_ended(event)
-            ended = self._end(it, event.timestamp_ns)
-        else:
-            ended = self._gone(it, by._known_ns)
-        self._processes[by.pid] = by
-        return [ended] if is_its else [ended, *self._exit(event)]
-
-    def _gone(self, process: Process, timestamp_ns: int) -> Ended:
+    def _end_absent(self, process: Process, timestamp_ns: int) -> Ended:
         """End a process that is gone, whether its exit was observed or not.
 
         The last exit since a loss was its end, even if exits of threads were lost.
         """
-        has_ended = process._threads is not None and not process._threads
-        if has_ended or process._seems_ended_epoch == self._epoch:
-            return self._end(process, process._seems_ended_ns)
-        process._exit = None
-        process._usage = None
+        record = process._record
+        if record.state is State.UNCONFIRMED or record.end_epoch == self._epoch:
+            return self._end(process, record.end_ns)
+        record.exits = None
         return self._end(process, timestamp_ns)
 
-    def _let_go(self) -> None:
+    def _release_parents(self) -> None:
         for process in self._ended:
             process.parent = None
         self._ended.clear()
 
-    def _is_wanted(self, pid: int) -> bool:
-        """Tell whether to keep a process whose parent is not kept."""
-        if self._everything:
+    def _is_kept(self, pid: int) -> bool:
+        """Return whether to keep a process whose parent is not kept."""
+        if self._keeps_all:
             return True
         if pid == self._root:
             self._root = None
             return True
         return False
 
-    def _admit(
-        self, strangers: dict[int, tuple[SnapshotEntry, set[int]]], epoch: int
-    ) -> list[Change]:
-        """Take in the processes of a snapshot that the table does not know."""
-        wanted = list(strangers)
-        if not self._everything:
-            kin = kin_among(strangers, self._processes, self._root)
-            wanted = [pid for pid in strangers if pid in kin]
+    def _add_unknown(self, unknown: _Unknown, epoch: int) -> list[Change]:
+        """Add the processes of a snapshot that the table does not know."""
+        kept = list(unknown)
+        if not self._keeps_all:
+            tree = descendants_among(unknown, self._processes, self._root)
+            kept = [pid for pid in unknown if pid in tree]
         changes: list[Change] = []
-        for pid in wanted:
-            entry, threads = strangers[pid]
+        for pid in kept:
+            entry, threads = unknown[pid]
             process = Process(
                 pid,
                 entry.ppid,
                 None,
-                name=None,
                 started_ns=entry.started_ns,
                 known_since="snapshot",
             )
-            process._epoch = epoch
-            fill(process, entry, threads)
+            process._record.epoch = epoch
+            process._record.is_reported = self._has_snapshot
+            process._fill(entry, threads)
             self._processes[pid] = process
             if self._has_snapshot:
-                process._told = True
-                changes.append(Started(process, process._known_ns))
-        for pid in wanted:
+                changes.append(Started(process, process._record.known_ns))
+        for pid in kept:
             process = self._processes[pid]
             if process.ppid is not None:
                 process.parent = self._processes.get(process.ppid)
-        if self._root in wanted:
+        if self._root in kept:
             self._root = None
         return changes

@@ -224,7 +224,7 @@ class Tracker:
         """
         if snapshot is not None:
             self.put_snapshot(snapshot)
-        taken = self._take_snapshot() + self._ends_among(self.table.settle())
+        taken = self._take_snapshot() + self._ends_among(self.table.end_unconfirmed())
         taken += self._held.values()
         self._held.clear()
         return taken
@@ -251,7 +251,7 @@ class Tracker:
             if isinstance(change, Ended) and change.timestamp_ns == event.timestamp_ns:
                 process, has_ended = change.process, True
         this = EventInContext(event, process, process._kept, process.euid, has_ended)
-        if not has_ended and self.table.is_doubtful(process):
+        if not has_ended and self.table.is_ambiguous(process):
             self._held[process] = this
         else:
             taken.append(this)
@@ -260,7 +260,7 @@ class Tracker:
     def _take_snapshot(self) -> list[EventInContext]:
         """Put the snapshot into the table; release the exits that it decides about."""
         taken = self._ends_among(self._pass_snapshot())
-        decided = [it for it in self._held if not self.table.is_doubtful(it)]
+        decided = [it for it in self._held if not self.table.is_ambiguous(it)]
         taken += [self._held.pop(process) for process in decided]
         return taken
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from procconn import _arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
-from procconn.processes.notes import is_same
 from procconn.processes.process import Ended, Process
 from procconn.processes.snapshot import (
     check_there,
@@ -140,7 +139,7 @@ class Awaited(Tracker):
 def _ask_proc(process: Process) -> None:
     """Take the status of a process that ended unseen from /proc, if it is a zombie."""
     for entry in take_snapshot([process.pid]).processes:
-        if entry.threads or not is_same(process, entry):
+        if entry.threads or not process._is_in(entry):
             continue
         if (code := zombie_exit_code(process.pid)) is not None:
-            process._ended_with(code)
+            process._set_exit_code(code)
