@@ -19,7 +19,7 @@ from support.process_events import (
 
 from procconn import Event, Lost
 from procconn.processes import Ended, Executed, ProcessTable, SnapshotEntry, Started
-from procconn.processes.tracker import Tracker
+from procconn.processes.resync import ChangeQueue
 
 
 def test_what_ran_before_is_known_and_not_told() -> None:
@@ -192,20 +192,20 @@ def test_snapshots_can_be_kept_with_a_recording() -> None:
 def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
     """Its time is when the first drop was noticed; more may have followed since."""
     now = time.monotonic_ns() - 9 * S
-    tracker = Tracker(ProcessTable(), snapshot(seen(10, now, now), at=now))
-    tracker.put_events([Lost(1, now + S)])
-    tracker.all_changes()
-    assert tracker.is_due
+    queue = ChangeQueue(ProcessTable(), snapshot(seen(10, now, now), at=now))
+    queue.put_events([Lost(1, now + S)])
+    queue.all_changes()
+    assert queue.is_due
     taken = snapshot(seen(10, now, now + 2 * S), at=now + 2 * S)
-    tracker.put_snapshot(taken)
-    tracker.put_events([Lost(9, now + 2 * S - 50 * MS)])
-    tracker.all_changes()
-    assert not tracker.is_due  # before that one is in the table
-    tracker.put_events([])
+    queue.put_snapshot(taken)
+    queue.put_events([Lost(9, now + 2 * S - 50 * MS)])
+    queue.all_changes()
+    assert not queue.is_due  # before that one is in the table
+    queue.put_events([])
 
-    assert tracker.is_due
-    tracker.put_snapshot(snapshot(at=now + 4 * S))
-    tracker.put_events([])
-    (change,) = tracker.all_changes()
+    assert queue.is_due
+    queue.put_snapshot(snapshot(at=now + 4 * S))
+    queue.put_events([])
+    (change,) = queue.all_changes()
     assert isinstance(change, Ended)
     assert change.process.pid == 10

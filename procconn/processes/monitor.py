@@ -10,6 +10,7 @@ from procconn import _arguments
 from procconn.connector import ProcConnector
 from procconn.errors import ConnectionClosedError
 from procconn.events import EventMask
+from procconn.processes.resync import ChangeQueue
 from procconn.processes.snapshot import (
     Snapshot,
     check_there,
@@ -17,7 +18,6 @@ from procconn.processes.snapshot import (
     try_snapshot,
 )
 from procconn.processes.table import ProcessTable
-from procconn.processes.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -77,7 +77,7 @@ class ProcessMonitor:
             first = take_snapshot(programs=programs)
             if tree is not None:
                 check_there([tree], {it.pid for it in first.processes})
-            self._tracker = Tracker(
+            self._queue = ChangeQueue(
                 ProcessTable(tree=tree), first, max_latency=max_latency
             )
         except BaseException:
@@ -87,7 +87,7 @@ class ProcessMonitor:
     @property
     def processes(self) -> Mapping[int, Process]:
         """The running processes by pid, as of what was read: a view that follows."""
-        return self._tracker.table.processes
+        return self._queue.table.processes
 
     def recv_many(self, timeout: float | None = None) -> list[Change]:
         """Receive all changes that wait; block until there is one.
@@ -105,12 +105,12 @@ class ProcessMonitor:
             ValueError: the monitor is closed already, or the timeout is no time.
         """
         self._check_open()
-        deadline = _arguments.deadline(timeout)
-        while not (changes := self._tracker.all_changes()):
+        deadline = arguments.deadline(timeout)
+        while not (changes := self._queue.all_changes()):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             self._receive(left)
             if left == 0:
-                return self._tracker.all_changes()
+                return self._queue.all_changes()
         return changes
 
     def __iter__(self) -> Iterator[Change]:
@@ -123,7 +123,7 @@ class ProcessMonitor:
 
     def _iterate(self) -> Iterator[Change]:
         while not self.closed:
-            yield from self._tracker.each_change()
+            yield from self._queue.each_change()
             with suppress(ConnectionClosedError):
                 self._receive(None)
 
@@ -134,7 +134,7 @@ class ProcessMonitor:
 
     async def _iterate_async(self) -> AsyncIterator[Change]:
         while not self.closed:
-            for change in self._tracker.each_change():
+            for change in self._queue.each_change():
                 yield change
             with suppress(ConnectionClosedError):
                 await self._receive_async()
@@ -163,20 +163,20 @@ class ProcessMonitor:
 
     def _receive(self, timeout: float | None) -> None:
         """Take the snapshot if one is due; receive events."""
-        tracker = self._tracker
-        if tracker.is_due:
-            tracker.put_snapshot(self._try_snapshot(list(self.processes)))
-        tracker.put_events(self._connector.recv_many(tracker.patience(timeout)))
+        queue = self._queue
+        if queue.is_due:
+            queue.put_snapshot(self._try_snapshot(list(self.processes)))
+        queue.put_events(self._connector.recv_many(queue.patience(timeout)))
 
     async def _receive_async(self) -> None:
-        tracker = self._tracker
-        if tracker.is_due:
+        queue = self._queue
+        if queue.is_due:
             import asyncio  # noqa: PLC0415 - who awaits has it already
 
             known = list(self.processes)
-            tracker.put_snapshot(await asyncio.to_thread(self._try_snapshot, known))
-        events = await self._connector.arecv_many(tracker.patience(None))
-        tracker.put_events(events)
+            queue.put_snapshot(await asyncio.to_thread(self._try_snapshot, known))
+        events = await self._connector.arecv_many(queue.patience(None))
+        queue.put_events(events)
 
     def _try_snapshot(self, known: list[int]) -> Snapshot | None:
         return try_snapshot(known, programs=self._programs)

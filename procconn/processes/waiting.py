@@ -13,6 +13,7 @@ from procconn import _arguments
 from procconn.connector import ProcConnector
 from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.processes.process import Ended, Process
+from procconn.processes.resync import ChangeQueue
 from procconn.processes.snapshot import (
     check_there,
     take_snapshot,
@@ -20,7 +21,6 @@ from procconn.processes.snapshot import (
     zombie_exit_code,
 )
 from procconn.processes.table import ProcessTable
-from procconn.processes.tracker import Tracker
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
@@ -84,7 +84,7 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0, deadline - time.monotonic())
 
 
-class Awaited(Tracker):
+class Awaited(ChangeQueue):
     """The processes that are waited for, and those of them that have ended."""
 
     def __init__(self, pids: Iterable[int]) -> None:

@@ -1,0 +1,165 @@
+"""`Resync`: when a snapshot is due after a loss, and when it goes into the table.
+
+After a loss a snapshot of /proc is due, at most one a second. Some queued events are
+older than the snapshot, and only they show how a process that is gone has ended. So the
+snapshot goes into the table when the stream has passed its time, or is silent. If more
+events are lost before that, some of them may be newer than the snapshot, and another
+one follows.
+
+`Resync` does no I/O. Its caller checks `is_due`, waits no longer than `patience()`, and
+feeds what was received or that nothing was. `ChangeQueue` is for callers that want the
+changes, `Tracker` for those that want each event with its process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from procconn.clock import NS_PER_S
+from procconn.events import Event, Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from procconn.processes.process import Change
+    from procconn.processes.snapshot import Snapshot
+    from procconn.processes.table import ProcessTable
+
+_SILENCE_NS = 10_000_000  # without an event: by then queued events have been received
+_LATENCIES = 8  # and so many more, as long as an exec may wait for its program
+_LATE_NS = 10_000_000  # an event may be received so long after a newer one
+_PAUSE_NS = NS_PER_S  # from one snapshot to the next
+_SHARE = 4  # and so many times as long as the last one took
+
+
+class Resync:
+    """A table of processes that snapshots bring up to date after losses.
+
+    Args:
+        table: the table.
+        first: what ran at the beginning; without it, no snapshot is due later either.
+        max_latency: that of the connector, in seconds.
+    """
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        first: Snapshot | None = None,
+        *,
+        max_latency: float = 0.0,
+    ) -> None:
+        self.table = table
+        self._has_snapshots = first is not None
+        self._silence_ns = _SILENCE_NS + int(_LATENCIES * max_latency * NS_PER_S)
+        self._has_lost = False  # since the last snapshot was taken
+        self._due_ns = 0
+        self._snapshot: Snapshot | None = None  # taken, and not in the table yet
+        if first is not None:
+            table.resync(first)
+            self._due_ns = _next_due_ns(first)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to take another snapshot now."""
+        is_needed = self._has_lost and self._has_snapshots and self._snapshot is None
+        return is_needed and time.monotonic_ns() >= self._due_ns
+
+    def patience(self, timeout: float | None = None) -> float | None:
+        """Return how long to wait for events, at most `timeout`, in seconds."""
+        if self._snapshot is not None:
+            until_ns = self._snapshot.after_ns + self._silence_ns
+        elif self._has_lost and self._has_snapshots:
+            until_ns = self._due_ns
+        else:
+            return timeout
+        own = max(0, until_ns - time.monotonic_ns()) / NS_PER_S
+        return own if timeout is None else min(own, timeout)
+
+    def put_snapshot(self, snapshot: Snapshot | None) -> None:
+        """Keep a snapshot until the stream has passed its time.
+
+        None: it could not be taken, and is due again later.
+        """
+        if snapshot is None:
+            self._has_lost = True
+            self._due_ns = time.monotonic_ns() + _PAUSE_NS
+            return
+        self._snapshot = snapshot
+        self._has_lost = False
+        self._due_ns = _next_due_ns(snapshot)
+
+    def _feed(self, event: Event) -> list[Change]:
+        """Feed an event, after the snapshot if the event has passed its time."""
+        changes = self._apply_snapshot() if self._is_passed_by(event) else []
+        self._has_lost = self._has_lost or isinstance(event, Lost)
+        changes += self.table.feed(event)
+        return changes
+
+    def _is_passed_by(self, event: Event) -> bool:
+        """Return whether all events older than the snapshot have been received.
+
+        A `Lost` does not show that: its time is when the drops were noticed, and older
+        events may follow it.
+        """
+        snapshot = self._snapshot
+        if snapshot is None or isinstance(event, Lost):
+            return False
+        return event.timestamp_ns > snapshot.after_ns + _LATE_NS
+
+    @property
+    def _is_passed_by_silence(self) -> bool:
+        """Whether no event now shows that all older ones have been received."""
+        snapshot, now_ns = self._snapshot, time.monotonic_ns()
+        return snapshot is not None and now_ns >= snapshot.after_ns + self._silence_ns
+
+    def _apply_snapshot(self) -> list[Change]:
+        """Put the snapshot, if there is one, into the table."""
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is None:
+            return []
+        return self.table.resync(snapshot, is_newest=not self._has_lost)
+
+
+class ChangeQueue(Resync):
+    """Received events in, the changes they make out."""
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        first: Snapshot | None = None,
+        *,
+        max_latency: float = 0.0,
+    ) -> None:
+        super().__init__(table, first, max_latency=max_latency)
+        self._events: deque[Event] = deque()
+        self._changes: deque[Change] = deque()
+
+    def put_events(self, events: list[Event]) -> None:
+        """Queue received events; an empty list means that the stream is silent."""
+        self._events.extend(events)
+        if not events and not self._events and self._is_passed_by_silence:
+            self._changes.extend(self._apply_snapshot())
+
+    def each_change(self) -> Iterator[Change]:
+        """Feed queued events one at a time; yield what each changes."""
+        while self._changes or self._events:
+            if self._changes:
+                yield self._changes.popleft()
+            else:
+                self._changes.extend(self._feed(self._events.popleft()))
+
+    def all_changes(self) -> list[Change]:
+        """Feed all queued events; return what they changed."""
+        while self._events:
+            self._changes.extend(self._feed(self._events.popleft()))
+        changes = list(self._changes)
+        self._changes.clear()
+        return changes
+
+
+def _next_due_ns(snapshot: Snapshot) -> int:
+    """Return when the next one may be taken, so that most time is left for events."""
+    took_ns = snapshot.after_ns - snapshot.before_ns
+    return snapshot.after_ns + max(_PAUSE_NS, _SHARE * took_ns)
