@@ -2,14 +2,12 @@
 
 import argparse
 import time
-from collections.abc import Iterator
 
 from procconn.cli.json_text import line
 from procconn.cli.lines import ending, signal_name, told, user_name
 from procconn.cli.output import Output, tell
-from procconn.connector import ProcConnector
 from procconn.processes import Process
-from procconn.processes.waiting import MASK, Awaited
+from procconn.processes.waiting import Awaited, each_end
 from procconn.programs import Program
 from procconn.reading import read_program
 
@@ -32,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     output = Output(options.output)
     output.reopen_on_hangup()
     last = None
-    for process in _ends(awaited, deadline):
+    for process in each_end(awaited, deadline, programs=True):
         last = process
         program = process.program or programs[process.pid]
         make_line = _json if options.json else _text
@@ -46,31 +44,6 @@ def run(options: argparse.Namespace) -> int:
         return _UNKNOWN
     code = last.returncode
     return code if code >= 0 else _OF_SIGNALS - code
-
-
-def _ends(awaited: Awaited, deadline: float | None) -> Iterator[Process]:
-    """Bring the processes as they end, those first that had ended before."""
-    told_of: set[int] = set()
-
-    def news() -> list[Process]:
-        new = [it for pid, it in awaited.ended.items() if pid not in told_of]
-        told_of.update(it.pid for it in new)
-        return sorted(new, key=lambda it: it.ended_ns or 0)
-
-    yield from news()
-    if not awaited.pids:
-        return
-    with ProcConnector(MASK, programs=True) as connector:
-        awaited.look_again()
-        while awaited.pids and (left := _left(deadline)) != 0:
-            if awaited.is_due:
-                awaited.look_again()
-            awaited.take_all(connector.recv_many(awaited.patience(left)))
-            yield from news()
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0, deadline - time.monotonic())
 
 
 def _text(process: Process, program: Program | None) -> str:

@@ -20,7 +20,7 @@ from support.subprocesses import close_stdin, everyone_may_run_python, started_w
 
 from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
-from procconn.processes.waiting import _ask_proc
+from procconn.processes.waiting import _read_exit_code
 
 
 def expected_of(how: str) -> int | None:
@@ -123,7 +123,7 @@ def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
                 known_since="start",
             )
             process.ended_ns = entry.after_ns
-            _ask_proc(process)
+            _read_exit_code(process)
             codes.append(process.returncode)
 
     assert codes == [None, 3]
