@@ -3,7 +3,17 @@
 import re
 
 import pytest
-from lives import MS, S, execute, exit_of, feed, fork, seen, snapshot, thread
+from support.process_events import (
+    MS,
+    S,
+    execute,
+    exit_of,
+    feed,
+    fork,
+    seen,
+    snapshot,
+    thread,
+)
 
 from procconn import Event, Lost
 from procconn.processes import ProcessTable, Snapshot, table

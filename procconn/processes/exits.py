@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procconn.environment import is_kernel
+from procconn.diagnosis import is_kernel
 from procconn.usage import Usage
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ class ProcessMonitor:
             ValueError: the monitor is closed already, or the timeout is no time.
         """
         self._check_open()
-        deadline = arguments.deadline(timeout)
+        deadline = _arguments.deadline(timeout)
         while not (changes := self._queue.all_changes()):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             self._receive(left)

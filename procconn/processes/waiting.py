@@ -55,7 +55,7 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
         UnsupportedError: no events can be received here; the text says why.
         OSError: as of `ProcConnector` and `take_snapshot`.
     """
-    deadline = arguments.deadline(timeout)
+    deadline = _arguments.deadline(timeout)
     return {it.pid: it for it in each_end(Awaited(pids), deadline)}
 
 
