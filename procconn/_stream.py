@@ -191,8 +191,8 @@ _ALL: WeakSet[Stream] = WeakSet()
 
 
 @atexit.register
-def _close_all() -> None:
-    """The kernel does not notice the end of a process."""
+def close_all() -> None:
+    """Close all streams: the kernel does not notice the end of a process."""
     _close_each([*_ALL])
 
 

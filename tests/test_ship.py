@@ -16,6 +16,7 @@ from support import process_events
 from procconn import ship
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.parser import parse
+from procconn.cli.shutdown import Shutdown
 from procconn.clock import wall_ns
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
 from procconn.processes.tracker import EventInContext
@@ -160,12 +161,12 @@ def test_the_elastic_common_schema_takes_any_text_and_what_was_used() -> None:
 
 
 def test_without_the_client_it_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "nats", None)
 
-    assert 2 == ship.run(argparse.Namespace())
-    assert "pip install 'procconn[nats]'" in capsys.readouterr().err
+    assert 2 == ship.run(argparse.Namespace(), Shutdown(()))
+    assert "pip install 'procconn[nats]'" in capfd.readouterr().err
 
 
 def test_the_command_line_has_no_place_for_secrets() -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 
-from procconn.cli.ending import ENDING
+from procconn.cli.shutdown import ENDING
 
 # Also what would stop no command, and what commands of its own have a use for.
 _PASSED = (signal.SIGCONT, signal.SIGWINCH, signal.SIGVTALRM)

@@ -15,6 +15,7 @@ from procconn._core import ffi, lib
 from procconn.cli.json_text import line
 from procconn.cli.lines import user_name
 from procconn.cli.output import Output
+from procconn.cli.shutdown import Shutdown
 from procconn.connector import ProcConnector
 from procconn.diagnosis import (
     ROOM_FOR_BURSTS,
@@ -51,7 +52,7 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, _: Shutdown) -> int:
     """Print the report; return 1 if there is a problem."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each has its line in the report

@@ -1,6 +1,7 @@
 """Where lines go: standard output or a file, with no buffer to be flushed."""
 
 import argparse
+import contextlib
 import errno
 import os
 import select
@@ -9,10 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from procconn.cli.ending import the_ending
+from procconn.cli.shutdown import Shutdown
 from procconn.files import open_private
+
+if TYPE_CHECKING:
+    from procconn.cli.source import Source
 
 STANDARD = "-"
 """What stands for standard input or output where a file is named."""
@@ -91,9 +95,13 @@ class Output:
 
     def write(self, text: str) -> None:
         """Write all of it, also where it does not block; OSError names the file."""
+        self.write_bytes(text.encode(errors="backslashreplace"))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write all of it, as `write`."""
         if self._fd < 0:
             return
-        left = memoryview(text.encode(errors="backslashreplace"))
+        left = memoryview(data)
         self._is_writing = True
         try:
             while left:
@@ -121,14 +129,14 @@ class Output:
                 gathered, size = [], 0
         self.write("".join(gathered))
 
-    def reopen_on_hangup(self) -> None:
+    def reopen_on_hangup(self, shutdown: Shutdown) -> None:
         """Let SIGHUP reopen the file, as a log rotation asks for it.
 
         Not where standard output is a terminal: there it means that the terminal is
         closed.
         """
         if self._path is not None and not os.isatty(_STDOUT):
-            the_ending.reopen = self.reopen
+            shutdown.reopen_on_hangup(self.reopen)
 
     def reopen(self) -> None:
         """Open the file by its name once more, to append; between two writes."""
@@ -138,8 +146,7 @@ class Output:
         try:
             fd = open_private(self._path, _FLAGS)
         except OSError as error:
-            text = f"procconn: {self._path}: cannot be reopened: {error.strerror}\n"
-            Output.of_errors().write(text)  # print() may be what was interrupted
+            tell(f"{self._path}: cannot be reopened: {error.strerror}")
             return
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
@@ -170,7 +177,7 @@ class Output:
         return self.is_terminal and not plain
 
 
-def open_output(options: argparse.Namespace) -> Output:
+def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
     """Open what was asked for, after the source: what the file had is lost by that.
 
     Raises:
@@ -184,7 +191,7 @@ def open_output(options: argparse.Namespace) -> Output:
         if os.path.samestat(os.stat(path), os.stat(read)):
             raise ValueError(f"{path} is what is read; name another file for --output")
     output = Output(path)
-    output.reopen_on_hangup()
+    output.reopen_on_hangup(shutdown)
     return output
 
 
@@ -228,11 +235,12 @@ class Progress:
 
 def tell(message: str) -> None:
     """Tell a message on standard error, unless that is closed or gone."""
-    if sys.stderr is not None:  # else print() writes to standard output
-        try:
-            print(f"procconn: {message}", file=sys.stderr)
-        except OSError:  # such as a terminal that was closed
-            return
+    if sys.stderr is None:
+        return
+    # Not by print(), which a signal handler may have interrupted.
+    data = f"procconn: {message}\n".encode(sys.stderr.encoding, "backslashreplace")
+    with contextlib.suppress(OSError):  # such as a terminal that was closed
+        Output.of_errors().write_bytes(data)
 
 
 def tell_lost(count: int, helps: str = "a faster reader of the output") -> None:
@@ -252,3 +260,15 @@ def tell_usage_lost(count: int) -> None:
             " as this process had no processor for too long. What helps: fewer others"
             " that keep the machine busy, or a better priority, as with nice -n -5"
         )
+
+
+def tell_unwritten(source: "Source") -> None:
+    """Tell what is missing where the command ends before all is written."""
+    lost = source.lost()
+    source.close()
+    tell_lost(lost or 0)
+    tell_usage_lost(source.usage_lost())
+    tell(
+        "what happened last is not told: the output took nothing more, or"
+        " another signal came"
+    )

@@ -5,14 +5,15 @@ import sys
 from collections.abc import Iterator
 
 from procconn._core import lib
-from procconn.cli.ending import Ended
 from procconn.cli.output import (
     STANDARD,
     standard_output,
     tell_lost,
+    tell_unwritten,
     tell_usage_lost,
 )
 from procconn.cli.selection import Selection
+from procconn.cli.shutdown import Shutdown
 from procconn.cli.source import Live, check_pid
 from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Event, Lost
@@ -22,7 +23,7 @@ from procconn.recording import Recorder
 _LATENCY = 0.01  # seconds
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Record until there were enough events, or a signal comes."""
     options.threads = options.threads or options.usage  # a process used what they did
     selection = Selection.of(options)
@@ -35,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
         usage=options.usage,
         latency=_LATENCY,
         duration=selection.duration,
+        stop=shutdown,
     )
+    shutdown.defer(lambda: tell_unwritten(source))
     try:
         received = source.received()
         if is_of_some:
@@ -49,9 +52,6 @@ def run(options: argparse.Namespace) -> int:
                 lost += sum(it.count for it in events if isinstance(it, Lost))
                 if left == 0:
                     break
-    except Ended:
-        lost = source.lost()
-        raise
     finally:
         source.close()
         tell_lost(lost)

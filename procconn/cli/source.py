@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from procconn.cli.ending import Ended, the_ending
 from procconn.cli.output import STANDARD, standard_input
 from procconn.cli.selection import Selection
+from procconn.cli.stop import Stop
 from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
@@ -19,7 +19,6 @@ _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
 _LATE = 0.05  # seconds
 _NEVER = 1 << 64  # nanoseconds, later than any timestamp
-_GLANCE = 1.0  # seconds, after which a signal is seen that came just before a wait
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATENCIES = 4  # after so many, and that long, what waited for a program has come
@@ -63,7 +62,12 @@ class Source(Protocol):
 
 
 def open_source(
-    selection: Selection, *, latency: float, usage: bool = False, queue: int = QUEUE
+    selection: Selection,
+    *,
+    latency: float,
+    usage: bool = False,
+    queue: int = QUEUE,
+    stop: Stop | None = None,
 ) -> Source:
     """Open the recording, or subscribe to the kernel's events.
 
@@ -72,6 +76,7 @@ def open_source(
         latency: the most often that events are brought, in seconds.
         usage: whether what a task used is wanted.
         queue: how many bytes of events may wait.
+        stop: what may end it, if it is live.
 
     Raises:
         ProcessLookupError: there is no such process as asked for.
@@ -86,6 +91,7 @@ def open_source(
         latency=latency,
         duration=selection.duration,
         queue=queue,
+        stop=stop,
     )
 
 
@@ -111,6 +117,7 @@ class Live:
         latency: the most often that events are brought, in seconds.
         duration: for how long from the first time that they are waited for.
         queue: how many bytes of events may wait.
+        stop: what may end it, in the thread that reads.
     """
 
     is_live = True
@@ -124,10 +131,12 @@ class Live:
         latency: float,
         duration: float | None,
         queue: int = QUEUE,
+        stop: Stop | None = None,
     ) -> None:
         programs = bool(mask & EventMask.EXEC)
         self._duration = duration
         self._end_ns = _NEVER
+        self._stop = stop
         self.latency = latency
         self._late = _LATENCIES * latency + _LATE if programs else 0
         self._connector = ProcConnector(
@@ -139,7 +148,6 @@ class Live:
             max_latency=latency,
             heartbeat=_HEARTBEAT,
         )
-        the_ending.is_held = True  # from here on, events wait to be brought
 
     def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
         """Bring what happens, as `Source.batches`."""
@@ -150,31 +158,19 @@ class Live:
     def received(
         self, patience: Patience = lambda: None
     ) -> Iterator[tuple[memoryview, list[Event]]]:
-        """Bring messages and their events; the last ones may be later than the end.
-
-        A signal makes its own time the end, and interrupts only what waits here.
-        """
+        """Bring messages and their events; the last ones may be later than the end."""
         buffer = memoryview(bytearray(_BATCH))
         if self._duration is not None:
             span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
             self._end_ns = time.monotonic_ns() + span_ns
         while True:
-            try:
-                left = self._seconds_left()
-                timeout = self._late if left == 0 else left
-                timeout = _GLANCE if timeout is None else min(timeout, _GLANCE)
-                wait = patience() if left != 0 else None
-                if wait is not None:
-                    timeout = min(timeout, wait)
-                size = self._connector.recv_into(buffer, timeout)
-                the_ending.is_held = True  # with no call in between
-            except Ended:
-                if the_ending.is_held:
-                    raise
-                the_ending.is_held = True
-                continue
-            if the_ending.number:
-                the_ending.hurry()
+            left = self._seconds_left()
+            wait = patience() if left != 0 else None
+            if left == 0:
+                size = self._receive_late(buffer)
+            else:
+                times = [it for it in (left, wait) if it is not None]
+                size = self._receive(buffer, min(times, default=None))
             events = decode(buffer[:size])
             if events or wait is not None:
                 yield buffer[:size], events
@@ -205,13 +201,24 @@ class Live:
         """End the subscription."""
         self._connector.close()
 
+    def _receive(self, buffer: memoryview, timeout: float | None) -> int:
+        """Receive what comes before the time is up, or the end is asked for."""
+        if self._stop is None:
+            return self._connector.recv_into(buffer, timeout)
+        self._stop.wait(self._connector.fileno(), timeout)
+        return self._connector.recv_into(buffer, 0)
+
+    def _receive_late(self, buffer: memoryview) -> int:
+        """Receive what happened before the end, and comes later."""
+        if self._stop is None:
+            return self._connector.recv_into(buffer, self._late)
+        with self._stop.waiting():
+            return self._connector.recv_into(buffer, self._late)
+
     def _seconds_left(self) -> float | None:
-        """Tell how long to go on, which signals may change from here on."""
-        if not the_ending.number:
-            the_ending.is_held = False
-        else:
-            the_ending.wait()
-            self._end_ns = min(self._end_ns, the_ending.at_ns)
+        """Tell how long to go on."""
+        if self._stop is not None and self._stop.at_ns:
+            self._end_ns = min(self._end_ns, self._stop.at_ns)
         if self._end_ns == _NEVER:
             return None
         return max(0, self._end_ns - time.monotonic_ns()) / NS_PER_S

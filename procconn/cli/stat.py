@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from procconn.cli.ending import Ended, the_ending
 from procconn.cli.json_text import line
 from procconn.cli.lines import fit, span, visible
-from procconn.cli.output import Output, open_output, tell_lost
+from procconn.cli.output import Output, open_output, tell_lost, tell_unwritten
 from procconn.cli.selection import Selection
+from procconn.cli.shutdown import Shutdown
 from procconn.cli.source import Source, open_source
 from procconn.cli.tracking import finish, open_tracker, refresh
 from procconn.clock import NS_PER_S
@@ -83,20 +83,22 @@ class Tally:
         self.fold()
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Count until there were enough events, or a signal comes."""
     selection = Selection.of(options)
-    source = open_source(selection, latency=_LATENCY)
+    source = open_source(selection, latency=_LATENCY, stop=shutdown)
+    if source.is_live:
+        shutdown.defer(lambda: tell_unwritten(source))
     try:
         tracker = open_tracker(selection, source)
-        output = open_output(options)
+        output = open_output(options, shutdown)
     except BaseException:
         source.close()
         raise
-    stat = _Stat(selection, source, tracker, output, as_json=options.json)
+    stat = _Stat(selection, source, tracker, output, shutdown, as_json=options.json)
     try:
         stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
-    except (BrokenPipeError, Ended):  # nobody takes it
+    except BrokenPipeError:  # nobody takes it
         stat.is_silent = True
         raise
     finally:
@@ -114,6 +116,7 @@ class _Stat:
         source: Source,
         tracker: Tracker,
         output: Output,
+        shutdown: Shutdown,
         *,
         as_json: bool,
     ) -> None:
@@ -121,6 +124,7 @@ class _Stat:
         self._is_live = source.is_live
         self._time_of: Callable[[Event], datetime] = source.time_of
         self._output = output
+        self._shutdown = shutdown
         self._as_json = as_json
         self.is_silent = False
         self._tracker = tracker
@@ -222,7 +226,7 @@ class _Stat:
         else:
             end_ns = self._end_ns
             if self._is_live:
-                end_ns = the_ending.at_ns or time.monotonic_ns()
+                end_ns = self._shutdown.at_ns or time.monotonic_ns()
             seconds = max(end_ns - self._begun_ns, 1) / NS_PER_S
             if self._selection.duration is not None:
                 seconds = min(seconds, self._selection.duration)

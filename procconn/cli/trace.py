@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from procconn.cli.child import Child
-from procconn.cli.ending import Ended
 from procconn.cli.lanes import UNKNOWN
 from procconn.cli.output import STANDARD, Output, tell, tell_usage_lost
+from procconn.cli.shutdown import Shutdown
 from procconn.cli.source import QUEUE
 from procconn.cli.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
@@ -85,7 +85,7 @@ class Run:
         self.is_over = self.is_over or process.pid == self._root
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Run the command; return its status as a shell tells it."""
     draw = _drawing(options.timeline)
     with ProcConnector(
@@ -109,15 +109,12 @@ def run(options: argparse.Namespace) -> int:
             ran = _follow(connector, child)
             connector.close()
             took = ran.duration or time.monotonic() - begun
-            status = _status(child.end())
+            status = shutdown.exit_status = _status(child.end())
             _report(options, ran, took, output)
             tell_usage_lost(connector.usage_lost)
             if draw is not None and picture is not None:
                 title = " ".join(options.command)[:_LONGEST_TITLE]
                 picture.write_all(draw(ran.all, title))
-        except Ended:  # a signal after the command's end
-            if status is None:
-                raise
         except OSError as error:  # such as a full disk: the status is the command's
             if status is None:
                 raise

@@ -6,6 +6,7 @@ import time
 from procconn.cli.json_text import line
 from procconn.cli.lines import ending, signal_name, told, user_name
 from procconn.cli.output import Output, tell
+from procconn.cli.shutdown import Shutdown
 from procconn.processes import Process
 from procconn.processes.waiting import Awaited, each_end
 from procconn.programs import Program
@@ -16,7 +17,7 @@ _UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
 _OF_SIGNALS = 128
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Wait; return the status of the one that ended last."""
     deadline = None
     if options.timeout is not None:
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         tell(str(error))
         return _NOT_THERE
     output = Output(options.output)
-    output.reopen_on_hangup()
+    output.reopen_on_hangup(shutdown)
     last = None
     for process in each_end(awaited, deadline, programs=True):
         last = process

@@ -3,25 +3,35 @@
 import argparse
 from collections.abc import Iterator
 
-from procconn.cli.ending import Ended
 from procconn.cli.json_lines import JsonLines
 from procconn.cli.lines import TextLines
-from procconn.cli.output import Output, open_output, tell_lost, tell_usage_lost
+from procconn.cli.output import (
+    Output,
+    open_output,
+    tell_lost,
+    tell_unwritten,
+    tell_usage_lost,
+)
 from procconn.cli.selection import Selection
+from procconn.cli.shutdown import Shutdown
 from procconn.cli.source import Source, open_source
 from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Lost
 from procconn.processes.tracker import EventInContext
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Print events until there were enough, or a signal comes."""
     selection = Selection.of(options)
-    source = open_source(selection, latency=options.latency, usage=options.usage)
+    source = open_source(
+        selection, latency=options.latency, usage=options.usage, stop=shutdown
+    )
     lost = 0
+    if source.is_live:
+        shutdown.defer(lambda: tell_unwritten(source))
     try:
         batches = first(selection.count, selected(selection, source))
-        output = open_output(options)
+        output = open_output(options, shutdown)
         for batch in batches:
             if options.json:
                 lines = map(JsonLines(source.wall_ns), batch)
@@ -29,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
                 lines = map(_text(source, output), batch)
             output.write("".join(lines))
             lost += lost_in(batch)
-    except (Ended, BrokenPipeError):
+    except BrokenPipeError:
         lost = source.lost() or lost  # also what had not been reached
         raise
     finally:

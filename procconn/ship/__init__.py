@@ -10,9 +10,10 @@ import gc
 import importlib.util
 
 from procconn.cli.output import tell
+from procconn.cli.stop import Signals
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, signals: Signals) -> int:
     """Ship until there were enough events, or a signal comes."""
     if importlib.util.find_spec("nats") is None:
         tell("the client for NATS is not installed: pip install 'procconn[nats]'")
@@ -20,4 +21,4 @@ def run(options: argparse.Namespace) -> int:
     from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
 
     gc.set_threshold(50_000)  # more than are on their way, which have no cycles
-    return asyncio.run(Shipping(options).run())
+    return asyncio.run(Shipping(options).run(signals))

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,14 +14,13 @@ from pathlib import Path
 from nats.js.api import StreamConfig
 
 from procconn import __version__
-from procconn.cli.ending import TOGETHER_NS, diverted
 from procconn.cli.json_lines import SCHEMA, JsonLines
 from procconn.cli.json_text import line, readable
 from procconn.cli.output import Progress, tell_lost, tell_usage_lost
 from procconn.cli.selection import Selection
 from procconn.cli.source import QUEUE, open_source
+from procconn.cli.stop import Signals
 from procconn.cli.watch import first, lost_in, selected
-from procconn.clock import NS_PER_S
 from procconn.ship.delivery import Delivery
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import SUBJECTS, Message, Messages
@@ -30,6 +30,8 @@ _LATENCY = 0.25  # seconds: the most often that events are read
 _TOGETHER = 1.0  # seconds of events, or
 _MANY = 4096  # events; a full message is published before
 _LAST = 5.0  # seconds to publish what was read, after a signal
+_SIGNALS = 4096  # bytes, one for each
+_REPEATED = 1.0  # seconds within which signals are one
 _BEHIND = 3.0  # seconds without reading, after which events wait in the queue
 
 
@@ -58,7 +60,7 @@ class Shipping:
         self._read_at = time.monotonic()
         self._progress = Progress()
 
-    async def run(self) -> int:
+    async def run(self, signals: Signals) -> int:
         """Ship until the source ends or a signal comes; OSError says why not."""
         loop, options = asyncio.get_running_loop(), self._options
         keep = {"max_age": options.max_age, "max_bytes": options.max_bytes}
@@ -68,8 +70,10 @@ class Shipping:
                 delivery = Delivery(self._settings, config, group, self._progress.tell)
                 keeping = group.create_task(delivery.keep_connected())
                 showing = group.create_task(self._show(delivery))
-                with diverted(lambda: loop.call_soon_threadsafe(self._stop, limit)):
+                with signals.delegated() as descriptor:
+                    loop.add_reader(descriptor, self._stop, descriptor, limit)
                     await self._ship(delivery, group)
+                    loop.remove_reader(descriptor)
                 keeping.cancel()
                 showing.cancel()
         except TimeoutError:
@@ -130,13 +134,14 @@ class Shipping:
         record = {"event": event, "time": now, **values, **ours}
         return self._messages.alone("shipper", self._words(line(record)))
 
-    def _stop(self, limit: asyncio.Timeout) -> None:
+    def _stop(self, descriptor: int, limit: asyncio.Timeout) -> None:
         """Let the first signal end the reading, and a later one everything."""
+        os.read(descriptor, _SIGNALS)
         now, end = asyncio.get_running_loop().time(), limit.when()
         if end is None:
             self._source.end()
             limit.reschedule(now + _LAST)
-        elif now >= end - _LAST + TOGETHER_NS / NS_PER_S:
+        elif now >= end - _LAST + _REPEATED:
             limit.reschedule(now)
 
     async def _show(self, delivery: Delivery) -> None:

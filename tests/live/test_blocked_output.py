@@ -22,9 +22,9 @@ from support.strace import subscription_balance, traced_command
 
 IMPATIENT = """
 import sys
-from procconn.cli import ending, main
+from procconn.cli import main, shutdown
 
-ending._PATIENCE = 0.1
+shutdown._GRACE = 0.1
 sys.exit(main(sys.argv[1:]))
 """
 PAGE = 4096  # bytes of a pipe that become free together

@@ -164,7 +164,7 @@ def test_each_warning_is_one_line_whatever_the_environment_says() -> None:
     code = (
         "import sys, warnings\n"
         "from procconn.cli import main, source, watch\n"
-        "def run(_):\n"
+        "def run(*_):\n"
         "    for _ in range(2):\n"
         "        warnings.warn('renewed', RuntimeWarning)\n"
         "    return 0\n"

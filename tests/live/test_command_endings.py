@@ -102,7 +102,7 @@ def test_a_later_signal_ends_also_what_blocks_at_the_end() -> None:
     code = (
         "import os, signal, sys\n"
         "from procconn.cli import main, source, watch\n"
-        "def run(_):\n"
+        "def run(*_):\n"
         "    try:\n"
         "        os.write(1, b'ready\\n')\n"
         "        signal.pause()\n"
