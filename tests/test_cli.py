@@ -11,7 +11,7 @@ import procconn
 from procconn import EventMask
 from procconn.cli import main
 from procconn.cli.parser import make_parser
-from procconn.cli.selection import Selection
+from procconn.pipeline.selection import Selection
 
 LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 

@@ -18,10 +18,10 @@ from support.builders import event_message, program_trailer, with_trailer, words
 from support.json_schema import schema, violations
 
 from procconn import TruncatedError, decode
-from procconn.cli.json_lines import SCHEMA, JsonLines
-from procconn.cli.json_text import line
-from procconn.cli.lines import REASONS
 from procconn.clock import wall_ns
+from procconn.pipeline.json_lines import SCHEMA, JsonLines
+from procconn.pipeline.json_text import line
+from procconn.pipeline.lines import REASONS
 from procconn.processes import ProcessTable
 from procconn.processes.tracker import EventInContext, Tracker
 from procconn.recording import Recorder

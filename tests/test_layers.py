@@ -1,5 +1,6 @@
-"""The C sources stand in layers, and each part of a stream is written by one file."""
+"""The sources stand in layers, and each part of a stream is written by one file."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ LAYERS = ("wire", "system", "netlink", "proc", "programs", "usage", "stream", "p
 """Each may include its own headers and those of the folders before it."""
 
 MOST_FILES, MOST_LINES = 12, 250
+
+PACKAGE = Path(__file__).parents[1] / "procconn"
+PACKAGES = ("", "processes", "recording", "pipeline", "cli ship")
+"""Each may import those before it; "" is the modules beside them."""
 
 PARTS = {  # struct: its file and the header beside it
     "buffer": "stream/buffer",
@@ -31,7 +36,10 @@ CHANGED = (
     r"(?:atomic_(?:store|exchange|fetch_\w+|compare_exchange_\w+)\w*\(&|(?:\+\+|--))"
 )
 
-pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="takes the C sources")
+takes_c_sources = pytest.mark.skipif(not CSRC.is_dir(), reason="takes the C sources")
+takes_modules = pytest.mark.skipif(
+    not PACKAGE.is_dir(), reason="takes the Python sources"
+)
 
 
 def sources() -> Iterator[tuple[str, str]]:
@@ -44,10 +52,12 @@ def included(text: str) -> list[str]:
     return re.findall(r'^#include "(.+)"', text, re.MULTILINE)
 
 
+@takes_c_sources
 def test_every_folder_is_a_layer() -> None:
     assert set(LAYERS) == {path.name for path in CSRC.iterdir() if path.is_dir()}
 
 
+@takes_c_sources
 def test_nothing_lower_includes_anything_higher() -> None:
     upward = [
         (name, header)
@@ -61,12 +71,14 @@ def test_nothing_lower_includes_anything_higher() -> None:
     assert any("/" in header for _, text in sources() for header in included(text))
 
 
+@takes_c_sources
 def test_only_one_folder_knows_python() -> None:
     knowing = {name.split("/")[0] for name, text in sources() if "<Python.h>" in text}
 
     assert {"python"} == knowing
 
 
+@takes_c_sources
 @pytest.mark.parametrize("folder", LAYERS)
 def test_folders_and_files_are_small(folder: str) -> None:
     files = list((CSRC / folder).glob("*.c"))
@@ -101,6 +113,7 @@ def changes(part: str, text: str) -> list[str]:
     return found
 
 
+@takes_c_sources
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_is_written_by_one_file(part: str) -> None:
     owner = PARTS[part]
@@ -118,7 +131,64 @@ def test_a_part_is_written_by_one_file(part: str) -> None:
     )
 
 
+@takes_c_sources
 def test_every_part_of_a_stream_has_an_owner() -> None:
     plain = {"procconn_view", "procconn_settings"}
 
     assert set(members()) - plain <= set(PARTS)
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name != "__main__.py":  # which starts the command
+            yield path, ast.parse(path.read_text())
+
+
+def imported(path: Path, module: ast.Module) -> Iterator[str]:
+    """Name the modules of the package that one imports, also within functions."""
+    package = path.relative_to(PACKAGE.parent).parent.parts
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1] if node.level else ())
+            base += [node.module] if node.module else []
+            # What is taken from a package may be a module of it.
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "procconn")
+
+
+def package_of(name: str) -> str:
+    """Return the folder that a module is in; "" beside all folders."""
+    _, folder, *_ = [*name.split("."), ""]
+    return folder if (PACKAGE / folder).is_dir() else ""
+
+
+def layer_of(package: str) -> int:
+    (layer,) = (at for at, it in enumerate(PACKAGES) if package in it.split(" "))
+    return layer
+
+
+@takes_modules
+def test_every_package_is_in_a_layer() -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+    assert packages | {""} == {it for them in PACKAGES for it in them.split(" ")}
+
+
+@takes_modules
+@pytest.mark.parametrize("package", " ".join(PACKAGES).split(" "), ids=repr)
+def test_a_package_imports_itself_and_lower_ones(package: str) -> None:
+    found = [
+        (str(path.relative_to(PACKAGE)), name, package_of(name))
+        for path, module in modules()
+        if package_of(".".join(path.relative_to(PACKAGE.parent).parts)) == package
+        for name in imported(path, module)
+    ]
+
+    assert [] == [
+        it for it in found if it[2] != package and layer_of(it[2]) >= layer_of(package)
+    ]
+    assert found

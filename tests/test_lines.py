@@ -8,8 +8,6 @@ import time
 import pytest
 
 from procconn import event_time
-from procconn.cli.json_lines import JsonLines
-from procconn.cli.lines import TextLines, fit, size, span
 from procconn.clock import wall_ns
 from procconn.events import (
     Comm,
@@ -25,6 +23,8 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.pipeline.json_lines import JsonLines
+from procconn.pipeline.lines import TextLines, fit, size, span
 from procconn.processes import ProcessTable
 from procconn.processes.tracker import EventInContext, Tracker
 from procconn.programs import Program

@@ -16,10 +16,10 @@ from support import process_events
 from support.builders import event_message, program_trailer, with_trailer, words
 
 from procconn import Exec, Exit, Fork, decode
-from procconn.cli import stat
-from procconn.cli.json_lines import JsonLines
-from procconn.cli.lines import told, visible
 from procconn.clock import wall_ns
+from procconn.pipeline.json_lines import JsonLines
+from procconn.pipeline.lines import told, visible
+from procconn.pipeline.tally import Tally
 from procconn.processes import Executed, ProcessTable, packed
 from procconn.processes.tracker import EventInContext
 from procconn.recording import Recorder
@@ -196,7 +196,7 @@ def test_what_has_ended_counts_for_nothing() -> None:
 
 
 def test_stat_counts_rare_names_together() -> None:
-    tally = stat.Tally(0)
+    tally = Tally(0)
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
         program = process_events.PROGRAM._replace(name=name)

@@ -14,11 +14,11 @@ import pytest
 from support import process_events
 
 from procconn import ship
-from procconn.cli.json_lines import JsonLines
 from procconn.cli.parser import parse
 from procconn.cli.shutdown import Shutdown
 from procconn.clock import wall_ns
 from procconn.events import Comm, Event, Exec, Exit, Fork, Lost, Uid
+from procconn.pipeline.json_lines import JsonLines
 from procconn.processes.tracker import EventInContext
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import Message, Messages

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Sequence
 from signal import SIGINT, SIGTERM
 
-from procconn.cli.output import occupy_closed_descriptors, tell
+from procconn.cli.output import occupy_closed_descriptors
 from procconn.cli.parser import parse
 from procconn.cli.shutdown import Shutdown
 from procconn.diagnosis import LimitWarning
 from procconn.errors import ProcConnError
+from procconn.pipeline.messages import report
 
 _FAILED = 2  # also what argparse exits with
 
@@ -35,7 +36,7 @@ def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     warnings.simplefilter("always", RuntimeWarning)  # each renewal of a subscription
     if getattr(options, "quiet", False):
         warnings.simplefilter("ignore", LimitWarning)
-    warnings.showwarning = lambda message, *_, **__: tell(str(message))
+    warnings.showwarning = lambda message, *_, **__: report(str(message))
     try:
         status: int = importlib.import_module(options.run).run(options, shutdown)
         if options.is_endless and shutdown.number:
@@ -44,9 +45,9 @@ def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         status = 0
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""
-        tell(at + (error.strerror or str(error)))
+        report(at + (error.strerror or str(error)))
         status = _FAILED
     except (ProcConnError, ValueError) as error:
-        tell(str(error))
+        report(str(error))
         status = _FAILED
     return status

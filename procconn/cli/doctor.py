@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from procconn._core import ffi, lib
-from procconn.cli.json_text import line
-from procconn.cli.lines import user_name
 from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown
 from procconn.connector import ProcConnector
@@ -26,6 +24,8 @@ from procconn.diagnosis import (
 )
 from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
+from procconn.pipeline.json_text import line
+from procconn.pipeline.lines import user_name
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
 VERSION = 1  # of docs/doctor.schema.json

@@ -5,18 +5,14 @@ import sys
 from collections.abc import Iterator
 
 from procconn._core import lib
-from procconn.cli.output import (
-    STANDARD,
-    standard_output,
-    tell_lost,
-    tell_unwritten,
-    tell_usage_lost,
-)
-from procconn.cli.selection import Selection
+from procconn.cli.output import report_unwritten
 from procconn.cli.shutdown import Shutdown
-from procconn.cli.source import Live, check_pid
-from procconn.cli.tracking import open_tracker, tracked
 from procconn.events import Event, Lost
+from procconn.pipeline.messages import report_lost, report_usage_lost
+from procconn.pipeline.selection import Selection
+from procconn.pipeline.source import Live, check_pid
+from procconn.pipeline.standard_streams import STANDARD, standard_output
+from procconn.pipeline.tracking import open_tracker, tracked
 from procconn.processes.tracker import Tracker
 from procconn.recording import Recorder
 
@@ -38,7 +34,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         duration=selection.duration,
         stop=shutdown,
     )
-    shutdown.defer(lambda: tell_unwritten(source))
+    shutdown.defer(lambda: report_unwritten(source))
     try:
         received = source.received()
         if is_of_some:
@@ -54,8 +50,8 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
                     break
     finally:
         source.close()
-        tell_lost(lost)
-        tell_usage_lost(source.usage_lost())
+        report_lost(lost)
+        report_usage_lost(source.usage_lost())
     return 0
 
 

@@ -6,26 +6,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from procconn.cli.json_text import line
-from procconn.cli.lines import fit, span, visible
-from procconn.cli.output import Output, open_output, tell_lost, tell_unwritten
-from procconn.cli.selection import Selection
+from procconn.cli.output import Output, open_output, report_unwritten
 from procconn.cli.shutdown import Shutdown
-from procconn.cli.source import Source, open_source
-from procconn.cli.tracking import finish, open_tracker, refresh
 from procconn.clock import NS_PER_S
 from procconn.events import (
     Comm,
     Coredump,
     Event,
-    Exec,
-    Exit,
     Gid,
     Lost,
     Ptrace,
     Sid,
     Uid,
 )
+from procconn.pipeline.json_text import line
+from procconn.pipeline.lines import fit, span, visible
+from procconn.pipeline.messages import report_lost
+from procconn.pipeline.selection import Selection
+from procconn.pipeline.source import Source, open_source
+from procconn.pipeline.tally import Tally, kind_name, shortened
+from procconn.pipeline.tracking import finish, open_tracker, refresh
 from procconn.processes.tracker import EventInContext, Tracker
 
 if TYPE_CHECKING:
@@ -34,53 +34,8 @@ if TYPE_CHECKING:
 VERSION = 1  # of docs/stat.schema.json
 _LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
 _MOST = 20  # programs in the table at the end
-_MOST_NAMES = 10_000  # that are counted apart, as anybody can make up names
-_OTHERS = "(other)"
-_LONGEST_NAME = 256  # characters
 _NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
 _KINDS_AND_HEAD = 3  # lines of a table without the programs
-
-
-class Tally:
-    """What happened since the last one: events by kind, programs by name."""
-
-    def __init__(self, since_ns: int) -> None:
-        self.since_ns = since_ns
-        self.kinds: Counter[type[Event]] = Counter()
-        self.started: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
-        self.lost = 0
-
-    def take(self, seen: EventInContext) -> None:
-        """Count an event."""
-        event = seen.event
-        if isinstance(event, Lost):
-            self.lost += event.count
-            return
-        self.kinds[type(event)] += 1
-        if isinstance(event, Exec):
-            self.started[_shortened(seen.name)] += 1
-        elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
-            self.failed[_shortened(seen.name)] += 1
-
-    def fold(self) -> None:
-        """Count the least frequent names together if there are too many."""
-        if max(len(self.started), len(self.failed)) <= 2 * _MOST_NAMES:
-            return
-        order = self.started + self.failed
-        order.pop(_OTHERS, None)
-        kept = {name for name, _ in order.most_common(_MOST_NAMES)}
-        for counts in (self.started, self.failed):
-            others = [name for name in counts if name not in kept]
-            counts[_OTHERS] = sum(counts.pop(name) for name in others)
-
-    def add(self, other: "Tally") -> None:
-        """Take in what another one counted."""
-        self.kinds += other.kinds
-        self.started += other.started
-        self.failed += other.failed
-        self.lost += other.lost
-        self.fold()
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
@@ -88,7 +43,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     selection = Selection.of(options)
     source = open_source(selection, latency=_LATENCY, stop=shutdown)
     if source.is_live:
-        shutdown.defer(lambda: tell_unwritten(source))
+        shutdown.defer(lambda: report_unwritten(source))
     try:
         tracker = open_tracker(selection, source)
         output = open_output(options, shutdown)
@@ -105,7 +60,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         lost = source.lost() if source.is_live else None
         source.close()
         stat.finish()
-        tell_lost(lost or 0)
+        report_lost(lost or 0)
     return 0
 
 
@@ -236,7 +191,7 @@ class _Stat:
         running: Counter[str] = Counter()
         for process in self._tracker.table.processes.values():
             if not process.is_kernel_thread and self._selection.admits_running(process):
-                running[_shortened(process.name)] += 1
+                running[shortened(process.name)] += 1
         return running
 
     def _show(self, tally: Tally, seconds: float) -> None:
@@ -251,7 +206,7 @@ class _Stat:
 
     def _table(self, tally: Tally, seconds: float) -> Iterator[str]:
         kinds = ", ".join(
-            f"{count} {_kind_name(kind)}" for kind, count in tally.kinds.most_common()
+            f"{count} {kind_name(kind)}" for kind, count in tally.kinds.most_common()
         )
         yield f"in {span(seconds)}: {kinds or 'nothing'}" + (
             f", {tally.lost} lost" if tally.lost else ""
@@ -276,7 +231,7 @@ class _Stat:
         record = {
             "version": VERSION,
             "time": self._time_of(at).isoformat(timespec="microseconds"),
-            "events": {_kind_name(kind): it for kind, it in tally.kinds.items()},
+            "events": {kind_name(kind): it for kind, it in tally.kinds.items()},
             "lost": tally.lost,
             "programs": [
                 {
@@ -289,11 +244,3 @@ class _Stat:
             ],
         }
         return line(record)
-
-
-def _shortened(name: str | None) -> str:
-    return name[:_LONGEST_NAME] if name else "?"
-
-
-def _kind_name(kind: type[Event]) -> str:
-    return kind.__name__.lower()

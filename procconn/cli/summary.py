@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procconn.cli.lanes import UNKNOWN
-from procconn.cli.lines import ending, fit, span, told, used, visible
+from procconn.pipeline.lines import ending, fit, span, told, used, visible
 
 if TYPE_CHECKING:
     from collections import Counter

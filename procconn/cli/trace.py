@@ -10,13 +10,15 @@ from pathlib import Path
 
 from procconn.cli.child import Child
 from procconn.cli.lanes import UNKNOWN
-from procconn.cli.output import STANDARD, Output, tell, tell_usage_lost
+from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown
-from procconn.cli.source import QUEUE
 from procconn.cli.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Exec, Lost
+from procconn.pipeline.messages import report, report_usage_lost
+from procconn.pipeline.source import QUEUE
+from procconn.pipeline.standard_streams import STANDARD
 from procconn.processes import Executed, Process, ProcessTable, Started
 from procconn.programs import Program
 
@@ -101,7 +103,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         try:
             child = Child(options.command)
         except OSError as error:
-            tell(f"{shlex.quote(options.command[0])}: {error.strerror}")
+            report(f"{shlex.quote(options.command[0])}: {error.strerror}")
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
         status = None
         begun = time.monotonic()
@@ -111,7 +113,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             took = ran.duration or time.monotonic() - begun
             status = shutdown.exit_status = _status(child.end())
             _report(options, ran, took, output)
-            tell_usage_lost(connector.usage_lost)
+            report_usage_lost(connector.usage_lost)
             if draw is not None and picture is not None:
                 title = " ".join(options.command)[:_LONGEST_TITLE]
                 picture.write_all(draw(ran.all, title))
@@ -119,7 +121,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             if status is None:
                 raise
             name = error.filename or "the summary"
-            tell(f"{name} is incomplete: {error.strerror}")
+            report(f"{name} is incomplete: {error.strerror}")
     return status
 
 
@@ -157,7 +159,7 @@ def _report(options: argparse.Namespace, ran: Run, took: float, output: Output) 
         output.write_all(tree(ran.all, width=width))
     output.write_all(summary(ran.all, ran.programs, ran.peak, took, width=width))
     if ran.lost:
-        tell(f"{ran.lost} events were lost, so processes may be missing")
+        report(f"{ran.lost} events were lost, so processes may be missing")
 
 
 def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:

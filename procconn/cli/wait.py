@@ -3,10 +3,11 @@
 import argparse
 import time
 
-from procconn.cli.json_text import line
-from procconn.cli.lines import ending, signal_name, told, user_name
-from procconn.cli.output import Output, tell
+from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown
+from procconn.pipeline.json_text import line
+from procconn.pipeline.lines import ending, signal_name, told, user_name
+from procconn.pipeline.messages import report
 from procconn.processes import Process
 from procconn.processes.waiting import Awaited, each_end
 from procconn.programs import Program
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     try:
         awaited = Awaited(options.pids)
     except ProcessLookupError as error:
-        tell(str(error))
+        report(str(error))
         return _NOT_THERE
     output = Output(options.output)
     output.reopen_on_hangup(shutdown)
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     if awaited.pids and not (options.any and last):
         return _TIME_IS_UP
     if last is None or last.returncode is None:
-        tell("the status of the last one may be read by its user and root only")
+        report("the status of the last one may be read by its user and root only")
         return _UNKNOWN
     code = last.returncode
     return code if code >= 0 else _OF_SIGNALS - code

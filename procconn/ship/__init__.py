@@ -9,14 +9,14 @@ import asyncio
 import gc
 import importlib.util
 
-from procconn.cli.output import tell
-from procconn.cli.stop import Signals
+from procconn.pipeline.messages import report
+from procconn.pipeline.stop import Signals
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
     """Ship until there were enough events, or a signal comes."""
     if importlib.util.find_spec("nats") is None:
-        tell("the client for NATS is not installed: pip install 'procconn[nats]'")
+        report("the client for NATS is not installed: pip install 'procconn[nats]'")
         return 2
     from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
 

@@ -36,7 +36,7 @@ _PATIENCE = 30  # seconds for an answer, on a connection that stands
 _MOST_CUT_OFF = 2  # new connections in a row, as an end can overtake its reason
 _PINGS = 5  # seconds; after two without an answer the connection counts as broken
 
-logging.getLogger("nats").addHandler(logging.NullHandler())  # `tell` tells it
+logging.getLogger("nats").addHandler(logging.NullHandler())  # `report` does
 
 
 class _Client(Client):
@@ -68,7 +68,7 @@ class Delivery:
     settings: dict[str, Any]  # the way to the server
     config: StreamConfig  # how to make the stream if there is none
     group: asyncio.TaskGroup  # has the tasks that are started here
-    tell: Callable[[str], None]  # tells people what is in the way
+    report: Callable[[str], None]  # of what is in the way, and that it no longer is
     shipped: int = 0  # events that are stored
     _troubles: set[str] = field(default_factory=set)
     _has_worked: bool = False  # a message was stored
@@ -183,10 +183,10 @@ class Delivery:
 
     def _complain(self, error: Exception) -> None:
         if (trouble := why(error)) not in self._troubles:
-            self.tell(f"{self.settings['servers']}: {trouble}; events wait")
+            self.report(f"{self.settings['servers']}: {trouble}; events wait")
         self._troubles.add(trouble)
 
     def _relax(self) -> None:
         if self._troubles:
-            self.tell(f"{self.settings['servers']}: it works again")
+            self.report(f"{self.settings['servers']}: it works again")
         self._troubles.clear()

@@ -14,16 +14,17 @@ from pathlib import Path
 from nats.js.api import StreamConfig
 
 from procconn import __version__
-from procconn.cli.json_lines import SCHEMA, JsonLines
-from procconn.cli.json_text import line, readable
-from procconn.cli.output import Progress, tell_lost, tell_usage_lost
-from procconn.cli.selection import Selection
-from procconn.cli.source import QUEUE, open_source
-from procconn.cli.stop import Signals
-from procconn.cli.watch import first, lost_in, selected
+from procconn.pipeline.batches import first, lost_in, selected
+from procconn.pipeline.json_lines import SCHEMA, JsonLines
+from procconn.pipeline.json_text import line, readable
+from procconn.pipeline.messages import report_lost, report_usage_lost
+from procconn.pipeline.selection import Selection
+from procconn.pipeline.source import QUEUE, open_source
+from procconn.pipeline.stop import Signals
 from procconn.ship.delivery import Delivery
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import SUBJECTS, Message, Messages
+from procconn.ship.progress import Progress
 from procconn.ship.server import settings_for
 
 _LATENCY = 0.25  # seconds: the most often that events are read
@@ -67,7 +68,9 @@ class Shipping:
         config = StreamConfig(name=options.stream, subjects=[SUBJECTS], **keep)
         try:
             async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
-                delivery = Delivery(self._settings, config, group, self._progress.tell)
+                delivery = Delivery(
+                    self._settings, config, group, self._progress.report
+                )
                 keeping = group.create_task(delivery.keep_connected())
                 showing = group.create_task(self._show(delivery))
                 with signals.delegated() as descriptor:
@@ -86,8 +89,8 @@ class Shipping:
             lost = self._lost if self._source.is_live else 0
             self._source.close()
             self._progress.end()
-            tell_lost(lost, "a larger --queue, where its server is away or slow")
-            tell_usage_lost(self._source.usage_lost())
+            report_lost(lost, "a larger --queue, where its server is away or slow")
+            report_usage_lost(self._source.usage_lost())
         return 0
 
     async def _ship(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:

@@ -163,7 +163,7 @@ def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
 def test_each_warning_is_one_line_whatever_the_environment_says() -> None:
     code = (
         "import sys, warnings\n"
-        "from procconn.cli import main, source, watch\n"
+        "from procconn.cli import main, watch\n"
         "def run(*_):\n"
         "    for _ in range(2):\n"
         "        warnings.warn('renewed', RuntimeWarning)\n"
@@ -238,7 +238,8 @@ def with_little_room(receive_buffer: int) -> str:
     """Return the beginning of a program that runs the command, its queue small."""
     return f"""if 1:
         import sys
-        from procconn.cli import main, source
+        from procconn.cli import main
+        from procconn.pipeline import source
         class Small(source.ProcConnector):
             def __init__(self, *arguments, **settings):
                 settings |= {{"queue": 262_144, "receive_buffer": {receive_buffer}}}

@@ -101,7 +101,7 @@ def test_a_later_signal_ends_also_what_blocks_at_the_end() -> None:
     """Here a message for a pipe that nobody reads."""
     code = (
         "import os, signal, sys\n"
-        "from procconn.cli import main, source, watch\n"
+        "from procconn.cli import main, watch\n"
         "def run(*_):\n"
         "    try:\n"
         "        os.write(1, b'ready\\n')\n"

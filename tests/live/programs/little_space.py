@@ -8,9 +8,10 @@ import gzip
 import sys
 
 from procconn import ProcConnector
-from procconn.cli import main, source
+from procconn.cli import main
 from procconn.cli.output import Output
 from procconn.cli.parser import parse
+from procconn.pipeline import source
 
 little = functools.partial(ProcConnector, receive_buffer=131_072)
 setattr(source, "ProcConnector", little)  # noqa: B010 - types would object

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from procconn.cli.json_text import value
-from procconn.cli.lines import signal_name, user_name
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
+from procconn.pipeline.json_text import value
+from procconn.pipeline.lines import signal_name, user_name
 from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from procconn.cli.output import STANDARD, standard_input
-from procconn.cli.selection import Selection
-from procconn.cli.stop import Stop
 from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
+from procconn.pipeline.selection import Selection
+from procconn.pipeline.standard_streams import STANDARD, standard_input
+from procconn.pipeline.stop import Stop
 from procconn.processes.snapshot import check_there, take_snapshot
 
 QUEUE = 76_000_000  # bytes: 1,000,000 events

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from procconn.cli.selection import Selection
-from procconn.cli.source import Source
 from procconn.events import Event
+from procconn.pipeline.selection import Selection
+from procconn.pipeline.source import Source
 from procconn.processes import ProcessTable, take_snapshot
 from procconn.processes.snapshot import check_there, try_snapshot
 from procconn.processes.tracker import EventInContext, Tracker

@@ -1,0 +1,52 @@
+"""Standard input, output and error, each of which may have been closed at the start."""
+
+import errno
+import os
+import select
+import sys
+from typing import BinaryIO
+
+STANDARD = "-"
+"""What stands for standard input or output where a file is named."""
+
+STDIN, STDOUT, STDERR = range(3)
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        OSError: it was closed when the command was started.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed; redirect it from a file")
+    return sys.stdin.buffer
+
+
+def standard_output() -> int:
+    """Return the descriptor of standard output.
+
+    Raises:
+        OSError: it was closed when the command was started.
+    """
+    if sys.stdout is None:
+        raise OSError(
+            errno.EBADF,
+            "standard output is closed; redirect it to /dev/null if it is not wanted",
+        )
+    return STDOUT
+
+
+def standard_error() -> int:
+    """Return the descriptor of standard error; -1 if that was closed at the start."""
+    return -1 if sys.stderr is None else STDERR
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data, also to a descriptor that does not block."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # whoever shares it made it so
+            select.select([], [descriptor], [])

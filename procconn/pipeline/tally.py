@@ -1,0 +1,62 @@
+"""Counts of events: by kind, and by the name of the program."""
+
+from collections import Counter
+
+from procconn.events import Event, Exec, Exit, Lost
+from procconn.processes.tracker import EventInContext
+
+_MOST_NAMES = 10_000  # that are counted apart, as anybody can make up names
+_OTHERS = "(other)"
+_LONGEST_NAME = 256  # characters
+
+
+class Tally:
+    """What happened since the last one: events by kind, programs by name."""
+
+    def __init__(self, since_ns: int) -> None:
+        self.since_ns = since_ns
+        self.kinds: Counter[type[Event]] = Counter()
+        self.started: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.lost = 0
+
+    def take(self, seen: EventInContext) -> None:
+        """Count an event."""
+        event = seen.event
+        if isinstance(event, Lost):
+            self.lost += event.count
+            return
+        self.kinds[type(event)] += 1
+        if isinstance(event, Exec):
+            self.started[shortened(seen.name)] += 1
+        elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
+            self.failed[shortened(seen.name)] += 1
+
+    def fold(self) -> None:
+        """Count the least frequent names together if there are too many."""
+        if max(len(self.started), len(self.failed)) <= 2 * _MOST_NAMES:
+            return
+        order = self.started + self.failed
+        order.pop(_OTHERS, None)
+        kept = {name for name, _ in order.most_common(_MOST_NAMES)}
+        for counts in (self.started, self.failed):
+            others = [name for name in counts if name not in kept]
+            counts[_OTHERS] = sum(counts.pop(name) for name in others)
+
+    def add(self, other: "Tally") -> None:
+        """Take in what another one counted."""
+        self.kinds += other.kinds
+        self.started += other.started
+        self.failed += other.failed
+        self.lost += other.lost
+        self.fold()
+
+
+def shortened(name: str | None) -> str:
+    """Return the name that a program is counted by; a question mark if it has none."""
+    return name[:_LONGEST_NAME] if name else "?"
+
+
+def kind_name(kind: type[Event]) -> str:
+    """Return the name of a kind of event, such as "exec"."""
+    return kind.__name__.lower()
