@@ -8,9 +8,9 @@ import pytest
 from support.line_counter import lines_run
 
 from procconn import Event, Exec, Exit, Fork, Lost, Program
-from procconn.cli import summary
-from procconn.cli.summary import Ran, tree
-from procconn.cli.trace import Run
+from procconn.cli.trace import summary
+from procconn.cli.trace.summary import Ran, tree
+from procconn.cli.trace.trace import Run
 
 ROOT = 100_000
 

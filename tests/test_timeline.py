@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.line_counter import lines_run
 from support.timelines import MS, Lived, S, build
 
-from procconn.cli.lanes import bars, duration
-from procconn.cli.picture import ticks
-from procconn.cli.timeline import FORMATS
+from procconn.cli.trace.lanes import bars, duration
+from procconn.cli.trace.picture import ticks
+from procconn.cli.trace.timeline import FORMATS
 
 SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 6.7  # pixels, in the font of the picture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.timelines import MS, Lived, S, build
 
-from procconn.cli.timeline import FORMATS
+from procconn.cli.trace.timeline import FORMATS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -6,13 +6,13 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
-from procconn.cli.lanes import duration, visible
+from procconn.cli.trace.lanes import duration, visible
 from procconn.clock import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from procconn.cli.lanes import Bar
+    from procconn.cli.trace.lanes import Bar
 
 # Pixels.
 _MARGIN = 16

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from procconn.cli import picture
-from procconn.cli.lanes import bars, visible
+from procconn.cli.trace import picture
+from procconn.cli.trace.lanes import bars, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from procconn.cli.lanes import Bar, Lifetime
+    from procconn.cli.trace.lanes import Bar, Lifetime
 
 _NS_PER_US = 1000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procconn.cli.lanes import UNKNOWN
+from procconn.cli.trace.lanes import UNKNOWN
 from procconn.pipeline.lines import ending, fit, span, told, used, visible
 
 if TYPE_CHECKING:

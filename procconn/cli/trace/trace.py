@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from procconn.cli.child import Child
-from procconn.cli.lanes import UNKNOWN
 from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown
-from procconn.cli.summary import Ran, summary, tree
+from procconn.cli.trace.child import Child
+from procconn.cli.trace.lanes import UNKNOWN
+from procconn.cli.trace.summary import Ran, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Exec, Lost
@@ -166,7 +166,7 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
     """Find out how to draw before anything runs."""
     if path is None:
         return None
-    from procconn.cli import timeline  # noqa: PLC0415 - only who draws needs it
+    from procconn.cli.trace import timeline  # noqa: PLC0415 - only who draws needs it
 
     suffix = ".svg" if path == STANDARD else Path(path).suffix
     if suffix not in timeline.FORMATS:
