@@ -19,9 +19,9 @@ from support.json_schema import schema, violations
 
 from procconn import TruncatedError, decode
 from procconn.clock import wall_ns
+from procconn.pipeline.formats import REASONS
 from procconn.pipeline.json_lines import SCHEMA, JsonLines
 from procconn.pipeline.json_text import line
-from procconn.pipeline.lines import REASONS
 from procconn.processes import ProcessTable
 from procconn.processes.tracker import EventInContext, Tracker
 from procconn.recording import Recorder

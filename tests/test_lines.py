@@ -23,8 +23,9 @@ from procconn.events import (
     Uid,
     Unknown,
 )
+from procconn.pipeline.formats import fit, size, span
 from procconn.pipeline.json_lines import JsonLines
-from procconn.pipeline.lines import TextLines, fit, size, span
+from procconn.pipeline.lines import TextLines
 from procconn.processes import ProcessTable
 from procconn.processes.tracker import EventInContext, Tracker
 from procconn.programs import Program
@@ -258,8 +259,11 @@ def test_colours_are_for_what_matters() -> None:
     ("seconds", "told"),
     [
         (0.00042, "0.4 ms"),
+        (0.00996, "10 ms"),
         (0.0532, "53 ms"),
+        (0.9996, "1.00 s"),
         (1.5, "1.50 s"),
+        (59.996, "1 min 0 s"),
         (75.2, "1 min 15 s"),
         (3600 * 27 + 60, "27 h 1 min"),
     ],

@@ -17,8 +17,8 @@ from support.builders import event_message, program_trailer, with_trailer, words
 
 from procconn import Exec, Exit, Fork, decode
 from procconn.clock import wall_ns
+from procconn.pipeline.formats import quoted_command, visible
 from procconn.pipeline.json_lines import JsonLines
-from procconn.pipeline.lines import told, visible
 from procconn.pipeline.tally import Tally
 from procconn.processes import Executed, ProcessTable, packed
 from procconn.processes.tracker import EventInContext
@@ -76,7 +76,7 @@ def test_a_command_is_cut_where_no_more_is_shown(argv: list[str], most: int) -> 
     whole = visible(program.command)
 
     expected = whole if len(whole) <= most else whole[:most] + "…"
-    assert expected == told(program, most=most)
+    assert expected == quoted_command(program, most=most)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_no_more_of_a_command_is_quoted_than_is_shown(
 
     monkeypatch.setattr(shlex, "quote", counting)
     program = process_events.PROGRAM._replace(argv=argv)
-    text = told(program)
+    text = quoted_command(program)
 
     assert MOST + 1 == len(text)
     assert text.endswith("…")
     assert len(quoted) <= MOST
     monkeypatch.undo()
-    _, peak = taken(lambda: told(program))
+    _, peak = taken(lambda: quoted_command(program))
     assert peak < 64 * MOST
 
 

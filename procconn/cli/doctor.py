@@ -24,8 +24,8 @@ from procconn.diagnosis import (
 )
 from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
+from procconn.pipeline.formats import user_name
 from procconn.pipeline.json_text import line
-from procconn.pipeline.lines import user_name
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
 VERSION = 1  # of docs/doctor.schema.json

@@ -42,6 +42,11 @@ _MANY = 4096  # signals, a byte each
 _OF_SIGNALS = 128  # and the number: what a shell shows
 
 
+def shell_status(returncode: int) -> int:
+    """Return the exit status that a shell shows for one of `subprocess`."""
+    return returncode if returncode >= 0 else _OF_SIGNALS - returncode
+
+
 class Shutdown:
     """The signals that this process got, and what to do about them.
 
@@ -128,7 +133,7 @@ class Shutdown:
         """The exit status after a signal."""
         if self.exit_status is not None:
             return self.exit_status
-        return 0 if self.number in self._expected else _OF_SIGNALS + self.number
+        return 0 if self.number in self._expected else shell_status(-self.number)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now_ns = time.monotonic_ns()

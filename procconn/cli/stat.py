@@ -19,8 +19,8 @@ from procconn.events import (
     Sid,
     Uid,
 )
+from procconn.pipeline.formats import fit, span, visible
 from procconn.pipeline.json_text import line
-from procconn.pipeline.lines import fit, span, visible
 from procconn.pipeline.messages import report_lost
 from procconn.pipeline.selection import Selection
 from procconn.pipeline.source import Source, open_source

@@ -4,9 +4,9 @@ import argparse
 import time
 
 from procconn.cli.output import Output
-from procconn.cli.shutdown import Shutdown
+from procconn.cli.shutdown import Shutdown, shell_status
+from procconn.pipeline.formats import ending, quoted_command, signal_name, user_name
 from procconn.pipeline.json_text import line
-from procconn.pipeline.lines import ending, signal_name, told, user_name
 from procconn.pipeline.messages import report
 from procconn.processes import Process
 from procconn.processes.waiting import Awaited, each_end
@@ -15,7 +15,6 @@ from procconn.reading import read_program
 
 VERSION = 1  # of docs/wait.schema.json
 _UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
-_OF_SIGNALS = 128
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
@@ -44,13 +43,12 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     if last is None or last.returncode is None:
         report("the status of the last one may be read by its user and root only")
         return _UNKNOWN
-    code = last.returncode
-    return code if code >= 0 else _OF_SIGNALS - code
+    return shell_status(last.returncode)
 
 
 def _text(process: Process, program: Program | None) -> str:
     how = ending(process.returncode, process.dumped_core, process.duration)
-    return f"exit {process.pid} {told(program, why=False)} {how}\n"
+    return f"exit {process.pid} {quoted_command(program, why=False)} {how}\n"
 
 
 def _json(process: Process, program: Program | None) -> str:

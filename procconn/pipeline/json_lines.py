@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
+from procconn.pipeline.formats import signal_name, user_name
 from procconn.pipeline.json_text import value
-from procconn.pipeline.lines import signal_name, user_name
 from procconn.processes.tracker import EventInContext
 from procconn.programs import Program
 from procconn.usage import Usage

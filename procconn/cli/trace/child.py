@@ -62,7 +62,7 @@ class Child:
         )
 
     def end(self) -> int:
-        """Wait for its end, take signals again ourselves; return the wait status."""
+        """Wait for its end and take signals again; return what `Popen.wait` would."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._is_over = True
         assert self._passing.ident is not None  # noqa: S101
@@ -70,7 +70,7 @@ class Child:
         self._passing.join()
         _, status = os.waitpid(self.pid, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-        return status
+        return os.waitstatus_to_exitcode(status)
 
     def _pass_on(self) -> None:
         while True:

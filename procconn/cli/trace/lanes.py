@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from procconn.clock import NS_PER_S
+from procconn.pipeline.formats import cut, ending, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from signal import Signals
 
 UNKNOWN = "?"
 _LONGEST_TEXT = 400  # characters of a command
-_NS_PER_US, _NS_PER_MS = 1000, 1_000_000
-_MINUTE = 60  # seconds, and minutes of an hour
 
 
 class Lifetime(Protocol):
@@ -34,8 +30,6 @@ class Lifetime(Protocol):
     def ended_ns(self) -> int | None: ...  # noqa: D102
     @property
     def returncode(self) -> int | None: ...  # noqa: D102
-    @property
-    def signal(self) -> Signals | None: ...  # noqa: D102
 
 
 class Bar(NamedTuple):
@@ -127,6 +121,7 @@ def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
 
 
 def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
+    command = process.command or process.name or UNKNOWN
     return Bar(
         process.pid,
         process.ppid,
@@ -136,7 +131,7 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
         process.started_ns is None,
         process.ended_ns is None,
         visible(process.name or UNKNOWN),
-        _cut(visible(_cut(process.command or process.name or UNKNOWN))),
+        cut(visible(cut(command, _LONGEST_TEXT)), _LONGEST_TEXT),
         _ending(process),
         bool(process.returncode),
     )
@@ -145,37 +140,4 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
 def _ending(process: Lifetime) -> str:
     if process.ended_ns is None:
         return "still running"
-    if process.returncode is None:
-        return "ended unseen"
-    if process.returncode >= 0:
-        return f"status {process.returncode}"
-    if process.signal is not None:
-        return f"killed by {process.signal.name}"
-    return f"killed by SIGRTMIN{-process.returncode - signal.SIGRTMIN:+d}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
-
-
-def visible(text: str) -> str:
-    """Show what is not text as escapes, such as those that no XML may hold."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def duration(nanoseconds: int) -> str:
-    """Tell a time to three digits, never rounded up, such as "1.53 s"."""
-    if nanoseconds == 0:
-        return "0 s"
-    if nanoseconds >= _MINUTE * NS_PER_S:
-        minutes, seconds = divmod(nanoseconds // NS_PER_S, _MINUTE)
-        hours, minutes = divmod(minutes, _MINUTE)
-        if hours:
-            return f"{hours} h {minutes:02} min"
-        return f"{minutes} min {seconds:02} s"
-    digits = max(len(str(nanoseconds)) - 3, 0)
-    shown = nanoseconds // 10**digits * 10**digits
-    for unit, name in ((NS_PER_S, "s"), (_NS_PER_MS, "ms")):
-        if nanoseconds >= unit:
-            return f"{shown / unit:.3g} {name}"
-    return f"{shown / _NS_PER_US:.3g} µs"
+    return ending(process.returncode)

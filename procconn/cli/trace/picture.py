@@ -6,8 +6,8 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
-from procconn.cli.trace.lanes import duration, visible
 from procconn.clock import NS_PER_S
+from procconn.pipeline.formats import cut, span, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,10 +138,10 @@ class _Picture:
         failed = sum(bar.is_failure for bar in self._bars)
         count = len(self._bars)
         heading = f"{count:,} process{'es' if count != 1 else ''}"
-        heading += f" in {duration(self._span)}" if count else ""
+        heading += f" in {span(self._span / NS_PER_S)}" if count else ""
         heading += f", {failed:,} failed" if failed else ""
         room = int(self._width / (_LETTER * 1.25)) - len(heading) - 2
-        return f"{_shortened(self._title, room)}: {heading}" if self._title else heading
+        return f"{cut(self._title, room)}: {heading}" if self._title else heading
 
     def _style(self) -> str:
         light, dark = _STYLE, _DARK_STYLE
@@ -173,7 +173,7 @@ class _Picture:
         )
         x, y = float(_MARGIN), float(_MARGIN + _TITLE)
         for cls, text in entries:
-            shown = _shortened(text, 40)
+            shown = cut(text, 40)
             wide = _SWATCH + 6 + len(shown) * _LETTER + 18
             if x + wide > _LEAST_WIDTH and x > _MARGIN:
                 x, y = float(_MARGIN), y + _ROW
@@ -237,17 +237,15 @@ def _label(bar: Bar, letters: int) -> str:
     name = first.rpartition("/")[2]
     if len(name) <= letters < len(name) + _FEWEST_LETTERS + 1:
         return name
-    return _shortened(name + space + rest, letters)
+    return cut(name + space + rest, letters)
 
 
 def _tooltip(bar: Bar) -> str:
-    since = "started before" if bar.is_cut_before else f"at {duration(bar.start_ns)}"
+    start = span(bar.start_ns / NS_PER_S)
+    since = "started before" if bar.is_cut_before else f"at {start}"
+    took = span((bar.end_ns - bar.start_ns) / NS_PER_S)
     parent = "" if bar.ppid is None else f", parent {bar.ppid}"
     return (
         f"{bar.command}\n{bar.program}, pid {bar.pid}{parent}\n"
-        f"{since}, for {duration(bar.end_ns - bar.start_ns)}\n{bar.ending}"
+        f"{since}, for {took}\n{bar.ending}"
     )
-
-
-def _shortened(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: max(letters - 1, 0)] + "…"

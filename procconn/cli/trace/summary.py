@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procconn.cli.trace.lanes import UNKNOWN
-from procconn.pipeline.lines import ending, fit, span, told, used, visible
+from procconn.pipeline.formats import (
+    cut,
+    ending,
+    fit,
+    quoted_command,
+    span,
+    used,
+    visible,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
-    from signal import Signals
 
     from procconn.processes import Process
     from procconn.programs import Program
@@ -68,11 +75,6 @@ class Ran:
     def returncode(self) -> int | None:
         """How it ended, as `Process.returncode`."""
         return self.process.returncode
-
-    @property
-    def signal(self) -> Signals | None:
-        """The signal that ended it, or None."""
-        return self.process.signal
 
 
 def summary(
@@ -174,6 +176,5 @@ def _shown(program: Program | None) -> str:
             break
     if program is not None and left < 0:
         program = program._replace(argv=tuple(argv), cut=True)
-    text = told(program, why=False)
-    is_short = len(text) <= _LONGEST_COMMAND
-    return text if is_short else text[: _LONGEST_COMMAND - 1] + "…"
+    text = quoted_command(program, why=False)
+    return cut(text, _LONGEST_COMMAND)

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from procconn.cli.trace import picture
-from procconn.cli.trace.lanes import bars, visible
+from procconn.cli.trace.lanes import bars
+from procconn.pipeline.formats import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,6 @@
 """`procconn trace`: run a command, and tell what it ran."""
 
 import argparse
-import os
 import shlex
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from procconn.cli.output import Output
-from procconn.cli.shutdown import Shutdown
+from procconn.cli.shutdown import Shutdown, shell_status
 from procconn.cli.trace.child import Child
 from procconn.cli.trace.lanes import UNKNOWN
 from procconn.cli.trace.summary import Ran, summary, tree
@@ -28,7 +27,6 @@ _LATENCY = 0.02  # seconds: what is traced is not to be slowed down
 _PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that time
 _PATIENCE = 5.0  # seconds for the last events, which are there at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
-_OF_SIGNALS = 128
 _LONGEST_TITLE = 1000  # characters
 
 
@@ -111,7 +109,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             ran = _follow(connector, child)
             connector.close()
             took = ran.duration or time.monotonic() - begun
-            status = shutdown.exit_status = _status(child.end())
+            status = shutdown.exit_status = shell_status(child.end())
             _report(options, ran, took, output)
             report_usage_lost(connector.usage_lost)
             if draw is not None and picture is not None:
@@ -178,8 +176,3 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
 def _without_texts(program: Program) -> Program:
     """Leave out what may be long, of which the table would keep all."""
     return program._replace(argv=None, exe=None, cwd=None, cgroup=None)
-
-
-def _status(wait_status: int) -> int:
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else _OF_SIGNALS - code
