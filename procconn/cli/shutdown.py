@@ -1,14 +1,14 @@
 """How signals end the command.
 
-A handler raises nothing. It notes the first signal, and when that came; a wait for
-events has the descriptor that the interpreter writes to for each signal beside the
-connector's, so that one which comes just before the wait ends it, too. What was
-received until then is written as usual.
+No handler raises an exception. A handler records the first signal and its time, which
+becomes the end of what is read. A wait for events also polls the descriptor that the
+interpreter writes a byte to for each signal, so a signal that arrives just before the
+wait ends it. Events that happened until then are written as usual.
 
-Where that is impossible, the process ends in the handler, its subscriptions taken back:
-at a second signal, at the first one if nothing is lost by it, or if the output takes
-nothing for a grace period. A signal that follows at once, as `timeout` and terminals
-send them, changes nothing.
+In three cases the handler takes the subscriptions back and exits the process: at a
+first signal while nothing is lost by that, at a second signal, and if the main thread
+is blocked for a grace period, as by an output that nobody reads. Signals within a
+second count as one, as `timeout` and terminals send several.
 """
 
 import os
@@ -23,7 +23,7 @@ from typing import NoReturn
 from procconn._stream import close_all
 from procconn.clock import NS_PER_S
 
-# All that would end the process and that somebody sends on purpose.
+# Signals that end a process by default and that are sent on purpose.
 ENDING = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -34,29 +34,29 @@ ENDING = (
     signal.SIGALRM,
     signal.SIGXCPU,
 )
-_TOGETHER_NS = NS_PER_S  # within which signals are one
+_TOGETHER_NS = NS_PER_S  # signals within this time count as one
 _GRACE = 2.0  # seconds
-_WORK = 0.001  # seconds of CPU in that time, without which it is blocked
-_LONGEST_WAIT = 86_400.0  # seconds, which poll(2) can count
-_MANY = 4096  # signals, a byte each
-_OF_SIGNALS = 128  # and the number: what a shell shows
+_WORK = 0.001  # seconds of CPU time; a thread that uses less in that time is blocked
+_LONGEST_WAIT = 86_400.0  # seconds; poll(2) takes an int of milliseconds
+_READ_SIZE = 4096  # bytes, one for each signal
+_SIGNAL_BASE = 128  # shells add the signal's number to it
 
 
 def shell_status(returncode: int) -> int:
-    """Return the exit status that a shell shows for one of `subprocess`."""
-    return returncode if returncode >= 0 else _OF_SIGNALS - returncode
+    """Return the exit status that a shell shows for a `returncode` of `subprocess`."""
+    return returncode if returncode >= 0 else _SIGNAL_BASE - returncode
 
 
 class Shutdown:
-    """The signals that this process got, and what to do about them.
+    """The signals that this process received, and when they end it.
 
     Args:
-        expected: the signals that are a usual end, of status 0.
+        expected: signals after which the exit status is 0.
 
     Attributes:
         number: of the first signal; 0 before it.
-        at_ns: when that came, on CLOCK_MONOTONIC; 0 before it.
-        exit_status: what to exit with after a signal; None makes it from the number.
+        at_ns: when it arrived, on CLOCK_MONOTONIC; 0 before it.
+        exit_status: the exit status after a signal; None derives it from `number`.
     """
 
     def __init__(self, expected: Collection[int]) -> None:
@@ -68,10 +68,10 @@ class Shutdown:
         self._handled: list[int] = []
         self._abandon: Callable[[], None] | None = None
         self._is_delegated = self._is_exiting = False
-        self._cpu = 0.0  # of this thread when the grace period began, in seconds
+        self._cpu = 0.0  # this thread's CPU time at the start of the grace period
 
     def install(self) -> None:
-        """Handle the signals, except those that the caller ignores, as nohup does."""
+        """Install the handlers, except for signals that are ignored, as under nohup."""
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in ENDING:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -79,7 +79,7 @@ class Shutdown:
                 self._handled.append(number)
 
     def ignore_signals(self) -> None:
-        """Ignore signals: the interpreter's own end takes a while, without handlers."""
+        """Ignore signals from now on: the interpreter exits without handlers."""
         for number in self._handled:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
@@ -87,21 +87,21 @@ class Shutdown:
         os.close(self._writing)
 
     def reopen_on_hangup(self, reopen: Callable[[], None]) -> None:
-        """Let SIGHUP reopen a file rather than end the command."""
+        """Call a function on SIGHUP instead of ending the command."""
         if signal.SIGHUP in self._handled:
             signal.signal(signal.SIGHUP, lambda *_: reopen())
 
     def defer(self, abandon: Callable[[], None]) -> None:
-        """Let the first signal only end what is waited for, from now on.
+        """Let the first signal only end the waits, from now on.
 
         Args:
-            abandon: reports what is missing if the process ends before all is written.
+            abandon: called if the process exits before everything is written.
         """
         self._abandon = abandon
 
     @contextmanager
     def delegated(self) -> Iterator[int]:
-        """Let no signal end the process; yields what is readable for each of them."""
+        """Leave the signals to the caller; yield a descriptor with a byte for each."""
         self._is_delegated = True
         try:
             yield self._reading
@@ -112,17 +112,17 @@ class Shutdown:
                 self._start_grace()
 
     def wait(self, descriptor: int, timeout: float | None) -> None:
-        """Wait until a descriptor is readable, the time is up, or a signal comes."""
+        """Wait until a descriptor is readable, a signal arrives, or the time is up."""
         poll = select.poll()
         for fd in (descriptor, self._reading):
             poll.register(fd, select.POLLIN)
         ms = None if timeout is None else 1000 * min(timeout, _LONGEST_WAIT)
         if any(fd == self._reading for fd, _ in poll.poll(ms)):
-            os.read(self._reading, _MANY)
+            os.read(self._reading, _READ_SIZE)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait for something for a known time, which is no part of a grace period."""
+        """Suspend the grace period during a wait of limited time."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         yield
         if self.number:
@@ -137,7 +137,7 @@ class Shutdown:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now_ns = time.monotonic_ns()
-        if number == signal.SIGALRM and self.number:  # the timer
+        if number == signal.SIGALRM and self.number:  # the grace period is over
             if self._is_exiting or self._is_blocked():
                 self._exit()
             self._start_grace()

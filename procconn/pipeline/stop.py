@@ -1,28 +1,28 @@
-"""What asks for an end, as those need it who read events and send them on."""
+"""What a reader of events needs to know of the signals that end it."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 
 class Stop(Protocol):
-    """What may ask a source to end.
+    """A request to stop, which may arrive at any time.
 
     Attributes:
-        at_ns: when it did, on CLOCK_MONOTONIC; 0 before.
+        at_ns: when it arrived, on CLOCK_MONOTONIC; 0 before.
     """
 
     @property
     def at_ns(self) -> int: ...  # noqa: D102
 
     def wait(self, descriptor: int, timeout: float | None) -> None:
-        """Wait until a descriptor is readable, the time is up, or it asks for that."""
+        """Wait until a descriptor is readable, the request arrives, or time is up."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Wait within the context for what comes within a known time."""
+        """Return a context for a wait of limited time after the request."""
 
 
 class Signals(Protocol):
-    """The signals of the process, for an event loop."""
+    """The process's signals, for an event loop."""
 
     def delegated(self) -> AbstractContextManager[int]:
-        """Return a descriptor that has a byte for each signal within the context."""
+        """Return a context that yields a descriptor with a byte for each signal."""
