@@ -31,9 +31,7 @@ from procconn.events import (
     Uid,
     Unknown,
 )
-from procconn.programs import Program
-from procconn.reading import read_program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage, read_program
 
 __version__ = "0.1.0"
 

@@ -7,22 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from procconn.clock import AT_ONCE, FOR_EVER, LONGEST, NS_PER_S
-from procconn.events import EventMask
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MOST_PID = 0x7FFFFFFF
-
-
-def mask(name: str, value: EventMask) -> EventMask:
-    """Return an EventMask. An int could have bits of no event."""
-    if not isinstance(value, EventMask):
-        raise TypeError(
-            f"{name} must be an EventMask, such as EventMask.EXEC | EventMask.EXIT,"
-            f" not {value!r}"
-        )
-    return value
 
 
 def boolean(name: str, value: bool) -> bool:

@@ -79,7 +79,7 @@ class ProcConnector:
         timeout: float = 1.0,
         heartbeat: float | None = None,
     ) -> None:
-        _arguments.mask("mask", mask)
+        _check_mask(mask)
         self._threads = _arguments.boolean("threads", threads)
         timeout_ns = _arguments.seconds("timeout", timeout, positive=True)
         _arguments.whole("queue", queue, 0, _LARGEST_QUEUE)
@@ -218,7 +218,7 @@ class ProcConnector:
         self._check_open()
         changed = None
         if mask is not None:
-            _arguments.mask("mask", mask)
+            _check_mask(mask)
             changed = new_filter(mask, threads=self._threads)
         change(self._reader, changed)
         self._stream.listen()
@@ -351,3 +351,12 @@ class ProcConnector:
     def _check_open(self) -> None:
         if self._stream.view.closed:
             raise ValueError("I/O operation on a closed ProcConnector")
+
+
+def _check_mask(mask: EventMask) -> None:
+    """Check that it is an EventMask, so that no bit is set that is no event's."""
+    if not isinstance(mask, EventMask):
+        raise TypeError(
+            "mask must be an EventMask, such as EventMask.EXEC | EventMask.EXIT,"
+            f" not {mask!r}"
+        )

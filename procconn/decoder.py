@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Self
 from procconn._core import ffi, lib
 from procconn.errors import OverrunError, TruncatedError
 from procconn.events import KINDS, Event, Lost, Unknown
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

@@ -18,8 +18,7 @@ from signal import Signals
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from procconn._core import lib
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 _SIGNAL_BITS = 0x7F
 _CORE_BIT = 0x80

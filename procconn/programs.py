@@ -1,10 +1,16 @@
-"""What program a process runs."""
+"""What the library reads of processes: `Program` and `Usage`."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 from typing import NamedTuple
+
+from procconn import _arguments
+from procconn._core import ffi, lib
+from procconn.diagnosis import check_proc
 
 # docker-ID.scope, cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope; docker/ID,
 # kubepods/…/ID, …:cri-containerd:ID. Not crio-conmon-ID.scope, which watches over it.
@@ -64,3 +70,64 @@ class Program(NamedTuple):
         """
         found = _CONTAINER.findall(self.cgroup or "")
         return found[-1] if found else None
+
+
+class Usage(NamedTuple):
+    """What a task used until its end; None where the kernel does not account it.
+
+    Attributes:
+        cpu_ns: time on a processor, by the scheduler's count, in nanoseconds; up to a
+            tick (1 to 10 ms) short for a task that slept.
+        user_ns, system_ns: the same, in user and in kernel mode.
+        peak_rss: the most memory it had resident, in bytes.
+        read_bytes, write_bytes: to and from storage.
+        read_chars, write_chars: bytes by read(2), write(2) and the like.
+        minor_faults, major_faults: page faults without and with reading from storage.
+        switches, involuntary_switches: how often it gave its processor up, and how
+            often that was taken away.
+        elapsed_ns: from its beginning to its end, in nanoseconds.
+    """
+
+    cpu_ns: int | None
+    user_ns: int | None
+    system_ns: int | None
+    peak_rss: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+    read_chars: int | None
+    write_chars: int | None
+    minor_faults: int | None
+    major_faults: int | None
+    switches: int | None
+    involuntary_switches: int | None
+    elapsed_ns: int | None
+
+
+def read_program(pid: int) -> Program | None:
+    """Read what program a process runs now.
+
+    A process can write what it likes over its arguments, also long before.
+
+    Args:
+        pid: a process ID, as this process's /proc shows it.
+
+    Returns:
+        The program, or None if there is no such process.
+
+    Raises:
+        TypeError: `pid` is not an int.
+        ValueError: no process can have it.
+        UnsupportedError: /proc does not show this PID namespace.
+        OSError: this process has no descriptor or memory left (EMFILE, ENFILE, ENOMEM).
+    """
+    _arguments.pid("pid", pid)
+    check_proc()
+    programs: list[Program] = []
+    status = lib.procconn_read_program(
+        pid, ffi.cast("void *", id(Program)), ffi.cast("void *", id(programs))
+    )
+    if status == -errno.ESRCH:
+        return None
+    if status < 0:
+        raise OSError(-status, os.strerror(-status), f"/proc/{pid}")
+    return programs[0]

@@ -28,8 +28,7 @@ from procconn.pipeline.json_lines import JsonLines
 from procconn.pipeline.lines import TextLines
 from procconn.processes import ProcessTable
 from procconn.processes.tracker import EventInContext, Tracker
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 MS = 1_000_000
 

@@ -23,7 +23,7 @@ from support.process_events import (
 
 from procconn import Comm, Event, Fork, Lost
 from procconn.processes import Ended, Executed, Process, ProcessTable, Started, exits
-from procconn.usage import Usage
+from procconn.programs import Usage
 
 
 def test_a_process_starts_executes_and_ends() -> None:

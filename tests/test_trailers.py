@@ -367,7 +367,7 @@ def test_damaged_trailer_keeps_what_comes_before_and_behind() -> None:
 
 
 def test_types_are_found_where_pickle_looks_for_them() -> None:
-    assert ("procconn.programs", "procconn.usage") == (
+    assert ("procconn.programs", "procconn.programs") == (
         Program.__module__,
         Usage.__module__,
     )

@@ -12,6 +12,12 @@
 void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *trailer,
                            struct procconn_reading *reading);
 
+/*
+ * Read what a process is now, which may have run for long, into a trailer of
+ * PROCCONN_TRAILER_CAPACITY bytes. All of it is of one process and one program.
+ */
+void procconn_read_running(uint32_t pid, uint8_t *trailer, struct procconn_reading *reading);
+
 _Static_assert(PROCCONN_TRAILER_CAPACITY >
                    sizeof(struct program_header) + PROGRAM_MOST_ARGV + 5 * PROGRAM_MOST_TEXT,
                "all texts, and the file that the last of them is in, fit");

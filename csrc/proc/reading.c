@@ -63,7 +63,7 @@ static void trim_arguments(uint8_t *trailer, struct procconn_reading *reading)
     reading->size = builder_finish(&builder);
 }
 
-void procconn_read_program(uint32_t pid, uint8_t *trailer, struct procconn_reading *reading)
+void procconn_read_running(uint32_t pid, uint8_t *trailer, struct procconn_reading *reading)
 {
     uint64_t hash = 0, before;
     bool is_sure = false, is_changing;

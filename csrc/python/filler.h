@@ -86,11 +86,11 @@ static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
     return fields;
 }
 
-/* Make an instance of the class at that index of `types`. It contains only ints, bytes, text and
- * tuples of those, so it can be in no cycle, and the collector need not track it. */
-static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
+/* Make an instance of a class. It contains only ints, bytes, text and tuples of those, so it can be
+ * in no cycle, and the collector need not track it. */
+static inline PyObject *filler_instance(struct filler *filler, PyTypeObject *class,
+                                        PyObject *arguments)
 {
-    PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(filler->types, type);
     PyObject *object;
 
     if (arguments == NULL)
@@ -99,6 +99,12 @@ static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyOb
     if (object != NULL)
         PyObject_GC_UnTrack(object);
     return object;
+}
+
+/* Make an instance of the class at that index of `types`. */
+static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
+{
+    return filler_instance(filler, (PyTypeObject *)PyTuple_GetItem(filler->types, type), arguments);
 }
 
 static inline PyObject *filler_int(struct filler *filler, uint32_t value)

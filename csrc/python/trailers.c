@@ -1,4 +1,10 @@
 /* Make the named tuples of trailers: a Program, a Usage. */
+#include "python/limited.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "proc/process.h"
 #include "python/filler.h"
 
 enum { PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2 };
@@ -21,14 +27,14 @@ static PyObject *id(struct filler *filler, uint32_t value)
     return value == PROGRAM_UNKNOWN ? none() : filler_int(filler, value);
 }
 
-static PyObject *program_arguments(struct filler *filler, const struct procconn_event *event)
+/* `at`: where the texts are, after the header. */
+static PyObject *program_arguments(struct filler *filler, const struct program_header *header,
+                                   const uint8_t *at)
 {
     static const char *const missing[PROGRAM_MISSING_COUNT] = {
         "", "later", "gone", "denied", "busy", "held", "changed", "late", "limit"};
-    const struct program_header *header = &event->program;
     unsigned reason = header->flags >> PROGRAM_MISSING_SHIFT & PROGRAM_MISSING_MASK;
     PyObject *fields = filler_fields(filler, PROGRAM_FIELDS);
-    const uint8_t *at = event->trailer;
     Py_ssize_t index = 0;
 
     if (fields == NULL)
@@ -68,6 +74,49 @@ PyObject *procconn_make_trailer(struct filler *filler, const struct procconn_eve
     if (event->trailer == NULL)
         return none();
     if (event->what == PROCCONN_EXEC)
-        return filler_make(filler, PROGRAM_TYPE, program_arguments(filler, event));
+        return filler_make(filler, PROGRAM_TYPE,
+                           program_arguments(filler, &event->program, event->trailer));
     return filler_make(filler, USAGE_TYPE, usage_arguments(filler, event));
+}
+
+/* Append the program of a trailer that procconn_read_running has written. */
+static int append_program(PyObject *programs, PyTypeObject *class, const uint8_t *trailer)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    struct program_header header;
+    struct filler filler;
+    PyObject *program;
+    int status = 0;
+
+    memcpy(&header, trailer, sizeof header);
+    filler_begin(&filler, NULL);
+    program = filler_instance(&filler, class,
+                              program_arguments(&filler, &header, trailer + sizeof header));
+    if (program == NULL || PyList_Append(programs, program) != 0) {
+        PyErr_Clear();
+        status = -ENOMEM;
+    }
+    Py_XDECREF(program);
+    filler_end(&filler);
+    PyGILState_Release(gil);
+    return status;
+}
+
+int procconn_read_program(uint32_t pid, void *class, void *programs)
+{
+    uint8_t *trailer = malloc(PROCCONN_TRAILER_CAPACITY);
+    struct procconn_reading reading;
+    int status;
+
+    if (trailer == NULL)
+        return -ENOMEM;
+    procconn_read_running(pid, trailer, &reading);
+    if (reading.missing == PROCCONN_LIMIT)
+        status = -reading.error;
+    else if (reading.missing == PROCCONN_GONE && !reading.is_there)
+        status = -ESRCH;
+    else
+        status = append_program(programs, class, trailer);
+    free(trailer);
+    return status;
 }

@@ -10,8 +10,7 @@ from procconn.pipeline.json_text import line
 from procconn.pipeline.messages import report
 from procconn.processes import Process
 from procconn.processes.waiting import Awaited, each_end
-from procconn.programs import Program
-from procconn.reading import read_program
+from procconn.programs import Program, read_program
 
 VERSION = 1  # of docs/wait.schema.json
 _UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127

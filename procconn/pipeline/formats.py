@@ -12,8 +12,7 @@ from functools import cache
 from unicodedata import east_asian_width
 
 from procconn.clock import NS_PER_S
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 REASONS = {
     "later": "it ran another program before this one was read",

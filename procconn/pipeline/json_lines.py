@@ -9,8 +9,7 @@ from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
 from procconn.pipeline.formats import signal_name, user_name
 from procconn.pipeline.json_text import value
 from procconn.processes.tracker import EventInContext
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 SCHEMA = "urn:procconn:watch:3"  # the $id there
 _NOT_READ = Program(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procconn.diagnosis import is_kernel
-from procconn.usage import Usage
+from procconn.programs import Usage
 
 if TYPE_CHECKING:
     from procconn.events import Exit

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from procconn.processes.packed import Kept
     from procconn.processes.snapshot import SnapshotEntry
-    from procconn.programs import Program
-    from procconn.usage import Usage
+    from procconn.programs import Program, Usage
 
 _KTHREADD = 2  # the process that forks all kernel threads
 

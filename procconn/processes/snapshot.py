@@ -11,13 +11,12 @@ from procconn._arguments import MOST_PID
 from procconn.clock import NS_PER_S
 from procconn.diagnosis import check_proc, is_kernel
 from procconn.processes.packed import packed, unpacked
-from procconn.reading import read_program
+from procconn.programs import Program, read_program
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from procconn.processes.packed import Kept
-    from procconn.programs import Program
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49

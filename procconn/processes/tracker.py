@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from procconn.processes.process import Change, Process
     from procconn.processes.snapshot import Snapshot
     from procconn.processes.table import ProcessTable
-    from procconn.programs import Program
-    from procconn.usage import Usage
+    from procconn.programs import Program, Usage
 
 
 class EventInContext:

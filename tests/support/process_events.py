@@ -9,8 +9,7 @@ from procconn.processes import (
     SnapshotEntry,
     Started,
 )
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 S = 1_000_000_000
 MS = 1_000_000

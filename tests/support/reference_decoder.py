@@ -24,8 +24,7 @@ from procconn.events import (
     Uid,
     Unknown,
 )
-from procconn.programs import Program
-from procconn.usage import Usage
+from procconn.programs import Program, Usage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
