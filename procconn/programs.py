@@ -31,7 +31,7 @@ class Program(NamedTuple):
         exe: the path of the executable.
         cwd: the working directory.
         ppid: the process that forked this one; if that fork is not known, the parent.
-        uid, euid, gid, egid: the real and the effective ids.
+        uid, euid, gid, egid: the real and the effective IDs.
         cgroup: the path of the cgroup at the time of reading, in the hierarchy of
             version 2 or systemd; where both say "/", the longest path of any other.
         cut: whether `argv` is truncated: longer than 49,152 bytes, or the process
@@ -64,28 +64,27 @@ class Program(NamedTuple):
 
     @property
     def container(self) -> str | None:
-        """The 64-digit id of the innermost container by its cgroup, or None.
+        """The 64-digit ID of the innermost container by its cgroup, or None.
 
-        Of Docker, containerd, CRI-O and Podman.
+        Recognizes Docker, containerd, CRI-O and Podman.
         """
         found = _CONTAINER.findall(self.cgroup or "")
         return found[-1] if found else None
 
 
 class Usage(NamedTuple):
-    """What a task used until its end; None where the kernel does not account it.
+    """Resources that a task used until its end; None if the kernel does not count one.
 
     Attributes:
-        cpu_ns: time on a processor, by the scheduler's count, in nanoseconds; up to a
-            tick (1 to 10 ms) short for a task that slept.
+        cpu_ns: time on a CPU, as counted by the scheduler, in nanoseconds; up to a tick
+            (1 to 10 ms) short for a task that slept.
         user_ns, system_ns: the same, in user and in kernel mode.
-        peak_rss: the most memory it had resident, in bytes.
+        peak_rss: its peak resident set size, in bytes.
         read_bytes, write_bytes: to and from storage.
         read_chars, write_chars: bytes by read(2), write(2) and the like.
         minor_faults, major_faults: page faults without and with reading from storage.
-        switches, involuntary_switches: how often it gave its processor up, and how
-            often that was taken away.
-        elapsed_ns: from its beginning to its end, in nanoseconds.
+        switches, involuntary_switches: voluntary and involuntary context switches.
+        elapsed_ns: from its start to its end, in nanoseconds.
     """
 
     cpu_ns: int | None

@@ -1,7 +1,7 @@
-"""Processes: lifetimes made of events.
+"""Lifetimes of processes, made from events.
 
-`ProcessMonitor` follows the processes of this machine, `wait` tells how some of them
-end, and `ProcessTable` is what both rest on: events in, changes out, no I/O.
+`ProcessMonitor` reports how the processes of this machine change, `wait` returns how
+some of them ended, and both use `ProcessTable`: events in, changes out, no I/O.
 """
 
 from procconn.processes.monitor import ProcessMonitor

@@ -1,4 +1,4 @@
-"""`ProcessMonitor`: a connector, snapshots of /proc, and the table they go into."""
+"""`ProcessMonitor`: a live stream of the changes of processes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from procconn.processes.process import Change, Process
 
-_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
-_MASK = _LIVES | EventMask.COMM | EventMask.UID
+_LIFETIMES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
+_MASK = _LIFETIMES | EventMask.COMM | EventMask.UID
 
 
 class ProcessMonitor:
-    """The processes of this machine, from beginning to end, as they change.
+    """The processes of this machine, from start to end, as they change.
 
     Opening one subscribes, then reads from /proc which processes run: those are in
     `processes` at once. Iterate over it, call `recv_many`, or use `async for`; each
-    change is told once. As of a connector, one thread at a time may read.
+    change is reported once. As with a connector, one thread at a time may read.
 
     Args:
-        tree: follow only the process with this pid and all that come of it.
+        tree: keep only the process with this PID and its descendants.
         queue, programs, usage, receive_buffer, max_latency, timeout, heartbeat: as of
             `ProcConnector`; opening blocks likewise.
 
@@ -86,11 +86,11 @@ class ProcessMonitor:
 
     @property
     def processes(self) -> Mapping[int, Process]:
-        """The running processes by pid, as of what was read: a view that follows."""
+        """The running processes by PID, as of the last event read: a live view."""
         return self._queue.table.processes
 
     def recv_many(self, timeout: float | None = None) -> list[Change]:
-        """Receive all changes that wait; block until there is one.
+        """Receive all queued changes; block until there is one.
 
         A process is shown as it is after all of them, not as it was at each.
 
@@ -98,11 +98,11 @@ class ProcessMonitor:
             timeout: how long to wait, in seconds; None waits for ever, 0 not at all.
 
         Returns:
-            The changes; none if none came in time.
+            The changes; none if there were none in time.
 
         Raises:
             ConnectionClosedError: another thread closed the monitor.
-            ValueError: the monitor is closed already, or the timeout is no time.
+            ValueError: the monitor is closed, or the timeout is negative or not finite.
         """
         self._check_open()
         deadline = _arguments.deadline(timeout)
@@ -116,7 +116,7 @@ class ProcessMonitor:
     def __iter__(self) -> Iterator[Change]:
         """Iterate over the changes, until the monitor is closed.
 
-        One event at a time is taken in: a change shows the process as it was then.
+        Events are processed one at a time: a change shows the process as it was then.
         """
         self._check_open()
         return self._iterate()
@@ -162,7 +162,7 @@ class ProcessMonitor:
         self.close()
 
     def _receive(self, timeout: float | None) -> None:
-        """Take the snapshot if one is due; receive events."""
+        """Take a snapshot if one is due; receive events."""
         queue = self._queue
         if queue.is_due:
             queue.put_snapshot(self._try_snapshot(list(self.processes)))

@@ -1,7 +1,8 @@
-"""Programs of running processes, in about as much memory as their bytes take.
+"""Programs of running processes, in little more memory than their bytes.
 
-Whoever starts a process chooses its arguments: 24,576 in 48 KiB, as objects 30 times as
-much. They are kept as bytes, and beyond a limit for all together only their beginning.
+Anyone can start a process with 24,576 arguments in 48 KiB, which take 30 times as much
+memory as objects. Long command lines are kept as bytes, and beyond a limit for all
+together only their beginning.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 if TYPE_CHECKING:
     from procconn.programs import Program
 
-_FEW, _SHORT = 16, 1024  # arguments and characters that are kept as they are
-_MOST = 64 << 20  # bytes of the others
-_CUT = 4096  # characters of each, beyond that
+_FEW, _SHORT = 16, 1024  # arguments and characters of programs that stay objects
+_MOST = 64 << 20  # bytes of the others together
+_CUT = 4096  # characters of each beyond that
 _SEPARATOR = "\0"  # which no argument contains
 
 
 class Packed:
     """A program whose arguments are bytes."""
 
-    __slots__ = ("_data", "_others")
-    held: ClassVar[int] = 0  # bytes, of all that there are
-    _lock: ClassVar[RLock] = RLock()  # a collection may end another one meanwhile
+    __slots__ = ("_data", "_rest")
+    held: ClassVar[int] = 0  # bytes, by all instances
+    _lock: ClassVar[RLock] = RLock()  # reentrant: a collection may call __del__
 
-    def __init__(self, others: Program, text: str) -> None:
-        self._others = others
+    def __init__(self, rest: Program, text: str) -> None:
+        self._rest = rest
         self._data = os.fsencode(text)
         with self._lock:
             type(self).held += len(self._data)
@@ -38,16 +39,16 @@ class Packed:
 
     @property
     def program(self) -> Program:
-        """The program as it was given, or with the beginning of its arguments."""
+        """The program, perhaps with the beginning of its arguments only."""
         text = os.fsdecode(self._data)
-        return self._others._replace(argv=tuple(text.split(_SEPARATOR)))
+        return self._rest._replace(argv=tuple(text.split(_SEPARATOR)))
 
 
 Kept: TypeAlias = "Program | Packed | None"
 
 
-def packed(program: Program | None) -> Kept:
-    """Return what to keep of a program."""
+def pack(program: Program | None) -> Kept:
+    """Return a program in the form to keep it in."""
     if program is None or program.argv is None:
         return program
     text = _SEPARATOR.join(program.argv)
@@ -60,6 +61,6 @@ def packed(program: Program | None) -> Kept:
     return Packed(program._replace(argv=None), text)
 
 
-def unpacked(kept: Kept) -> Program | None:
-    """Return the program that was packed."""
+def unpack(kept: Kept) -> Program | None:
+    """Return a program that is kept."""
     return kept.program if isinstance(kept, Packed) else kept

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from procconn.clock import NS_PER_S
 from procconn.events import Exit, Fork, Lost
 from procconn.processes.exits import ThreadExits
-from procconn.processes.packed import packed, unpacked
+from procconn.processes.packed import pack, unpack
 from procconn.processes.record import SLACK_NS, Record, is_other_program
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class Process:
     @property
     def program(self) -> Program | None:
         """The program it runs."""
-        return unpacked(self._kept)
+        return unpack(self._kept)
 
     @program.setter
     def program(self, program: Program | None) -> None:
-        self._kept = packed(program)
+        self._kept = pack(program)
 
     @property
     def is_running(self) -> bool:

@@ -1,4 +1,4 @@
-"""What /proc says of the processes that run: `take_snapshot`."""
+"""`take_snapshot`: read from /proc which processes run, and what they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from procconn._arguments import MOST_PID
 from procconn.clock import NS_PER_S
 from procconn.diagnosis import check_proc, is_kernel
-from procconn.processes.packed import packed, unpacked
+from procconn.processes.packed import pack, unpack
 from procconn.programs import Program, read_program
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49
-_CPU_CLOCK = 2  # of a process, with its id (CPUCLOCK_SCHED in linux/posix-timers.h)
+"""Fields of /proc/PID/stat after the name; proc_pid_stat(5) counts from 1 and pid."""
+_CPU_CLOCK = 2  # of a process, with its PID (CPUCLOCK_SCHED in linux/posix-timers.h)
 _TRIES = 100
-"""Fields of /proc/PID/stat behind the name; proc_pid_stat(5) counts from 1 and pid."""
 _ENDED = (b"Z", b"X")
 _PF_KTHREAD = 0x00200000  # in linux/sched.h, the same since 2.6.27
 _NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -31,17 +31,17 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class SnapshotEntry(NamedTuple):
-    """A process as /proc showed it.
+    """A process as /proc shows it.
 
     Attributes:
         ppid, name: None if they could not be read.
         started_ns: on CLOCK_MONOTONIC, in nanoseconds, rounded down to 10 ms; None if
             /proc hides the process: then all that is known is that it exists.
-        threads: the ids of its threads that run; empty if it has ended and its parent
-            has not yet asked how (a zombie).
+        threads: the IDs of its running threads; empty if it has ended and was not
+            reaped by its parent (a zombie).
         before_ns, after_ns: CLOCK_MONOTONIC around the reading, in nanoseconds.
-        kept: its program, with a long command line as bytes.
-        uid, euid: its real and its effective user; None if not known.
+        kept: its program; a long command line is kept as bytes.
+        uid, euid: its real and its effective user ID; None if not known.
         is_kernel_thread: whether the kernel runs it, and no program.
     """
 
@@ -59,8 +59,8 @@ class SnapshotEntry(NamedTuple):
 
     @property
     def program(self) -> Program | None:
-        """What it runs; None if it was not read, and of kernel threads."""
-        return unpacked(self.kept)
+        """The program it runs; None if it was not read, and of kernel threads."""
+        return unpack(self.kept)
 
 
 class Snapshot(NamedTuple):
@@ -84,17 +84,17 @@ def take_snapshot(
 
     Args:
         pids: read these only; None reads all.
-        known: pids of which to tell that they exist even where /proc is mounted with
+        known: processes to include if they exist, even where /proc is mounted with
             hidepid= and does not show them.
         programs: whether to read their programs and user IDs, too.
 
     Returns:
-        An entry for each process that is there, zombies too.
+        An entry for each process that exists, zombies too.
 
     Raises:
-        UnsupportedError: /proc does not show this pid namespace.
+        UnsupportedError: /proc does not show this PID namespace.
         OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM), so that
-            processes which run could not be read.
+            running processes could not be read.
     """
     check_proc()
     before_ns = time.monotonic_ns()
@@ -127,9 +127,9 @@ def try_snapshot(
 
 
 def is_hidden(pid: int) -> bool:
-    """Tell whether a process exists that could not be read.
+    """Return whether a process exists that could not be read.
 
-    Processes of this user are never hidden from it; one of those ended meanwhile.
+    Processes of this user are never hidden from it: such a one has ended meanwhile.
     """
     try:
         os.kill(pid, 0)
@@ -141,12 +141,12 @@ def is_hidden(pid: int) -> bool:
 
 
 def check_there(pids: Iterable[int], found: Collection[int]) -> None:
-    """Check that processes are there which somebody names.
+    """Check that the processes that a caller names exist.
 
     Raises:
-        ProcessLookupError: one is not, or is another thread than its process's first.
+        ProcessLookupError: one does not, or is another thread than a main one.
         PermissionError: /proc does not show one to this user.
-        OSError: one could not be looked at, as `take_snapshot` says.
+        OSError: one could not be read, as in `take_snapshot`.
     """
     for pid in pids:
         if pid not in found and is_hidden(pid):
@@ -162,7 +162,7 @@ def check_there(pids: Iterable[int], found: Collection[int]) -> None:
 
 
 def is_thread(pid: int) -> bool:
-    """Tell whether an id is that of a thread other than its process's first."""
+    """Return whether an ID is that of another thread than its process's main one."""
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             return f"\nTgid:\t{pid}\n".encode() not in status.read()
@@ -173,8 +173,8 @@ def is_thread(pid: int) -> bool:
 def zombie_exit_code(pid: int) -> int | None:
     """Return the wait status of a zombie; None if it may not be read.
 
-    Before Linux 5.17 this is the first thread's, and another's may count: so None, too,
-    if the process had others.
+    Before Linux 5.17 /proc has the main thread's, and another's may count. Then it is
+    None, too, if the process had other threads.
     """
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
@@ -183,7 +183,7 @@ def zombie_exit_code(pid: int) -> int | None:
         return None
     if code := int(fields[_EXIT_CODE]):
         return code
-    try:  # the kernel shows 0 to those who may not know, and hides this from them too
+    try:  # the kernel shows 0 to users without permission, who cannot read this either
         os.readlink(f"/proc/{pid}/exe")
     except PermissionError:
         return None
@@ -194,7 +194,7 @@ def zombie_exit_code(pid: int) -> int | None:
 
 def _was_single_threaded(pid: int) -> bool:
     """Return whether a zombie's CPU time, in nanoseconds, is all its main thread's."""
-    for _ in range(_TRIES):  # it may still be on its way out
+    for _ in range(_TRIES):  # its exit may still take CPU time
         try:
             before_ns = _cpu_time(pid)
             all_ns = time.clock_gettime_ns(~pid << 3 | _CPU_CLOCK)
@@ -227,7 +227,7 @@ def _read(pid: int, asleep_ns: int, programs: bool) -> SnapshotEntry | None:
         program = read_program(pid)
         if program is not None:
             uid, euid = program.uid, program.euid
-            kept = packed(program)
+            kept = pack(program)
     return SnapshotEntry(
         pid,
         int(fields[_PPID]),
@@ -249,22 +249,22 @@ def _hidden(pid: int) -> SnapshotEntry:
 
 
 def _threads(pid: int) -> tuple[int, ...]:
-    """List the running threads of a process: not a first one that has ended."""
-    folder = f"/proc/{pid}/task"
+    """Return the running threads of a process: not a main thread that has ended."""
+    directory = f"/proc/{pid}/task"
     try:
-        names = os.listdir(folder)
+        names = os.listdir(directory)
     except _NOT_SHOWN:
         return ()
-    stats = ((int(name), _stat(f"{folder}/{name}/stat")) for name in names)
+    stats = ((int(name), _stat(f"{directory}/{name}/stat")) for name in names)
     return tuple(tid for tid, stat in stats if stat and stat[1][_STATE] not in _ENDED)
 
 
 def _stat(path: str) -> tuple[str, list[bytes]] | None:
-    """Read a stat file: the name, which may have any bytes, and the fields behind."""
+    """Read a stat file: the name, which may have any bytes, and the fields after it."""
     try:
         with open(path, "rb", buffering=0) as file:
             text = file.read(4096)
     except _NOT_SHOWN:
         return None
-    head, _, tail = text.rpartition(b") ")
-    return os.fsdecode(head.partition(b" (")[2]), tail.split()
+    head, _, fields = text.rpartition(b") ")
+    return os.fsdecode(head.partition(b" (")[2]), fields.split()

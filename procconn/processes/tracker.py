@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procconn.events import Event, Exec, Exit, Fork, Lost, Unknown
-from procconn.processes.packed import unpacked
+from procconn.processes.packed import unpack
 from procconn.processes.process import Ended
 from procconn.processes.resync import Resync
 
@@ -58,7 +58,7 @@ class EventInContext:
     @property
     def program(self) -> Program | None:
         """What it ran; None if not known."""
-        return unpacked(self._kept)
+        return unpack(self._kept)
 
     @property
     def name(self) -> str | None:

@@ -62,7 +62,7 @@ def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process
 async def wait_async(
     pids: Iterable[int], timeout: float | None = None
 ) -> dict[int, Process]:
-    """Do as `wait`, on asyncio."""
+    """Wait as `wait` does, on asyncio."""
     import asyncio  # noqa: PLC0415 - who awaits has it already
 
     deadline = _arguments.deadline(timeout)
