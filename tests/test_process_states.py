@@ -68,7 +68,12 @@ ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
         "SINGLE",
     ),
     ("observed", "fork of the same PID"): (SINGLE, fork(10, 3 * S), "REUSED"),
-    ("not so", "fork of the same PID"): (AMBIGUOUS, fork(10, 4 * S), "SINGLE"),
+    ("otherwise", "fork of the same PID"): (AMBIGUOUS, fork(10, 4 * S), "SINGLE"),
+    ("otherwise", "its own fork"): (
+        [snapshot(seen(10, S, 2 * S), at=2 * S)],
+        fork(10, S + MS),
+        "SINGLE",
+    ),
     ("REUSED", "exit of the main thread"): (
         REUSED,
         exit_of(10, 10, 3 * S + MS),

@@ -21,12 +21,14 @@ is UNKNOWN, and REUSED if its next process began before the exit was reported.
 | any known   | snapshot: gone                     | UNKNOWN     | Ended (3)         |
 | any known   | snapshot: started later            | as shown    | Ended (3) Started |
 | observed    | fork of the same PID               | REUSED      | Started           |
-| not so      | fork of the same PID               | SINGLE      | Ended (3) Started |
+| otherwise   | fork of the same PID               | SINGLE      | Ended (3) Started |
+| otherwise   | its own fork                       | as before   | Started (4)       |
 | REUSED      | exit of the main thread            | as before   | Ended             |
 | REUSED      | exit of the main thread, too late  | UNKNOWN     | Ended (3) Ended   |
 
 (1) `Started` comes first if a `Lost` shows that its fork was dropped. (2) Not of the
-first snapshot: what ran before is in `processes`. (3) Its exit was not observed.
+first snapshot: what ran before is in `processes`. (3) Its exit was not observed. (4) If
+it was not reported.
 
 Exec leaves one thread, which has the process's PID from then on. If another thread than
 the main one calls it, an `Exit` of that PID comes before, while the caller still runs
