@@ -27,8 +27,7 @@ is UNKNOWN, and REUSED if its next process began before the exit was reported.
 | REUSED      | exit of the main thread, too late  | UNKNOWN     | Ended (3) Ended   |
 
 (1) `Started` comes first if a `Lost` shows that its fork was dropped. (2) Not of the
-first snapshot: what ran before is in `processes`. (3) Its exit was not observed. (4) If
-it was not reported.
+first snapshot. (3) Its exit was not observed. (4) If its start was not reported.
 
 Exec leaves one thread, which has the process's PID from then on. If another thread than
 the main one calls it, an `Exit` of that PID comes before, while the caller still runs
