@@ -40,6 +40,7 @@ SERIES = (
 SERIES_OF_OTHERS = ("6.12",)  # other processors
 TIME_LIMIT = 1500  # for the tests in one guest, in seconds
 BOOT_LIMIT = 120
+TRIES, PAUSE = 3, 20  # of updating apt's lists; seconds between two
 MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
 
 ABOVE_THE_KERNEL = (
@@ -238,7 +239,19 @@ def make_root() -> None:
     sources = ROOT / "etc/apt/sources.list"
     mirror = sources.read_text().split()[1]  # which debootstrap chose
     sources.write_text(APT_SOURCES.format(mirror=mirror))
-    in_root("apt-get", "update", "--quiet")
+    update_lists()
+
+
+def update_lists() -> None:
+    """Have apt read its lists; older ones do where the archive renews its own."""
+    for _ in range(TRIES):
+        try:
+            in_root("apt-get", "-o", "Acquire::Retries=3", "update", "--quiet")
+        except subprocess.CalledProcessError as error:
+            print(f"{error.output}\napt-get update failed: once more", flush=True)
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 def packages_of_kernels(flavour: str) -> dict[str, str]:
