@@ -107,9 +107,10 @@ class ProcConnector:
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
 
-        self._needs_queue = (
-            programs  # else its descriptor is readable before anything is ready
-        )
+        # A thread makes its descriptor readable when programs are there, not before.
+        self._needs_queue = programs
+        # Before the socket is opened, which would receive the event.
+        can_check = heartbeat is None or lib.procconn_rename_thread() >= 0
         self._owner = os.getpid()
         self._stream = Stream(settings, timeout_ns)
         self._reader = self._stream.make_reader()
@@ -119,7 +120,7 @@ class ProcConnector:
             if queue:
                 self._stream.start_thread(queue)
             diagnosis.warn_of_limits(self._stream.view, least_room)
-            if heartbeat is not None and lib.procconn_rename_thread() < 0:
+            if not can_check:
                 diagnosis.warn_of_heartbeat()
         except BaseException:
             self.close()

@@ -268,6 +268,15 @@ def test_the_warning_is_about_the_line_that_reads(read: FunctionType) -> None:
     assert where == (caught[0].filename, caught[0].lineno)
 
 
+def test_opening_shows_no_event_of_its_own() -> None:
+    """Whether names are allowed is tried before anything is received."""
+    with (
+        ProcConnector(EventMask.COMM),  # else there are no events before the opening
+        ProcConnector(EventMask.COMM, heartbeat=DEADLINE) as connector,
+    ):
+        assert [] == probes(connector, threading.get_native_id())
+
+
 @pytest.mark.parametrize("threads", [True, False], ids=["threads", "no-threads"])
 def test_a_live_subscription_is_probed_in_secret(threads: bool) -> None:
     with (
