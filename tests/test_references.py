@@ -20,6 +20,7 @@ from support.messages import (
     REFUSAL,
     SAMPLES,
 )
+from support.subprocesses import PROGRAMS
 
 from procconn import NetlinkMessageIter, decode, parse_netlink_message
 from procconn.events import KINDS, Unknown
@@ -185,56 +186,6 @@ def test_views_in_cycles_can_be_collected() -> None:
             gc.collect()
 
 
-WITHOUT_MEMORY = """
-import gc
-import sys
-from itertools import islice
-
-import _testcapi
-
-from procconn import NetlinkMessageIter, decode, parse_netlink_message
-
-# None of these raises, given memory: an interpreter that cannot make the frame object
-# of a traceback forgets the exception.
-functions = {
-    "decode": decode,
-    "parse_netlink_message": parse_netlink_message,
-    "NetlinkMessageIter": lambda buffer: list(islice(NetlinkMessageIter(buffer), 11)),
-}
-function = functions[sys.argv[1]]
-buffer = bytes.fromhex(sys.argv[2])
-
-
-def fails_at(allocation):
-    # Tuples are to be allocated, not taken from those that the interpreter keeps.
-    kept = [(None,) * size for size in range(1, 10) for _ in range(20)]
-    _testcapi.set_nomemory(allocation, allocation + 1)
-    try:
-        function(buffer)
-    except MemoryError:
-        return True
-    finally:
-        _testcapi.remove_mem_hooks()
-        del kept
-    return False
-
-
-def failures():
-    # Far enough: nothing here allocates a thousand times.
-    return sum(map(fails_at, range(1000)))
-
-
-expected = repr(function(buffer))
-gc.disable()
-count = failures()
-blocks = sys.getallocatedblocks()
-again = min(failures() for _ in range(10))
-grown = sys.getallocatedblocks() - blocks
-assert repr(function(buffer)) == expected
-print(count, again, grown)
-"""
-
-
 @pytest.mark.parametrize(
     ("function", "least"),
     [
@@ -249,7 +200,12 @@ def test_want_of_memory_is_a_memory_error_wherever_it_strikes(
 ) -> None:
     pytest.importorskip("_testcapi", reason="needs CPython's own test module")
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_MEMORY, function, b"".join(EVENTS).hex()],
+        [
+            sys.executable,
+            PROGRAMS / "without_memory.py",
+            function,
+            b"".join(EVENTS).hex(),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -263,35 +219,10 @@ def test_want_of_memory_is_a_memory_error_wherever_it_strikes(
     assert abs(grown) < 10
 
 
-STEP_WITHOUT_MEMORY = """
-import sys
-
-import _testcapi
-
-from procconn import NetlinkMessageIter
-
-buffer = bytes.fromhex(sys.argv[1])
-expected = list(NetlinkMessageIter(buffer))
-for allocation in range(100):
-    messages = NetlinkMessageIter(buffer)
-    event = None
-    _testcapi.set_nomemory(allocation, allocation + 1)
-    try:
-        event = next(messages)
-    except MemoryError:
-        pass
-    finally:
-        _testcapi.remove_mem_hooks()
-    events = [event] if event else []
-    events.extend(messages)
-    print(expected == events)
-"""
-
-
 def test_event_that_there_was_no_memory_for_comes_again() -> None:
     pytest.importorskip("_testcapi", reason="needs CPython's own test module")
     result = subprocess.run(
-        [sys.executable, "-c", STEP_WITHOUT_MEMORY, b"".join(EVENTS).hex()],
+        [sys.executable, PROGRAMS / "step_without_memory.py", b"".join(EVENTS).hex()],
         capture_output=True,
         text=True,
         timeout=60,

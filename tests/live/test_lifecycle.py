@@ -30,7 +30,7 @@ from support.machine import PYTHON, requires_capacity
 from support.signals import alarm
 from support.sockets import event_socket
 from support.strace import IGNORE, LISTEN, Requests
-from support.subprocesses import run_python
+from support.subprocesses import PROGRAMS, run, run_python
 
 from live.programs.syscalls import NUMBERS
 from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
@@ -638,31 +638,7 @@ assert len(connector.recv_many(0)) >= 2
 
 def test_one_that_is_dropped_is_closed_whatever_handlers_raise() -> None:
     """In no Python code that runs then can a signal keep it open."""
-    code = """
-import os, sys
-from procconn import EventMask, ProcConnector
-
-def interrupt(*_):
-    global calls
-    calls -= 1
-    if calls == 0:
-        raise KeyboardInterrupt
-
-sys.unraisablehook = id # which nothing can interrupt
-before = os.listdir("/proc/self/fd")
-for moment in range(1, 9):
-    connectors = [ProcConnector(EventMask.NONE)]
-    calls = moment
-    sys.settrace(interrupt)
-    try:
-        connectors.pop()
-    except KeyboardInterrupt:
-        pass
-    sys.settrace(None)
-    assert calls < moment
-    assert os.listdir("/proc/self/fd") == before
-"""
-    result = run_python(code)
+    result = run(*PYTHON, PROGRAMS / "interrupted_drop.py")
 
     assert (0, "") == (result.returncode, result.stderr)
 

@@ -7,50 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.machine import PYTHON
 from support.subprocesses import PROGRAMS, run, run_python, started
 
 from live.programs.syscalls import NUMBERS
 from procconn import Program, read_program
 from procconn._core import lib
 
-EXHAUSTED = """
-import os, resource, subprocess, warnings
-from procconn import EventMask, ProcConnector
-
-warnings.simplefilter("ignore")
-resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-with ProcConnector(EventMask.EXEC, programs=True) as connector:
-    output, input = os.pipe()
-    script = ["sh", "-c", "read line; exec sleep 100"]
-    children = [subprocess.Popen(script, stdin=output) for _ in range(20)]
-    begun = {child.pid for child in children}
-    programs = (event.program for event in connector if event.pid in begun)
-    for child in children:
-        next(programs)
-    filler = []
-    try:
-        while True:
-            filler.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError:
-        pass
-    for child in children:  # on a slow machine some readings are too late
-        os.write(input, b"\\n")  # of which one of them reads all
-        program = next(programs)
-        if program.argv:
-            break
-    for descriptor in filler:
-        os.close(descriptor)
-    for child in children:
-        child.kill()
-        child.wait()
-print(program.argv, program.exe is not None)
-"""
-
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root: real-time priority")
 def test_without_descriptors_programs_are_read_all_the_same() -> None:
     """The thread that reads keeps some for that."""
-    done = run_python(EXHAUSTED)
+    done = run(*PYTHON, PROGRAMS / "few_descriptors.py")
 
     assert "('sleep', '100') True\n" == done.stdout, done.stderr
 

@@ -27,9 +27,9 @@ from support.live import (
     wait_for,
     waited_for_cpu,
 )
-from support.machine import requires_capacity
+from support.machine import PYTHON, requires_capacity
 from support.sockets import event_socket, kernel_drops
-from support.subprocesses import program, run, run_python
+from support.subprocesses import PROGRAMS, program, run, run_python
 
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector
 
@@ -366,39 +366,6 @@ def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
 @pytest.mark.heavy
 def test_programs_and_what_follows_them_take_no_more_memory_than_the_queue() -> None:
     """Large arguments fill the queue while the kernel holds 100,000 events more."""
-    code = """
-import ctypes, os, sys, time
-from procconn import EventMask, ProcConnector
-
-QUEUE, RING, OTHER = 1 << 16, 8 << 20, 3 << 20
-
-def used():
-    with open("/proc/self/smaps_rollup") as file:
-        (line,) = (line for line in file if line.startswith("Anonymous:"))
-    return int(line.split()[1]) * 1024
-
-buffer = bytearray(65_536)
-arguments = ["true"] + ["x"] * 24_000
-rename = ctypes.CDLL(None).prctl
-before = used()
-mask = EventMask.EXEC | EventMask.COMM | EventMask.EXIT
-with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
-    for _ in range(300):
-        pid = os.posix_spawn("/bin/true", arguments, {})
-        os.waitpid(pid, 0)
-    for serial in range(100_000):
-        rename(15, b"%d" % serial, 0, 0, 0)
-    most, size, end = used() - before, 1, time.monotonic_ns()
-    received = 0
-    # Until one of the others' events after that, which a quiet machine has none of.
-    while size and int.from_bytes(buffer[44:52], sys.byteorder) < end:
-        size = connector.recv_into(buffer, 1)
-        received += size
-        if size > 40_000:  # a program
-            most = max(most, used() - before)
-assert received > 300 * 48_000, received
-assert most < QUEUE + RING + OTHER, most
-"""
-    done = run_python(code)
+    done = run(*PYTHON, PROGRAMS / "queue_memory.py")
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,40 @@
+"""Read the programs of commands when the process has no free descriptor left."""
+
+import os
+import resource
+import subprocess
+import warnings
+
+from procconn import EventMask, Exec, ProcConnector
+
+warnings.simplefilter("ignore")
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+with ProcConnector(EventMask.EXEC, programs=True) as connector:
+    reading, writing = os.pipe()
+    script = ["sh", "-c", "read line; exec sleep 100"]
+    children = [subprocess.Popen(script, stdin=reading) for _ in range(20)]
+    begun = {child.pid for child in children}
+    programs = (
+        event.program
+        for event in connector
+        if isinstance(event, Exec) and event.program and event.pid in begun
+    )
+    for _ in children:
+        next(programs)
+    filler = []
+    try:
+        while True:
+            filler.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    for _ in children:  # on a slow machine some readings are too late
+        os.write(writing, b"\n")  # one of the children reads it
+        program = next(programs)
+        if program.argv:
+            break
+    for descriptor in filler:
+        os.close(descriptor)
+    for child in children:
+        child.kill()
+        child.wait()
+print(program.argv, program.exe is not None)

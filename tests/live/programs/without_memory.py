@@ -1,0 +1,55 @@
+"""Count the MemoryErrors of a function when each of its allocations fails once.
+
+The arguments are the function and a buffer in hexadecimal. Prints how many there were
+in the first round, the fewest of ten later rounds, and how many blocks those leaked.
+"""
+
+import gc
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from itertools import islice
+
+from procconn import NetlinkMessageIter, decode, parse_netlink_message
+
+testcapi = import_module("_testcapi")  # which has no types
+
+# With enough memory, none of these raises: an interpreter that cannot make the frame
+# object of a traceback forgets the exception.
+functions: dict[str, Callable[[bytes], object]] = {
+    "decode": decode,
+    "parse_netlink_message": parse_netlink_message,
+    "NetlinkMessageIter": lambda buffer: list(islice(NetlinkMessageIter(buffer), 11)),
+}
+function = functions[sys.argv[1]]
+buffer = bytes.fromhex(sys.argv[2])
+
+
+def fails_at(allocation: int) -> bool:
+    """Return whether the function raises MemoryError if that allocation fails."""
+    # Tuples are to be allocated, not taken from the free lists of the interpreter.
+    kept = [(None,) * size for size in range(1, 10) for _ in range(20)]
+    testcapi.set_nomemory(allocation, allocation + 1)
+    try:
+        function(buffer)
+    except MemoryError:
+        return True
+    finally:
+        testcapi.remove_mem_hooks()
+        del kept
+    return False
+
+
+def failures() -> int:
+    """Return how many allocations fail the function: it has less than a thousand."""
+    return sum(map(fails_at, range(1000)))
+
+
+expected = repr(function(buffer))
+gc.disable()
+count = failures()
+blocks = sys.getallocatedblocks()
+again = min(failures() for _ in range(10))
+grown = sys.getallocatedblocks() - blocks
+assert repr(function(buffer)) == expected
+print(count, again, grown)
