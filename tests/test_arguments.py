@@ -1,4 +1,4 @@
-"""A wrong argument is told by the parameter's name and what it takes."""
+"""An error about an argument has the parameter's name and what it takes."""
 
 import math
 import os
@@ -72,17 +72,17 @@ def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "room"),
+    ("memory", "capacity"),
     [(512 << 20, 32 << 20), (4 << 30, 64 << 20), (1 << 40, 128 << 20), (-1, 32 << 20)],
 )
 def test_the_usual_receive_buffer_is_a_64th_of_the_memory(
-    memory: int, room: int, monkeypatch: pytest.MonkeyPatch
+    memory: int, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within bounds; the lower one also where the memory is not known."""
     values = {"SC_PHYS_PAGES": memory // 4096, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", values.__getitem__)
 
-    assert room == usual_room()
+    assert capacity == usual_room()
 
 
 def test_a_mask_of_a_wrong_type_is_shown_one_that_is_right() -> None:

@@ -191,7 +191,7 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "told"),
+    ("used", "printed"),
     [
         (usage(12 * MS, 34 << 20), "status 0, cpu 12 ms, 34 MiB"),
         (usage(None, 34 << 20), "status 0, 34 MiB"),
@@ -201,9 +201,9 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
     ],
 )
 def test_text_of_an_exit_has_what_is_known_of_its_usage(
-    used: Usage | None, told: str
+    used: Usage | None, printed: str
 ) -> None:
-    assert text(Exit(8, 8, 0, 17, 0, 0, 0, 0, used)).endswith(f"? {told}\n")
+    assert text(Exit(8, 8, 0, 17, 0, 0, 0, 0, used)).endswith(f"? {printed}\n")
 
 
 def test_a_process_used_what_its_threads_did_and_a_thread_its_own() -> None:
@@ -255,7 +255,7 @@ def test_colours_are_for_what_matters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "printed"),
     [
         (0.00042, "0.4 ms"),
         (0.00996, "10 ms"),
@@ -267,12 +267,12 @@ def test_colours_are_for_what_matters() -> None:
         (3600 * 27 + 60, "27 h 1 min"),
     ],
 )
-def test_spans_have_the_unit_that_suits(seconds: float, told: str) -> None:
-    assert told == span(seconds)
+def test_spans_have_the_unit_that_suits(seconds: float, printed: str) -> None:
+    assert printed == span(seconds)
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "printed"),
     [
         (0, "0.0 MiB"),
         (1_500_000, "1.4 MiB"),
@@ -281,8 +281,8 @@ def test_spans_have_the_unit_that_suits(seconds: float, told: str) -> None:
         (5 << 30, "5.0 GiB"),
     ],
 )
-def test_sizes_have_the_unit_that_suits(count: int, told: str) -> None:
-    assert told == size(count)
+def test_sizes_have_the_unit_that_suits(count: int, printed: str) -> None:
+    assert printed == size(count)
 
 
 @pytest.mark.parametrize(
@@ -333,18 +333,22 @@ def test_json_has_every_field(event: Event) -> None:
 
 def test_json_of_an_exec_has_the_program() -> None:
     ran = program("sh", "-c", "a b")
-    told = record(Exec(8, 8, 5, 1, ran))
+    printed = record(Exec(8, 8, 5, 1, ran))
 
     for field, value in ran._asdict().items():
-        assert told.pop(field) == (list(value) if field == "argv" else value)
-    assert pwd.getpwuid(os.geteuid()).pw_name == told.pop("user")
-    assert ["event", "time", "pid", "tgid", "timestamp_ns", "cpu"] == list(told)
+        assert printed.pop(field) == (list(value) if field == "argv" else value)
+    assert pwd.getpwuid(os.geteuid()).pw_name == printed.pop("user")
+    assert ["event", "time", "pid", "tgid", "timestamp_ns", "cpu"] == list(printed)
 
 
 def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
-    told = record(Exec(8, 8, 5, 1))
+    printed = record(Exec(8, 8, 5, 1))
 
-    assert (None, None, "unread") == (told["argv"], told["user"], told["missing"])
+    assert (None, None, "unread") == (
+        printed["argv"],
+        printed["user"],
+        printed["missing"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,11 +358,11 @@ def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
 def test_json_of_an_exit_decodes_the_wait_status(
     exit_code: int, returncode: int, signal: str | None
 ) -> None:
-    told = record(Exit(8, 8, exit_code, 17, 1, 1, 5, 1))
+    printed = record(Exit(8, 8, exit_code, 17, 1, 1, 5, 1))
 
-    assert (returncode, signal) == (told["returncode"], told["signal"])
-    assert exit_code == told["exit_code"]
-    assert told["duration"] is None
+    assert (returncode, signal) == (printed["returncode"], printed["signal"])
+    assert exit_code == printed["exit_code"]
+    assert printed["duration"] is None
 
 
 def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
@@ -367,24 +371,24 @@ def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
         Exec(8, 8, 1 * MS, 0, program("sleep", "1")),
         Exit(8, 8, 0, 17, 7, 7, 1500 * MS, 0),
     )
-    told = record(end)
+    printed = record(end)
 
-    assert (["sleep", "1"], 1.5) == (told["argv"], told["duration"])
+    assert (["sleep", "1"], 1.5) == (printed["argv"], printed["duration"])
 
 
 def test_json_of_an_exit_has_its_usage_and_null_for_what_is_not_known() -> None:
     used = usage(12 * MS, None)
-    told = record(Exit(8, 8, 0, 17, 1, 1, 5, 1, used))
+    printed = record(Exit(8, 8, 0, 17, 1, 1, 5, 1, used))
 
-    assert used._asdict() == told["usage"]
+    assert used._asdict() == printed["usage"]
     assert record(Exit(8, 8, 0, 17, 1, 1, 5, 1))["usage"] is None
 
 
 def test_json_of_a_comm_has_the_name_and_its_bytes() -> None:
-    told = record(Comm(8, 8, b"a\xff", 5, 1))
+    printed = record(Comm(8, 8, b"a\xff", 5, 1))
 
-    assert ("61ff", "61ff") == (told["comm"], told["name_hex"])
-    assert "a\ufffd" == told["name"]
+    assert ("61ff", "61ff") == (printed["comm"], printed["name_hex"])
+    assert "a\ufffd" == printed["name"]
 
 
 def test_json_of_an_unknown_kind_has_its_bytes() -> None:

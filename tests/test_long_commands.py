@@ -47,7 +47,7 @@ def exec_of(*argv: str) -> Exec:
 
 
 def taken(work: Callable[[], object]) -> tuple[int, int]:
-    """Tell how many bytes were held behind some work, and how many at once."""
+    """Return how many bytes a call keeps, and how many it has at most."""
     gc.collect()
     tracemalloc.start()
     work()

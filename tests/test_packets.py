@@ -86,8 +86,8 @@ def compare(
     offset, since = 0, None
     place = memory[0].place(data) if memory else bytearray(data)
     while not calls or calls[-1].status == STEP:
-        room = bytes(len(data) - offset)
-        copies = memory[1].place(room) if memory else bytearray(room)
+        space = bytes(len(data) - offset)
+        copies = memory[1].place(space) if memory else bytearray(space)
 
         actual = walk(
             place, copies, offset=offset, order=order, unit_ns=unit_ns, since=since

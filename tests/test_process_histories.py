@@ -24,8 +24,8 @@ def code_of(process: Process) -> int:
     return process.returncode << 8 if process.returncode >= 0 else -process.returncode
 
 
-class Told:
-    """What a table has told, and that it is possible."""
+class Reported:
+    """The changes that a table has reported; asserts that each is possible."""
 
     def __init__(self, history: History, *, has_loss: bool = False) -> None:
         self._history, self._has_loss = history, has_loss
@@ -34,7 +34,7 @@ class Told:
         self.executed: list[int] = []
 
     def take(self, changes: list[Change]) -> None:
-        """Take in changes; see that each can be true."""
+        """Take changes; assert that each is possible."""
         for change in changes:
             if isinstance(change, Lost):
                 continue
@@ -50,7 +50,7 @@ class Told:
                 assert truth.ended_ns is not None
 
     def check(self, table: ProcessTable) -> None:
-        """See that what the table told and keeps is true in the end."""
+        """Assert that what the table reported and holds is true in the end."""
         running = self._history.moments[-1].running
 
         assert {pid: threads for pid, (_, threads) in running.items()} == (
@@ -86,24 +86,24 @@ def test_a_table_that_sees_everything_knows_everything(
     steps: list[tuple[str, int, int]],
 ) -> None:
     history = History(steps)
-    table, told = ProcessTable(), Told(history)
+    table, reported = ProcessTable(), Reported(history)
     table.resync(history.snapshot(0, 0))
     fed = 0
     for moment in history.moments:
         while fed < moment.events:
-            told.take(table.feed(history.events[fed]))
+            reported.take(table.feed(history.events[fed]))
             fed += 1
 
         assert {pid: threads for pid, (_, threads) in moment.running.items()} == (
             threads_of(table)
         )
 
-    told.check(table)
-    assert set(history.all[1:]) == set(told.started)
+    reported.check(table)
+    assert set(history.all[1:]) == set(reported.started)
     ended = {it for it in history.all if it.ended_ns is not None}
-    assert ended == set(told.ended)
-    assert all(process.returncode is not None for process in told.ended.values())
-    assert sorted(ns for it in history.all for ns in it.execs) == told.executed
+    assert ended == set(reported.ended)
+    assert all(process.returncode is not None for process in reported.ended.values())
+    assert sorted(ns for it in history.all for ns in it.execs) == reported.executed
 
 
 @given(STEPS)
@@ -129,34 +129,34 @@ def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> 
 def test_a_snapshot_makes_up_for_what_was_before(
     steps: list[tuple[str, int, int]], begin: int, taken: int, stride: int, put: int
 ) -> None:
-    """The snapshot may go into the table before the events it has seen, or behind."""
+    """The snapshot may go into the table before or after the events that it covers."""
     history = History(steps)
     moments = history.moments
     opened = moments[begin % len(moments)]
     first = begin % len(moments) + taken % (len(moments) - begin % len(moments))
     events = history.events[opened.events :]
-    table, told = ProcessTable(), Told(history)
+    table, reported = ProcessTable(), Reported(history)
     position = put % (len(events) + 1)
     for event in events[:position]:
-        told.take(table.feed(event))
-    told.take(table.resync(history.snapshot(first, stride)))
+        reported.take(table.feed(event))
+    reported.take(table.resync(history.snapshot(first, stride)))
     for event in events[position:]:
-        told.take(table.feed(event))
+        reported.take(table.feed(event))
 
-    told.check(table)
+    reported.check(table)
     for truth in history.all:
         begins = truth.started_ns > opened.now_ns
-        assert truth not in told.started or begins
+        assert truth not in reported.started or begins
         # One that ended before its pid was another's in the snapshot may go untold.
         last = history.truth_of(truth.pid, moments[first].now_ns)
-        assert truth in told.started or not begins or truth is not last
+        assert truth in reported.started or not begins or truth is not last
 
 
 @given(STEPS, st.tuples(*[POSITION] * 4), st.integers(0, 3))
 def test_a_snapshot_makes_up_for_a_loss(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
-    """It is taken after the loss, and put behind the events that it has seen."""
+    """It is taken after the loss, and applied after the events that it covers."""
     see_it_made_up_for(steps, where, stride)
 
 
@@ -195,12 +195,12 @@ def see_it_made_up_for(
     position = min(len(events), seen + late % 10)
     lost_ns = events[lost_from - 1].timestamp_ns if lost_from else 0
     gap: list[Event] = [Lost(lost_to - lost_from, lost_ns)]
-    table, told = ProcessTable(), Told(history, has_loss=True)
+    table, reported = ProcessTable(), Reported(history, has_loss=True)
     table.resync(history.snapshot(0, 0))
     for event in events[:lost_from] + gap + events[lost_to:position]:
-        told.take(table.feed(event))
-    told.take(table.resync(snapshot))
+        reported.take(table.feed(event))
+    reported.take(table.resync(snapshot))
     for event in events[position:]:
-        told.take(table.feed(event))
+        reported.take(table.feed(event))
 
-    told.check(table)
+    reported.check(table)

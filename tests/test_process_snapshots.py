@@ -36,7 +36,7 @@ def test_what_ran_before_is_known_and_not_told() -> None:
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "behind"])
 def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
-    """Whichever comes first; each start is told once, and each end."""
+    """Whichever comes first; each start and each end is reported once."""
     table = ProcessTable()
     taken = snapshot(
         seen(10, 980 * MS, 1200 * MS), seen(20, 500 * MS, 1200 * MS), at=1200 * MS

@@ -107,7 +107,7 @@ def test_the_first_threads_exit_may_come_behind_the_exec_that_ended_it(
 
 
 def test_the_status_is_not_that_of_a_thread_that_was_ending_anyway() -> None:
-    """Its exit may be reported behind that of the thread that ended the process."""
+    """Its exit may be reported after that of the thread that ended the process."""
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_of(10, 10, 2 * S, 7 << 8), exit_of(11, 10, 2 * S + 50_000))
 

@@ -156,7 +156,7 @@ def test_what_was_written_is_in_the_file_at_once(tmp_path: Path) -> None:
 
 
 def test_full_disk_takes_nothing_of_a_write(tmp_path: Path) -> None:
-    """The file stays whole, and is written on when there is room."""
+    """The file stays complete, and writing goes on when there is space."""
     path = tmp_path / "some.pcap"
     resource = pytest.importorskip("resource")
     signal = pytest.importorskip("signal")

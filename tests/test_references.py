@@ -44,7 +44,7 @@ IMMORTAL = 1 << 30
 SLACK = 200
 """Blocks and references that come and go with the interpreter's own caches."""
 
-# One message that fails in each way, behind some that do not.
+# One message for each kind of failure, after some good ones.
 DAMAGED = [
     b"".join(EVENTS) + damage
     for damage in (
@@ -229,5 +229,5 @@ def test_event_that_there_was_no_memory_for_comes_again() -> None:
         check=True,
     )
 
-    # What Python itself allocates behind the C call may still lose one.
+    # An allocation of Python itself after the C call may still lose one.
     assert result.stdout.split().count("False") <= 1

@@ -300,7 +300,7 @@ def test_messages_lie_side_by_side_when_aligned() -> None:
 
 
 def test_netlink_header_has_sixteen_bytes() -> None:
-    """A message begins behind 16 bytes: so does its cn_msg, of 20 bytes."""
+    """A message begins after 16 bytes; its cn_msg has 20 bytes."""
     assert 16 == len(netlink_message(NLMSG_MIN_TYPE))
     assert 36 == len(netlink_message(NLMSG_MIN_TYPE, cn_message(b"")))
     assert 0 == len(decode(netlink_message(NLMSG_NOOP)))

@@ -159,7 +159,7 @@ SETTINGS = {
 
 
 def typed(shell: str, keys: str) -> str:
-    """Type behind the command's name in a shell, on a terminal; tell what it got."""
+    """Type after the command's name in a shell on a terminal; return its output."""
     command, setup = SETTINGS[shell]
     pid, terminal = pty.fork()
     if pid == 0:

@@ -91,7 +91,7 @@ def test_a_hosts_name_is_one_token_of_the_subject(host: str) -> None:
 
 
 def test_no_message_is_too_large_for_a_server() -> None:
-    """A server takes 1 MiB unless it is told otherwise."""
+    """A server accepts 1 MiB unless it is configured otherwise."""
     long = Exec(1, 1, 10, 0, PROGRAM._replace(argv=("\xff" * 49_000,)))
     messages = messages_of(*[long] * 9)
 
@@ -299,7 +299,7 @@ def test_a_queue_larger_than_memory_is_told_by_its_option(
 
 
 def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
-    """Return what a server is told by a shipper, and what that tells people then."""
+    """Return what a shipper sends to a server, and what it prints."""
     recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
@@ -324,10 +324,10 @@ def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
 
 def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
     pytest.importorskip("nats")
-    text, told = said("tls", b'{"auth_required":true}', NATS_TOKEN="secret")
+    text, printed = said("tls", b'{"auth_required":true}', NATS_TOKEN="secret")
 
     assert b"" == text
-    assert "it speaks no TLS" in told
+    assert "it speaks no TLS" in printed
 
 
 def test_a_server_is_told_who_we_are_from_a_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is told of a command that ran, made of events that did not happen."""
+"""The summary of a command that ran, from made events."""
 
 import re
 from collections import deque

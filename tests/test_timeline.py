@@ -168,7 +168,7 @@ def test_twice_the_processes_take_twice_the_steps(kind: str, is_chain: bool) -> 
 
 
 def test_picture_of_2000_processes_has_limits() -> None:
-    """At once, and one behind the other."""
+    """At once, and one after the other."""
     for step in (MS, S):
         lived = [Lived(n, 0, "cc", n * step, (n + 1) * S) for n in range(1, 2001)]
         root = ET.fromstring(svg(lived, "make"))

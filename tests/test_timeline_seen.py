@@ -159,8 +159,8 @@ def test_text_and_ground_follow_the_scheme(
             style('.bar rect').fill].map(light) }""")
 
     assert is_dark == (ground < text)
-    for behind in (ground, bar):
-        high, low = max(text, behind), min(text, behind)
+    for background in (ground, bar):
+        high, low = max(text, background), min(text, background)
         assert (high + 0.05) / (low + 0.05) >= 4.5
 
 

@@ -40,7 +40,7 @@ def take(tracker: Tracker, *events: Event) -> list[EventInContext]:
     return [it for event in events for it in tracker.take(event)]
 
 
-def told(taken: list[EventInContext]) -> list[tuple[str, int, bool]]:
+def reported(taken: list[EventInContext]) -> list[tuple[str, int, bool]]:
     """Tell the kinds of events, when they were, and whether they ended processes."""
     return [
         (type(it.event).__name__, it.event.timestamp_ns // MS, it.ended) for it in taken
@@ -57,11 +57,11 @@ def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
     (ended,) = after
 
     assert [False] * 3 == [it.ended for it in before]
-    assert [("Fork", 5000, False)] == told(held)
+    assert [("Fork", 5000, False)] == reported(held)
     assert (ended.event, ended.ended) == (end, True)
     assert (ended.program, ended.uid, ended.duration) == (OTHER, 1000, 2.0)
     assert ended.returncode_of(end) == 3
-    assert ("Fork", 7000, False) == told([last])[0]
+    assert ("Fork", 7000, False) == reported([last])[0]
 
 
 def test_an_exit_that_left_threads_is_that_of_a_thread() -> None:
@@ -72,7 +72,7 @@ def test_an_exit_that_left_threads_is_that_of_a_thread() -> None:
     taken = take(tracker, exit_of(11, 10, 5 * S, 7 << 8))
 
     assert ["Lost"] == [type(it.event).__name__ for it in held]
-    assert [("Exit", 3000, False), ("Exit", 5000, True)] == told(taken)
+    assert [("Exit", 3000, False), ("Exit", 5000, True)] == reported(taken)
     assert isinstance(taken[-1].event, Exit)
     assert 7 == taken[-1].returncode_of(taken[-1].event)
 
@@ -86,22 +86,22 @@ def test_a_process_has_ended_with_the_last_exit_whatever_threads_ended_in_the_ga
     tracker.put_snapshot(snapshot(at=4 * S))
     last = take(tracker, fork(20, 5 * S))
 
-    assert [("Lost", 2000, False)] == told(first)
-    assert [("Exit", 3000, False)] == told(second)  # as another one follows it
-    assert [("Exit", 3001, True), ("Fork", 5000, False)] == told(last)
+    assert [("Lost", 2000, False)] == reported(first)
+    assert [("Exit", 3000, False)] == reported(second)  # as another one follows it
+    assert [("Exit", 3001, True), ("Fork", 5000, False)] == reported(last)
     assert (last[0].process and last[0].process.returncode) == -9
 
 
 def test_a_snapshot_waits_for_what_is_older_also_behind_another_loss() -> None:
-    """What stands behind the loss may be older: so it is when a reader was stopped."""
+    """Events after the loss may be older than it, if the reader was stopped."""
     tracker = tracking(seen(10, 0, S), seen(20, 0, S))
     take(tracker, Lost(1, 2 * S))
     tracker.put_snapshot(snapshot(seen(30, 3 * S, 5 * S), at=5 * S))
     held = take(tracker, Lost(7, 6 * S), exit_of(10, 10, 4 * S, 3 << 8))
     taken = take(tracker, fork(40, 5 * S + 50 * MS))
 
-    assert [("Lost", 6000, False)] == told(held)
-    assert [("Exit", 4000, True), ("Fork", 5050, False)] == told(taken)
+    assert [("Lost", 6000, False)] == reported(held)
+    assert [("Exit", 4000, True), ("Fork", 5050, False)] == reported(taken)
     assert (taken[0].process and taken[0].process.returncode) == 3
     assert {30, 40} == set(tracker.table.processes)  # 20 has ended in a gap
     assert tracker.is_due  # that loss may be of what is newer
@@ -115,8 +115,8 @@ def test_a_loss_behind_a_snapshot_leaves_its_processes_in_doubt() -> None:
     tracker.put_snapshot(snapshot(at=6 * S))
     taken = take(tracker, fork(30, 7 * S))
 
-    assert [("Lost", 4000, False), ("Exit", 5000, True)] == told(held)
-    assert [("Exit", 5000, True), ("Fork", 7000, False)] == told(taken)
+    assert [("Lost", 4000, False), ("Exit", 5000, True)] == reported(held)
+    assert [("Exit", 5000, True), ("Fork", 7000, False)] == reported(taken)
 
 
 def test_silence_shows_that_what_is_older_has_come() -> None:
@@ -131,7 +131,7 @@ def test_silence_shows_that_what_is_older_has_come() -> None:
     assert patience is not None
     assert 0 < patience < 2
     assert [] == early
-    assert [("Exit", 3000, True)] == told(tracker.take_silence())
+    assert [("Exit", 3000, True)] == reported(tracker.take_silence())
     assert tracker.patience(None) is None
 
 
@@ -155,7 +155,7 @@ def test_at_the_end_all_is_told_with_and_without_a_last_snapshot() -> None:
         ends.append(tracker.finish(last))
         assert not tracker.is_waiting
 
-    assert [[("Exit", 3000, True)]] * 2 == list(map(told, ends))
+    assert [[("Exit", 3000, True)]] * 2 == list(map(reported, ends))
     assert [3, 3] == [end.process and end.process.returncode for (end,) in ends]
 
 
@@ -167,7 +167,7 @@ def test_without_a_snapshot_nothing_ends_and_it_is_asked_for_again_later() -> No
     taken = take(tracker, fork(20, 9 * S))
 
     assert not tracker.is_due
-    assert [("Fork", 9000, False)] == told(taken)
+    assert [("Fork", 9000, False)] == reported(taken)
     assert {10, 20} == set(tracker.table.processes)
     patience = tracker.patience(None)
     assert patience is not None
@@ -196,7 +196,7 @@ def test_a_recording_has_no_snapshots_and_tells_at_once() -> None:
 
 
 def test_an_exit_is_of_the_earlier_one_where_its_pid_is_used_again_already() -> None:
-    """The kernel reports the exit of the first behind the fork of the second."""
+    """The kernel reports the exit of the first process after the fork of the second."""
     tracker = tracking()
     take(tracker, fork(10, 2 * S), execute(10, 2 * S, PROGRAM))
     first = tracker.table.processes[10]
@@ -215,7 +215,7 @@ def test_an_older_exit_does_not_stand_for_an_end_that_was_not_seen() -> None:
     tracker.put_snapshot(snapshot(at=4 * S))
     taken = take(tracker, fork(20, 5 * S))
 
-    assert [("Exit", 999, False), ("Fork", 5000, False)] == told(taken)
+    assert [("Exit", 999, False), ("Fork", 5000, False)] == reported(taken)
     assert [20] == list(tracker.table.processes)
 
 
@@ -250,20 +250,20 @@ def see_that_ends_agree(
     after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]
     first = after[taken % len(after)]
     position = moments[first].events
-    behind = min(len(events), position + second % 10)
-    resumed = min(len(events), behind + later % 5)
+    gap_start = min(len(events), position + second % 10)
+    resumed = min(len(events), gap_start + later % 5)
     tracker = Tracker(ProcessTable(), history.snapshot(0, 0))
     out = take(tracker, *events[:lost_from], Lost(1, 0), *events[lost_to:position])
     tracker.put_snapshot(history.snapshot(first, stride))
-    out += take(tracker, *events[position:behind], Lost(1, 0), *events[resumed:])
-    gap = events[behind:resumed]
+    out += take(tracker, *events[position:gap_start], Lost(1, 0), *events[resumed:])
+    gap = events[gap_start:resumed]
     # An exit may have been the last one, or be that of who has the pid since.
     lost_again = {it.tgid for it in gap if isinstance(it, Exit)}
     lost_again |= {it.child_pid for it in gap if isinstance(it, Fork)}
     last = history.snapshot(len(moments) - 1, 0)
     out += tracker.finish(last)
 
-    fed = [*events[:lost_from], *events[lost_to:behind], *events[resumed:]]
+    fed = [*events[:lost_from], *events[lost_to:gap_start], *events[resumed:]]
     assert Counter(map(id, fed)) == Counter(
         id(it.event) for it in out if not isinstance(it.event, Lost)
     )

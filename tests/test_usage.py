@@ -237,7 +237,7 @@ def test_no_mutation_is_read_past_its_end(guarded: GuardedMemory) -> None:
     for _ in range(MUTATED_MESSAGES):
         message = bytearray(rng.choice(whole))
         for _ in range(rng.randint(1, 3)):
-            at = rng.randrange(48)  # the headers; what is behind them are numbers
+            at = rng.randrange(48)  # in the headers; numbers follow them
             message[at] = rng.choice((0, 1, 2, 3, 4, 8, 0x7F, 0x80, 0xFF))
         size = rng.choice((len(message), rng.randrange(len(message))))
         outcome = parse(guarded.place(bytes(message[:size])))

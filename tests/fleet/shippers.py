@@ -16,7 +16,7 @@ STORM = 100_000
 # What storms are made of: root can make events that hardly anybody else makes.
 KIND = "uid" if os.geteuid() == 0 else "comm"
 
-# Makes so many events within so many seconds, when it is told to.
+# Causes so many events within so many seconds, after a line on stdin.
 _STORM = """
 import ctypes, os, sys, time
 prctl = ctypes.CDLL(None).prctl
@@ -75,10 +75,10 @@ def shipping(
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
-    """End a shipper by a signal; return what it told, which is all there was."""
+    """End a shipper by a signal; return its stderr."""
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE)
-    return told
+    _, errors = process.communicate(timeout=PATIENCE)
+    return errors
 
 
 def ship(storm: Storm, url: str, *options: str) -> Stored:

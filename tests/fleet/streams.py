@@ -27,7 +27,7 @@ class Stored:
         records: each with the host and kind of its subject.
         twice: how many messages are there more than once.
         kinds: how many records of each kind.
-        lost: how many events are told as lost.
+        lost: how many events are reported as lost.
         headers: of each message.
     """
 
@@ -85,7 +85,7 @@ def settings(url: str, stream: str) -> StreamConfig:
 
 
 def purge(url: str) -> None:
-    """Make room."""
+    """Delete all messages."""
     _manage(url, lambda jetstream: jetstream.purge_stream("procconn"))
 
 
@@ -130,7 +130,7 @@ def wait_for_messages(url: str, least: int = 1) -> None:
 
 
 def wait_for_events(url: str, kind: str, least: int) -> None:
-    """Wait until so many events of a kind are stored, or told as lost."""
+    """Wait until so many events of a kind are stored or reported as lost."""
     deadline = time.monotonic() + PATIENCE
     while True:
         found = stored(url)

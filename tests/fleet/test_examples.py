@@ -74,15 +74,15 @@ def test_failed_programs_are_counted_once_over_crashes(
 def test_failed_programs_are_counted_on_where_stream_and_consumer_come_and_go(
     server: Server, tmp_path: Path
 ) -> None:
-    path, told = tmp_path / "failed.json", tmp_path / "told"
+    path, log = tmp_path / "failed.json", tmp_path / "log"
     command = [sys.executable, str(FLEET / "count_failed.py"), server.url, str(path)]
 
     def counted() -> int:
         return sum(json.loads(path.read_text())["failed"].values())
 
-    with told.open("w") as errors, subprocess.Popen(command, stderr=errors) as consumer:
+    with log.open("w") as errors, subprocess.Popen(command, stderr=errors) as consumer:
         try:
-            wait_for(lambda: "stream not found" in told.read_text())
+            wait_for(lambda: "stream not found" in log.read_text())
             ship(server, "web1")
             wait_for(path.exists)
             once = counted()
@@ -92,7 +92,7 @@ def test_failed_programs_are_counted_on_where_stream_and_consumer_come_and_go(
         finally:
             consumer.kill()
 
-    assert "Traceback" not in told.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_hub_that_is_not_there_is_told_in_a_line() -> None:

@@ -108,16 +108,16 @@ def test_what_is_sent_is_stored_once_or_told_as_lost(
         storm.end()
         assert other.wait(PATIENCE) == 0
         wait_for_events(fleet.leaves[0].url, KIND, STORM)
-        told = stop(shipper)
+        errors = stop(shipper)
 
-    assert shipper.returncode == 0, told
+    assert shipper.returncode == 0, errors
     total = sum(count(leaf.url) for leaf in fleet.leaves)
     wait_for_messages(fleet.hub.url, total)
     found = stored(fleet.hub.url)
     ours = [it["timestamp_ns"] for it in found.of(KIND, "web1_example")]
     print(
-        f"{fail.__name__}: sent {STORM}, stored {len(ours)}, told lost {found.lost},"
-        f" stored twice {found.twice}; {told!r}"
+        f"{fail.__name__}: sent {STORM}, stored {len(ours)}, lost {found.lost},"
+        f" stored twice {found.twice}; {errors!r}"
     )
     assert 0 == found.twice
     assert len(ours) == len(set(ours))

@@ -35,7 +35,7 @@ def serving(folder: Path, more: str = "", most: str = "1GB") -> Iterator[Server]
 
 
 def refused(url: str, *options: str, **environ: str) -> str:
-    """Ship a recording; return the one line that tells why it cannot be done."""
+    """Ship a recording; return the one line that says why that fails."""
     done = subprocess.run(
         [*SHIP, url, "--input", BUILD, *options],
         check=False,
@@ -285,13 +285,13 @@ def test_a_full_store_is_told_once_and_events_wait_until_there_is_room(
         before = stored(server.url)
         purge(server.url)
         again = shipper.stderr.readline()
-        told = stop(shipper)
+        errors = stop(shipper)
         found = stored(server.url)
 
     assert "JetStream says: insufficient" in full
     assert "events wait" in full
     assert "it works again" in again
-    assert (0, "") == (shipper.returncode, told)
+    assert (0, "") == (shipper.returncode, errors)
     ours = [it["timestamp_ns"] for it in (*before.of(KIND), *found.of(KIND))]
     assert 60_000 == len(set(ours)) == len(ours)
 

@@ -44,10 +44,10 @@ def test_this_machines_events_are_in_the_stream_between_start_and_stop(
         wait_for_messages(server.url, 2)  # it knows what runs by then
         child = subprocess.Popen(["sh", "-c", "true; exit 3", "marked"])
         child.wait()
-        told = stop(shipper)
+        errors = stop(shipper)
     found = stored(server.url)
 
-    assert (0, "") == (shipper.returncode, told)
+    assert (0, "") == (shipper.returncode, errors)
     assert {"web1_example"} == {it["host"] for it in found.records}
     assert ["started", "stopped"] == [it["event"] for it in found.of("shipper")]
     assert "shipper" == found.records[0]["kind"] == found.records[-1]["kind"]
@@ -124,12 +124,12 @@ def test_what_does_not_fit_while_the_server_is_away_is_told_as_lost_in_its_place
         after = Storm(10)
         after.begin()
         after.end()
-        told = stop(shipper)
+        errors = stop(shipper)
     found = stored(server.url)
     ours = found.of(KIND)
     gaps = [at for at, it in enumerate(found.records) if it["kind"] == "lost"]
 
-    assert "events were lost" in told
+    assert "events were lost" in errors
     assert gaps
     assert 0 < found.lost
     assert 400_000 <= len(ours) + found.lost
@@ -147,11 +147,11 @@ def test_what_was_lost_by_the_end_is_told_though_nobody_was_there() -> None:
         shipper.stderr.readline()  # it has subscribed by then
         storm.begin()
         storm.end()
-        told = stop(shipper)
+        errors = stop(shipper)
 
     assert 2 == shipper.returncode
-    assert re.search(r"[1-9]\d* events were lost", told)
-    assert "a larger --queue" in told
+    assert re.search(r"[1-9]\d* events were lost", errors)
+    assert "a larger --queue" in errors
 
 
 def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
@@ -162,13 +162,13 @@ def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
         storm.begin()
         storm.end()
         wait_for_messages(server.url)
-        told = stop(shipper)
+        errors = stop(shipper)
     found = stored(server.url)
 
-    assert 0 == shipper.returncode, told
+    assert 0 == shipper.returncode, errors
     assert 1000 == found.kinds[KIND]
-    assert "that stream takes no procconn.>" in told
-    assert "it works again" in told
+    assert "that stream takes no procconn.>" in errors
+    assert "it works again" in errors
 
 
 @contextmanager
@@ -188,7 +188,9 @@ def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
         termios.tcflow(terminal, termios.TCOOFF)
         before = count(server.url)
         server.kill()
-        time.sleep(3)  # it shows, and tells that the connection broke
+        time.sleep(
+            3
+        )  # the server shows, and the shipper reports, the broken connection
         server.start()
         wait_for_messages(server.url, before + 1)
         shipper.terminate()
@@ -246,10 +248,10 @@ def test_a_shipper_without_its_server_ends_within_its_time_and_says_so(
         wait_for_messages(server.url)
         server.kill()
         began = time.monotonic()
-        told = stop(shipper)
+        errors = stop(shipper)
 
     assert 2 == shipper.returncode
-    assert "could not be stored in time" in told
+    assert "could not be stored in time" in errors
     assert time.monotonic() - began < PATIENCE / 2
 
 

@@ -43,7 +43,7 @@ static bool is_bad_framing(enum procconn_status status)
     return status == PROCCONN_BAD_HEADER || status == PROCCONN_BAD_LENGTH;
 }
 
-/* The step took the message at the old offset and moved behind it, or stayed. */
+/* The step took the message at the old offset and moved after it, or stayed. */
 static void check_step(const struct procconn_walk *before, const struct procconn_walk *after,
                        enum procconn_status status)
 {

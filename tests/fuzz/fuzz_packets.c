@@ -96,7 +96,7 @@ static enum procconn_packets_status walk_over(struct procconn_packets *packets, 
     return status;
 }
 
-/* Walks over the first part, then over the rest of it with all behind it. */
+/* Walks over the first part, then over the rest of it and all that follows. */
 static enum procconn_packets_status walk_split(struct procconn_packets packets, size_t split,
                                                struct total *total)
 {

@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PROMISE(record.pid != 0);
     PROMISE(record.peak_rss != 0);
 
-    /* What is behind the message is not looked at. */
+    /* Bytes after the message are not read. */
     memcpy(&length, data, sizeof length);
     PROMISE(length >= GENL_ATTRIBUTES_AT + STATS_SMALLEST_SIZE && length <= size);
     exact = malloc(length);

@@ -375,7 +375,7 @@ def archive(folder: Path, target: Path, *, without: tuple[str, ...] = ()) -> Non
 
 
 def make_initrd() -> Path:
-    """Join the archives; Linux unpacks one behind the other."""
+    """Join the archives; Linux unpacks one after the other."""
     make_overlay()
     added = BUILD / "overlay.cpio"
     archive(OVERLAY, added)
@@ -393,7 +393,7 @@ def version_of(kernel: Path) -> str:
 
 
 def is_up(console: str, version: str) -> bool:
-    """Whether the guest's first process runs, which tells the kernel's version."""
+    """Return whether the first process runs: it prints the kernel's version."""
     return f"\n{version}\n" in f"\n{console}"
 
 
@@ -421,7 +421,7 @@ def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) ->
     return is_up(text_of(console), version)
 
 
-def judge(console: str) -> str | None:
+def problem_of(console: str) -> str | None:
     """Say what is wrong with a guest, from its console."""
     end = END.search(console)
     if end is None:
@@ -461,7 +461,7 @@ def passes(kernel: Path, initrd: Path) -> bool:
             break
         print(f"{text_of(log)}\n=== {version} did not come up", flush=True)
     console = text_of(log)
-    problem = judge(console)
+    problem = problem_of(console)
     if not problem and not names_tests:
         problem = recording_problem(console, BUILD / f"{version}.recording")
     if not names_tests and (results := os.environ.get("PROCCONN_RESULTS")):

@@ -138,7 +138,7 @@ def end_subscription_of(connector: ProcConnector) -> None:
 
 
 def subject(event: Event) -> int | None:
-    """Say which process an event tells of."""
+    """Return the PID of the process that an event is about."""
     match event:
         case Fork():
             return event.child_pid
@@ -164,7 +164,7 @@ def names(events: list[Event]) -> list[str]:
 
 
 def await_renewal(connector: ProcConnector) -> None:
-    """Read until the stream tells that the subscription was renewed."""
+    """Read until the stream reports that the subscription was renewed."""
     with pytest.warns(RuntimeWarning, match="renewed"):
         assert 0 == next(e.count for e in connector if isinstance(e, Lost))
 
@@ -550,9 +550,9 @@ def test_heartbeats_of_a_living_subscription_do_not_show(mask: EventMask) -> Non
 
 
 def test_the_stream_goes_on_after_an_overrun() -> None:
-    """Nobody receives an event for which the only listener has no room."""
+    """An event is lost if the receive buffer of the only listener is full."""
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL_BUFFER) as connector:
-        told = 0
+        reported = 0
         for _ in range(3):
             for _ in range(MORE_THAN_FIT):
                 rename_thread()
@@ -560,10 +560,10 @@ def test_the_stream_goes_on_after_an_overrun() -> None:
             lost = sum(event.count for event in events if isinstance(event, Lost))
             assert lost > 0
             assert MORE_THAN_FIT == names(events).count("Comm") + lost
-            told += lost
+            reported += lost
             rename_thread()
             assert ["Comm"] == names(connector.recv_many(timeout=0))
-        assert told == connector.lost
+        assert reported == connector.lost
 
 
 def test_an_overrun_while_unfiltered_leaves_the_kernel_sending() -> None:

@@ -1,4 +1,4 @@
-"""An output that nobody takes: loss is told, and signals end the command all the same.
+"""A blocked output: loss is reported, and signals still end the command.
 
 The output is a pipe that is full from the start.
 """
@@ -32,7 +32,7 @@ STORM = 5_003
 
 
 @contextmanager
-def full_pipe(room: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
+def full_pipe(free_pages: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
     """Give a pipe that is full, but for so many pages."""
     ends = os.pipe()
     with FileIO(ends[0]) as reading, FileIO(ends[1], "w") as writing:
@@ -40,7 +40,7 @@ def full_pipe(room: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
         while writing.write(bytes(PAGE)):
             pass
         os.set_blocking(ends[1], True)
-        reading.read(room * PAGE)
+        reading.read(free_pages * PAGE)
         yield reading, writing
 
 
@@ -65,10 +65,10 @@ def test_a_signal_ends_it_and_what_is_missing_is_told(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", IMPATIENT]
-    room = int(arguments[0] == "record")  # for the header
+    free_pages = int(arguments[0] == "record")  # for the header
     path = tmp_path / "trace"
     with (
-        full_pipe(room) as (_, writing),
+        full_pipe(free_pages) as (_, writing),
         traced_command(path, *arguments, command=command, stdout=writing) as process,
     ):
         wait_for(lambda: path.exists() and subscription_balance(path) == 1)

@@ -1,4 +1,4 @@
-"""Signals end the command, and leave nothing behind."""
+"""Signals end the command and its subscription."""
 
 import signal
 import subprocess
@@ -84,7 +84,7 @@ def duration(tmp_path_factory: pytest.TempPathFactory) -> float:
 def test_signals_while_it_opens_or_closes_harm_nothing(
     progress: float, duration: float, tmp_path: Path
 ) -> None:
-    """At moments told by how long another one took."""
+    """At moments that are derived from how long another run took."""
     with traced_command(tmp_path / "trace", *AT_ONCE) as watch:
         time.sleep(progress * duration)
         for _ in range(2):

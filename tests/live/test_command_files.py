@@ -111,11 +111,11 @@ def test_hangups_at_any_moment_lose_no_line_and_cut_none(tmp_path: Path) -> None
         for path in tmp_path.iterdir()
         for line in path.read_text().splitlines()
     ]
-    told = [it["argv"][1] for it in lines if len(it["argv"]) > 1]
+    printed = [it["argv"][1] for it in lines if len(it["argv"]) > 1]
 
     assert 0 == status
-    assert count - len(told) <= 5, "a program may be missing on a busy machine"
-    assert len({*told}) == len(told)
+    assert count - len(printed) <= 5, "a program may be missing on a busy machine"
+    assert len({*printed}) == len(printed)
 
 
 def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ def test_a_recording_is_read_from_standard_input(subcommand: str) -> None:
 
 def test_no_file_is_named_after_standard_output(tmp_path: Path) -> None:
     settings = {"cwd": tmp_path}
-    told = run("watch", "-i", BUILD, "-o", "-", **settings).stdout
+    printed = run("watch", "-i", BUILD, "-o", "-", **settings).stdout
     recorded = run("record", "-d", "0", "-", encoding="latin-1", **settings)
     summary = run("trace", "-o", "-", "sh", "-c", "exit 3", **settings)
     picture = run("trace", "--timeline", "-", "sh", "-c", "exit 3", **settings)
 
-    assert run("watch", "-i", BUILD).stdout == told
+    assert run("watch", "-i", BUILD).stdout == printed
     assert recorded.stdout.startswith("M<\xb2\xa1" * (sys.byteorder == "little"))
     assert (3, "") == (summary.returncode, summary.stderr)
     assert summary.stdout.startswith("1 process in ")

@@ -39,7 +39,7 @@ class Shells:
         self.program = str(folder / "ourshell")
         shutil.copy("/bin/sh", self.program)
         self.mark = f"mark-{os.getpid()}"
-        self.ends = self._start(SCRIPT)  # and its exit is to be told
+        self.ends = self._start(SCRIPT)  # and its exit is to be reported
         self.is_killed = self._start("read a")  # while nobody looks
 
     def _start(self, script: str) -> subprocess.Popen[bytes]:

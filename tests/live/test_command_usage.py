@@ -1,4 +1,4 @@
-"""`--usage`: what processes used, as the command tells it."""
+"""`--usage`: what processes used, as the command prints it."""
 
 import json
 import os
@@ -129,9 +129,9 @@ def test_a_recording_has_it_and_tells_it(tmp_path: Path) -> None:
         recorder.wait()
     lines = subprocess.check_output([*WATCH, "--json", "--input", path])
     records: list[dict[str, Any]] = list(map(json.loads, lines.splitlines()))
-    (told,) = (it for it in records if (it["event"], it.get("pid")) == ("exit", pid))
+    (printed,) = (it for it in records if (it["event"], it.get("pid")) == ("exit", pid))
 
-    check(told["usage"])
+    check(printed["usage"])
 
 
 @as_root

@@ -1,4 +1,4 @@
-"""`fileno()` tells the truth: readable means that there is something to be had."""
+"""`fileno()` is readable if and only if a read returns something."""
 
 import asyncio
 import gc

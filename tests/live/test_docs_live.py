@@ -25,10 +25,10 @@ _READS_PROGRAMS = re.compile(r"programs=True|ProcessMonitor\((?!.*programs=False
 
 @functools.cache
 def _programs_are_read_at_once() -> bool:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         ProcConnector(programs=True).close()
-    return not any("at normal priority" in str(it.message) for it in told)
+    return not any("at normal priority" in str(it.message) for it in warned)
 
 
 @pytest.mark.parametrize("document", [it for it in DOCUMENTS if needs_events(it)])

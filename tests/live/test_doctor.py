@@ -17,7 +17,7 @@ DOCTOR = [sys.executable, "-m", "procconn", "doctor"]
 
 
 def examined(*before: str) -> dict[str, Any]:
-    """Run the doctor behind these words, and return its findings by subject."""
+    """Run the doctor with these words before it; return its findings by subject."""
     doctor = subprocess.run(
         [*before, *DOCTOR, "--json"], capture_output=True, check=False
     )

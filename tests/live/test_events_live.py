@@ -286,17 +286,17 @@ def test_each_process_of_many_has_its_events_in_order(connector: ProcConnector) 
     shell = subprocess.Popen(["/bin/sh", "-c", script])
     shell.wait()
 
-    lives: dict[int, list[str]] = {}
+    kinds_by_pid: dict[int, list[str]] = {}
     events = events_until(
         connector, lambda e: isinstance(e, Exit) and e.pid == shell.pid
     )
     for event in events:
         if isinstance(event, Fork) and event.parent_tgid == shell.pid:
-            lives[event.child_pid] = ["Fork"]
-        elif isinstance(event, Exec | Exit) and event.pid in lives:
-            lives[event.pid].append(type(event).__name__)
+            kinds_by_pid[event.child_pid] = ["Fork"]
+        elif isinstance(event, Exec | Exit) and event.pid in kinds_by_pid:
+            kinds_by_pid[event.pid].append(type(event).__name__)
 
-    assert [["Fork", "Exec", "Exit"]] * 20 == list(lives.values())
+    assert [["Fork", "Exec", "Exit"]] * 20 == list(kinds_by_pid.values())
 
 
 def test_no_event_of_this_kernel_is_unknown(connector: ProcConnector) -> None:

@@ -108,7 +108,7 @@ def by_polls_of(connector: ProcConnector, timeout: float) -> Event | None:
 def up_to_loss(
     connector: ProcConnector, way: Callable[[ProcConnector], Event | None] = by_recv
 ) -> Event | None:
-    """Read what was queued before a death, and then what tells of it."""
+    """Read the events before the subscription was lost, and then the report of that."""
     event = way(connector)
     while isinstance(event, Comm):
         event = way(connector)
@@ -173,7 +173,7 @@ with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
 
 
 def test_a_refused_probe_is_no_alarm() -> None:
-    """The sandbox is told of at the start, and the subscription not ended."""
+    """The sandbox is reported at the start, and the subscription does not end."""
     code = f"""
 import warnings
 from procconn import EventMask, ProcConnector

@@ -113,7 +113,7 @@ def test_interrupted_at_random_nothing_is_left(
 ) -> None:
     requests = Requests(STORM.format(storm=storm.__name__, queue=queue))
 
-    # Exceptions within finalizers are told on the standard error.
+    # Python prints exceptions in finalizers on stderr.
     assert 0 == requests.result.returncode, requests.result.stderr
     assert int(requests.result.stdout) > 30
     sent = requests.all_sent
@@ -220,7 +220,7 @@ def test_reading_interrupted_at_each_point_loses_nothing(
 def test_raw_reading_interrupted_at_each_point_loses_nothing(
     mode: str, queue: int, polled: bool
 ) -> None:
-    """What it has shown to nobody is had again, and pollers are told of it."""
+    """The next read returns what was not delivered, and the descriptor is readable."""
     buffer = bytearray(1000)
 
     def read(injection: Injection) -> None:

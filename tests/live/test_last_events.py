@@ -1,4 +1,4 @@
-"""What happened until a signal is told, whatever the command was doing when it came."""
+"""Events before a signal are reported, whatever the command does when it comes."""
 
 import json
 import signal
@@ -38,7 +38,7 @@ def counted(path: Path, _: int) -> tuple[list[int], int]:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "read_output"),
     [
         (("record", "{}/@"), recorded),
         (("watch", "--json", "--pid", "own", "-o", "{}/@"), watched),
@@ -48,7 +48,7 @@ def counted(path: Path, _: int) -> tuple[list[int], int]:
 )
 def test_what_happened_until_a_signal_is_told_at_any_moment(
     command: tuple[str, ...],
-    told: Callable[[Path, int], tuple[list[int], int]],
+    read_output: Callable[[Path, int], tuple[list[int], int]],
     tmp_path: Path,
 ) -> None:
     words = [it.format(tmp_path) for it in command]
@@ -65,7 +65,7 @@ def test_what_happened_until_a_signal_is_told_at_any_moment(
     rounds = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     wrong = {}
     for moment, pid, status in rounds:
-        serials, lost = told(tmp_path / str(moment), pid)
+        serials, lost = read_output(tmp_path / str(moment), pid)
         if status != 0 or (not lost and serials != list(range(100))):
             wrong[moment] = (status, lost, serials)
 

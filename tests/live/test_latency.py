@@ -197,7 +197,7 @@ def calls_of_wakings(before: str, read: str) -> Counter[str]:
 
 
 def has_thread_count() -> bool:
-    """Whether the C library tells if there is one thread."""
+    """Return whether the C library exports __libc_single_threaded."""
     return hasattr(ctypes.CDLL(None), "__libc_single_threaded")
 
 

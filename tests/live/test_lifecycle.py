@@ -234,7 +234,7 @@ print(connector.closed)
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("interrupts", [True, False])
 @pytest.mark.parametrize(
-    ("action", "told"),
+    ("action", "printed"),
     [
         ("connector.close()", "True\n"),
         ("interrupt()", "interrupted\nTrue\n"),
@@ -243,7 +243,7 @@ print(connector.closed)
     ],
 )
 def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
-    action: str, told: str, interrupts: bool, max_latency: float
+    action: str, printed: str, interrupts: bool, max_latency: float
 ) -> None:
     """Also if all it does is to start a thread, which closes while that waits again.
 
@@ -262,7 +262,7 @@ def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
         reader.send_signal(signal.SIGUSR1)
         result = reader.communicate(timeout=DEADLINE)[0]
 
-    assert (0, told) == (reader.returncode, result)
+    assert (0, printed) == (reader.returncode, result)
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
@@ -400,12 +400,12 @@ def test_two_hundred_connectors_leave_no_descriptor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "room"), [(0, 0), (0, 1), (0, 2), (262_144, 3), (262_144, 4)]
+    ("queue", "spare"), [(0, 0), (0, 1), (0, 2), (262_144, 3), (262_144, 4)]
 )
 def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
-    queue: int, room: int
+    queue: int, spare: int
 ) -> None:
-    """There is room for the first descriptors it needs, but not for the next."""
+    """The first descriptors that it needs can be opened, but not the next."""
     gc.collect()
     before = descriptors()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -414,7 +414,7 @@ def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
     fillers = [os.dup(0)]
     while fillers[-1] < most:
         fillers.append(os.dup(0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + room, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + spare, limits[1]))
     try:
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
             ProcConnector(queue=queue)

@@ -1,4 +1,4 @@
-"""What is lost is counted, exactly, and told where it was lost."""
+"""Lost events are counted exactly, and reported at the place of the loss."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from support.subprocesses import PROGRAMS, program
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
 
 SMALL = 65_536  # bytes
-HELD = 171  # the most events that fit, on Linux 6.1; since then they take more room
+HELD = 171  # the most events that fit, on Linux 6.1; since then they take more space
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def settled(
 @pytest.mark.parametrize("max_latency", [0, 0.01])
 @pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
 def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
-    """A witness with room for all counts the events of other programs too."""
+    """A witness with a large buffer counts the events of other programs too."""
     count = 40_000
     mask = EventMask.COMM
     with (
@@ -131,7 +131,7 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
             set_serials(range(1))  # lest the next call waits for ever
         rest, seen, lost, drops = settled(small, witness)
         events += rest
-        told = lost_count(events)
+        reported = lost_count(events)
         received = sum(isinstance(event, Comm) for event in events)
 
     assert 0 == witness.lost
@@ -141,7 +141,7 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
     lost -= lost_before
     assert lost > 0
     assert len(seen) == received + lost
-    assert lost == told
+    assert lost == reported
 
 
 def test_a_gap_is_told_between_the_events_around_it() -> None:
@@ -165,7 +165,7 @@ def test_a_gap_is_told_between_the_events_around_it() -> None:
 
 
 def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
-    """Although a full socket has room again once a part was taken."""
+    """Although a full socket has space again after a partial read."""
     part = bytearray(16_384)
     with ProcConnector(EventMask.COMM, receive_buffer=1_000_000) as connector:
         rest_of(connector)
@@ -273,13 +273,13 @@ def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> No
     arguments = (PROGRAMS / "older.py", str(count), str(int(mask)), "50000")
     result = run_refused(NO_MEMINFO, *arguments)
     assert "" == result.stderr
-    told = json.loads(result.stdout)
+    reported = json.loads(result.stdout)
 
-    (warning,) = told["warnings"]
+    (warning,) = reported["warnings"]
     assert "does not count" in warning
-    assert told["received"] < count
-    assert 0 < told["occasions"]
-    assert (0, 0) == (told["told"], told["lost"])
+    assert reported["received"] < count
+    assert 0 < reported["occasions"]
+    assert (0, 0) == (reported["reported"], reported["lost"])
 
 
 def test_what_was_dropped_until_the_close_counts() -> None:

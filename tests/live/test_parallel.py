@@ -39,7 +39,7 @@ def _own_name() -> Iterator[None]:
 
 
 class Reader(threading.Thread):
-    """Reads on and on, together with the others, until it is told that it is over."""
+    """Reads in a loop, at the same time as the others, until `over` is set."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What processes cost, at their end, against what the kernel tells their parents."""
+"""Usage of processes at their end, compared with what wait4(2) returns."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def ended(monitor: ProcessMonitor, pid: int) -> Process:
 
 
 def check(process: Process, used: resource.struct_rusage) -> None:
-    """Compare with what wait4 told."""
+    """Compare with what wait4 returned."""
     usage = process.usage
     assert usage is not None
     assert usage.cpu_ns is not None
     assert usage.cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.1)
-    # What wait4 tells is at least the size of this process, before its exec.
+    # What wait4 returns is at least the size of this process, before its exec.
     if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         assert usage.peak_rss == pytest.approx(used.ru_maxrss * 1024, rel=0.05)
     assert used.ru_oublock * STORAGE == usage.write_bytes
@@ -63,7 +63,7 @@ def test_a_process_has_used_what_its_threads_have(tmp_path: Path) -> None:
 
 
 def test_a_grandchild_of_somebody_else_has_used_as_much(tmp_path: Path) -> None:
-    """Its parent tells what wait4 told it."""
+    """Its parent prints what wait4 returned."""
     parent = """
 import os, sys
 pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
@@ -99,7 +99,7 @@ def test_odd_ends_leave_nothing_out(name: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [1000, pytest.param(6000, marks=pytest.mark.slow)])
 def test_each_of_many_short_commands_has_its_own_usage(count: int) -> None:
-    """Marked ones had much memory; of no other is that told."""
+    """Marked ones had much memory; that is reported of no other."""
     large = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
     marked: set[int] = set()
     pids: set[int] = set()
@@ -181,7 +181,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     with ProcConnector(EventMask.EXIT, usage=True, receive_buffer=4096) as connector:
         exits = []
-        while not exits:  # again: there is little room, and one may be lost
+        while not exits:  # again: the buffer is small, and one may be lost
             pid = os.posix_spawn("/bin/true", ["true"], {})
             os.waitpid(pid, 0)
             events = connector.recv_many(30)

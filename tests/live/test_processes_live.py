@@ -33,13 +33,13 @@ from procconn.processes import (
 
 
 def told_of(monitor: ProcessMonitor, pid: int) -> list[Change]:
-    """Receive what is told of a pid, up to its first end."""
-    told: list[Change] = []
+    """Receive the changes of a PID, up to its first end."""
+    reported: list[Change] = []
     for change in monitor:
         if not isinstance(change, Lost) and change.process.pid == pid:
-            told.append(change)
+            reported.append(change)
             if isinstance(change, Ended):
-                return told
+                return reported
     raise AssertionError("the monitor was closed")
 
 
@@ -201,8 +201,10 @@ def test_what_is_lost_is_made_up_for() -> None:
     assert any(isinstance(change, Lost) for change in known)
     assert process.returncode in {None, -9}  # its EXIT may come after wait(2) returned
     assert not process.is_running
-    told = [it for it in known if not isinstance(it, Lost) and it.process is process]
-    assert kinds(told) in ([Started, Executed, Ended], [Started, Ended])
+    reported = [
+        it for it in known if not isinstance(it, Lost) and it.process is process
+    ]
+    assert kinds(reported) in ([Started, Executed, Ended], [Started, Ended])
     started = [
         it for it in known if isinstance(it, Started) and it.process.pid == new.pid
     ]

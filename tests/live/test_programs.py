@@ -1,4 +1,4 @@
-"""Who ran what: programs right behind their execs, and of processes that run."""
+"""Programs read right after an exec, and programs of running processes."""
 
 import os
 import shutil
@@ -143,14 +143,14 @@ def test_a_program_can_have_no_arguments_at_all() -> None:
 @pytest.mark.parametrize("over", [0, 1, 4096, 60_000])
 def test_arguments_longer_than_48_kib_are_cut(over: int) -> None:
     """The NUL after the last one does not count."""
-    room = MOST_ARGUMENTS - len("cat\0-\0")
-    text = "x" * (room + over)
+    capacity = MOST_ARGUMENTS - len("cat\0-\0")
+    text = "x" * (capacity + over)
     with started("cat", "-", text) as process:
         wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
         program = read_program(process.pid)
 
     assert program is not None
-    assert ("cat", "-", text[:room]) == program.argv
+    assert ("cat", "-", text[:capacity]) == program.argv
     assert (over > 0) == program.cut
 
 
@@ -216,12 +216,12 @@ def test_a_zombie_has_a_name_still() -> None:
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     program = read_program(process.pid)
-    behind = read_after_exec(process.pid)
+    late = read_after_exec(process.pid)
     process.wait()
 
     assert program is not None
     assert ("true", None, "gone") == (program.name, program.argv, program.missing)
-    assert "gone" == behind.missing
+    assert "gone" == late.missing
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31])
@@ -244,8 +244,8 @@ def test_a_program_in_other_namespaces_is_seen_from_here(
     inside = ("cat", "-", "inside")
     with started(*command, *inside) as process:
         execs = programs_until(unhurried, lambda _, it: it.argv == inside)
-        (told,) = [it for it in execs if it[1].argv == inside]
-        pid, program = told
+        (found,) = [it for it in execs if it[1].argv == inside]
+        pid, program = found
 
         assert process.pid == program.ppid
         assert os.getuid() == program.uid
@@ -424,10 +424,10 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
         execs = programs_until(taking, lambda pid, _: pid == last.pid)
 
     pids = {chain.pid: i for i, chain in enumerate(chains)}
-    for pid, told in execs:
-        if pid in pids and told.argv is not None:
+    for pid, found in execs:
+        if pid in pids and found.argv is not None:
             serial = pids[pid]
-            assert told.argv in (
+            assert found.argv in (
                 ("sh", "-c", f"true; exec true {serial}"),
                 ("true", str(serial)),
             )

@@ -122,10 +122,10 @@ def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
 
     events = events_until(connector, is_last)
     assert is_lossless(events)
-    told = [(serials[pid], it) for pid, it in programs_in(events) if pid in serials]
-    assert others == len(told)
-    right = sum(it.argv == ("true", serial) for serial, it in told)
-    absent = sum(it.argv is None for _, it in told)
+    found = [(serials[pid], it) for pid, it in programs_in(events) if pid in serials]
+    assert others == len(found)
+    right = sum(it.argv == ("true", serial) for serial, it in found)
+    absent = sum(it.argv is None for _, it in found)
     return right, others - right - absent
 
 

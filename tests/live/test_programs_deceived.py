@@ -114,7 +114,7 @@ class Load:
     def run(
         self, rounds: int, at_once: int = 1, delay: Delay | None = None, most: float = 0
     ) -> None:
-        """Run chains of programs and judge what is told of them.
+        """Run chains of programs and check what is reported of them.
 
         Args:
             rounds: how often.
@@ -150,12 +150,14 @@ class Load:
 
             events += events_until(self._connector, is_end)
         assert is_lossless(events)
-        self._judge(children_of(burst.pid, events), pids)
+        self._check(children_of(burst.pid, events), pids)
 
-    def _judge(self, lives: dict[int, list[list[Program]]], pids: list[int]) -> None:
+    def _check(
+        self, programs_by_pid: dict[int, list[list[Program]]], pids: list[int]
+    ) -> None:
         path, following = self._chain
         for serial, pid in enumerate(pids):
-            programs = lives[pid].pop(0)
+            programs = programs_by_pid[pid].pop(0)
             stages = stages_of(path, serial, following)
             for place, (stage, program) in enumerate(
                 zip(stages, programs, strict=True)
@@ -168,18 +170,18 @@ class Load:
 
 def children_of(parent: int, events: list[Event]) -> dict[int, list[list[Program]]]:
     """List what each child ran, by pid: of each process that had that pid."""
-    lives: dict[int, list[list[Program]]] = defaultdict(list)
+    programs_by_pid: dict[int, list[list[Program]]] = defaultdict(list)
     running: dict[int, list[Program]] = {}
     for event in events:
         if isinstance(event, Fork) and not event.is_thread:
             running.pop(event.child_pid, None)
             if event.parent_pid == parent:
                 running[event.child_pid] = []
-                lives[event.child_pid].append(running[event.child_pid])
+                programs_by_pid[event.child_pid].append(running[event.child_pid])
         elif isinstance(event, Exec) and event.pid in running:
             assert event.program is not None
             running[event.pid].append(event.program)
-    return lives
+    return programs_by_pid
 
 
 @contextmanager

@@ -25,7 +25,7 @@ ROOT, USER = (), NOBODY
 SPINNERS = 3
 ID_NAMES = ("uid", "euid", "gid", "egid")
 
-Told = list[tuple[int, dict[str, Any]]]
+Reported = list[tuple[int, dict[str, Any]]]
 
 
 class Reader:
@@ -36,7 +36,7 @@ class Reader:
     """
 
     def __init__(self, as_user: tuple[str, ...]) -> None:
-        command = [*as_user, sys.executable, "-I", str(PROGRAMS / "told.py")]
+        command = [*as_user, sys.executable, "-I", str(PROGRAMS / "report_programs.py")]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -47,14 +47,15 @@ class Reader:
             os.sched_getscheduler(int(it.name)) & 0xFF == os.SCHED_FIFO for it in tasks
         )
 
-    def told(self) -> Told:
+    def reported(self) -> Reported:
         """Wait until it has read all that was run."""
         with subprocess.Popen(["true"]) as last:
             pass
         output, _ = self._process.communicate(f"{last.pid}\n", DEADLINE)
-        told = json.loads(output)
+        reported = json.loads(output)
         return [
-            (pid, it | {"argv": it["argv"] and tuple(it["argv"])}) for pid, it in told
+            (pid, it | {"argv": it["argv"] and tuple(it["argv"])})
+            for pid, it in reported
         ]
 
     def close(self) -> None:
@@ -121,11 +122,11 @@ class Load:
         self.expected.setdefault(what, {})[command] = fields
         return process.pid
 
-    def judge(self, told: Told) -> tuple[list[object], Counter[str]]:
+    def compare(self, reported: Reported) -> tuple[list[object], Counter[str]]:
         """List what is wrong, and count by what was tried how often it is right."""
         wrong: list[object] = []
         right: Counter[str] = Counter()
-        for _, shown in told:
+        for _, shown in reported:
             for what, lines in self.expected.items():
                 fields = lines.get(shown["argv"])
                 if not fields:
@@ -152,9 +153,9 @@ def test_no_field_is_of_later_than_the_exec(
     load = Load(folder, as_user)
     with reading(as_user) as reader, spinning(spinners):
         load.run(rounds)
-        told = reader.told()
+        reported = reader.reported()
 
-    wrong, right = load.judge(told)
+    wrong, right = load.compare(reported)
     assert [] == wrong
     assert right["parent"] > 0
     if reader.realtime:
@@ -174,9 +175,9 @@ def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
     with reading(ROOT) as reader:
         for line in lines:
             subprocess.run([*NOBODY, *line], check=True)
-        told = reader.told()
+        reported = reader.reported()
 
-    ids = [[it[name] for name in ID_NAMES] for _, it in told if it["argv"] in lines]
+    ids = [[it[name] for name in ID_NAMES] for _, it in reported if it["argv"] in lines]
     changed = ids.count([65534, 1, 65534, 1])
     if os.statvfs(path).f_flag & os.ST_NOSUID:
         pytest.skip("set-user-ID programs gain nothing here")
@@ -193,9 +194,9 @@ def test_only_names_are_absent_where_another_process_changes_its_own() -> None:
         wait_for(lambda: is_renaming(stormer.pid))
         for line in lines:
             subprocess.run(line, check=True)
-        told = reader.told()
+        reported = reader.reported()
 
-    shown = [it for _, it in told if it["argv"] in lines]
+    shown = [it for _, it in reported if it["argv"] in lines]
     assert {it["name"] for it in shown} <= {"true", None}
     if reader.realtime:
         assert len(shown) > len(lines) / 2

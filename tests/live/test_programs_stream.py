@@ -90,7 +90,7 @@ def check(
         life = life_of(pid, events)
         kinds: list[type] = [type(it) for it in life]
         assert [Fork, Exec, Exec, Exit] == kinds
-        programs = [told for _, told in programs_in(life)]
+        programs = [found for _, found in programs_in(life)]
         assert_none_wrong(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
     if realtime:
@@ -273,14 +273,14 @@ def test_in_a_storm_programs_are_told_still(queue: int) -> None:
         was_long_enough = stormer.poll() is None
     events += batch
 
-    told = [(pid, it) for pid, it in programs_in(events) if pid in numbers]
+    found = [(pid, it) for pid, it in programs_in(events) if pid in numbers]
     right = 0
-    for pid, told_of in told:
+    for pid, it in found:
         lines = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
-        assert told_of.argv in lines if told_of.argv else told_of.missing
-        right += told_of.argv is not None
+        assert it.argv in lines if it.argv else it.missing
+        right += it.argv is not None
     if realtime and was_long_enough and is_lossless(events):
-        assert len(told) == 2 * CHAINS
+        assert len(found) == 2 * CHAINS
         assert right > CHAINS
 
 
@@ -304,10 +304,10 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
     assert lost > 0
     assert serials_of(events)
     assert not is_lossless(events)
-    for pid, told in programs_in(events):
+    for pid, found in programs_in(events):
         if pid in numbers:
             right = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
-            assert told.argv in right if told.argv else told.missing
+            assert found.argv in right if found.argv else found.missing
 
 
 @pytest.mark.heavy
@@ -331,10 +331,10 @@ def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
         events = by_recv_many(connector)
         loading.join()
 
-    told: dict[int, list[tuple[str, ...] | None]] = {}
+    found: dict[int, list[tuple[str, ...] | None]] = {}
     for pid, it in programs_in(events):
         assert it.argv or it.missing
-        told.setdefault(pid, []).append(it.argv)
+        found.setdefault(pid, []).append(it.argv)
     for pid, lines in expected.items():
-        for line, argv in zip(lines, told[pid], strict=True):
+        for line, argv in zip(lines, found[pid], strict=True):
             assert argv in (line, None)

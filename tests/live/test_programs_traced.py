@@ -53,21 +53,21 @@ def shell(rounds: int, before: str = "") -> list[str]:
     return ["sh", "-c", f"{before}for i in {' '.join(serials(rounds))}; do {run}; done"]
 
 
-class Told:
-    """What was told of the programs with our arguments.
+class Found:
+    """The programs with our arguments, as the connector reported them.
 
     Attributes:
-        right: of so many the program was told.
+        right: how many were reported.
         held: of so many that descend from the process the last exec was held.
-        wrong: what was told of another program, or twice.
+        wrong: those of another program, or reported twice.
     """
 
     def __init__(self, events: list[Event], rounds: int, ancestor: int) -> None:
         assert is_lossless(events)
         path = str(compiled("stages"))
         ours = {(path, serial) for serial in serials(rounds)}
-        told = [program for _, program in programs_in(events)]
-        count = Counter(it.argv for it in told if it.argv in ours)
+        found = [program for _, program in programs_in(events)]
+        count = Counter(it.argv for it in found if it.argv in ours)
         self.right = len(count)
         family, last = {ancestor}, dict(programs_in(events))
         for event in events:
@@ -76,34 +76,34 @@ class Told:
         self.held = sum(last[pid].missing == "held" for pid in family & last.keys())
         self.wrong = [
             it
-            for it in told
+            for it in found
             if it.argv in ours
             and (
                 it.exe != path or it.name not in ("stages", None) or count[it.argv] > 1
             )
         ]
         self.wrong += [
-            it for it in told if it.exe == path and it.argv not in (*ours, None)
+            it for it in found if it.exe == path and it.argv not in (*ours, None)
         ]
 
 
-def told_of(
+def programs_found(
     connector: ProcConnector, process: subprocess.Popen[str], rounds: int
-) -> Told:
+) -> Found:
     """Receive events until a process has ended."""
 
     def is_end(event: Event) -> bool:
         return isinstance(event, Exit) and event.pid == process.pid
 
-    return Told(events_until(connector, is_end), rounds, process.pid)
+    return Found(events_until(connector, is_end), rounds, process.pid)
 
 
-def check(told: Told, rounds: int, connector: ProcConnector) -> None:
+def check(found: Found, rounds: int, connector: ProcConnector) -> None:
     """All are right, but for those that a slow tracer held for long."""
-    assert [] == told.wrong
+    assert [] == found.wrong
     if is_realtime(connector):
         share = 0.99 if rounds == MANY else 0.6  # of a few, some may come in a burst
-        assert told.right + told.held >= share * rounds
+        assert found.right + found.held >= share * rounds
 
 
 @cases
@@ -116,10 +116,10 @@ def test_programs_that_strace_runs_are_told(options: list[str], rounds: int) -> 
         ProcConnector(MASK, programs=True) as connector,
         started(*command) as strace,
     ):
-        told = told_of(connector, strace, rounds)
+        found = programs_found(connector, strace, rounds)
 
-    check(told, rounds, connector)
-    assert told.right > rounds / 2 or not is_realtime(connector)
+    check(found, rounds, connector)
+    assert found.right > rounds / 2 or not is_realtime(connector)
 
 
 def test_who_comes_late_is_told_them_too() -> None:
@@ -129,10 +129,10 @@ def test_who_comes_late_is_told_them_too() -> None:
         with started(*command) as strace:
             assert strace.wait(60) == 0
             time.sleep(0.2)  # the longest that an exec waits is far less
-        told = told_of(connector, strace, FEW)
+        found = programs_found(connector, strace, FEW)
 
-    check(told, FEW, connector)
-    assert 0 == told.held
+    check(found, FEW, connector)
+    assert 0 == found.held
 
 
 @cases
@@ -147,10 +147,10 @@ def test_programs_of_a_shell_that_strace_attached_to_are_told(rounds: int) -> No
         assert "attached" in strace.stderr.readline()
         process.stdin.write("\n")
         process.stdin.flush()
-        told = told_of(connector, process, rounds)
+        found = programs_found(connector, process, rounds)
 
-    check(told, rounds, connector)
-    assert told.right > rounds / 2 or not is_realtime(connector)
+    check(found, rounds, connector)
+    assert found.right > rounds / 2 or not is_realtime(connector)
 
 
 @cases
@@ -168,9 +168,9 @@ def test_programs_that_gdb_runs_are_told_or_held(rounds: int) -> None:
             stderr=subprocess.DEVNULL,
         ) as gdb,
     ):
-        told = told_of(connector, gdb, rounds)
+        found = programs_found(connector, gdb, rounds)
 
-    check(told, rounds, connector)
+    check(found, rounds, connector)
 
 
 def test_the_reading_threads_table_of_descriptors_does_not_grow() -> None:
@@ -181,7 +181,7 @@ def test_the_reading_threads_table_of_descriptors_does_not_grow() -> None:
         status = Path(f"/proc/self/task/{program_reader(before)}/status")
         sizes = [re.findall(r"FDSize:\t(\d+)", status.read_text())]
         with started(*command) as strace:
-            told_of(connector, strace, FEW)
+            programs_found(connector, strace, FEW)
         sizes += [re.findall(r"FDSize:\t(\d+)", status.read_text())]
 
     assert sizes[0] == sizes[1]

@@ -76,7 +76,7 @@ def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
 
 @requires_capacity(30_000)
 def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
-    """Five times what the kernel's buffer has room for."""
+    """Five times what the receive buffer holds."""
     count = 150_000
     with (
         ProcConnector(
@@ -119,7 +119,7 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     missing = count - len(own)
     others = sum(isinstance(event, Comm) for event in seen) + lost_count(seen) - count
     assert missing <= lost <= missing + others
-    assert first + 1 >= QUEUE // 76 - 10  # what it has room for
+    assert first + 1 >= QUEUE // 76 - 10  # what it holds
 
 
 def test_a_full_queue_outlives_a_change_of_the_user() -> None:
@@ -331,7 +331,7 @@ def test_other_tasks_have_their_turns_however_long_a_burst_lasts() -> None:
                 turns += 1
 
         with ProcConnector(EventMask.COMM) as connector:
-            await connector.arecv_many(0)  # from now on, the queue has room
+            await connector.arecv_many(0)  # from now on, the queue has space
             set_serials(range(30_000))
             task = asyncio.create_task(other())
             events: list[Event] = []

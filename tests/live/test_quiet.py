@@ -32,13 +32,13 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
         text=True,
     ) as process:
         assert process.stderr is not None
-        told = ""
+        errors = ""
         for line in process.stderr:
-            told += line
+            errors += line
             if "events wait" in line:  # which a shipper does from then on
                 process.kill()
         process.wait(DEADLINE)
-    return {limit for limit in LIMITS if f"procconn: {limit}" in told}
+    return {limit for limit in LIMITS if f"procconn: {limit}" in errors}
 
 
 @pytest.mark.skipif(

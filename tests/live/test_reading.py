@@ -138,7 +138,7 @@ def test_an_iteration_delivers_what_is_queued(
 def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
     names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
-    """Those that decode may hold events; the others go on behind them."""
+    """Reads that decode may hold pending events; the others continue after them."""
     decoded: list[int] = []
     raw: list[int] = []
     rests = by_recv_many
@@ -196,10 +196,10 @@ def test_what_is_decoded_already_is_not_in_raw_buffers(
     set_serials(range(10))
     first = by_recv(names)
     set_serials(range(10, 12))
-    behind = mode(names)
+    later = mode(names)
     rest = names.recv_many(timeout=0)
 
-    assert [10, 11] == serials_of(behind)
+    assert [10, 11] == serials_of(later)
     assert list(range(10)) == serials_of(first + rest)
 
 
@@ -316,7 +316,7 @@ def test_a_timeout_is_kept_under_a_storm_of_unwanted_events() -> None:
 
 
 def test_a_timeout_is_kept_while_raw_messages_are_all_of_other_kinds() -> None:
-    """A change of mask leaves events behind that are taken and thrown away."""
+    """After a change of mask, queued events are read and discarded."""
     with (
         ProcConnector(EventMask.COMM) as connector,
         program("rename", 1_000_000, 0),
@@ -588,7 +588,7 @@ def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
 @requires_capacity(10_000)
 @pytest.mark.parametrize("decoded", [False, True])
 def test_recv_many_takes_all_that_waits(names: ProcConnector, decoded: bool) -> None:
-    """Also more than is decoded at a time, and behind what is decoded already."""
+    """Also more than is decoded at a time, and after pending events."""
     set_serials(range(10_000))
     events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
     events += names.recv_many(DEADLINE)

@@ -133,8 +133,8 @@ def test_storm_is_replayed_as_it_was_and_other_tools_count_as_many(
 
     assert received == events
     assert lost or list(range(STORM)) == serials_of(events, pid)
-    told = output("capinfos", "-TmcE", path)
-    assert re.search(rf"\b{len(events)}\b", told), told
-    assert "netlink" in told
+    printed = output("capinfos", "-TmcE", path)
+    assert re.search(rf"\b{len(events)}\b", printed), printed
+    assert "netlink" in printed
     seen = output("tshark", "-r", path, "-T", "fields", "-e", "netlink.hdr_type")
     assert ["0x0003"] * len(events) == seen.split()

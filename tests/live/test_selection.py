@@ -1,4 +1,4 @@
-"""The options that choose events, and what is told of them, on the live kernel."""
+"""The options that select events and their fields, on the live kernel."""
 
 import json
 import os
@@ -75,9 +75,9 @@ def test_failed_shows_failed_exits_alone_with_what_ran() -> None:
             subprocess.run(["false"], check=False)
         subprocess.run(["true"], check=True)
         child = subprocess.Popen(command, stdin=-1)
-        behind = subprocess.Popen(["false"])  # what is told of it is behind the exec
-        behind.wait()
-        records = [json.loads(line), *events_until(watch, behind.pid, "exit")]
+        later = subprocess.Popen(["false"])  # its events are printed after the exec
+        later.wait()
+        records = [json.loads(line), *events_until(watch, later.pid, "exit")]
         child.communicate(b"go\n")
         records += events_until(watch, child.pid, "exit")
 
@@ -135,9 +135,9 @@ def test_name_matches_the_command_line() -> None:
         child.communicate(b"go\n")
         records += events_until(watch, child.pid, "exit")
 
-    told = [r["argv"] for r in records if r["event"] in ("exec", "exit")]
-    assert told
-    assert all(argv[-1] == mark for argv in told)
+    printed = [r["argv"] for r in records if r["event"] in ("exec", "exit")]
+    assert printed
+    assert all(argv[-1] == mark for argv in printed)
 
 
 @as_root

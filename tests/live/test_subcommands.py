@@ -49,13 +49,13 @@ def test_stat_counts_by_kind_and_by_program() -> None:
     # On a busy machine one may end before its program could be read.
     counts = [it for second in seconds for it in second["programs"]]
     unknown = sum(it["started"] for it in counts if it["name"] == "?")
-    told = [it for it in counts if it["name"] == "false"]
+    counted = [it for it in counts if it["name"] == "false"]
     own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
     assert [[]] * len(seconds) == [violations(STAT, second) for second in seconds]
     assert 0 == stat.returncode
-    assert 0 < sum(it["started"] for it in told)
-    assert 20 <= unknown + sum(it["started"] for it in told)
-    assert 20 <= unknown + sum(it["failed"] for it in told)
+    assert 0 < sum(it["started"] for it in counted)
+    assert 20 <= unknown + sum(it["started"] for it in counted)
+    assert 20 <= unknown + sum(it["failed"] for it in counted)
     assert 20 <= sum(s["events"].get("exec", 0) for s in seconds)
     assert 0 < sum(it["running"] for it in own)
 

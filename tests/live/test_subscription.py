@@ -1,4 +1,4 @@
-"""A subscription is known to work, or the reason why not is told."""
+"""A subscription works, or the error says why not."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""`procconn trace`: the command runs as by itself, and its tree is told exactly."""
+"""`procconn trace`: the command runs undisturbed, and its tree is printed exactly."""
 
 import errno
 import os
@@ -134,7 +134,7 @@ def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
         noise.kill()
         noise.wait()
     log = (tmp_path / "strace").read_text()
-    told = (tmp_path / "tree").read_text()
+    printed = (tmp_path / "tree").read_text()
     threads = {
         int(pid)
         for flags, pid in re.findall(r"clone3?\(.*?flags=(\S+).*\) = (\d+)", log)
@@ -145,7 +145,7 @@ def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
 
     assert 0 == result.returncode
     assert 20 < len(seen)
-    assert seen == pids_in(told, int(log.split()[0]))
+    assert seen == pids_in(printed, int(log.split()[0]))
     assert "" == result.stderr
 
 

@@ -168,7 +168,7 @@ def test_the_sums_over_threads_are_what_wait4_tells(
     assert sum_of(records, "cpu_ns") / 1e9 == pytest.approx(
         used.ru_utime + used.ru_stime, rel=0.05
     )
-    # What wait4 tells is at least the size of this process, before its exec.
+    # What wait4 returns is at least the size of this process, before its exec.
     if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         assert max(it.peak_rss for it in records) == pytest.approx(
             used.ru_maxrss * 1024, rel=0.05

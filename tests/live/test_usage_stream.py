@@ -44,7 +44,7 @@ def run_each(*commands: tuple[str, ...]) -> list[int]:
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("mode", READ_MODES)
 def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -> None:
-    """The large memory of one is told of no other."""
+    """The large memory of one is reported of no other."""
     commands = [TRUE, TRUE, LARGE, TRUE, TRUE, LAST]
     with (
         ProcConnector(EventMask.EXIT, usage=True, queue=queue) as connector,
@@ -75,7 +75,7 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
 
 
 def test_a_full_socket_means_none_and_is_counted() -> None:
-    """A reader that sleeps: records take more room than their exits, which stay."""
+    """A reader that sleeps: records take more space than their exits, which stay."""
     count = 30
     with ProcConnector(
         EventMask.EXIT, threads=False, usage=True, receive_buffer=16_384

@@ -24,7 +24,7 @@ from procconn.processes.waiting import _read_exit_code
 
 
 def expected_of(how: str) -> int | None:
-    """Return the status that is told; before Linux 6.0 that of a zombie is in /proc."""
+    """Return the expected status; before Linux 6.0 that of a zombie is in /proc."""
     return KNOWN_LIFETIMES.get(how, 4)
 
 
@@ -210,7 +210,7 @@ def test_waiting_on_asyncio_tells_the_same(
 
 
 def test_no_end_is_missed_while_waiting_begins() -> None:
-    """A process that ends about then is gone or told of with its status."""
+    """A process that ends about then is gone, or reported with its status."""
     for delay in range(40):
         child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
         reaper = threading.Thread(target=child.wait)

@@ -160,7 +160,7 @@ def decode_without_memory() -> None:
 
 
 def receive(connector: ProcConnector) -> None:
-    """Read this thread's name being set, in each of the ways."""
+    """Set the name of this thread, and read the event in each read mode."""
     buffer = bytearray(4096)
     lib.procconn_rename_thread()
     assert next(iter(connector))
@@ -203,7 +203,7 @@ def open_and_close_all() -> None:
 
 
 def grown(action: Callable[[], None], calls: int) -> tuple[int, int]:
-    """Return how many references and blocks of memory the calls left behind."""
+    """Return how many references and blocks of memory the calls leaked."""
     count = sys.gettotalrefcount
     for _ in range(calls // 10):
         action()
@@ -250,8 +250,8 @@ def main() -> int:
             found.append(leaks("receive", partial(receive, connector)))
         found.append(leaks("open_and_close", open_and_close, CALLS // 4))
         warnings.simplefilter("ignore")  # without privilege there is less to leak
-        lives = EventMask.EXEC | EventMask.EXIT
-        with ProcConnector(lives, programs=True, usage=True) as connector:
+        mask = EventMask.EXEC | EventMask.EXIT
+        with ProcConnector(mask, programs=True, usage=True) as connector:
             action = partial(receive_trailers, connector)
             found.append(leaks("receive_trailers", action, CALLS // 4))
         found.append(leaks("open_and_close_all", open_and_close_all, CALLS // 4))

@@ -10,7 +10,7 @@
 
 enum {
     NAMES = 2000, /* that one round gives its producer */
-    MOST = 65536, /* bytes of a batch: room for a program */
+    MOST = 65536, /* bytes of a batch: holds a program */
 };
 
 struct round {

@@ -14,7 +14,7 @@ gcc -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthre
     tests/sanitize/*.c csrc/{wire,system,netlink,proc,programs,usage,stream}/*.c \
     -o "$place/threads"
 
-# Its shadow memory leaves too little room for addresses as random as Linux makes them.
+# Its shadow memory leaves too little space for addresses as random as Linux makes them.
 status=0
 TSAN_OPTIONS=halt_on_error=1 timeout $((seconds + 60)) \
     setarch --addr-no-randomize "$place/threads" "$seconds" || status=$?

@@ -34,5 +34,5 @@ def requires_capacity(events: int) -> pytest.MarkDecorator:
     """Skip a test unless a receive buffer holds twice as many events."""
     return pytest.mark.skipif(
         not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
-        reason=f"room for {events} events takes root or a larger net.core.rmem_max",
+        reason=f"a buffer for {events} events takes root or a larger rmem_max",
     )

@@ -1,4 +1,4 @@
-"""Read a storm of names until it is over, and print what was told.
+"""Read a burst of names to its end, and print what was reported.
 
 Made to run in a sandbox that refuses SO_MEMINFO, as kernels before 4.12 do.
 """
@@ -21,14 +21,14 @@ with warnings.catch_warnings(record=True) as caught:
 command = [sys.executable, "-I", str(rename), str(count), "0"]
 with connector, subprocess.Popen(command) as storm:
     last: set[int] = set()
-    told = occasions = received = 0
+    reported = occasions = received = 0
     ended = False
     while not ended:
         events = connector.recv_many(timeout=60)
         assert events
         time.sleep(0.002)  # so that the socket fills
         for event in events:
-            told += event.count if isinstance(event, Lost) else 0
+            reported += event.count if isinstance(event, Lost) else 0
             occasions += isinstance(event, Lost)
             received += isinstance(event, Comm) and event.pid == storm.pid
             ended = ended or (isinstance(event, Exit) and event.pid in last)
@@ -43,7 +43,7 @@ print(
         {
             "warnings": [str(warning.message) for warning in caught],
             "received": received,
-            "told": told,
+            "reported": reported,
             "occasions": occasions,
             "lost": total,
         }

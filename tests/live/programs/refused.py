@@ -55,15 +55,16 @@ async def receive() -> list[Event]:
 
 
 async def main() -> None:
-    room = os.dup(0)  # what the thread waits for when its queue is full is opened next
-    os.close(room)
-    values = {"read": {0: room}, "getsockopt": {2: SO_MEMINFO}}.get(call, {})
+    # The next descriptor will be the one that the thread reads when its queue is full.
+    next_descriptor = os.dup(0)
+    os.close(next_descriptor)
+    values = {"read": {0: next_descriptor}, "getsockopt": {2: SO_MEMINFO}}.get(call, {})
     refuse(call, errno.EPERM, values)
     connector._stream.start_thread(QUEUE)  # which inherits the filter
     for serial in range(RENAMINGS):
         prctl(PR_SET_NAME, b"%d" % serial, 0, 0, 0)
     if call == "read":
-        wait(is_sleeping)  # for room in the queue
+        wait(is_sleeping)  # for space in the queue
     received, raised = 0, None
     deadline = time.monotonic() + DEADLINE
     while raised is None and time.monotonic() < deadline:

@@ -2,8 +2,8 @@
  *
  *   plain      by execve(2), and nothing else
  *   strings    with an environment of 600,000 strings, which the kernel takes long to set up
- *   clone      while a process that shares this one's memory (CLONE_VM) lives on
- *   vfork      while a child of vfork(2) lives on in this one's memory
+ *   clone      while a process that shares this one's memory (CLONE_VM) goes on
+ *   vfork      while a child of vfork(2) goes on in this one's memory
  *   thread     by another thread than the main one
  *   held       with a file open, the one that FILE names, that is closed on exec
  *

@@ -1,6 +1,6 @@
-"""Tell the programs of all execs, as JSON, until a process ends.
+"""Print the programs of all EXEC events as JSON when a process has ended.
 
-Says "ready" first; a line of stdin names the process.
+Prints "ready" first; a line of stdin has the PID of the process.
 """
 
 import json
@@ -13,7 +13,7 @@ from procconn import EventMask, Exec, Exit, ProcConnector
 MASK = EventMask.EXEC | EventMask.EXIT
 
 warnings.simplefilter("ignore")
-told, ended, last = [], set(), None
+found, ended, last = [], set(), None
 with ProcConnector(MASK, programs=True) as connector:
     print("ready", flush=True)
     while last not in ended:
@@ -22,7 +22,7 @@ with ProcConnector(MASK, programs=True) as connector:
             last = int(sys.stdin.readline())
         for event in connector.recv_many(0):
             if isinstance(event, Exec) and event.program:
-                told.append([event.pid, event.program._asdict()])
+                found.append([event.pid, event.program._asdict()])
             elif isinstance(event, Exit):
                 ended.add(event.pid)
-print(json.dumps(told), flush=True)
+print(json.dumps(found), flush=True)
