@@ -89,7 +89,7 @@ bench-readme: $(VENV)/developing
 	$(BIN)/python -m benchmarks --readme
 
 bench-commands: $(VENV)/developing
-	$(BIN)/pytest --quiet benchmarks/test_judge.py
+	$(BIN)/pytest --quiet benchmarks/test_correctness.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
 
 bench-fleet: $(VENV)/developing

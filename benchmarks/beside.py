@@ -1,4 +1,4 @@
-"""Commands side by side: who tells what of the same processes."""
+"""Commands side by side: what each reader reports of the same processes."""
 
 import shutil
 from collections import Counter
@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from itertools import chain
 from typing import NamedTuple
 
-from benchmarks.judging import RIGHT, WRONG, Ran, judged, run
+from benchmarks.correctness import RIGHT, WRONG, Ran, results_by_pid, run
 from benchmarks.printers import FORKSTAT_FIRST, WATCH, Printer, printers
 from benchmarks.report import Row
 
@@ -24,7 +24,7 @@ class Side(NamedTuple):
     """
 
     reader: str
-    verdicts: Counter[str]
+    results: Counter[str]
     ahead: int
     traced: bool = False
 
@@ -40,12 +40,12 @@ def side_by_side(*, traced: bool = False) -> list[Side]:
     with ExitStack() as stack:
         readers = [stack.enter_context(closing(Printer(name))) for name in names]
         ran: Ran = run("short", short, *before) | run("chains", chains, *before)
-        told = [reader.heard().told for reader in readers]
-    verdicts = {
-        name: list(chain.from_iterable(judged(ran, it).values()))
-        for name, it in zip(names, told, strict=True)
+        reported = [reader.heard().reported for reader in readers]
+    results = {
+        name: list(chain.from_iterable(results_by_pid(ran, it).values()))
+        for name, it in zip(names, reported, strict=True)
     }
-    ours = verdicts[WATCH]
+    ours = results[WATCH]
     return [
         Side(
             name,
@@ -53,12 +53,12 @@ def side_by_side(*, traced: bool = False) -> list[Side]:
             sum(a == RIGHT != b for a, b in zip(them, ours, strict=True)),
             traced,
         )
-        for name, them in verdicts.items()
+        for name, them in results.items()
     ]
 
 
 def limits(sides: list[Side]) -> list[Row]:
-    """Say what must hold: all that others tell is in ours, and ours is never wrong.
+    """Return the thresholds: ours reports all that others do, and is never wrong.
 
     A program of a higher priority than ours may be ahead.
     """
@@ -66,9 +66,9 @@ def limits(sides: list[Side]) -> list[Row]:
     for side in sides:
         short, chains = _TRACED if side.traced else (_SHORT, _CHAINS)
         how = " under strace -f" if side.traced else ""
-        figure = f"side by side, {short + chains:,} processes{how}: told"
+        figure = f"side by side, {short + chains:,} processes{how}: reported"
         if side.reader == WATCH:
-            text, count = f"{figure} wrong by {WATCH}", side.verdicts[WRONG]
+            text, count = f"{figure} wrong by {WATCH}", side.results[WRONG]
         else:
             text, count = f"{figure} right by {side.reader} alone", side.ahead
         row = Row(text, "", "", [count])

@@ -1,4 +1,4 @@
-"""Command lines: who tells them right, who wrong, and who not at all.
+"""Command lines: which readers report them right, wrong, or not at all.
 
 Each reader has the same commands before it, one reader after the other. What was run is
 known: each command has a mark of its own. `make bench-commands` runs this.
@@ -19,9 +19,9 @@ from typing import NamedTuple
 from benchmarks import beside, report
 from benchmarks.beside import Side, side_by_side
 from benchmarks.building import FILES, make, write_sources
+from benchmarks.correctness import RESULTS, count_results, run
 from benchmarks.fields import HEADINGS as FIELD_HEADINGS
 from benchmarks.fields import Fields, overwritten, try_fields
-from benchmarks.judging import VERDICTS, judge, run
 from benchmarks.printers import (
     FORKSTAT,
     FORKSTAT_FIRST,
@@ -73,14 +73,14 @@ def _start(name: str, nobody: bool) -> Reader | Printer:
 
 
 def _hear(reader: Reader | Printer) -> Heard:
-    """Wait until a reader has told everything."""
+    """Wait until a reader has reported everything."""
     if isinstance(reader, Printer):
         return reader.heard()
     reader.rest()
     reader.finish()
     result = reader.result()
-    told = [(pid, text) for pid, text in result["told"]]
-    return Heard(told, result["cpu_ns"], result.get("unmarked", 0))
+    reported = [(pid, text) for pid, text in result["reported"]]
+    return Heard(reported, result["cpu_ns"], result.get("unmarked", 0))
 
 
 class Trial(NamedTuple):
@@ -90,13 +90,13 @@ class Trial(NamedTuple):
     nobody: bool
     reader: str
     real_time: bool
-    verdicts: Counter[str]
+    results: Counter[str]
     unmarked: int
     cpu_ns: int
 
-    def share(self, verdict: str) -> float:
-        """Tell how many of a hundred were judged so."""
-        return 100 * self.verdicts[verdict] / self.verdicts.total()
+    def share(self, result: str) -> float:
+        """Return the percentage with this result."""
+        return 100 * self.results[result] / self.results.total()
 
     def cells(self) -> tuple[str, ...]:
         """Write the row."""
@@ -105,9 +105,9 @@ class Trial(NamedTuple):
             "nobody" if self.nobody else "root",
             self.reader,
             "yes" if self.real_time else "no",
-            f"{self.verdicts.total():,}",
-            *(f"{self.share(it):.2f} %" for it in VERDICTS),
-            f"{self.cpu_ns / self.verdicts.total() / 1000:.1f} µs",
+            f"{self.results.total():,}",
+            *(f"{self.share(it):.2f} %" for it in RESULTS),
+            f"{self.cpu_ns / self.results.total() / 1000:.1f} µs",
         )
 
 
@@ -119,13 +119,13 @@ def try_reader(name: str, *, busy: bool, nobody: bool) -> Trial:
         with _spinning(_SPINNERS if busy else 0):
             ran = run("short", _SHORT) | run("chains", _CHAINS)
         heard = _hear(reader)
-    verdicts = judge(ran, heard.told)
+    results = count_results(ran, heard.reported)
     cpu_ns, unmarked = heard.cpu_ns, heard.unmarked
-    return Trial(busy, nobody, name, real_time, verdicts, unmarked, cpu_ns)
+    return Trial(busy, nobody, name, real_time, results, unmarked, cpu_ns)
 
 
 def fields(*, busy: bool, nobody: bool) -> Fields:
-    """Run all commands before a reader of ours that tells everything of them."""
+    """Run all commands under a reader of ours that reports all their fields."""
     load = _spinning(_SPINNERS if busy else 0)
     return try_fields(_SHORT, _CHAINS, _machine(busy), load, nobody=nobody)
 
@@ -177,7 +177,7 @@ def flood() -> list[Row]:
         reader.begin()
         run_storm(_FLOOD)
         ran = runs() - before
-        execs = len(_hear(reader).told)
+        execs = len(_hear(reader).reported)
     figure = f"times the real-time thread ran for {_FLOOD:,} events of others"
     return [Row(figure, "", "", [max(0, ran - execs)]).must(10, 0)]
 
@@ -210,7 +210,7 @@ def limits(trials: list[Trial]) -> list[Row]:
         if not trial.nobody:
             right = Row(f"{figure}right", "", "%", [trial.share("right")], faster=True)
             rows.append(right.must(99) if trial.busy else right.must(99.9, 100))
-        wrong, unmarked = trial.verdicts["wrong"], trial.unmarked
+        wrong, unmarked = trial.results["wrong"], trial.unmarked
         rows += [
             Row(f"{figure}wrong", "", "", [wrong]).must(0),
             Row(f"{figure}absent without a reason", "", "", [unmarked]).must(0),
@@ -227,13 +227,13 @@ def compared(trials: list[Trial], sides: list[Side], traced: list[Side]) -> str:
     if not traced:
         sys.exit("the table takes strace")
 
-    def shares(verdicts: Counter[str]) -> str:
-        total = verdicts.total()
-        return " / ".join(f"{100 * verdicts[it] / total:.2f}" for it in VERDICTS) + " %"
+    def shares(results: Counter[str]) -> str:
+        total = results.total()
+        return " / ".join(f"{100 * results[it] / total:.2f}" for it in RESULTS) + " %"
 
     lines: list[tuple[str, ...]] = [
         (
-            f"{' / '.join(VERDICTS)}",
+            f"{' / '.join(RESULTS)}",
             "on a quiet machine",
             f"beside {_SPINNERS} that spin",
             "side by side",
@@ -244,8 +244,8 @@ def compared(trials: list[Trial], sides: list[Side], traced: list[Side]) -> str:
     for side, under in zip(sides, traced, strict=True):
         alone = [it for it in trials if it.reader == side.reader and not it.nobody]
         alone.sort(key=lambda it: it.busy)
-        cells = [shares(it.verdicts) for it in alone]
-        cells += [shares(side.verdicts), shares(under.verdicts)]
+        cells = [shares(it.results) for it in alone]
+        cells += [shares(side.results), shares(under.results)]
         ahead = "" if side.reader == WATCH else f"{side.ahead} / {under.ahead}"
         lines.append((side.reader, *cells, ahead))
     return report.aligned(lines)

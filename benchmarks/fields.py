@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.judging import RIGHT, VERDICTS, WRONG, Ran, judge_fields, run
+from benchmarks.correctness import RESULTS, RIGHT, WRONG, Ran, count_field_results, run
 from benchmarks.processes import in_python
 from benchmarks.report import Row
 
 _IDS = ("uid", "euid", "gid", "egid")
 _OVERWRITING = 2_000
-HEADINGS = ("machine", "as", "field", *VERDICTS)
+HEADINGS = ("machine", "as", "field", *RESULTS)
 
 
 class Fields(NamedTuple):
@@ -22,32 +22,32 @@ class Fields(NamedTuple):
 
     machine: str
     user: str
-    verdicts: dict[str, Counter[str]]
+    results: dict[str, Counter[str]]
 
-    def share(self, field: str, verdict: str = RIGHT) -> float:
-        """Tell how many of a hundred were judged so."""
-        return 100 * self.verdicts[field][verdict] / self.verdicts[field].total()
+    def share(self, field: str, result: str = RIGHT) -> float:
+        """Return the percentage with this result."""
+        return 100 * self.results[field][result] / self.results[field].total()
 
     def cells(self) -> list[tuple[str, ...]]:
         """Write the rows, one for each field."""
         return [
             (
                 *(self.machine, self.user, field),
-                *(f"{self.share(field, verdict):.2f} %" for verdict in VERDICTS),
+                *(f"{self.share(field, result):.2f} %" for result in RESULTS),
             )
-            for field in self.verdicts
+            for field in self.results
         ]
 
     def limits(self) -> list[Row]:
         """Say what must hold on a quiet machine, and that nothing may be wrong."""
         figure = f"fields as {self.user}, {self.machine}:"
-        wrong = sum(counter[WRONG] for counter in self.verdicts.values())
+        wrong = sum(counter[WRONG] for counter in self.results.values())
         rows = [Row(f"{figure} wrong", "", "", [wrong]).must(0)]
         if self.machine == "quiet":
             cwd = Row(f"{figure} cwd right", "", "%", [self.share("cwd")], faster=True)
             rows.append(cwd.must(99) if self.user == "root" else cwd)
             # At normal priority many programs have ended before anything can be read.
-            read = max(self.share(field) for field in self.verdicts)
+            read = max(self.share(field) for field in self.results)
             of_read = 100 * self.share("cwd") / max(read, 1)
             figure_read = f"{figure} cwd right, of programs that were read"
             rows.append(Row(figure_read, "", "%", [of_read], faster=True).must(90))
@@ -79,7 +79,7 @@ def try_fields(
     *,
     nobody: bool,
 ) -> Fields:
-    """Run commands as the reader's user, beside a load; judge what is shown of them."""
+    """Run commands as the reader's user under load; check the fields shown."""
 
     def both() -> Ran:
         with load:
@@ -89,8 +89,8 @@ def try_fields(
     ran, shown = _shown(both, nobody)
     user = pwd.getpwnam("nobody" if nobody else "root")
     expected = dict(zip(_IDS, [user.pw_uid] * 2 + [user.pw_gid] * 2, strict=True))
-    verdicts = judge_fields(ran, shown, {"cwd": os.getcwd(), **expected})
-    return Fields(machine, "nobody" if nobody else "root", verdicts)
+    results = count_field_results(ran, shown, {"cwd": os.getcwd(), **expected})
+    return Fields(machine, "nobody" if nobody else "root", results)
 
 
 def overwritten(*, nobody: bool) -> Row:

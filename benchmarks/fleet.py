@@ -27,7 +27,7 @@ _PORTS = {"leaf": 14_322, "hub": 14_323}
 _PART = 100  # commands that one call of the load runs
 _EVENTS_OF_ONE = 3  # fork, exec, exit
 _DAY = 86_400  # seconds
-_RT_PRIORITY = 37  # the field of /proc/PID/stat, behind the name
+_RT_PRIORITY = 37  # the field of /proc/PID/stat, after the name
 _ALONE = 1.2  # times the events that were asked for, at the most
 
 
@@ -226,7 +226,7 @@ def _cores(cores: float) -> str:
 
 
 def main() -> None:
-    """Measure, print, and say whether the bar is kept."""
+    """Measure, print, and return whether the threshold is met."""
     parser = argparse.ArgumentParser(prog="benchmarks.fleet", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put it into the guide")
     parser.add_argument("--json", type=Path, help="keep what was measured there")

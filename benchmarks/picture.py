@@ -5,7 +5,7 @@ from html import escape
 _WIDTH, _MARGIN = 760, 20
 _BARS_AT, _BARS_END = 260, 650
 _TOP, _STEP, _THICK = 58, 28, 18
-_BREAK = 2  # a bar so many times as long as the next would leave no room for them
+_BREAK = 2  # a bar so many times as long as the next would make those too short
 
 _STYLE = """\
     text { font: 14px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328 }

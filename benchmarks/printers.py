@@ -28,13 +28,13 @@ PRINTERS = {
     EXTRACE: (["extrace", "-f"], r"^(\d+) (.*)$"),
 }
 
-Told = list[tuple[int, str | None]]  # process ids with the command lines told of them
+Reported = list[tuple[int, str | None]]  # PIDs with the command lines reported of them
 
 
 class Heard(NamedTuple):
-    """What a reader told, and what that took."""
+    """What a reader reported, and the CPU time it used."""
 
-    told: Told
+    reported: Reported
     cpu_ns: int
     unmarked: int = 0  # absent without a reason
 

@@ -24,8 +24,8 @@ _PATIENCE = 120.0  # seconds that anything may take
 _CPUCLOCK_SCHED = 2
 
 
-# The load has a processor to itself: beside it, a reader that sleeps for each event
-# would cost one time a fifth of another, depending on which processor it wakes on.
+# The load has a CPU to itself: beside it, a reader that sleeps for each event
+# would cost one time a fifth of another, depending on which CPU it wakes on.
 _PROCESSORS = sorted(os.sched_getaffinity(0))
 _OF_LOAD = _PROCESSORS[-1]
 
@@ -210,7 +210,7 @@ class Forkstat(Process):
         """Do nothing: it reads already."""
 
     def result(self) -> dict[str, Any]:
-        """Wait until it has read everything; tell the CPU time and the drops."""
+        """Wait until it has read everything; return the CPU time and the drops."""
         _wait_until(lambda: self._socket()[4] == "0" and self.is_idle())
         return {
             "cpu_ns": self.cpu_ns() - self._before_ns,
@@ -241,8 +241,8 @@ class Command(Process):
         self.close()
         with self._stderr as stderr:
             stderr.seek(0)
-            told = re.search(r"(\d+) events were lost", stderr.read())
-        return int(told[1]) if told else 0
+            lost = re.search(r"(\d+) events were lost", stderr.read())
+        return int(lost[1]) if lost else 0
 
 
 def listeners() -> int:

@@ -94,7 +94,7 @@ def _purpose(stack: str) -> str:
 
 
 def main() -> None:
-    """Profile all cases; print a table, and put it into the document if told to."""
+    """Profile all cases; print a table, and write it into the document if asked to."""
     parser = argparse.ArgumentParser(prog="benchmarks.profiling", description=__doc__)
     parser.add_argument("--document", action="store_true", help=f"also into {DOCUMENT}")
     options = parser.parse_args()

@@ -89,7 +89,7 @@ def columns(count: int) -> None:
 
 
 def storm(count: int, sleep: float = 0, **settings: Any) -> None:
-    """Take events in batches and count what is lost; sleep in the middle, if told."""
+    """Receive events in batches, count lost ones; sleep in the middle if asked to."""
     from procconn import ProcConnector
 
     with ProcConnector(**settings) as connector:
@@ -108,7 +108,7 @@ def masked(mask: int) -> None:
     from procconn import EventMask, ProcConnector
 
     count = 0
-    with ProcConnector(EventMask(mask)) as connector, _until_told():
+    with ProcConnector(EventMask(mask)) as connector, _until_stdin_line():
         for _event in connector:
             count += 1
     _end(events=count)
@@ -143,34 +143,34 @@ def naive_latency(count: int) -> None:
 def programs(nobody: bool = False, fields: bool = False, **settings: Any) -> None:
     """Tell the command line of each program until stdin has another line.
 
-    If asked for, tell also what is shown of it beside.
+    If asked to, report the other fields of it as well.
     """
     from procconn import Exec, ProcConnector
 
-    told, unmarked, shown = [], 0, []
+    reported, unmarked, shown = [], 0, []
     _become_nobody(nobody)
-    with ProcConnector(**settings) as connector, _until_told():
+    with ProcConnector(**settings) as connector, _until_stdin_line():
         for event in connector:
             program = getattr(event, "program", None)
             if isinstance(event, Exec) and program:
-                told.append((event.pid, program.argv and " ".join(program.argv)))
+                reported.append((event.pid, program.argv and " ".join(program.argv)))
                 unmarked += program.argv is None and not program.missing
                 if fields:
-                    shown.append((*told[-1], program._asdict()))
-    _end(told=told, unmarked=unmarked, shown=shown)
+                    shown.append((*reported[-1], program._asdict()))
+    _end(reported=reported, unmarked=unmarked, shown=shown)
 
 
 def naive_programs(nobody: bool = False) -> None:
     """Do the same with the standard library alone."""
     from benchmarks.naive import subscribed
 
-    told = []
+    reported = []
     _become_nobody(nobody)
-    with subscribed() as events, _until_told():
+    with subscribed() as events, _until_stdin_line():
         for event in events:
             if event.what == _EXEC:
-                told.append((event.pid, _command_line(event.pid)))
-    _end(told=told)
+                reported.append((event.pid, _command_line(event.pid)))
+    _end(reported=reported)
 
 
 def _command_line(pid: int) -> str | None:
@@ -191,8 +191,8 @@ def _become_nobody(wanted: bool) -> None:
 
 
 @contextmanager
-def _until_told() -> Iterator[None]:
-    """Begin, and leave what is within when stdin has another line."""
+def _until_stdin_line() -> Iterator[None]:
+    """Begin, and leave the block when stdin has another line."""
     main = threading.main_thread().ident
     assert main is not None
 

@@ -19,7 +19,7 @@ from benchmarks.processes import ROOT, listeners
 JSON_FILE = ROOT / "build" / "bench.json"
 DOCUMENT = ROOT / "docs" / "performance.md"
 
-_HEADINGS = ("figure", "procconn", "against", "ratio", "bar", "moonshot")
+_HEADINGS = ("figure", "procconn", "against", "ratio", "threshold", "stretch goal")
 _UNLIMITED = 4  # the first of them
 
 
@@ -28,15 +28,15 @@ class Row:
     """A figure of ours and its counterpart, one pair for each round.
 
     `ratio` is the median of the rounds' ratios, as a machine's speed drifts between
-    rounds more than within one. The bar and the moonshot, which `must` adds, are limits
-    for it, or for our own figure if that has no counterpart.
+    rounds more than within one. `must` sets limits for it, or for our
+    own figure if that has no counterpart: a threshold and a stretch goal.
 
     Attributes:
         ours: our figure in each round.
         theirs: what it was measured against; empty if there is nothing to divide by.
         faster: whether more is better: the ratio says how many times ours goes into
             theirs, and the limits are the least it may be.
-        bar: what must be reached; `moonshot` what we would like to reach.
+        threshold: what must be reached; `stretch_goal`: what we would like to reach.
         decides: whether the figure is one of the few that the README shows.
     """
 
@@ -46,15 +46,20 @@ class Row:
     ours: list[float]
     theirs: list[float] = field(default_factory=list)
     faster: bool = False
-    bar: float | None = None
-    moonshot: float | None = None
+    threshold: float | None = None
+    stretch_goal: float | None = None
     decides: bool = False
 
     def must(
-        self, bar: float, moonshot: float | None = None, *, decides: bool = False
+        self,
+        threshold: float,
+        stretch_goal: float | None = None,
+        *,
+        decides: bool = False,
     ) -> Self:
         """Set the limits, and whether the README shows the figure."""
-        self.bar, self.moonshot, self.decides = bar, moonshot, decides
+        self.threshold, self.stretch_goal = threshold, stretch_goal
+        self.decides = decides
         return self
 
     @property
@@ -66,20 +71,20 @@ class Row:
         return median(b / a if self.faster else a / b for a, b in pairs)
 
     def meets(self, limit: float | None) -> bool | None:
-        """Tell if the limit is kept; None if there is none."""
+        """Return whether the limit is met; None if there is no limit."""
         if limit is None:
             return None
         value = median(self.ours) if self.ratio is None else self.ratio
         return value >= limit if self.faster else value <= limit
 
     def cells(self) -> tuple[str, ...]:
-        """Write the row."""
+        """Return the cells of the row."""
         ratio = "" if self.ratio is None else f"{_number(self.ratio)}×"
         against = self.against
         if self.theirs:
             against += f": {_number(median(self.theirs))} {self.unit}"
         ours = f"{_number(median(self.ours))} {self.unit}"
-        limits = (self._limit(self.bar), self._limit(self.moonshot))
+        limits = (self._limit(self.threshold), self._limit(self.stretch_goal))
         return (self.figure, ours.strip(), against.strip(), ratio, *limits)
 
     def _limit(self, limit: float | None) -> str:
@@ -91,11 +96,11 @@ class Row:
         return f"{sign} {_number(limit)}{unit}: {met}"
 
     def record(self) -> dict[str, object]:
-        """Make what goes into the JSON file."""
+        """Return the row as a record of the JSON file."""
         return asdict(self) | {
             "ratio": self.ratio,
-            "meets_bar": self.meets(self.bar),
-            "meets_moonshot": self.meets(self.moonshot),
+            "meets_threshold": self.meets(self.threshold),
+            "meets_stretch_goal": self.meets(self.stretch_goal),
         }
 
 

@@ -48,7 +48,7 @@ def _counted(start: "Callable[[], Reader]") -> int:
 
 
 def _observed(start: "Callable[[], Reader]") -> int:
-    """Look at the socket of a reader that does not count."""
+    """Return the drops of a reader that does not count them."""
     with closing(start()) as reader:
         reader.begin()
         run_storm(_STORM)
@@ -56,8 +56,8 @@ def _observed(start: "Callable[[], Reader]") -> int:
         return reader.dropped()
 
 
-def _told() -> int:
-    """Hear from the command."""
+def _reported() -> int:
+    """Return the losses that the command reports."""
     command = Command("watch", "--json", "--events", "comm")
     run_storm(_STORM)
     return command.lost()
@@ -65,7 +65,7 @@ def _told() -> int:
 
 _LOSERS: "dict[str, Callable[[], int]]" = {
     "defaults": lambda: _counted(partial(in_python, "storm", _STORM)),
-    "`watch --json`": _told,
+    "`watch --json`": _reported,
     "64 MiB queue, the program asleep for a second": lambda: _counted(
         partial(in_python, "storm", _STORM, sleep=1, queue=_QUEUE)
     ),

@@ -1,4 +1,4 @@
-"""What the subcommands cost: of a processor, for an event, and to what is traced."""
+"""The cost of the subcommands: CPU time for each event, and delay of what is traced."""
 
 import sys
 import tempfile
@@ -88,8 +88,8 @@ def _trace(size: str, functions: int) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sources(folder, functions)
-        picture, told = f"{name}/timeline.svg", f"{name}/summary"
-        command = [sys.executable, "-m", "procconn", "trace", "-o", told]
+        picture, summary = f"{name}/timeline.svg", f"{name}/summary"
+        command = [sys.executable, "-m", "procconn", "trace", "-o", summary]
         command += ["--timeline", picture, "--"]
         make(folder)  # warms the caches
         for _ in range(_BUILDS):

@@ -1,17 +1,17 @@
-"""Who judges command lines is right, or no share of them would mean anything."""
+"""The check of command lines is right: all shares depend on it."""
 
 from collections import Counter
 
 import pytest
 
-from benchmarks.judging import Shown, judge, judge_fields
-from benchmarks.printers import Told
+from benchmarks.correctness import Shown, count_field_results, count_results
+from benchmarks.printers import Reported
 
 _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict"),
+    ("reported", "result"),
     [
         ([(7, "true m1")], "right"),
         ([(8, "true m1")], "absent"),
@@ -22,13 +22,15 @@ _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
         ([(7, "commands short 6000")], "wrong"),
     ],
 )
-def test_a_command_is_told_right_wrong_or_not_at_all(told: Told, verdict: str) -> None:
-    """Its name alone is not its command line, but nobody else's either."""
-    assert Counter({verdict: 1}) == judge({7: [_PROGRAM]}, told)
+def test_a_command_is_reported_right_wrong_or_not_at_all(
+    reported: Reported, result: str
+) -> None:
+    """Its name alone is not its command line, but no wrong one either."""
+    assert Counter({result: 1}) == count_results({7: [_PROGRAM]}, reported)
 
 
 @pytest.mark.parametrize(
-    ("texts", "verdicts"),
+    ("texts", "results"),
     [
         ([_SHELL, _PROGRAM], {"right": 2}),
         ([_PROGRAM, _PROGRAM], {"wrong": 1, "right": 1}),
@@ -42,16 +44,16 @@ def test_a_command_is_told_right_wrong_or_not_at_all(told: Told, verdict: str) -
     ],
 )
 def test_each_program_of_a_chain_counts(
-    texts: list[str | None], verdicts: dict[str, int]
+    texts: list[str | None], results: dict[str, int]
 ) -> None:
-    """The later program told for the earlier one is wrong."""
-    told = [(7, text) for text in texts]
+    """The later program in place of the earlier one is wrong."""
+    reported = [(7, text) for text in texts]
 
-    assert Counter(verdicts) == judge({7: [_SHELL, _PROGRAM]}, told)
+    assert Counter(results) == count_results({7: [_SHELL, _PROGRAM]}, reported)
 
 
 @pytest.mark.parametrize(
-    ("shown", "verdict"),
+    ("shown", "result"),
     [
         ([(7, _PROGRAM, {"cwd": "/here", "name": "true"})], "right"),
         ([(7, _PROGRAM, {"cwd": "/there", "name": "sh"})], "wrong"),
@@ -61,8 +63,8 @@ def test_each_program_of_a_chain_counts(
         ([], "absent"),
     ],
 )
-def test_each_field_of_a_command_counts(shown: Shown, verdict: str) -> None:
-    """If its command line is not told, nothing of it counts as shown."""
-    verdicts = judge_fields({7: [_PROGRAM]}, shown, {"cwd": "/here"})
+def test_each_field_of_a_command_counts(shown: Shown, result: str) -> None:
+    """If its command line is absent, all its fields count as absent."""
+    results = count_field_results({7: [_PROGRAM]}, shown, {"cwd": "/here"})
 
-    assert {"cwd": {verdict: 1}, "name": {verdict: 1}} == verdicts
+    assert {"cwd": {result: 1}, "name": {result: 1}} == results

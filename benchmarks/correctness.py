@@ -1,4 +1,4 @@
-"""What was run, and whether what was told of it is right."""
+"""Runs commands, and checks what readers report of them."""
 
 import subprocess
 from collections import Counter, defaultdict
@@ -6,22 +6,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.printers import Told
+from benchmarks.printers import Reported
 from benchmarks.processes import BUILD
 
 Ran = dict[int, list[str]]
 """The command lines of each process, in the order of its execs."""
 
 Shown = list[tuple[int, str | None, dict[str, Any]]]
-"""Process ids and command lines, with all that is shown of the program."""
+"""PIDs and command lines, with all fields of the program."""
 
 _AS_NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
 
-RIGHT, WRONG, ABSENT = VERDICTS = ("right", "wrong", "absent")
+RIGHT, WRONG, ABSENT = RESULTS = ("right", "wrong", "absent")
 
 
 def run(kind: str, count: int, *before: str, nobody: bool = False) -> Ran:
-    """Run commands of a kind, so often; return what was run.
+    """Run `count` commands of a kind; return what was run.
 
     Args:
         kind: which commands.
@@ -45,37 +45,37 @@ def run(kind: str, count: int, *before: str, nobody: bool = False) -> Ran:
     return ran
 
 
-def judge(ran: Ran, told: Told) -> Counter[str]:
-    """Count what was told right, wrong and not at all."""
-    return Counter(chain.from_iterable(judged(ran, told).values()))
+def count_results(ran: Ran, reported: Reported) -> Counter[str]:
+    """Count the reported command lines that are right, wrong and absent."""
+    return Counter(chain.from_iterable(results_by_pid(ran, reported).values()))
 
 
-def judged(ran: Ran, told: Told) -> dict[int, list[str]]:
-    """Judge what was told of each process, in the order of its execs.
+def results_by_pid(ran: Ran, reported: Reported) -> dict[int, list[str]]:
+    """Return the results for each process, in the order of its execs.
 
-    If less was told of a process than it ran, what was told last is taken for the last
-    program if that is right, and else for the first.
+    If a reader reports fewer command lines of a process than it ran, the last one is
+    compared with the last program if that matches, and else with the first.
     """
     heard: dict[int, list[str | None]] = defaultdict(list)
-    for pid, text in told:
+    for pid, text in reported:
         heard[pid].append(text)
-    verdicts = {}
+    results = {}
     for pid, lines in ran.items():
         texts = heard[pid]
         missing: list[str | None] = [None] * (len(lines) - len(texts))
         late = texts and texts[-1] == lines[-1]
         texts = [*missing, *texts] if late else [*texts, *missing]
-        verdicts[pid] = list(map(_verdict, lines, texts))
-    return verdicts
+        results[pid] = list(map(_result, lines, texts))
+    return results
 
 
-def _verdict(line: str, text: str | None) -> str:
+def _result(line: str, text: str | None) -> str:
     if text is None or Path(text).name == line.split(maxsplit=1)[0]:  # the name
         return ABSENT
     return RIGHT if text == line else WRONG
 
 
-def judge_fields(
+def count_field_results(
     ran: Ran, shown: Shown, expected: dict[str, Any]
 ) -> dict[str, Counter[str]]:
     """Count for each field how often it is right, wrong, or not shown at all.
@@ -83,12 +83,14 @@ def judge_fields(
     The name is that of the command, all else is as expected of every command.
     """
     found = {(pid, text): fields for pid, text, fields in shown}
-    verdicts: dict[str, Counter[str]] = defaultdict(Counter)
+    results: dict[str, Counter[str]] = defaultdict(Counter)
     for pid, lines in ran.items():
         for line in lines:
             fields = found.get((pid, line), {})
             for name, value in {**expected, "name": line.split()[0]}.items():
-                told = fields.get(name)
-                verdict = ABSENT if told is None else RIGHT if told == value else WRONG
-                verdicts[name][verdict] += 1
-    return verdicts
+                shown_value = fields.get(name)
+                if shown_value is None:
+                    results[name][ABSENT] += 1
+                else:
+                    results[name][RIGHT if shown_value == value else WRONG] += 1
+    return results
