@@ -1,4 +1,4 @@
-"""What the command says before it touches the kernel."""
+"""The command without the kernel: options, errors and help."""
 
 import re
 import subprocess

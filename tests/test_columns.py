@@ -1,4 +1,4 @@
-"""Columns hold what `decode` makes of the same bytes."""
+"""Columns have the same values as the events that `decode` returns."""
 
 import subprocess
 import sys

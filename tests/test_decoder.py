@@ -1,4 +1,4 @@
-"""What decoding makes of any bytes, well-formed or not."""
+"""Decoding of well-formed and malformed bytes."""
 
 import array
 import errno
@@ -193,7 +193,7 @@ def test_prefix_that_owns_up_to_its_length_needs_its_fields_only(
 
 
 def expected_of_prefix(sample: Sample, size: int) -> Event | None:
-    """Tell the event in a prefix with correct lengths, or None if it is damaged."""
+    """Return the event in a prefix with correct lengths; None if it is malformed."""
     union_size = size - UNION_AT
     if size == 16 or union_size >= sample.used:
         return sample.event
@@ -776,7 +776,7 @@ def test_iteration_goes_on_behind_a_message_damaged_inside(
         pytest.param(with_nlmsg_len(NOOP, 0xFFFFFFFF), id="beyond the end"),
     ],
 )
-def test_damaged_framing_raises_once_and_ends_the_iteration(damaged: bytes) -> None:
+def test_malformed_framing_raises_once_and_ends_the_iteration(damaged: bytes) -> None:
     assert [EXEC.event, TruncatedError] == results(
         EXEC.message + damaged + FORK.message
     )

@@ -1,4 +1,4 @@
-"""Laws that hold for any bytes: what the decoder's functions have in common."""
+"""Properties that hold for any bytes, and comparison with the reference decoder."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -228,7 +228,7 @@ def result(step: Callable[[], Event | None]) -> tuple[object, ...]:
 
 
 def split(buffer: bytes) -> Iterator[bytes]:
-    """Cut a buffer into its messages, up to a bare NLMSG_DONE or damaged framing."""
+    """Cut a buffer into its messages, up to a bare NLMSG_DONE or malformed framing."""
     at = 0
     while len(buffer) - at >= 16:
         length, message_type = struct.unpack_from("=IH", buffer, at)

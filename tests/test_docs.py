@@ -1,4 +1,4 @@
-"""The documents: their code runs, their unit files are valid, their links lead on."""
+"""The documents: their code runs, their unit files are valid, no link is broken."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The exceptions: their tree, their texts, and that they travel."""
+"""The exceptions: their hierarchy, messages, and pickling."""
 
 import copy
 import pickle

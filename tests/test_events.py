@@ -1,4 +1,4 @@
-"""The named events: what they are, derive, print and compare to."""
+"""The event classes: fields, derived properties, text and comparison."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""Files that are written: whose they are, and that no link leads elsewhere."""
+"""Files that are written: their owner, and safety against symbolic links."""
 
 import errno
 import os

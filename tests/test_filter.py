@@ -1,4 +1,4 @@
-"""A filter's BPF program, which is run here, and the same rule for decoded events."""
+"""The BPF program of a filter, interpreted here, and the filter of decoded events."""
 
 import sys
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Inputs that end right before an unmapped page: reading past them crashes."""
+"""Inputs that end at an unmapped page: a read past their end crashes."""
 
 import faulthandler
 import os
@@ -107,7 +107,7 @@ def test_mutated_buffers_are_decoded_as_the_reference_does(
 
 
 def mutated_buffers(rng: random.Random, count: int) -> Iterator[bytes]:
-    """Join messages of all sorts, some damaged, and damage some of the buffers."""
+    """Join messages of all sorts, some malformed, and corrupt some of the buffers."""
     for _ in range(count):
         messages = [bytearray(rng.choice(MESSAGES)) for _ in range(rng.randint(1, 5))]
         for message in messages:

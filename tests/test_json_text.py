@@ -1,4 +1,4 @@
-"""JSON of any bytes: strict readers take it, and it has the bytes."""
+"""JSON of any bytes: strict parsers accept it, and no byte is lost."""
 
 import contextlib
 import importlib

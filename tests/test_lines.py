@@ -1,4 +1,4 @@
-"""The lines of the command: as text, and as JSON."""
+"""The output lines of the command, as text and as JSON."""
 
 import json
 import os

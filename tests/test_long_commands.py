@@ -1,4 +1,4 @@
-"""Command lines as long as strangers can make them: in little memory, and cut."""
+"""Very long command lines, of untrusted processes: little memory, cut output."""
 
 import gc
 import os

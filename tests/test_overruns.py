@@ -1,4 +1,4 @@
-"""Where in the stream what was lost is written, by the kernel's counts and by times."""
+"""The place of overruns in the stream, by the kernel's counts and by times."""
 
 from typing import Any
 

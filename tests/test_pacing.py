@@ -1,4 +1,4 @@
-"""When the receiver wakes and delivers, by times and by what the last drain left."""
+"""Pacing: when the receiver wakes up, drains and delivers, as a pure function."""
 
 from dataclasses import dataclass
 from itertools import pairwise

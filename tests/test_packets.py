@@ -1,4 +1,4 @@
-"""The C walk over a recording's packets does what the one in plain Python does."""
+"""The C walk over a recording's packets, compared with the reference."""
 
 import random
 import struct

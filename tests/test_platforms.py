@@ -1,4 +1,4 @@
-"""The table of places where the suite has run."""
+"""The table of platforms where the test suite has run."""
 
 import json
 from collections.abc import Mapping

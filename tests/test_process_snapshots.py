@@ -1,4 +1,4 @@
-"""The table of processes, and snapshots: what was before, lost, or left out."""
+"""Snapshots in the table of processes: pre-existing, lost and missing processes."""
 
 import pickle
 import time

@@ -1,4 +1,4 @@
-"""The table of processes, and times: what is older than a reading changes nothing."""
+"""Times in the table of processes: events older than a reading change nothing."""
 
 from support.process_events import (
     MS,

@@ -1,4 +1,4 @@
-"""The table of processes: made events in, changes out."""
+"""The table of processes: events in, changes out."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Recordings: what is written is read again, elsewhere and damaged too."""
+"""Recordings are read as written, on other machines and when damaged, too."""
 
 import errno
 import gzip

@@ -1,4 +1,4 @@
-"""Decoding keeps nothing and gives nothing away: reference counts stay as they are."""
+"""Decoding leaks no reference and releases none too many."""
 
 import gc
 import subprocess

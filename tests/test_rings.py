@@ -1,4 +1,4 @@
-"""Programs on their way from the thread that reads them to the one that takes them."""
+"""The ring of programs between the reading thread and the receiving thread."""
 
 import shutil
 import subprocess

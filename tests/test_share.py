@@ -1,4 +1,4 @@
-"""The man page and the completions: they tell what the parser takes, and they work."""
+"""The man page and the shell completions: they match the parser, and work."""
 
 import argparse
 import os
@@ -203,5 +203,5 @@ def _heard(terminal: int, end: str) -> str:
     ],
 )
 def test_a_shell_completes_what_is_typed(shell: str, keys: str, got: str) -> None:
-    """One of zsh's ways to complete an option ends it with an equals sign."""
+    """Shells may complete an option with an equals sign."""
     assert got == typed(shell, keys).replace("=", " ")

@@ -1,4 +1,4 @@
-"""What `procconn ship` makes of events, without any server."""
+"""The messages of `procconn ship`, without a server."""
 
 import argparse
 import errno

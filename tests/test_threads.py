@@ -1,4 +1,4 @@
-"""Threads that use the library at the same time, with a GIL or without."""
+"""Threads that use the library concurrently, with or without the GIL."""
 
 import threading
 from collections import Counter

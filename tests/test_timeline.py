@@ -1,4 +1,4 @@
-"""Pictures of a run: what is in them, whatever the processes are called."""
+"""Timelines: their contents, with any names of processes."""
 
 import json
 import re

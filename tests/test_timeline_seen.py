@@ -1,4 +1,4 @@
-"""Pictures of a run as a browser shows them, and as Perfetto's own viewer does."""
+"""Timelines in a browser, and in Perfetto's viewer."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""The tracker: each event comes out once, with its process, also after a loss."""
+"""The tracker returns each event once, with its process, also after a loss."""
 
 import random
 import time

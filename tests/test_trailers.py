@@ -1,4 +1,4 @@
-"""What the library attaches to events: programs and usages."""
+"""Trailers that the library attaches to events: programs and usages."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""What the kernel says of a task, from the bytes of taskstats; no kernel is asked."""
+"""Parsing of taskstats messages into usages, without the kernel."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Which readings are shown, by times and by what became of the memory that was read."""
+"""Validation of readings, by times and by the fate of the memory that was read."""
 
 from typing import Any
 

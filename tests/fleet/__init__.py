@@ -1,1 +1,1 @@
-"""Real servers of NATS, and shippers that ship to them."""
+"""Tests of `procconn ship` with real NATS servers."""

@@ -1,4 +1,4 @@
-"""Servers for tests, which skip where there is none to be started."""
+"""Fixtures: NATS servers. Tests skip if nats-server is not installed."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

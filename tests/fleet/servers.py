@@ -1,4 +1,4 @@
-"""NATS servers, started by tests: on the loopback, or in network namespaces."""
+"""Starts NATS servers, on the loopback or in network namespaces."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ class Server:
 
 
 def on_loopback(folder: Path, more: str = "", *, most: str = "1GB") -> Server:
-    """Make a server with JetStream, which nobody else can reach."""
+    """Make a server with JetStream on the loopback."""
     port = free_port()
     config = folder / "server.conf"
     config.write_text(_JETSTREAM % (port, folder / "store", most, more))

@@ -1,4 +1,4 @@
-"""Shippers, and what makes events for them."""
+"""Starts shippers, and causes events for them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a stream has, as tests look at it."""
+"""Reads and manages a stream for tests."""
 
 import asyncio
 import gzip
@@ -90,12 +90,12 @@ def purge(url: str) -> None:
 
 
 def delete(url: str) -> None:
-    """Take the stream away."""
+    """Delete the stream."""
     _manage(url, lambda jetstream: jetstream.delete_stream("procconn"))
 
 
 def delete_consumer(url: str, name: str) -> None:
-    """Have the server forget how far somebody has come."""
+    """Delete a consumer, and with it its position."""
     _manage(url, lambda jetstream: jetstream.delete_consumer("procconn", name))
 
 
@@ -125,7 +125,7 @@ def wait_for_messages(url: str, least: int = 1) -> None:
     deadline = time.monotonic() + PATIENCE
     while count(url) < least:
         assert time.monotonic() < deadline, (least, asyncio.run(_state(url)))
-        subprocess.run(["true"], check=True)  # a quiet machine has nothing to tell
+        subprocess.run(["true"], check=True)  # a quiet machine has no events
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""The consumers among the examples: what they count, and after a crash too."""
+"""The example consumers: what they count, also after a crash."""
 
 import json
 import subprocess

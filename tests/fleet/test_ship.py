@@ -1,4 +1,4 @@
-"""What a shipper makes of events, in the stream of a server on the loopback."""
+"""The messages of a shipper in the stream of a server on the loopback."""
 
 import os
 import re

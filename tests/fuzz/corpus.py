@@ -1,4 +1,4 @@
-"""Writing a fuzzer's seed inputs."""
+"""Writes the seed inputs of a fuzzer."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the fuzzer's first inputs into a directory: made ones, and the kernel's."""
+"""Write the seed inputs of fuzz_decode into a directory: built and captured ones."""
 
 import ctypes
 import os
@@ -90,7 +90,7 @@ def trailers() -> Iterator[bytes]:
         yield with_trailer(event, usage_trailer(*[2**64 - 1] * count))
 
 
-def damaged() -> Iterator[bytes]:
+def malformed() -> Iterator[bytes]:
     """One message for each way to fail inside, and for each of framing."""
     whole = event_message(KINDS[0].what, UNION)
     yield netlink_message(NLMSG_ERROR, b"\0")
@@ -153,7 +153,7 @@ def captured() -> Iterator[bytes]:
 
 def main(directory: Path) -> None:
     """Write one file for each input."""
-    made = [*kinds(), *controls(), *losses(), *trailers(), *damaged()]
+    made = [*kinds(), *controls(), *losses(), *trailers(), *malformed()]
     live = list(captured())
     seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
     write_seeds(directory, sorted(seeds))

@@ -1,4 +1,4 @@
-"""These tests need a guest: a machine on which nobody else listens."""
+"""These tests need a guest: a machine without other listeners."""
 
 import os
 

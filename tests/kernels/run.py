@@ -402,7 +402,7 @@ def text_of(console: Path) -> str:
 
 
 def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) -> bool:
-    """Run a guest until it powers off or its time is up; tell whether it came up."""
+    """Run a guest until it powers off or times out; return whether it came up."""
     for_init = " ".join(f'"{it}"' for it in arguments)
     parameters = f"console={PROCESSOR.console} quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
@@ -443,7 +443,7 @@ def recording_problem(console: str, folder: Path) -> str | None:
 
 
 def summary(console: str) -> str:
-    """Return the last lines of pytest, those that tell how long and how many."""
+    """Return the summary lines of pytest."""
     start = console.rfind("\n=", 0, max(console.rfind("= slowest"), 0)) + 1
     return console[start:].strip()
 

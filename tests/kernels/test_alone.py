@@ -1,4 +1,4 @@
-"""What only shows where nobody else listens, on kernels of different ages."""
+"""Behaviour without other listeners, on kernels of different ages."""
 
 import contextlib
 import ctypes

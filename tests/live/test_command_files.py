@@ -1,4 +1,4 @@
-"""The files that the command takes: what they are opened with, and `-`."""
+"""Input and output files of the command: how they are opened, and `-`."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""`procconn doctor` on this kernel, and where it sees little of it."""
+"""`procconn doctor` on this kernel, and where access is restricted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What processes do is reported as it was done."""
+"""Each action of a process is reported as the right event."""
 
 import os
 import signal

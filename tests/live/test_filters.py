@@ -1,4 +1,4 @@
-"""The kernel delivers what was asked for and nothing else."""
+"""The kernel delivers the selected events and no others."""
 
 import subprocess
 import threading

@@ -1,4 +1,4 @@
-"""Silence is looked into, and the looking is not seen."""
+"""The liveness check of a silent subscription, whose own events are hidden."""
 
 import asyncio
 import ctypes

@@ -1,4 +1,4 @@
-"""What others send or call themselves harms nobody."""
+"""Datagrams and process names of hostile programs do no harm."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Opening and closing interrupted by exceptions from signal handlers, at any moment."""
+"""Calls that exceptions of signal handlers interrupt, at every point."""
 
 import asyncio
 import gc
@@ -62,13 +62,13 @@ def alarm_in(microseconds: int) -> Iterator[None]:
 
 
 def close_for_good(connector: ProcConnector) -> None:
-    """Close as somebody does who was interrupted."""
+    """Close again after an interruption."""
     connector.close()
     assert connector.closed
 
 
 def interrupted_closings(queue: int, count: int) -> int:
-    """Close while signals come at different times; tell how often they interrupted."""
+    """Close while signals come at different times; return how many interrupted."""
     interrupted = 0
     for round_ in range(count):
         connector = ProcConnector(EventMask.NONE, queue=queue)
@@ -82,7 +82,7 @@ def interrupted_closings(queue: int, count: int) -> int:
 
 
 def interrupted_openings(queue: int, count: int) -> int:
-    """Open while signals come at different times; tell how often they interrupted."""
+    """Open while signals come at different times; return how many interrupted."""
     interrupted = 0
     for round_ in range(count):
         try:
@@ -582,7 +582,7 @@ def test_too_little_memory_at_any_moment_loses_nothing(mode: str) -> None:
 
 
 @pytest.mark.parametrize("taken", [1, 3, 4])
-def test_a_changed_mask_overtaken_at_any_moment_loses_and_repeats_nothing(
+def test_a_changed_mask_overtaken_at_any_point_loses_and_repeats_nothing(
     taken: int,
 ) -> None:
     """By a reader, while some events are decoded already and some unwanted."""

@@ -24,7 +24,7 @@ pytestmark = [
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[int]:
-    """Mount a file system; tell which kernel thread its journal has."""
+    """Mount a file system; return the kernel thread of its journal."""
     image, point = folder / "image", folder / "mounted"
     with image.open("wb") as file:
         file.truncate(16 << 20)

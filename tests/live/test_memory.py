@@ -1,4 +1,4 @@
-"""What commands with long command lines cost the command, in memory."""
+"""Memory of the command with long command lines."""
 
 import os
 import re

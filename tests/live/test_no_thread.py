@@ -1,4 +1,4 @@
-"""Where no thread can be started: what is raised, and the limit it names."""
+"""If no thread can be started, the exception names the limit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Readings that another process keeps waiting: others' programs are read meanwhile."""
+"""Readings that another process blocks: other programs are read meanwhile."""
 
 import os
 import subprocess

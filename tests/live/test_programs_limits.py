@@ -1,4 +1,4 @@
-"""Programs where this process, or a sandbox around it, is short of something."""
+"""Programs when descriptors run out, or a sandbox refuses a system call."""
 
 import errno
 import os

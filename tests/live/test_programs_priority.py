@@ -1,4 +1,4 @@
-"""The priority that programs are read at, and who may not have it."""
+"""The priority at which programs are read, with and without privilege."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Programs in the stream: however it is read, and whatever happens meanwhile."""
+"""Programs in the stream: with every read mode, under loss and under load."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A thread of C receives into a queue, whatever the program is doing meanwhile."""
+"""A native thread receives into the queue while the program does something else."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""What an ordinary user is warned of at each call, and is not with --quiet."""
+"""Warnings for an ordinary user, and --quiet."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Two who read one connector are refused, or get events of their own, at any moment."""
+"""Two readers of one connector: one is refused, or each gets its own events."""
 
 import threading
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def tried(connector: ProcConnector, mode: ReadMode) -> list[Event]:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize(("late", "early"), PAIRS)
-def test_whoever_is_overtaken_at_any_moment_loses_and_repeats_nothing(
+def test_an_overtaken_reader_loses_and_repeats_nothing(
     late: ReadMode, early: ReadMode, queue: int
 ) -> None:
     def read_both(injection: Injection) -> None:
@@ -84,7 +84,7 @@ CHANGING = [(by_none_but_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 @pytest.mark.parametrize(
     ("late", "early"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
 )
-def test_two_that_begin_and_end_across_each_other_lose_and_repeat_nothing(
+def test_two_overlapping_readers_lose_and_repeat_nothing(
     late: ReadMode, early: ReadMode
 ) -> None:
     """One begins at any point of the other, and ends after it."""

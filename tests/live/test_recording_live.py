@@ -1,4 +1,4 @@
-"""Recordings of this machine: what was received is what is replayed."""
+"""Recordings of this machine: the replay has the received events."""
 
 import os
 import re

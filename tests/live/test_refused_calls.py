@@ -1,4 +1,4 @@
-"""A sandbox refuses the receiving thread a call: it ends, and its reader learns it."""
+"""A sandbox refuses the receiving thread a call: it ends, and the reader raises."""
 
 import json
 import sys

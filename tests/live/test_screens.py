@@ -1,4 +1,4 @@
-"""The screens in the guide are what the command shows."""
+"""The screenshots in the guide match the command."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What tasks cost, on the running kernel: the records of taskstats and their EXITs."""
+"""Usage of tasks on the running kernel: taskstats records and their EXIT events."""
 
 from __future__ import annotations
 

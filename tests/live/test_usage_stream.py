@@ -1,4 +1,4 @@
-"""What tasks have used, in the stream: however it is read, and whatever is missing."""
+"""Usages in the stream: with every read mode, and when records are missing."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Start reading programs as somebody with less, and print what it lacks.
+"""Start reading programs with less privilege, and print what it lacks.
 
 usage: priority.py nothing | capability | runtime DIRECTORY
 """

@@ -1,4 +1,4 @@
-/* Start a program with a pid of one's choice, as root, and tell its status:
+/* Start a program with a chosen PID, as root, and return its status:
  *   take PID PROGRAM ARGUMENTS... */
 #define _GNU_SOURCE
 #include <linux/sched.h>
