@@ -226,16 +226,16 @@ def test_a_file_of_credentials_is_taken_or_named(
     monkeypatch.setenv(name, str(path))
     absent = os.strerror(errno.ENOENT)
     with pytest.raises(OSError, match=rf"{name} \({path}\): {absent}"):
-        server.who_we_are()
+        server.credentials()
     for bad in (b"", b"garbage\n", b"\xff\x00", text.replace("SU", "SA").encode()):
         path.write_bytes(bad)
         with pytest.raises(
             OSError, match=rf"{name} \({path}\): there is no user's key"
         ):
-            server.who_we_are()
+            server.credentials()
     path.write_text(text)
 
-    assert {parameter: text.strip()} == server.who_we_are()
+    assert {parameter: text.strip()} == server.credentials()
 
 
 @pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT"])
@@ -257,7 +257,7 @@ def test_a_name_that_is_not_found_is_told_as_that() -> None:
     server = pytest.importorskip("procconn.ship.server")
     error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    assert server.is_away(error)
+    assert server.is_unreachable(error)
     assert "its name is not found (Name or service not known)" == server.why(error)
 
 

@@ -17,10 +17,10 @@ _FAILED = 2  # also what argparse exits with
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status. For a process of its own.
+    """Run the command; return its exit status. It changes signal handlers.
 
     Args:
-        arguments: those behind the program's name; None takes the process's own.
+        arguments: those after the program's name; None takes those of the process.
     """
     occupy_closed_descriptors()
     options = parse(arguments)
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         status: int = importlib.import_module(options.run).run(options, shutdown)
         if options.is_endless and shutdown.number:
             status = shutdown.status
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         status = 0
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""

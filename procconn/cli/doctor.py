@@ -29,7 +29,7 @@ from procconn.pipeline.json_text import line
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
 VERSION = 1  # of docs/doctor.schema.json
-_PATIENCE = 2.0  # seconds for what should come at once
+_PATIENCE = 2.0  # seconds to wait for events that should arrive at once
 _OK, _LIMITED, _PROBLEM, _UNKNOWN = "ok", "limited", "problem", "unknown"
 _WITHOUT_PROC = "/proc does not show it here"
 _IN_NAMESPACE = "only the initial network namespace shows it"
@@ -39,10 +39,10 @@ class Finding(NamedTuple):
     """One line of the report.
 
     Attributes:
-        subject: what was looked at.
+        subject: what was checked.
         state: "ok"; "limited" if events come, but something of them will be missing;
             "problem"; "unknown" if it does not show here.
-        text: what was found.
+        text: the result.
         remedy: what to do, or None.
     """
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, _: Shutdown) -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything that process events depend on."""
+    """Check everything that process events depend on."""
     yield Finding("kernel", _OK, f"{platform.system()} {platform.release()}")
     broken: set[str] = set()
     shows = Path("/proc/self/ns").exists()
@@ -99,7 +99,7 @@ def examine() -> Iterator[Finding]:
 
 
 def _privilege(*, counts: bool) -> Finding:
-    """Look at the capability; one of another user namespace does not count."""
+    """Check the capability; one of another user namespace does not count."""
     has = _has_capability(_CAP_NET_ADMIN) if counts else False
     if has:
         return Finding("privilege", _OK, "CAP_NET_ADMIN")
@@ -118,7 +118,7 @@ def _privilege(*, counts: bool) -> Finding:
 
 
 def _trial() -> Iterator[Finding]:
-    """Subscribe, cause events, and see what comes."""
+    """Subscribe, cause an event, and check that it is received."""
     began = time.perf_counter()
     with ProcConnector(timeout=_PATIENCE) as connector:
         took = time.perf_counter() - began
@@ -168,7 +168,7 @@ def _drop_count(connector: ProcConnector) -> Finding:
 
 
 def _filter() -> Finding:
-    """Let an event happen that is masked out, then one that is not."""
+    """Cause an event that is filtered out, then one that is not."""
     with ProcConnector(EventMask.EXIT) as connector:
         lib.procconn_rename_thread()
         thread = threading.Thread(target=lambda: None)
@@ -192,7 +192,7 @@ def _filter() -> Finding:
 
 
 def _programs() -> Finding:
-    """See how programs would be read."""
+    """Check how programs are read."""
     try:
         with ProcConnector(EventMask.EXEC, programs=True) as connector:
             reason = why_not_realtime(connector._stream.view.realtime)
@@ -209,7 +209,7 @@ def _programs() -> Finding:
 
 
 def _usage() -> Finding:
-    """Register for what tasks have used; events can be had without."""
+    """Check the registration for taskstats, which events do not need."""
     error = ffi.new("int *")
     usage = lib.procconn_usage_open(0, error)
     lib.procconn_usage_close(usage)
@@ -246,7 +246,7 @@ def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
 
 
 def _has_capability(number: int) -> bool | None:
-    """Tell from the set of effective capabilities; None without /proc."""
+    """Return whether a capability is effective; None without /proc."""
     match = re.search(r"^CapEff:\s*(\w+)", _read("/proc/self/status"), re.MULTILINE)
     return bool(int(match[1], 16) & 1 << number) if match else None
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, and what comes closest to it."""
+"""Errors in a command line, with the nearest known word."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ _LIKENESS = 0.65  # as difflib counts: "out" is like "output", "dance" unlike "t
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that names what it does not know, and what may be meant.
+    """A parser whose errors name the unknown argument and the nearest known one.
 
     That of a subcommand does so with its own usage: argparse leaves it to the parser of
     the whole command.
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Find the word that may be meant; "" if none is much like it."""
+    """Return the known word that is most like one; "" if none is."""
     from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
 
     return next(iter(get_close_matches(word, known, n=1, cutoff=_LIKENESS)), "")

@@ -1,4 +1,4 @@
-"""Where lines go: standard output or a file, with no buffer to be flushed."""
+"""Standard output or a file, unbuffered."""
 
 import argparse
 import os
@@ -28,15 +28,15 @@ _MANY = 65_536  # characters that are written at once
 
 
 def occupy_closed_descriptors() -> None:
-    """Keep files that are opened from becoming a standard stream that is closed.
+    """Keep opened files from taking the descriptor of a closed standard stream.
 
-    What takes their places can be neither read nor written, and a command that is run
-    does not inherit it: there they are closed as well.
+    The placeholders can be neither read nor written, and close on exec, so a command
+    that is run has the same standard streams closed.
     """
     for fd in range(STDERR + 1):
         try:
             os.fstat(fd)
-        except OSError:  # and those below are open, so it gets this number
+        except OSError:  # those below are open, so open() returns this one
             os.open("/", os.O_PATH | os.O_CLOEXEC)
 
 
@@ -118,35 +118,35 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether people read it as it comes."""
+        """Whether it is a terminal."""
         return self._fd >= 0 and os.isatty(self._fd)
 
     @property
     def width(self) -> int | None:
-        """The columns of the terminal; None if it is none, or does not say."""
+        """The columns of the terminal; None if it is none, or they are unknown."""
         if not self.is_terminal:
             return None
         return os.get_terminal_size(self._fd).columns or None
 
     @property
     def height(self) -> int | None:
-        """The lines of the terminal; None if it is none, or does not say."""
+        """The lines of the terminal; None if it is none, or they are unknown."""
         if not self.is_terminal:
             return None
         return os.get_terminal_size(self._fd).lines or None
 
     @property
     def coloured(self) -> bool:
-        """Whether it is a terminal that shows colours, and they are wanted."""
+        """Whether it is a terminal with colours, and NO_COLOR is not set."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
         return self.is_terminal and not plain
 
 
 def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
-    """Open what was asked for, after the source: what the file had is lost by that.
+    """Open the output, which empties a file; so open the source first.
 
     Raises:
-        ValueError: it is what is read.
+        ValueError: the output is the file that is read.
         OSError: the file cannot be opened.
     """
     path = options.output
@@ -161,7 +161,7 @@ def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
 
 
 def report_unwritten(source: "Source") -> None:
-    """Tell what is missing where the command ends before all is written."""
+    """Report what is missing if the command exits before everything is written."""
     lost = source.lost()
     source.close()
     report_lost(lost or 0)

@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         hint = f"did you mean {near}?" if near else f"choose from {', '.join(commands)}"
         parser.error(f"unknown subcommand {name!r}; {hint}")
     options = parser.parse_args(arguments)
-    if name == "trace":  # what argparse does not do for a remainder
+    if name == "trace":  # argparse does neither for a remainder
         if options.command[:1] == ["--"]:
             del options.command[0]
         if not options.command:
@@ -42,12 +42,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command, with the options of all subcommands."""
+    """Return the parser of the command, with the options of all subcommands."""
     return _make(SUMMARIES)[0]
 
 
 def _make(loaded: Collection[str]) -> tuple[argparse.ArgumentParser, dict[str, Parser]]:
-    """Make the parser, and those of the subcommands.
+    """Return the parser, and those of the subcommands.
 
     Args:
         loaded: the subcommands that get their options, each from a module.

@@ -21,13 +21,15 @@ _LATENCY = 0.01  # seconds
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     """Record until there were enough events, or a signal comes."""
-    options.threads = options.threads or options.usage  # a process used what they did
+    options.threads = (
+        options.threads or options.usage
+    )  # usage of a process includes its threads'
     selection = Selection.of(options)
     is_of_some, left = selection.is_of_some, selection.count
     lost = 0
     check_pid(selection)
     source = Live(
-        selection.asked if is_of_some else selection.mask,
+        selection.kernel_mask if is_of_some else selection.mask,
         threads=selection.threads or is_of_some,
         usage=options.usage,
         latency=_LATENCY,
@@ -64,8 +66,8 @@ def _recorder(path: str) -> Recorder:
 def _chosen(
     selection: Selection, source: Live, tracker: Tracker
 ) -> Iterator[tuple[memoryview, list[Event]]]:
-    """Bring what was asked for, as `Live.received`."""
-    messages: dict[int, bytes] = {}  # by the ids of events that are to come
+    """Yield the selected messages and events, as `Live.received`."""
+    messages: dict[int, bytes] = {}  # by the id() of their events
 
     def batches() -> Iterator[list[Event]]:
         for received, events in source.received(tracker.patience):
@@ -78,16 +80,16 @@ def _chosen(
 
     for batch in tracked(tracker, batches()):
         kept, events = bytearray(), []
-        for seen in batch:
-            message = messages.pop(id(seen.event))
-            if selection.admits(seen):
+        for item in batch:
+            message = messages.pop(id(item.event))
+            if selection.matches(item):
                 kept += message
-                events.append(seen.event)
+                events.append(item.event)
         yield memoryview(kept), events
 
 
 def _first(messages: memoryview, events: list[Event], count: int) -> tuple[int, int]:
-    """Tell the bytes of so many events, and how many are missing."""
+    """Return the size of the first `count` events, and how many are missing."""
     at = 0
     for event in events:
         if count == 0:

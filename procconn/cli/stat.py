@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     stat = _Stat(selection, source, tracker, output, shutdown, as_json=options.json)
     try:
         stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
-    except BrokenPipeError:  # nobody takes it
+    except BrokenPipeError:  # the reader has closed the pipe
         stat.is_silent = True
         raise
     finally:
@@ -94,7 +94,7 @@ class _Stat:
         self._lines = 0  # of the table on the terminal
 
     def count_all(self, batches: Iterator[list[Event]]) -> None:
-        """Take in all events, and tell of each second when it is over."""
+        """Count all events, and print each second when it is over."""
         tracker = self._tracker
         for events in batches:
             refresh(tracker)
@@ -103,7 +103,7 @@ class _Stat:
         self._count(finish(tracker))
 
     def _take(self, events: list[Event]) -> bool:
-        """Take in a batch; tell whether more is wanted."""
+        """Count a batch; return whether to go on."""
         take, threads, alone = self._tracker.take, self._selection.threads, self._alone
         if self._begun_ns is None:
             self._begin(events[0])
@@ -119,14 +119,14 @@ class _Stat:
             elif not self._count(take(event)):
                 return False
         self._current.fold()
-        if type(events[-1]) in alone:  # a snapshot may have waited for its time
+        if type(events[-1]) in alone:  # a snapshot may have been waiting for it
             self._count(take(events[-1])[:-1])
         if not self._is_live:
             self._end_ns = events[-1].timestamp_ns
         return True
 
     def _take_silence(self) -> bool:
-        """Take in that all until a little while ago was counted."""
+        """Count what a silence completes; return whether to go on."""
         is_wanted = self._count(self._tracker.take_silence())
         late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
         if time.monotonic_ns() >= self._current.since_ns + late_ns:
@@ -134,32 +134,32 @@ class _Stat:
         return is_wanted
 
     def _count(self, found: list[EventInContext]) -> bool:
-        """Count those that were asked for; tell whether more are wanted."""
-        for seen in found:
-            if not self._selection.admits(seen):
+        """Count the selected events; return whether to go on."""
+        for item in found:
+            if not self._selection.matches(item):
                 continue
-            self._current.take(seen)
-            if self._left is not None and not isinstance(seen.event, Lost):
+            self._current.take(item)
+            if self._left is not None and not isinstance(item.event, Lost):
                 self._left -= 1
                 if self._left == 0:
-                    self._end_ns = seen.event.timestamp_ns
+                    self._end_ns = item.event.timestamp_ns
                     return False
         return True
 
     def _counted_alone(self) -> set[type[Event]]:
-        """Tell which kinds need no look at their process, as each of them counts."""
+        """Return the kinds that are counted without the context of their process."""
         selection = self._selection
         if selection.is_of_some or selection.count:
             return set()
         return {kind for kind in _NO_LIVES if kind.what & selection.mask}
 
     def _begin(self, event: Event) -> None:
-        """Count from the first event of a recording on."""
+        """Start counting at the first event of a recording."""
         self._begun_ns = self._end_ns = self._total.since_ns = event.timestamp_ns
         self._current = Tally(event.timestamp_ns)
 
     def _turn_over(self, event: Event) -> None:
-        """End the current second, as this event is of the next one or later."""
+        """End the current second, as this event is after it."""
         current = self._current
         self._total.add(current)
         if self._as_json:
@@ -170,7 +170,7 @@ class _Stat:
         self._current = Tally(current.since_ns + seconds * NS_PER_S)
 
     def finish(self) -> None:
-        """Tell of the last second, and of all."""
+        """Print the last second, or the table of all."""
         if self.is_silent or self._begun_ns is None:
             return
         current = self._current
@@ -190,12 +190,14 @@ class _Stat:
     def _running(self) -> Counter[str]:
         running: Counter[str] = Counter()
         for process in self._tracker.table.processes.values():
-            if not process.is_kernel_thread and self._selection.admits_running(process):
+            if not process.is_kernel_thread and self._selection.matches_running(
+                process
+            ):
                 running[shortened(process.name)] += 1
         return running
 
     def _show(self, tally: Tally, seconds: float) -> None:
-        """Print a table, on a terminal in place of the last one."""
+        """Print a table; on a terminal, it replaces the previous one."""
         width = self._output.width
         lines = list(self._table(tally, seconds))
         if width is not None:

@@ -1,4 +1,4 @@
-"""What the text of an option means: event kinds, pids, users, times, sizes."""
+"""Values of options: event kinds, PIDs, users, times, sizes."""
 
 import argparse
 import pwd

@@ -1,4 +1,4 @@
-"""`procconn wait`: wait for any processes, and tell how each ended."""
+"""`procconn wait`: wait for any processes, and print how each ended."""
 
 import argparse
 import time
@@ -17,7 +17,7 @@ _UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Wait; return the status of the one that ended last."""
+    """Wait; return the exit status of the process that ended last."""
     deadline = None
     if options.timeout is not None:
         deadline = time.monotonic() + options.timeout

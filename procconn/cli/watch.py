@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             output.write("".join(lines))
             lost += lost_in(batch)
     except BrokenPipeError:
-        lost = source.lost() or lost  # also what had not been reached
+        lost = source.lost() or lost  # also those that were not read yet
         raise
     finally:
         source.close()

@@ -1,6 +1,6 @@
-"""What every sink of events needs: the command, and what sends events on.
+"""What the command and `procconn ship` have in common.
 
-`source` yields events, live or of a recording; `selection` says which are wanted;
-`tracking` and `batches` put each in context; `lines`, `json_lines` and `tally` make
-text and counts of them. Nothing here knows of terminals or signals.
+`source` yields events, live or from a recording. `selection` filters them. `tracking`
+and `batches` put each in the context of its process. `lines`, `json_lines` and `tally`
+turn them into text and counts. Nothing here uses a terminal or a signal.
 """

@@ -1,4 +1,4 @@
-"""Batches of the events that were asked for, each event in context."""
+"""Batches of the selected events, each in the context of its process."""
 
 from collections.abc import Iterator
 
@@ -12,15 +12,15 @@ from procconn.processes.tracker import EventInContext
 def selected(
     selection: Selection, source: Source, *, patience: float | None = None
 ) -> Iterator[list[EventInContext]]:
-    """Yield batches of the events that were asked for.
+    """Yield batches of the selected events.
 
     Args:
-        selection: which.
-        source: where from.
-        patience: yield an empty list after so many seconds without an event.
+        selection: the events to yield.
+        source: where they come from.
+        patience: after how many seconds without an event to yield an empty list.
 
     Raises:
-        ProcessLookupError: there is no such process as asked for.
+        ProcessLookupError: the selected process does not exist.
     """
     if selection.is_of_processes:
         tracker = open_tracker(selection, source)
@@ -31,21 +31,21 @@ def selected(
         found = (list(map(EventInContext.alone, events)) for events in batches)
         if source.is_live and not selection.is_of_some:
             return found
-    return (list(filter(selection.admits, batch)) for batch in found)
+    return (list(filter(selection.matches, batch)) for batch in found)
 
 
 def first(
     count: int | None, batches: Iterator[list[EventInContext]]
 ) -> Iterator[list[EventInContext]]:
-    """End the batches after so many events; losses do not count as such."""
+    """Yield the batches up to `count` events; a `Lost` does not count."""
     for batch in batches:
         if count is None:
             yield batch
             continue
         kept = []
-        for seen in batch:
-            kept.append(seen)
-            count -= not isinstance(seen.event, Lost)
+        for item in batch:
+            kept.append(item)
+            count -= not isinstance(item.event, Lost)
             if count == 0:
                 yield kept
                 return
@@ -53,5 +53,5 @@ def first(
 
 
 def lost_in(batch: list[EventInContext]) -> int:
-    """Count the events that were lost, as the stream reports it."""
+    """Return how many events the stream reports as lost in a batch."""
     return sum(it.event.count for it in batch if isinstance(it.event, Lost))

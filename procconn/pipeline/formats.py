@@ -1,6 +1,6 @@
-"""Commands, ends of processes, lengths of time, sizes and users as text.
+"""Commands, ends of processes, durations, sizes and users as text.
 
-Everything that prints one of them takes it from here.
+These are the only functions that format one of them.
 """
 
 import os
@@ -28,7 +28,7 @@ _KIB = 1024
 _MOST = 4096  # characters of a command; JSON has all of them
 _MOST_BYTES = 1 if sys.getfilesystemencoding() == "utf-8" else 4  # of a character
 _AT_ONCE = 64  # arguments
-# Below these, what is rounded still has fewer digits than the next unit begins with.
+# Above these, a rounded number would reach the next unit.
 _TENTHS_BELOW, _MS_BELOW = 9.95, 999.5  # milliseconds
 _S_BELOW = 59.995  # seconds
 
@@ -36,12 +36,12 @@ _S_BELOW = 59.995  # seconds
 def quoted_command(
     program: Program | None, *, why: bool = True, most: int = _MOST
 ) -> str:
-    """Show a command as one would type it; a question mark where it is not known.
+    """Return a command line, quoted for a shell; "?" if it is not known.
 
     Args:
-        program: what runs.
-        why: whether to say why it is not known.
-        most: characters of the command; one more is the sign that there are others.
+        program: the program that runs.
+        why: whether to say why the command line is not known.
+        most: the characters to return at most, without the ellipsis.
     """
     if program is not None and program.argv:
         text, is_cut = _beginning(program.argv, most)
@@ -59,7 +59,7 @@ def quoted_command(
 
 
 def _beginning(argv: tuple[str, ...], most: int) -> tuple[str, bool]:
-    """Quote no more of the arguments than is shown, and tell if there are others."""
+    """Quote only as many arguments as are shown; return whether the text is cut."""
     text = ""
     for at in range(0, len(argv), _AT_ONCE):
         quoted = shlex.join(argv[at : at + _AT_ONCE])
@@ -72,7 +72,7 @@ def _beginning(argv: tuple[str, ...], most: int) -> tuple[str, bool]:
 def ending(
     returncode: int | None, dumped_core: bool = False, duration: float | None = None
 ) -> str:
-    """Say how a process ended, and after how long."""
+    """Return how a process ended, and after which time."""
     if returncode is None:
         text = "ended unseen"
     elif returncode >= 0:
@@ -84,7 +84,7 @@ def ending(
 
 
 def used(usage: Usage | None) -> str:
-    """Say what was used, to be put behind how it ended; nothing if that is unknown."""
+    """Return the usage as text that follows `ending`; empty if it is unknown."""
     text = ""
     if usage is not None and usage.cpu_ns is not None:
         text += f", cpu {span(usage.cpu_ns / NS_PER_S)}"
@@ -94,7 +94,7 @@ def used(usage: Usage | None) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Name a signal, also one of the real-time ones that Python has no name for."""
+    """Return the name of a signal, also of those that Python has no name for."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -102,7 +102,7 @@ def signal_name(number: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time, in the unit that suits."""
+    """Return a duration in a suitable unit."""
     milliseconds = seconds * 1000
     if milliseconds < _TENTHS_BELOW:
         return f"{milliseconds:.1f} ms"
@@ -116,7 +116,7 @@ def span(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Say how much memory that is, in bytes, in the unit that suits."""
+    """Return an amount of memory in a suitable unit."""
     amount, unit = count / _KIB**2, "MiB"
     if amount >= _KIB:
         amount, unit = amount / _KIB, "GiB"
@@ -125,7 +125,7 @@ def size(count: int) -> str:
 
 @cache
 def user_name(uid: int | None) -> str:
-    """Name a user; a number that has no name stands for itself."""
+    """Return the name of a user; the number if it has none."""
     if uid is None:
         return "?"
     try:
@@ -135,7 +135,7 @@ def user_name(uid: int | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Escape what is not text, and what a terminal would obey."""
+    """Escape undecodable bytes and control characters."""
     if text.isascii() and text.isprintable():
         return text
     text = os.fsencode(text).decode(errors="backslashreplace")
@@ -145,7 +145,7 @@ def visible(text: str) -> str:
 
 
 def fit(text: str, columns: int) -> str:
-    """Cut a text so that it takes no more columns of a terminal; at least one."""
+    """Cut a text to columns of a terminal, at least one."""
     if len(text) <= columns and text.isascii():
         return text
     widths = [2 if east_asian_width(c) in "WF" else 1 for c in text]
@@ -159,5 +159,5 @@ def fit(text: str, columns: int) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return no more characters than that, with an ellipsis for those left out."""
+    """Cut a text to a number of characters, including the ellipsis."""
     return text if len(text) <= most else text[: max(most - 1, 0)] + "…"

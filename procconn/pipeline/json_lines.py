@@ -1,4 +1,4 @@
-"""How an event is told to programs: one JSON object, as docs/watch.schema.json says."""
+"""Events as JSON objects, one a line: docs/watch.schema.json has their schema."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -32,11 +32,11 @@ _OTHERS = {"program", "usage"}
 
 
 class JsonLines:
-    """Make lines of events: all fields, and what is known of the process.
+    """Formats events as lines: all fields, and those of the process.
 
     Args:
-        wall_ns: tells when an event happened, in nanoseconds since 1970.
-        withholds_argv: whether to leave out arguments, which may have secrets.
+        wall_ns: returns the time of an event, in nanoseconds since 1970.
+        withholds_argv: whether to leave out arguments, which may contain secrets.
     """
 
     def __init__(
@@ -45,20 +45,20 @@ class JsonLines:
         self._wall_ns = wall_ns
         self._withholds_argv = withholds_argv
 
-    def __call__(self, seen: EventInContext) -> str:
-        """Make the line, with its end. Bytes are given in hexadecimal."""
-        event = seen.event
+    def __call__(self, item: EventInContext) -> str:
+        """Return the line, with its newline. Bytes are in hexadecimal."""
+        event = item.event
         second, ns = divmod(self._wall_ns(event), NS_PER_S)
         time = f"{_second(second)}.{ns // 1000:06}+00:00"
         values: tuple[object, ...] = event
         more = ""
         if isinstance(event, Exec):
             values = event[:-1]
-            more = self._executed(seen)
+            more = self._executed(item)
         elif isinstance(event, Exit):
-            pid = event.tgid if seen.ended else event.pid
+            pid = event.tgid if item.ended else event.pid
             values = (pid, *event[1:-1])
-            more = self._ended(seen, event)
+            more = self._ended(item, event)
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])
             more = f',"name":{value("name", event.name)}'
@@ -66,25 +66,25 @@ class JsonLines:
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
 
-    def _executed(self, seen: EventInContext) -> str:
-        program = seen.program or _NOT_READ
+    def _executed(self, item: EventInContext) -> str:
+        program = item.program or _NOT_READ
         if self._withholds_argv and program.argv is not None:
             missing = program.missing or "withheld"
             program = program._replace(argv=None, missing=missing)
-        user = None if seen.uid is None else user_name(seen.uid)
+        user = None if item.uid is None else user_name(item.uid)
         return _PROGRAM % (*map(value, _PROGRAM_FIELDS, (*program, user)),)
 
-    def _ended(self, seen: EventInContext, event: Exit) -> str:
+    def _ended(self, item: EventInContext, event: Exit) -> str:
         argv = user = None
-        name = seen.name
-        if seen.program is not None and not self._withholds_argv:
-            argv = seen.program.argv
-        if seen.uid is not None:
-            user = user_name(seen.uid)
-        code, usage = seen.returncode_of(event), seen.usage_of(event)
+        name = item.name
+        if item.program is not None and not self._withholds_argv:
+            argv = item.program.argv
+        if item.uid is not None:
+            user = user_name(item.uid)
+        code, usage = item.returncode_of(event), item.usage_of(event)
         signal = signal_name(-code) if code < 0 else None
         dumped_core = code < 0 and event.dumped_core
-        values = (code, signal, dumped_core, seen.duration, argv, name, user)
+        values = (code, signal, dumped_core, item.duration, argv, name, user)
         used = "null" if usage is None else _of_usage(usage)
         return _END % (*map(value, _END_FIELDS, values), used)
 

@@ -1,9 +1,9 @@
-"""JSON of text that may have been any bytes: valid, and the same under every locale.
+"""Valid JSON, the same under every locale, of text that may be any bytes.
 
 Paths, names and arguments are bytes to the kernel. Python decodes them by the locale's
-encoding, with lone surrogates for what that lacks; strict readers of JSON refuse those.
-So the bytes are decoded again here, as UTF-8. What is not UTF-8 has U+FFFD in its
-place, and another field, whose name ends in `_hex`, has the bytes in hexadecimal.
+encoding, with lone surrogates for undecodable bytes, which strict JSON parsers reject.
+So the bytes are decoded again here, as UTF-8. Invalid bytes become U+FFFD, and another
+field, whose name ends in `_hex`, has all bytes in hexadecimal.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
-    """Encode the value of a field; behind it another field if that is not UTF-8."""
+    """Encode the value of a field, followed by the `_hex` field if it is needed."""
     if isinstance(it, str):
         if it.isascii():
             return quoted(it)
@@ -33,18 +33,18 @@ def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
 
 
 def readable(text: str) -> str:
-    """Return the text with U+FFFD for what is not UTF-8."""
+    """Return the text with U+FFFD for bytes that are not UTF-8."""
     return _text(text)[0]
 
 
 def line(record: dict[str, Any], indent: int | None = None) -> str:
-    """Encode an object, whatever text is in it, as a line with its end."""
+    """Encode an object with any text in it as a line, with its newline."""
     separators = (",", ":") if indent is None else None
     return json.dumps(_with_digits(record), indent=indent, separators=separators) + "\n"
 
 
 def _with_digits(value: Any) -> Any:
-    """Return the value with text that everyone can read; tuples are lists of text."""
+    """Return the value with valid text and `_hex` fields; tuples are lists of text."""
     if isinstance(value, list):
         return [_with_digits(it) for it in value]
     if not isinstance(value, dict):
@@ -64,7 +64,7 @@ def _with_digits(value: Any) -> Any:
 
 
 def _text(value: str) -> tuple[str, str]:
-    """Return valid text, and the digits of the bytes if they are not UTF-8."""
+    """Return valid text, and hexadecimal digits if the bytes are not UTF-8."""
     if value.isascii():
         return value, ""
     data = os.fsencode(value)
@@ -75,10 +75,10 @@ def _text(value: str) -> tuple[str, str]:
 
 
 def _texts(values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return valid texts, and the digits of each if one of them is not UTF-8."""
+    """Return valid texts, and the digits of each if any of them is not UTF-8."""
     if "".join(values).isascii():
         return values, ()
-    data = os.fsencode("\0".join(values))  # which no argument contains
+    data = os.fsencode("\0".join(values))  # no argument contains NUL
     try:
         return data.decode().split("\0"), ()
     except UnicodeDecodeError:

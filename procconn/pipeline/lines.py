@@ -1,4 +1,4 @@
-"""How an event is told to people: one line of text."""
+"""Events as lines of text."""
 
 import os
 from collections.abc import Callable
@@ -32,12 +32,12 @@ _GREEN, _RED, _LOUD = "32", "31", "1;31"
 
 
 class TextLines:
-    """Make lines of events: local time, event, pid, what changed.
+    """Formats events as lines: local time, event, PID, what changed.
 
     Args:
-        time_of: tells when an event happened.
+        time_of: returns the time of an event.
         width: the columns of the terminal; None does not cut commands.
-        coloured: whether to colour what matters.
+        coloured: whether to colour execs, failed exits and losses.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class TextLines:
         self._coloured = coloured
         self._uid = os.geteuid()
 
-    def __call__(self, seen: EventInContext) -> str:
-        """Make the line, with its end."""
-        event = seen.event
+    def __call__(self, item: EventInContext) -> str:
+        """Return the line, with its newline."""
+        event = item.event
         time = self._time_of(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
         name = type(event).__name__.lower()
         if isinstance(event, Lost | Unknown):
@@ -62,54 +62,54 @@ class TextLines:
         elif isinstance(event, Fork):
             pid = str(event.parent_pid)
         else:
-            pid = str(event.tgid if seen.ended else event.pid)
-        head = f"{time} {name:<8} {pid:>7} {_of_thread(seen)}"
-        command, tail = "", _change(seen)
+            pid = str(event.tgid if item.ended else event.pid)
+        head = f"{time} {name:<8} {pid:>7} {_of_thread(item)}"
+        command, tail = "", _change(item)
         if isinstance(event, Exec):
-            if seen.uid not in (None, self._uid):
-                head += f"{visible(user_name(seen.uid))}: "
-            command = self._command(seen, len(head), why=True)
+            if item.uid not in (None, self._uid):
+                head += f"{visible(user_name(item.uid))}: "
+            command = self._command(item, len(head), why=True)
         elif isinstance(event, Exit):
             tail = " " + tail
-            command = self._command(seen, len(head) + len(tail), why=False)
-        return self._paint(seen, f"{head}{command}{tail}") + "\n"
+            command = self._command(item, len(head) + len(tail), why=False)
+        return self._paint(item, f"{head}{command}{tail}") + "\n"
 
-    def _command(self, seen: EventInContext, others: int, *, why: bool) -> str:
-        """Show the command in the columns that the others leave."""
-        if seen.is_of_kernel_thread:
-            return f"[{visible(seen.name or 'kernel thread')}]"
+    def _command(self, item: EventInContext, others: int, *, why: bool) -> str:
+        """Return the command, cut to the columns that are left."""
+        if item.is_of_kernel_thread:
+            return f"[{visible(item.name or 'kernel thread')}]"
         if self._width is None:
-            return quoted_command(seen.program, why=why)
+            return quoted_command(item.program, why=why)
         left = max(self._width - others, 1)
-        return fit(quoted_command(seen.program, why=why, most=left), left)
+        return fit(quoted_command(item.program, why=why, most=left), left)
 
-    def _paint(self, seen: EventInContext, line: str) -> str:
-        event, colour = seen.event, ""
+    def _paint(self, item: EventInContext, line: str) -> str:
+        event, colour = item.event, ""
         if isinstance(event, Exec):
             colour = _GREEN
-        elif isinstance(event, Exit) and seen.returncode_of(event):
+        elif isinstance(event, Exit) and item.returncode_of(event):
             colour = _RED
         elif isinstance(event, Lost):
             colour = _LOUD
         return f"\x1b[{colour}m{line}\x1b[m" if colour and self._coloured else line
 
 
-def _of_thread(seen: EventInContext) -> str:
-    event = seen.event
-    if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or seen.ended:
+def _of_thread(item: EventInContext) -> str:
+    event = item.event
+    if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or item.ended:
         return ""
     return f"(thread of {event.tgid}) "
 
 
-def _change(seen: EventInContext) -> str:
-    event = seen.event
+def _change(item: EventInContext) -> str:
+    event = item.event
     match event:
         case Fork(child_pid=child):
             text = f"{'thread' if event.is_thread else 'child'} {child}"
         case Exit():
-            code = seen.returncode_of(event)
-            text = ending(code, event.dumped_core and code < 0, seen.duration)
-            text += used(seen.usage_of(event))
+            code = item.returncode_of(event)
+            text = ending(code, event.dumped_core and code < 0, item.duration)
+            text += used(item.usage_of(event))
         case Uid():
             text = f"ruid {event.ruid} euid {event.euid}"
         case Gid():

@@ -7,17 +7,17 @@ from procconn.pipeline.standard_streams import STDERR, write_all
 
 
 def report(message: str) -> None:
-    """Report something on standard error, unless that is closed or gone."""
+    """Print a message on standard error, unless that is closed."""
     if sys.stderr is None:
         return
-    # Not by print(), which a signal handler may have interrupted.
+    # print() is not reentrant, and a signal handler may report, too.
     data = f"procconn: {message}\n".encode(sys.stderr.encoding, "backslashreplace")
     with contextlib.suppress(OSError):  # such as a terminal that was closed
         write_all(STDERR, data)
 
 
 def report_lost(count: int, helps: str = "a faster reader of the output") -> None:
-    """Report how many events were lost, if any were, and what helps."""
+    """Report the number of lost events, unless it is 0, and what helps."""
     if count:
         report(
             f"{count} events were lost: the kernel's buffer was full. What helps: fewer"
@@ -26,7 +26,7 @@ def report_lost(count: int, helps: str = "a faster reader of the output") -> Non
 
 
 def report_usage_lost(count: int) -> None:
-    """Report of how many tasks the usage was lost, if any was, and what helps."""
+    """Report the number of lost usage records, unless it is 0, and what helps."""
     if count:
         report(
             f"what {count} tasks used was lost: the kernel's buffer for that was full,"

@@ -1,4 +1,4 @@
-"""Which events: what the options say that all subcommands share which read them."""
+"""The filter of events, by the options that several subcommands share."""
 
 import argparse
 import functools
@@ -16,8 +16,8 @@ _ANY_EXIT, _FAILED_EXIT = int(EventMask.EXIT), int(EventMask.NONZERO_EXIT)
 _LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
-def kinds_of(options: argparse.Namespace) -> EventMask:
-    """Tell which kinds were asked for; `--failed` alone is for failed exits alone."""
+def requested_kinds(options: argparse.Namespace) -> EventMask:
+    """Return the requested kinds; `--failed` alone selects failed exits only."""
     mask = EventMask.ALL if options.events is None else options.events
     if not options.failed:
         return mask
@@ -27,16 +27,18 @@ def kinds_of(options: argparse.Namespace) -> EventMask:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was asked for; None where nothing was.
+    """A filter of events; None means that there is no such condition.
 
     Attributes:
-        mask: the kinds of events; of exits, NONZERO_EXIT alone means those that failed.
-        threads: whether events of threads other than a process's first are wanted.
-        pid, tree, uid, pattern: of which processes: the one, it and all that come of
-            it, those of a user, those with a command line that matches.
-        count: how many events; losses do not count.
-        duration: for how long, in seconds.
-        input: the recording to read in place of the kernel's events.
+        mask: the kinds of events; NONZERO_EXIT without EXIT selects failed exits.
+        threads: whether events of threads other than the main thread are included.
+        pid: one process.
+        tree: a process and its descendants.
+        uid: the processes of an effective user.
+        pattern: processes whose command line has a match.
+        count: the number of events after which to stop; a `Lost` does not count.
+        duration: the time after which to stop, in seconds.
+        input: the recording to read instead of the kernel's events.
     """
 
     mask: EventMask
@@ -51,9 +53,9 @@ class Selection:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Selection":
-        """Take it from what the parser made of the command line."""
+        """Return the selection that the parsed options describe."""
         return cls(
-            mask=kinds_of(options),
+            mask=requested_kinds(options),
             threads=options.threads,
             pid=options.pid,
             tree=options.tree,
@@ -66,75 +68,75 @@ class Selection:
 
     @functools.cached_property
     def is_of_processes(self) -> bool:
-        """Whether it takes more than the event itself to decide or to tell of it."""
+        """Whether events need the context of their process."""
         if self.tree is not None or self.mask & _EXITS:
             return True
         by_program = self.uid is not None or self.pattern is not None
         return by_program and self.mask != EventMask.EXEC
 
     @functools.cached_property
-    def asked(self) -> EventMask:
-        """What the kernel is asked for; the others it leaves out."""
+    def kernel_mask(self) -> EventMask:
+        """The kinds to receive from the kernel, which filters out the others."""
         if not self.is_of_processes:
             return self.mask
         return self.mask | _LIVES
 
     @functools.cached_property
     def _own_pid(self) -> int | None:
-        """That of this command, whose own command line has the pattern, too."""
+        """The PID of this command, whose own command line contains the pattern."""
         return os.getpid() if self.input is None else None
 
     @functools.cached_property
     def _kinds(self) -> int:
-        return int(self.mask)  # flags take many times as long
+        return int(self.mask)  # operations on flags are many times slower
 
     @functools.cached_property
     def is_of_some(self) -> bool:
-        """Whether it is of some processes only."""
+        """Whether it selects by process."""
         of = (self.pid, self.tree, self.uid, self.pattern)
         return any(it is not None for it in of)
 
-    def admits(self, seen: EventInContext) -> bool:
-        """Tell whether an event is one of those; loss always is."""
-        event = seen.event
+    def matches(self, item: EventInContext) -> bool:
+        """Return whether an event is selected; a `Lost` always is."""
+        event = item.event
         if isinstance(event, Lost):
             return True
         if isinstance(event, Unknown):
             return self.mask == EventMask.ALL and not self.is_of_some
         if isinstance(event, Exit):
-            if not (seen.ended or self.threads) or not self._admits_exit(seen, event):
+            if not (item.ended or self.threads) or not self._matches_exit(item, event):
                 return False
         elif not self._kinds & event.what or (event.is_thread and not self.threads):
             return False
-        return not self.is_of_some or self._admits_process(seen)
+        return not self.is_of_some or self._matches_process(item)
 
-    def admits_running(self, process: Process) -> bool:
-        """Tell whether a process is one of those whose events are."""
+    def matches_running(self, process: Process) -> bool:
+        """Return whether the events of a running process are selected."""
         if self.pid is not None and process.pid != self.pid:
             return False
         if self.uid is not None and process.euid != self.uid:
             return False
-        return self._matches(process.pid, process.program)
+        return self._matches_name(process.pid, process.program)
 
-    def _matches(self, pid: int, program: Program | None) -> bool:
+    def _matches_name(self, pid: int, program: Program | None) -> bool:
         if self.pattern is None:
             return True
         if program is None or pid == self._own_pid:
             return False
         return bool(self.pattern.search(program.command))
 
-    def _admits_exit(self, seen: EventInContext, event: Exit) -> bool:
+    def _matches_exit(self, item: EventInContext, event: Exit) -> bool:
         if self._kinds & _ANY_EXIT:
             return True
-        return bool(self._kinds & _FAILED_EXIT and seen.returncode_of(event))
+        return bool(self._kinds & _FAILED_EXIT and item.returncode_of(event))
 
-    def _admits_process(self, seen: EventInContext) -> bool:
-        event = seen.event
-        if self.tree is not None and seen.process is None:
+    def _matches_process(self, item: EventInContext) -> bool:
+        event = item.event
+        if self.tree is not None and item.process is None:
             return False
-        if self.uid is not None and seen.uid != self.uid:
+        if self.uid is not None and item.uid != self.uid:
             return False
-        if isinstance(event, Lost | Unknown):  # neither is of any process
+        if isinstance(event, Lost | Unknown):  # which have no process
             return False
         if isinstance(event, Fork):
             pid = event.child_tgid
@@ -144,4 +146,4 @@ class Selection:
             is_of_pid = self.pid == pid
         if self.pid is not None and not is_of_pid:
             return False
-        return self._matches(pid, seen.program)
+        return self._matches_name(pid, item.program)

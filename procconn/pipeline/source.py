@@ -1,4 +1,4 @@
-"""Where events come from: the kernel, or a recording."""
+"""Sources of events: the kernel, or a recording."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,18 +21,18 @@ _LATE = 0.05  # seconds
 _NEVER = 1 << 64  # nanoseconds, later than any timestamp
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LATENCIES = 4  # after so many, and that long, what waited for a program has come
+_LATENCIES = 4  # an exec waits for its program for fewer latencies, and `_LATE`
 
 
 Patience: TypeAlias = Callable[[], float | None]
-"""Tells after how many seconds without an event to bring an empty list; None: never."""
+"""Returns after how many seconds without an event to yield an empty list, or None."""
 
 
 class Source(Protocol):
-    """What brings events, until it is closed.
+    """A source of events.
 
     Attributes:
-        is_live: whether they are this machine's, as they happen.
+        is_live: whether it yields this machine's events as they happen.
         latency: how long an event may be held back, in seconds.
     """
 
@@ -40,25 +40,28 @@ class Source(Protocol):
     latency: float
 
     def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
-        """Bring what happens within the duration, however long it takes to print."""
+        """Yield batches of events that happened within the duration.
+
+        The caller may take any time to process them.
+        """
 
     def time_of(self, event: Event) -> datetime:
-        """Tell when an event happened, in UTC."""
+        """Return the time of an event, in UTC."""
 
     def wall_ns(self, event: Event) -> int:
-        """Tell the same in nanoseconds since 1970."""
+        """Return the time of an event in nanoseconds since 1970."""
 
     def end(self) -> None:
-        """Bring no more than what has happened until now; another thread may say so."""
+        """Yield no events that happen after this call; any thread may make it."""
 
     def lost(self) -> int | None:
-        """Tell how many events were dropped so far; None if the events alone tell."""
+        """Return how many events were dropped; None if only the stream reports it."""
 
     def usage_lost(self) -> int:
-        """Tell how many records of what tasks used were dropped so far."""
+        """Return how many usage records were dropped."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the connector or the file."""
 
 
 def open_source(
@@ -72,20 +75,20 @@ def open_source(
     """Open the recording, or subscribe to the kernel's events.
 
     Args:
-        selection: what is asked of the kernel, and for how long.
-        latency: the most often that events are brought, in seconds.
-        usage: whether what a task used is wanted.
-        queue: how many bytes of events may wait.
-        stop: what may end it, if it is live.
+        selection: the events, and for how long.
+        latency: the least time between two batches, in seconds.
+        usage: whether exits carry the usage of their tasks.
+        queue: the size of the queue, in bytes.
+        stop: ends a live source.
 
     Raises:
-        ProcessLookupError: there is no such process as asked for.
+        ProcessLookupError: the selected process does not exist.
     """
     if selection.input is not None:
         return _Recorded(selection.input, selection.duration)
     check_pid(selection)
     return Live(
-        selection.asked,
+        selection.kernel_mask,
         threads=selection.threads or selection.is_of_processes,
         usage=usage,
         latency=latency,
@@ -96,10 +99,10 @@ def open_source(
 
 
 def check_pid(selection: Selection) -> None:
-    """See that the process is there whose events are asked for by its id.
+    """Check that the process selected by its PID exists.
 
     Raises:
-        ProcessLookupError: it is not.
+        ProcessLookupError: it does not exist.
         PermissionError: /proc does not show it to this user.
     """
     if selection.pid is not None:
@@ -108,16 +111,16 @@ def check_pid(selection: Selection) -> None:
 
 
 class Live:
-    """This machine's events, with programs. A thread of C receives them.
+    """This machine's events, with programs. A native thread receives them.
 
     Args:
-        mask: the kinds that the kernel is asked for.
-        threads: whether those of threads are wanted, too.
-        usage: whether what a task used is wanted.
-        latency: the most often that events are brought, in seconds.
-        duration: for how long from the first time that they are waited for.
-        queue: how many bytes of events may wait.
-        stop: what may end it, in the thread that reads.
+        mask: the kinds to receive.
+        threads: whether to receive those of threads other than the main thread.
+        usage: whether exits carry the usage of their tasks.
+        latency: the least time between two batches, in seconds.
+        duration: for how long to yield events, from the first wait on, in seconds.
+        queue: the size of the queue, in bytes.
+        stop: ends the source; for the thread that handles signals.
     """
 
     is_live = True
@@ -150,7 +153,7 @@ class Live:
         )
 
     def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
-        """Bring what happens, as `Source.batches`."""
+        """Yield batches, as `Source.batches`."""
         for _, events in self.received(patience):
             end_ns = self._end_ns
             yield [*_within(events, end_ns)] if _is_later(events, end_ns) else events
@@ -158,7 +161,7 @@ class Live:
     def received(
         self, patience: Patience = lambda: None
     ) -> Iterator[tuple[memoryview, list[Event]]]:
-        """Bring messages and their events; the last ones may be later than the end."""
+        """Yield messages and their events; the last ones may be after the end."""
         buffer = memoryview(bytearray(_BATCH))
         if self._duration is not None:
             span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
@@ -178,23 +181,23 @@ class Live:
                 return
 
     def time_of(self, event: Event) -> datetime:
-        """Tell when an event happened, in UTC."""
+        """Return the time of an event, in UTC."""
         return event_time(event)
 
     def wall_ns(self, event: Event) -> int:
-        """Tell the same in nanoseconds since 1970."""
+        """Return the time of an event in nanoseconds since 1970."""
         return wall_ns(event)
 
     def end(self) -> None:
-        """Bring no more than what has happened until now; another thread may say so."""
+        """Yield no events that happen after this call; any thread may make it."""
         self._end_ns = min(self._end_ns, time.monotonic_ns())
 
     def lost(self) -> int:
-        """Tell how many events were dropped so far."""
+        """Return how many events were dropped."""
         return self._connector.lost
 
     def usage_lost(self) -> int:
-        """Tell how many records of what tasks used were dropped so far."""
+        """Return how many usage records were dropped."""
         return self._connector.usage_lost
 
     def close(self) -> None:
@@ -202,21 +205,21 @@ class Live:
         self._connector.close()
 
     def _receive(self, buffer: memoryview, timeout: float | None) -> int:
-        """Receive what comes before the time is up, or the end is asked for."""
+        """Receive events until the time is up or a stop is requested."""
         if self._stop is None:
             return self._connector.recv_into(buffer, timeout)
         self._stop.wait(self._connector.fileno(), timeout)
         return self._connector.recv_into(buffer, 0)
 
     def _receive_late(self, buffer: memoryview) -> int:
-        """Receive what happened before the end, and comes later."""
+        """Receive events that happened before the end and are delivered after it."""
         if self._stop is None:
             return self._connector.recv_into(buffer, self._late)
         with self._stop.waiting():
             return self._connector.recv_into(buffer, self._late)
 
     def _seconds_left(self) -> float | None:
-        """Tell how long to go on."""
+        """Return how long to go on; None if there is no end yet."""
         if self._stop is not None and self._stop.at_ns:
             self._end_ns = min(self._end_ns, self._stop.at_ns)
         if self._end_ns == _NEVER:
@@ -239,7 +242,7 @@ class _Recorded:
         self.time_of = self._recording.event_time
 
     def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
-        del patience  # nothing is waited for
+        del patience  # reading a file waits for nothing
         end_ns = _NEVER
         while not self._is_over and (batch := self._recording.recv_many()):
             if self._duration is not None and end_ns == _NEVER:
@@ -271,7 +274,7 @@ def _is_later(batch: list[Event], end_ns: int) -> bool:
 
 
 def _within(batch: list[Event], end_ns: int) -> Iterator[Event]:
-    """Take the events up to then, and the gaps before the first one after it."""
+    """Yield the events up to then, and losses before the first one after it."""
     is_over = False
     for event in batch:
         if isinstance(event, Lost):

@@ -7,7 +7,7 @@ import sys
 from typing import BinaryIO
 
 STANDARD = "-"
-"""What stands for standard input or output where a file is named."""
+"""The file name that means standard input or output."""
 
 STDIN, STDOUT, STDERR = range(3)
 
@@ -43,10 +43,10 @@ def standard_error() -> int:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of the data, also to a descriptor that does not block."""
+    """Write all of the data, also to a non-blocking descriptor."""
     left = memoryview(data)
     while left:
         try:
             left = left[os.write(descriptor, left) :]
-        except BlockingIOError:  # whoever shares it made it so
+        except BlockingIOError:  # another process that shares it set O_NONBLOCK
             select.select([], [descriptor], [])

@@ -5,13 +5,13 @@ from collections import Counter
 from procconn.events import Event, Exec, Exit, Lost
 from procconn.processes.tracker import EventInContext
 
-_MOST_NAMES = 10_000  # that are counted apart, as anybody can make up names
+_MOST_NAMES = 10_000  # counted separately, as any process can make up names
 _OTHERS = "(other)"
 _LONGEST_NAME = 256  # characters
 
 
 class Tally:
-    """What happened since the last one: events by kind, programs by name."""
+    """Events by kind and programs by name, counted over a time."""
 
     def __init__(self, since_ns: int) -> None:
         self.since_ns = since_ns
@@ -20,20 +20,20 @@ class Tally:
         self.failed: Counter[str] = Counter()
         self.lost = 0
 
-    def take(self, seen: EventInContext) -> None:
+    def take(self, item: EventInContext) -> None:
         """Count an event."""
-        event = seen.event
+        event = item.event
         if isinstance(event, Lost):
             self.lost += event.count
             return
         self.kinds[type(event)] += 1
         if isinstance(event, Exec):
-            self.started[shortened(seen.name)] += 1
-        elif isinstance(event, Exit) and seen.ended and seen.returncode_of(event):
-            self.failed[shortened(seen.name)] += 1
+            self.started[shortened(item.name)] += 1
+        elif isinstance(event, Exit) and item.ended and item.returncode_of(event):
+            self.failed[shortened(item.name)] += 1
 
     def fold(self) -> None:
-        """Count the least frequent names together if there are too many."""
+        """Combine the least frequent names if there are too many."""
         if max(len(self.started), len(self.failed)) <= 2 * _MOST_NAMES:
             return
         order = self.started + self.failed
@@ -44,7 +44,7 @@ class Tally:
             counts[_OTHERS] = sum(counts.pop(name) for name in others)
 
     def add(self, other: "Tally") -> None:
-        """Take in what another one counted."""
+        """Add the counts of another tally."""
         self.kinds += other.kinds
         self.started += other.started
         self.failed += other.failed

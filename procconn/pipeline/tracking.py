@@ -11,7 +11,7 @@ from procconn.processes.tracker import EventInContext, Tracker
 
 
 def open_tracker(selection: Selection, source: Source) -> Tracker:
-    """Return a tracker; if the source is live, with what runs now.
+    """Return a tracker; with a live source, it knows the running processes.
 
     Raises:
         ProcessLookupError: there is no process `selection.tree`.
@@ -29,7 +29,7 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
 def tracked(
     tracker: Tracker, batches: Iterator[list[Event]]
 ) -> Iterator[list[EventInContext]]:
-    """Yield the events of each batch in context, then those that are held."""
+    """Yield the events of each batch in context, then those that were held back."""
     for events in batches:
         refresh(tracker)
         if events:

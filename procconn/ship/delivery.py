@@ -1,11 +1,11 @@
-"""Messages to JetStream, each stored once, whatever becomes of connections.
+"""Messages to JetStream, each stored once, also if connections break.
 
-A message is published again, with the same id, until the server says that it is stored.
-The stream knows the ids of its last two minutes, or what else its window of duplicates
-is, and stores none of them again. So a message is stored twice only where the answer
-was lost and the server away for longer than that.
+A message is published again, with the same ID, until the server acknowledges that it is
+stored. The stream keeps the IDs of its duplicate window, usually two minutes, and
+discards messages that repeat one. So a message is stored twice only if the
+acknowledgement was lost and the server was unreachable for longer.
 
-The client's own reconnecting is not used: some errors end it for good.
+The client's own reconnecting is not used, as some errors end it for good.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from nats.js.errors import NotFoundError
 
 from procconn.ship.messages import Message
 from procconn.ship.server import (
+    credentials,
     has_no_stream,
-    is_away,
-    is_cut_off,
-    who_we_are,
+    is_connection_reset,
+    is_unreachable,
     why,
 )
 
 _IN_FLIGHT = 16  # messages
 _PAUSE = 1  # seconds between attempts
-_PATIENCE = 30  # seconds for an answer, on a connection that stands
-_MOST_CUT_OFF = 2  # new connections in a row, as an end can overtake its reason
-_PINGS = 5  # seconds; after two without an answer the connection counts as broken
+_PATIENCE = 30  # seconds to wait for an acknowledgement while connected
+_MOST_RESETS = 2  # in a row; a reset may overtake the error message that explains it
+_PINGS = 5  # seconds; two without a pong mean that the connection is broken
 
-logging.getLogger("nats").addHandler(logging.NullHandler())  # `report` does
+logging.getLogger("nats").addHandler(logging.NullHandler())  # it logs what is reported
 
 
 class _Client(Client):
-    """One that tells a server without TLS nothing, if it is to use that."""
+    """A client that sends no credentials without TLS, if it is to use TLS."""
 
-    def _connect_command(self) -> bytes:  # what says who we are
+    def _connect_command(self) -> bytes:  # it has the credentials
         if self.options.get("tls"):
             if not self._server_info.get("tls_required"):
                 raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
@@ -50,7 +50,7 @@ class _Client(Client):
         return super()._connect_command()
 
     def _connect_reader(self) -> None:
-        """Call connection_made, which loop.start_tls leaves to its caller.
+        """Call connection_made(), which loop.start_tls() does not call.
 
         Without that, the reader of nats-py neither limits what it buffers nor knows
         that TLS has no half-closed connections, of which asyncio warns.
@@ -63,77 +63,79 @@ class _Client(Client):
 
 @dataclass
 class Delivery:
-    """What gets messages stored."""
+    """Publishes messages until they are stored."""
 
-    settings: dict[str, Any]  # the way to the server
-    config: StreamConfig  # how to make the stream if there is none
-    group: asyncio.TaskGroup  # has the tasks that are started here
-    report: Callable[[str], None]  # of what is in the way, and that it no longer is
+    settings: dict[str, Any]  # parameters of `Client.connect`
+    config: StreamConfig  # of the stream that is created if it does not exist
+    group: asyncio.TaskGroup  # owns the tasks that are started here
+    report: Callable[[str], None]  # called with errors, and when they are over
     shipped: int = 0  # events that are stored
     _troubles: set[str] = field(default_factory=set)
     _has_worked: bool = False  # a message was stored
     _stream: asyncio.Future[JetStreamContext] = field(default_factory=asyncio.Future)
-    _answers: set[asyncio.Task[Any]] = field(default_factory=set)
-    _flights: set[asyncio.Task[None]] = field(default_factory=set)
+    _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
+    _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def keep_connected(self) -> NoReturn:
-        """Connect, and again when it breaks; OSError if it never can work."""
-        cut_off = 0
+        """Connect, and reconnect; raise OSError if that cannot succeed."""
+        resets = 0
         while True:
             client, closed = _Client(), asyncio.Event()
             try:
                 self._stream.set_result(await self._connect(client, closed))
-                cut_off = 0
-                self._relax()
+                resets = 0
+                self._report_recovery()
                 await closed.wait()
-                self._complain(ConnectionClosedError())
+                self._report_trouble(ConnectionClosedError())
             except (OSError, Error) as error:
-                if not (self._has_worked or is_away(error)):
+                if not (self._has_worked or is_unreachable(error)):
                     raise self._refusal(error) from None
-                cut_off = cut_off + 1 if is_cut_off(error) else 0
-                if cut_off == 0 or cut_off > _MOST_CUT_OFF:
-                    self._complain(error)
+                resets = resets + 1 if is_connection_reset(error) else 0
+                if resets == 0 or resets > _MOST_RESETS:
+                    self._report_trouble(error)
             finally:
-                with contextlib.suppress(Exception):  # it is given up in any case
+                with contextlib.suppress(Exception):  # the client is discarded anyway
                     await asyncio.wait_for(client.close(), _PAUSE)
             if self._stream.done():
                 self._stream = asyncio.Future()
-            self._break_off()
+            self._republish()
             await asyncio.sleep(_PAUSE)
 
     async def send(self, message: Message) -> None:
-        """Publish a message; wait while too many are not stored yet."""
-        await self.settle(_IN_FLIGHT - 1 if message.events else 0)
-        flight = self.group.create_task(self._deliver(message))
-        self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
+        """Publish a message; wait while too many are in flight."""
+        await self.flush(_IN_FLIGHT - 1 if message.events else 0)
+        task = self.group.create_task(self._deliver(message))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
         if not message.events:
-            await self.settle()
+            await self.flush()
 
-    async def settle(self, most: int = 0) -> None:
-        """Wait until all messages are stored, but for so many."""
-        while len(self._flights) > most:
-            await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+    async def flush(self, most: int = 0) -> None:
+        """Wait until at most `most` messages are in flight."""
+        while len(self._in_flight) > most:
+            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> JetStreamContext:
         async def on_closed() -> None:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            # While it connects, `connect` raises the others.
-            if client.is_connected or (is_away(error) and not is_cut_off(error)):
-                self._complain(error)
+            # While connecting, connect() raises other errors.
+            if client.is_connected or (
+                is_unreachable(error) and not is_connection_reset(error)
+            ):
+                self._report_trouble(error)
 
         await client.connect(
             name="procconn ship",
             allow_reconnect=False,
-            max_reconnect_attempts=-1,  # of the first connection, while nobody listens
+            max_reconnect_attempts=-1,  # until the first connection
             reconnect_time_wait=_PAUSE,
             ping_interval=_PINGS,
             closed_cb=on_closed,
             error_cb=on_error,
             **self.settings,
-            **who_we_are(),
+            **credentials(),
         )
         stream = client.jetstream()
         await self._make_stream(stream)
@@ -150,43 +152,43 @@ class Delivery:
         while True:
             stream = await asyncio.shield(self._stream)
             try:
-                if failure and has_no_stream(failure):  # somebody deleted it
+                if failure and has_no_stream(failure):  # it was deleted
                     await self._make_stream(stream)
                 where = _PATIENCE, self.config.name, message.headers
                 publish = stream.publish(message.subject, message.payload, *where)
-                self._answers.add(answer := asyncio.create_task(publish))
-                answer.add_done_callback(self._answers.discard)
-                await asyncio.wait((answer,))
-                if not answer.cancelled():
-                    answer.result()
+                self._publishing.add(task := asyncio.create_task(publish))
+                task.add_done_callback(self._publishing.discard)
+                await asyncio.wait((task,))
+                if not task.cancelled():
+                    task.result()
                     break
             except (OSError, Error) as error:
                 if has_no_stream(error) and not self._has_worked:
                     raise self._refusal(error) from None
                 failure = error
                 if not isinstance(error, ConnectionClosedError):
-                    self._complain(error)
-                    self._break_off()  # it may answer to none of the others
+                    self._report_trouble(error)
+                    self._republish()  # others may not be acknowledged either
             await asyncio.sleep(_PAUSE)
         self._has_worked = True
         self.shipped += message.events
         if failure:
-            self._relax()
+            self._report_recovery()
 
-    def _break_off(self) -> None:
-        """Have all that is not stored published again."""
-        for answer in self._answers:
-            answer.cancel()
+    def _republish(self) -> None:
+        """Publish all messages in flight again."""
+        for task in self._publishing:
+            task.cancel()
 
     def _refusal(self, error: Exception) -> OSError:
         return OSError(f"{self.settings['servers']}: {why(error)}")
 
-    def _complain(self, error: Exception) -> None:
+    def _report_trouble(self, error: Exception) -> None:
         if (trouble := why(error)) not in self._troubles:
             self.report(f"{self.settings['servers']}: {trouble}; events wait")
         self._troubles.add(trouble)
 
-    def _relax(self) -> None:
+    def _report_recovery(self) -> None:
         if self._troubles:
             self.report(f"{self.settings['servers']}: it works again")
         self._troubles.clear()

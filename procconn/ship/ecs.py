@@ -1,11 +1,11 @@
-"""Lines in the words of the Elastic Common Schema, by one table."""
+"""Lines in the Elastic Common Schema, by one table."""
 
 import functools
 import json
 import re
 from typing import Any
 
-# Their names for our fields; a field that is not here goes below `procconn`.
+# ECS names of our fields; a field that is not here goes below `procconn`.
 _NAMES = {
     "@timestamp": "time",
     "agent.version": "version",
@@ -28,25 +28,25 @@ _NAMES = {
 }
 _TYPES = {"fork": "start", "exec": "start", "exit": "end"}
 _TYPES |= dict.fromkeys(("uid", "gid", "sid", "ptrace", "comm"), "change")
-_TEXTS = {"uid", "ruid", "euid", "gid", "rgid", "egid"}  # ids are keywords there
+_TEXTS = {"uid", "ruid", "euid", "gid", "rgid", "egid"}  # IDs are keywords in ECS
 _PATHS = {it: name.split(".") for name in _NAMES for it in _NAMES[name].split()}
 
 
-# A field of a line and its value, as it is there, unless that is null.
+# A field of a line and its value, verbatim, unless that is null.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _LIST, _OBJECT = rf"\[(?:{_STRING},?)*+\]", r"\{[^}]*\}"
 _FIELD = re.compile(rf'"(\w+)":(?!null)({_STRING}|[^,"\[{{}}]+|{_LIST}|{_OBJECT})')
 
 
 def as_ecs(line: str, host: str) -> str:
-    """Turn a line of ours into one of theirs, without what is null."""
-    fields = dict(_FIELD.findall(line))  # to read the values would cost thrice as much
+    """Convert a line to ECS, without fields that are null."""
+    fields = dict(_FIELD.findall(line))  # parsing values takes three times as long
     return _format_of(fields["event"], tuple(fields), host) % fields
 
 
 @functools.lru_cache(maxsize=256)
 def _format_of(event: str, fields: tuple[str, ...], host: str) -> str:
-    """Make the document of such an event, with places for values of such fields."""
+    """Return the format of a document with these fields."""
     kind = '"pipeline_error"' if event == '"lost"' else '"event"'
     type_ = _TYPES.get(event.strip('"'), "info")
     document: dict[str, Any] = {

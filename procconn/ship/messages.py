@@ -1,4 +1,4 @@
-"""Batches of lines, as messages: one kind of event each, compressed."""
+"""Messages: compressed batches of lines, of one kind of event each."""
 
 import gzip
 from collections import Counter
@@ -10,16 +10,17 @@ from procconn.events import KINDS, Lost, Unknown
 from procconn.processes.tracker import EventInContext
 
 SUBJECTS = "procconn.>"  # of all hosts
-_MOST_BYTES = 524_288  # of lines; no line, of one event, is as long
-_LEVEL = 1  # of gzip: what others save costs more time than it is worth
+_MOST_BYTES = 524_288  # of lines; a single line is always shorter
+_LEVEL = 1  # of gzip; higher ones take more time than the saved bytes are worth
 _KINDS = {it: it.__name__.lower() for it in (*KINDS, Unknown, Lost)}
 _NOT_IN_SUBJECTS = str.maketrans(dict.fromkeys(" \t\r\n.*>", "_"))
 
 
 class Message(NamedTuple):
-    """What is published at once.
+    """A message to publish.
 
-    One of no events has its place: it is stored behind all before it, then the others.
+    One without events is a barrier: it is stored after all before it, and before all
+    after it.
     """
 
     subject: str
@@ -30,29 +31,28 @@ class Message(NamedTuple):
 
 @dataclass
 class Messages:
-    """Make messages of events, numbered in their order.
+    """Turns events into numbered messages.
 
-    What waits to be sent is held as lines: at most as many bytes of each kind as a
-    message has, whatever the events are.
+    Events that wait are kept as lines: at most the size of a message for each kind.
     """
 
     host: str  # the name of the machine
-    origin: str  # what no other shipper ever has; ids begin with it
-    schema: str  # the name of what the lines are
-    line_of: Callable[[EventInContext], str]  # makes the line of an event, with its end
-    waiting: int = 0  # events that are in no message yet
+    origin: str  # unique to this shipper; IDs begin with it
+    schema: str  # the name of the lines' schema
+    line_of: Callable[[EventInContext], str]  # with its newline
+    waiting: int = 0  # events that are not in a message yet
     _lines: dict[str, list[str]] = field(default_factory=dict)
     _sizes: Counter[str] = field(default_factory=Counter)
     _sequence: int = 0
 
     def add(self, batch: Iterable[EventInContext]) -> Iterator[Message]:
-        """Take events, and make the messages that are full.
+        """Add events; yield the messages that are full.
 
-        What was lost stands alone, behind all that came before it.
+        A `Lost` is a message of its own, after all events before it.
         """
-        for seen in batch:
-            kind, line = _KINDS[type(seen.event)], self.line_of(seen)
-            if isinstance(seen.event, Lost):
+        for item in batch:
+            kind, line = _KINDS[type(item.event)], self.line_of(item)
+            if isinstance(item.event, Lost):
                 yield from self.rest()
                 yield self.alone(kind, line)
                 continue
@@ -63,12 +63,12 @@ class Messages:
             self.waiting += 1
 
     def rest(self) -> Iterator[Message]:
-        """Make messages of all events that were taken."""
+        """Yield messages of all events that wait."""
         for kind in list(self._lines):
             yield self._of_kind(kind)
 
     def alone(self, kind: str, line: str) -> Message:
-        """Make a message of a line that is no event of the kernel."""
+        """Return a message of a line that is not a kernel event."""
         return self._message(kind, [line], 0)
 
     def _of_kind(self, kind: str) -> Message:

@@ -1,4 +1,4 @@
-"""What is reported while events are sent."""
+"""Messages and progress while events are sent."""
 
 import os
 from queue import SimpleQueue
@@ -6,14 +6,14 @@ from threading import Thread
 
 from procconn.pipeline.standard_streams import standard_error, write_all
 
-_PATIENCE = 1.0  # seconds for what is reported to be taken, at the end
+_PATIENCE = 1.0  # seconds to wait for the output at the end
 
 
 class Progress:
     """Messages on standard error, and a line there that the next one replaces.
 
-    A thread writes, as a terminal may be stopped and others may not read: nobody waits
-    for that here. What goes wrong with it ends the showing, and nothing else.
+    A thread writes, as a terminal may be stopped and a pipe may be full, which must not
+    block the caller. An error ends the output, and nothing else.
 
     Attributes:
         is_seen: whether standard error is a terminal.
@@ -27,17 +27,17 @@ class Progress:
         self._thread.start()
 
     def show(self, text: str) -> None:
-        """Show a line, if people see it and the last one was taken."""
+        """Show a line on a terminal, unless the previous one is still unwritten."""
         if self.is_seen and self._texts.empty():
             self._texts.put(f"\r{text}\x1b[K")
 
     def report(self, message: str) -> None:
-        """Report something, in place of the line."""
+        """Print a message in place of the line."""
         clear = "\r\x1b[K" if self.is_seen else ""
         self._texts.put(f"{clear}procconn: {message}\n")
 
     def end(self) -> None:
-        """Leave the line that is there."""
+        """Keep the last line, and stop."""
         self._texts.put("\n" if self.is_seen else "")
         self._texts.put(None)
         self._thread.join(_PATIENCE)

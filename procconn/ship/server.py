@@ -1,4 +1,4 @@
-"""The way to a server: its address, who we are there, what its refusals mean."""
+"""The connection to a server: address, TLS, credentials, and what errors mean."""
 
 import contextlib
 import re
@@ -21,13 +21,15 @@ _FILES = {
     "NATS_CREDS": ("user_credentials", RawCredentials, _CREDS),
     "NATS_NKEY": ("nkeys_seed_str", str, rf"\A\s*{_SEED}\s*\Z"),
 }
-_OF_TLS = {"NATS_CA", "NATS_CERT", "NATS_KEY"}
-_AS_WHOM = "NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD say who"
-_NOBODY = "Connect call failed"  # asyncio's words, also of several addresses at once
-_CUT_OFF = (ConnectionResetError, BrokenPipeError, errors.UnexpectedEOF)
-_AWAY_THERE = (errors.UnexpectedEOF, errors.ConnectionClosedError)
-_AWAY = (ConnectionError, TimeoutError, socket.gaierror, *_AWAY_THERE)
-_OF_ANOTHER = 10_060  # JetStream's code for a subject that another stream takes
+_TLS_NAMES = {"NATS_CA", "NATS_CERT", "NATS_KEY"}
+_CREDENTIALS = (
+    "NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD say who"
+)
+_REFUSED = "Connect call failed"  # asyncio's message, also for several addresses
+_RESET = (ConnectionResetError, BrokenPipeError, errors.UnexpectedEOF)
+_CLOSED = (errors.UnexpectedEOF, errors.ConnectionClosedError)
+_UNREACHABLE = (ConnectionError, TimeoutError, socket.gaierror, *_CLOSED)
+_SUBJECT_OVERLAP = 10_060  # JetStream's error code if another stream has the subject
 _NO_STREAM = "that stream takes no procconn.>; --stream names another, or delete it"
 _MEANINGS: dict[type[Exception], str] = {
     ssl.SSLCertVerificationError: "its certificate is not good ({0.verify_message}),"
@@ -40,23 +42,23 @@ _MEANINGS: dict[type[Exception], str] = {
 
 
 def settings_for(url: str) -> dict[str, Any]:
-    """Return what `connect` takes for the way.
+    """Return the parameters of `Client.connect` for a server.
 
     Raises:
-        ValueError: it is no address, or has a password, which all can see.
-        OSError: a file that the environment names is of no use.
+        ValueError: it is no address, or contains a password, which `ps` would show.
+        OSError: a file that the environment names cannot be used.
     """
     try:
         parts = urlsplit(url)
-        host, _ = (parts.hostname or "").encode("idna"), parts.port  # what they check
+        host, _ = (parts.hostname or "").encode("idna"), parts.port  # both validate
     except ValueError:
         host = b""
     if not host or parts.scheme not in ("nats", "tls"):
         raise ValueError(f"{url!r} is no server; give nats://HOST or tls://HOST")
     if parts.username is not None:
-        raise ValueError(f"all can see who you are in an address; {_AS_WHOM}")
+        raise ValueError(f"all can see who you are in an address; {_CREDENTIALS}")
     settings: dict[str, Any] = {"servers": url}
-    if parts.scheme == "tls" or _OF_TLS & environ.keys():
+    if parts.scheme == "tls" or _TLS_NAMES & environ.keys():
         with _naming("NATS_CA"):
             tls = ssl.create_default_context(cafile=environ.get("NATS_CA"))
         if "NATS_CERT" in environ:
@@ -66,10 +68,13 @@ def settings_for(url: str) -> dict[str, Any]:
     return settings
 
 
-def who_we_are() -> dict[str, Any]:
-    """Return what `connect` takes for that; OSError if a file is of no use.
+def credentials() -> dict[str, Any]:
+    """Return the parameters of `Client.connect` for the credentials.
 
-    Files are read for each connection, as those who keep them may renew them.
+    Files are read for each connection, as they may have been renewed.
+
+    Raises:
+        OSError: a file cannot be used.
     """
     who: dict[str, Any] = {_NAMES[it]: environ[it] for it in _NAMES.keys() & environ}
     for name in _FILES.keys() & environ:
@@ -82,24 +87,24 @@ def who_we_are() -> dict[str, Any]:
     return who
 
 
-def is_away(error: Exception) -> bool:
-    """Tell whether it may work later, though nobody changes anything."""
-    return isinstance(error, _AWAY) or _NOBODY in str(error)
+def is_unreachable(error: Exception) -> bool:
+    """Return whether a later attempt may succeed without a change."""
+    return isinstance(error, _UNREACHABLE) or _REFUSED in str(error)
 
 
-def is_cut_off(error: Exception) -> bool:
-    """Tell whether a connection ended, perhaps before the reason could be read."""
-    return isinstance(error, _CUT_OFF) and _NOBODY not in str(error)
+def is_connection_reset(error: Exception) -> bool:
+    """Return whether a connection was reset, perhaps before its error was read."""
+    return isinstance(error, _RESET) and _REFUSED not in str(error)
 
 
 def has_no_stream(error: Exception) -> bool:
-    """Tell whether our stream took no part in what was published."""
-    is_of_another = getattr(error, "err_code", None) == _OF_ANOTHER
+    """Return whether the stream does not exist or does not have our subjects."""
+    is_of_another = getattr(error, "err_code", None) == _SUBJECT_OVERLAP
     return isinstance(error, NoStreamResponseError) or is_of_another
 
 
 def why(error: Exception) -> str:
-    """Say what an error means, and what helps."""
+    """Return what an error means, and what to do."""
     text = str(error).removeprefix("nats: ").strip("'\" ")
     if has_no_stream(error):
         return _NO_STREAM
@@ -109,15 +114,15 @@ def why(error: Exception) -> str:
         if isinstance(error, kind):
             return meaning.format(error)
     if "uthoriz" in text:
-        return f"it refuses us ({text}); {_AS_WHOM}"
-    if _NOBODY in text:
+        return f"it refuses us ({text}); {_CREDENTIALS}"
+    if _REFUSED in text:
         return "nobody listens there"
-    return "the connection broke" if is_away(error) else text
+    return "the connection broke" if is_unreachable(error) else text
 
 
 @contextlib.contextmanager
 def _naming(*names: str) -> Iterator[None]:
-    """Have what is wrong with files tell which ones, and what names them."""
+    """Raise OSError with the files, and the variables that name them."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From the kernel to the server: reading, shipping, stopping, and telling of it."""
+"""Shipping from a source to a server, until a signal or the end of the source."""
 
 import argparse
 import asyncio
@@ -27,17 +27,17 @@ from procconn.ship.messages import SUBJECTS, Message, Messages
 from procconn.ship.progress import Progress
 from procconn.ship.server import settings_for
 
-_LATENCY = 0.25  # seconds: the most often that events are read
-_TOGETHER = 1.0  # seconds of events, or
+_LATENCY = 0.25  # seconds between two reads, at least
+_TOGETHER = 1.0  # seconds of events in a message, or
 _MANY = 4096  # events; a full message is published before
 _LAST = 5.0  # seconds to publish what was read, after a signal
-_SIGNALS = 4096  # bytes, one for each
-_REPEATED = 1.0  # seconds within which signals are one
+_READ_SIZE = 4096  # bytes, one for each signal
+_REPEATED = 1.0  # seconds; signals within this time count as one
 _BEHIND = 3.0  # seconds without reading, after which events wait in the queue
 
 
 class Shipping:
-    """The way of events, from a source to a server, as the command line says."""
+    """Ships events from a source to a server, as the options say."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options, self._selection = options, Selection.of(options)
@@ -62,7 +62,11 @@ class Shipping:
         self._progress = Progress()
 
     async def run(self, signals: Signals) -> int:
-        """Ship until the source ends or a signal comes; OSError says why not."""
+        """Ship until the source ends or a signal arrives.
+
+        Raises:
+            OSError: the server refuses, or events could not be stored in time.
+        """
         loop, options = asyncio.get_running_loop(), self._options
         keep = {"max_age": options.max_age, "max_bytes": options.max_bytes}
         config = StreamConfig(name=options.stream, subjects=[SUBJECTS], **keep)
@@ -96,19 +100,19 @@ class Shipping:
     async def _ship(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         batches = self._read()
         read = partial(asyncio.to_thread, next, batches, None)
-        started = self._of_us("started", version=__version__)
-        reading = group.create_task(read())  # the next batch, while one is on its way
+        started = self._own_message("started", version=__version__)
+        reading = group.create_task(read())  # the next batch, while one is sent
         await delivery.send(started)
         while (batch := await reading) is not None:
             reading = group.create_task(read())
             for message in batch:
                 await delivery.send(message)
-        await delivery.settle()
-        stopped = self._of_us("stopped", events=delivery.shipped, lost=self._lost)
+        await delivery.flush()
+        stopped = self._own_message("stopped", events=delivery.shipped, lost=self._lost)
         await delivery.send(stopped)
 
     def _read(self) -> Iterator[list[Message]]:
-        """Bring what comes together; blocks meanwhile, in a thread of its own."""
+        """Yield messages; blocks meanwhile, so it runs in its own thread."""
         since = time.monotonic()
         seen = selected(self._selection, self._source, patience=_LATENCY)
         for batch in chain(first(self._selection.count, seen), [None]):
@@ -127,19 +131,19 @@ class Shipping:
 
     @property
     def _lost(self) -> int:
-        """How many events; a live source also knows of those that wait to be told."""
+        """How many events were lost; a live source includes those not read yet."""
         return self._source.lost() or self._lost_seen
 
-    def _of_us(self, event: str, **values: object) -> Message:
-        """Tell of the shipper itself, as of an event."""
+    def _own_message(self, event: str, **values: object) -> Message:
+        """Return a message about the shipper itself."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         ours = {"boot_id": self._boot, "timestamp_ns": time.monotonic_ns()}
         record = {"event": event, "time": now, **values, **ours}
         return self._messages.alone("shipper", self._words(line(record)))
 
     def _stop(self, descriptor: int, limit: asyncio.Timeout) -> None:
-        """Let the first signal end the reading, and a later one everything."""
-        os.read(descriptor, _SIGNALS)
+        """End the reading at the first signal, and everything at a later one."""
+        os.read(descriptor, _READ_SIZE)
         now, end = asyncio.get_running_loop().time(), limit.when()
         if end is None:
             self._source.end()
@@ -148,7 +152,7 @@ class Shipping:
             limit.reschedule(now)
 
     async def _show(self, delivery: Delivery) -> None:
-        """Show people each second how it goes."""
+        """Show the progress each second."""
         while self._progress.is_seen:
             behind = time.monotonic() - self._read_at
             more = f" and those of the last {behind:.0f} s" if behind > _BEHIND else ""

@@ -1,7 +1,7 @@
-"""`procconn trace`: run a command, and tell what it ran.
+"""`procconn trace`: run a command, and print what it ran.
 
-`child` runs the command, `trace` follows it, `summary` prints what it ran. `timeline`
-draws that: `lanes` lays the processes out, `picture` makes SVG of them.
+`child` runs the command, `trace` tracks its processes, `summary` prints them, and
+`timeline` draws them: `lanes` computes the layout, `picture` the SVG.
 """
 
 from procconn.cli.trace.trace import run

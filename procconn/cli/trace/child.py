@@ -1,4 +1,4 @@
-"""A command that is run in our place: signals go to it, and its status is ours."""
+"""The traced command: it gets the signals, and its exit status is ours."""
 
 import contextlib
 import errno
@@ -9,23 +9,22 @@ import threading
 
 from procconn.cli.shutdown import ENDING
 
-# Also what would stop no command, and what commands of its own have a use for.
+# Also signals that end no process by default, which the command may handle.
 _PASSED = (signal.SIGCONT, signal.SIGWINCH, signal.SIGVTALRM)
 _REAL_TIME = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
 _AWAITED = (*ENDING, *_PASSED, *_REAL_TIME, signal.SIGCHLD)
-_SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, which tells all in front
-_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # which it ignores, as others do not
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, for its process group
+_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # the interpreter ignores them
 
 
 class Child:
     """A running command, with our standard streams, in our process group.
 
-    What a terminal sends reaches it by itself; other signals are passed on, until
-    `end` is called. A script without a first line that names its interpreter is the
-    shell's, as with env(1).
+    The terminal's signals reach it directly; others are passed on until `end` is
+    called. A script without a #! line is run by the shell, as by env(1).
 
     Attributes:
-        has_ended: set when it has; the pid stays its own until `end`.
+        has_ended: set when it has ended; its PID is not reused before `end`.
 
     Raises:
         OSError: it cannot be started.
@@ -34,7 +33,9 @@ class Child:
     def __init__(self, command: list[str]) -> None:
         self._is_over = False
         self.has_ended = threading.Event()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else its status is gone with it
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # if ignored, the kernel discards the status
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             try:
@@ -66,7 +67,7 @@ class Child:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._is_over = True
         assert self._passing.ident is not None  # noqa: S101
-        signal.pthread_kill(self._passing.ident, signal.SIGTERM)  # so that it looks
+        signal.pthread_kill(self._passing.ident, signal.SIGTERM)  # to wake it
         self._passing.join()
         _, status = os.waitpid(self.pid, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)

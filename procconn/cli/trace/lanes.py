@@ -1,4 +1,4 @@
-"""Processes as bars in lanes: what the pictures of a run have in common."""
+"""The layout of a timeline: processes as bars in lanes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_TEXT = 400  # characters of a command
 
 
 class Lifetime(Protocol):
-    """A process, as far as a picture shows it."""
+    """The fields of a process that a timeline shows."""
 
     @property
     def pid(self) -> int: ...  # noqa: D102
@@ -33,13 +33,13 @@ class Lifetime(Protocol):
 
 
 class Bar(NamedTuple):
-    """A process in a picture.
+    """A process in a timeline.
 
     Attributes:
         lane: counted from 0 on top; no two bars of a lane overlap.
         start_ns, end_ns: since the first start, in nanoseconds.
-        is_cut_before, is_cut_after: whether it started before, or ran on after, what
-            is shown.
+        is_cut_before, is_cut_after: whether it started before the timeline, or ran on
+            after it.
         program: the program's name.
         command: the command line, or else the name, cut if it is very long.
         ending: how it ended, such as "status 1".
@@ -60,7 +60,7 @@ class Bar(NamedTuple):
 
 
 def bars(processes: Iterable[Lifetime]) -> list[Bar]:
-    """Lay processes out, each below its parent where that is there, by their start."""
+    """Return bars in order of their start, each below its parent's, if there is one."""
     found = [*processes]
     times = [it.started_ns for it in found if it.started_ns is not None]
     times += [it.ended_ns for it in found if it.ended_ns is not None]
@@ -73,7 +73,7 @@ def bars(processes: Iterable[Lifetime]) -> list[Bar]:
     for (start_ns, end_ns), process in spans:
         above = lanes.get(process.ppid, -1) if process.ppid is not None else -1
         lane = ends.first_free(above + 1, start_ns)
-        # Also what takes no time has a place of its own.
+        # A bar without length takes space, too.
         ends.put(lane, max(end_ns, start_ns + 1))
         lanes[process.pid] = lane
         laid_out.append(_bar(process, lane, start_ns, end_ns))
@@ -81,18 +81,18 @@ def bars(processes: Iterable[Lifetime]) -> list[Bar]:
 
 
 class _Ends:
-    """When the last bar of each lane ends, to find a lane that is free.
+    """The end of the last bar of each lane, to find a free lane.
 
-    A tree in a list: each node has the earlier end of the two below it, the lanes are
-    the leaves. So it takes a time that grows with the tree's height.
+    A segment tree in a list: each node has the minimum of its children, the lanes are
+    the leaves. So both methods take logarithmic time.
     """
 
     def __init__(self, lanes: int) -> None:
-        self._leaves = 1 << lanes.bit_length()  # more than there are
+        self._leaves = 1 << lanes.bit_length()  # more than there are lanes
         self._ends = [0] * (2 * self._leaves)
 
     def first_free(self, lane: int, at_ns: int) -> int:
-        """Find the first lane from this one on that is free at a time."""
+        """Return the first lane from this one on that is free at a time."""
         ends = self._ends
         node = self._leaves + lane
         while ends[node] > at_ns:
@@ -105,7 +105,7 @@ class _Ends:
         return node - self._leaves
 
     def put(self, lane: int, end_ns: int) -> None:
-        """Say when the last bar of a lane ends."""
+        """Set the end of the last bar of a lane."""
         ends = self._ends
         node = self._leaves + lane
         ends[node] = end_ns

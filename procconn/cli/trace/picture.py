@@ -1,4 +1,4 @@
-"""A run drawn as SVG: bars in lanes under an axis of time, one colour a program."""
+"""A timeline as SVG: bars in lanes below a time axis, one colour for each program."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _ROW = 20  # of the legend
 _SWATCH = 12
 _TITLE = 24
 
-_COLOURS = 9  # as many as can be told apart; the other programs share grey
-_GOLDEN_RATIO = 0.618034  # neighbours in the list get far hues
+_COLOURS = 9  # as many as are distinguishable; the other programs are grey
+_GOLDEN_RATIO = 0.618034  # programs next to each other get distant hues
 _FIRST_HUE, _HUES = 30, 285  # not red, which is for failures
 
 _TENTHS = [1, 2, 5]
@@ -61,12 +61,12 @@ text { fill: #f2f2f5 }
 
 
 def draw(bars: Sequence[Bar], title: str) -> Iterator[str]:
-    """Draw a run, line by line; the size grows with it, within limits."""
+    """Yield the lines of the SVG, whose size grows with the run, within limits."""
     return (f"{element}\n" for element in _Picture(bars, title).elements())
 
 
 def ticks(span_ns: int, most: int) -> list[tuple[int, str]]:
-    """Choose round times from 0 to a span, at most so many, and what to call them."""
+    """Return at most `most` round times from 0 to a span, with their labels."""
     step = _step(-(-span_ns // max(most, 1)))
     return [(at, _tick_label(at, step)) for at in range(0, span_ns + 1, step)]
 
@@ -140,8 +140,8 @@ class _Picture:
         heading = f"{count:,} process{'es' if count != 1 else ''}"
         heading += f" in {span(self._span / NS_PER_S)}" if count else ""
         heading += f", {failed:,} failed" if failed else ""
-        room = int(self._width / (_LETTER * 1.25)) - len(heading) - 2
-        return f"{cut(self._title, room)}: {heading}" if self._title else heading
+        space_left = int(self._width / (_LETTER * 1.25)) - len(heading) - 2
+        return f"{cut(self._title, space_left)}: {heading}" if self._title else heading
 
     def _style(self) -> str:
         light, dark = _STYLE, _DARK_STYLE
@@ -152,7 +152,7 @@ class _Picture:
         return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
 
     def _choose_classes(self) -> dict[str, str]:
-        """Give colours to the programs that took the longest."""
+        """Assign colours to the programs that ran for the longest time."""
         taken: Counter[str] = Counter()
         for bar in self._bars:
             taken[bar.program] += bar.end_ns - bar.start_ns
@@ -213,15 +213,15 @@ class _Picture:
             f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"'
             f' rx="{radius:.2g}"/>'
         )
-        room = width - 8
+        space_left = width - 8
         if bar.is_failure:
             mark = min(_MARK, max(width, _LEAST_BAR))
             element += (
                 f'<path class="mark" d="M{x + width - mark:.2f} {y:.2f}h{mark:.2f}'
                 f'v{height:.2f}h-{mark:.2f}z"/>'
             )
-            room -= mark
-        letters = int(room / _LETTER)
+            space_left -= mark
+        letters = int(space_left / _LETTER)
         if self._lane >= _LOWEST_WITH_TEXT and letters >= _FEWEST_LETTERS:
             text = _label(bar, letters)
             element += (
@@ -232,7 +232,7 @@ class _Picture:
 
 
 def _label(bar: Bar, letters: int) -> str:
-    """Tell the command without the folder of its program, as far as there is room."""
+    """Return the command without the directory of its program, cut to the space."""
     first, space, rest = bar.command.partition(" ")
     name = first.rpartition("/")[2]
     if len(name) <= letters < len(name) + _FEWEST_LETTERS + 1:

@@ -1,4 +1,4 @@
-"""What a command ran, told to people: a summary, and a tree."""
+"""The processes of a command as text: a summary, and a tree."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 _MOST = 10  # lines of each part
 _LONGEST_COMMAND = 1000  # characters
-_LONGEST_NAME = 15  # of a task, as the kernel keeps it
-_MOST_OF_TREE = 10_000  # lines, of which as many are from its end as from its start
-_MOST_LEVELS = 20  # of a tree, behind which it begins at the left again
+_LONGEST_NAME = 15  # TASK_COMM_LEN without the NUL
+_MOST_OF_TREE = 10_000  # lines, half from its start and half from its end
+_MOST_LEVELS = 20  # of a tree, after which it continues at the left margin
 
 
 class Ran:
-    """A process of the tree: `lanes.Lifetime`, and its place in the tree.
+    """A process of the tree: `lanes.Lifetime`, with its children.
 
-    Of its program it keeps no more than is shown: there may be many of them, and a
-    command line may be long.
+    It keeps only the part of the command line that is shown, as there may be many
+    processes with long ones.
 
     Args:
-        process: as the table knows it.
-        parent: whose program it runs until it executes another one.
+        process: the process in the table.
+        parent: its parent, whose program it runs until it executes another one.
 
     Attributes:
         command: the command line, cut if it is very long.
-        name: of the program that it ran last, or of its file, if known.
+        name: the name of the last program that it executed, or of its file, if known.
     """
 
     __slots__ = ("children", "command", "name", "pid", "ppid", "process")
@@ -55,7 +55,7 @@ class Ran:
         self.name: str | None = None if parent is None else parent.name
 
     def execute(self, program: Program | None) -> None:
-        """Note the program that it runs from now on."""
+        """Set the program that it runs from now on."""
         self.command = _shown(program)
         self.name = None if program is None else program.name
         if program is not None and program.argv and not self.name:
@@ -85,7 +85,7 @@ def summary(
     *,
     width: int | None,
 ) -> Iterator[str]:
-    """Tell how many processes there were, which failed, and what took long."""
+    """Yield lines: how many processes there were, which failed, which took long."""
     failed = [it for it in ran if it.returncode]
     running = sum(it.process.is_running for it in ran)
     line = f"{len(ran)} process{'' if len(ran) == 1 else 'es'} in {span(took)}"
@@ -112,10 +112,10 @@ def summary(
 
 
 def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
-    """Draw the processes, each below its parent, in the order of their starts.
+    """Yield lines of the tree: each process below its parent, in order of their start.
 
-    A large tree is cut in the middle. A deep one begins at the left again, behind the
-    number of levels that are above.
+    A large tree is cut in the middle. A deep branch continues at the left margin, after
+    its level.
     """
     children = {id(child) for it in ran for child in it.children}
     roots = [it for it in ran if id(it) not in children]
@@ -166,7 +166,7 @@ def _line(it: Ran, head: str, width: int | None) -> str:
 
 
 def _shown(program: Program | None) -> str:
-    """Show a command, cut before it is quoted, as that may make it longer."""
+    """Return a command line, cut before it is quoted, which may lengthen it."""
     left = _LONGEST_COMMAND
     argv = []
     for argument in (program and program.argv) or ():

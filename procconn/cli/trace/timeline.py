@@ -1,4 +1,4 @@
-"""A run as a file to look at: a trace for Perfetto, or a picture."""
+"""The files of `--timeline`: a trace for Perfetto, or a picture."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _NS_PER_US = 1000
 
 
 def trace_events(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
-    """Make a JSON file of Chrome trace events, which Perfetto loads.
+    """Yield a JSON file of Chrome trace events, which Perfetto loads.
 
-    In it everything is of the first process, and the lanes are its threads, lest each
-    process takes a track. A counter shows how many ran. Times are since the start.
+    All slices belong to the first process, and the lanes are its threads, so that
+    processes share tracks. A counter has how many were running. Times are since the
+    start.
     """
     laid_out = bars(processes)
     pid = laid_out[0].pid if laid_out else 0
@@ -33,7 +34,7 @@ def trace_events(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
 
 
 def svg(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
-    """Make a picture that a browser shows, without scripts or other files."""
+    """Yield an SVG without scripts or external files."""
     return picture.draw(bars(processes), title)
 
 
@@ -41,7 +42,7 @@ FORMATS: dict[str, Callable[[Iterable[Lifetime], str], Iterator[str]]] = {
     ".json": trace_events,
     ".svg": svg,
 }
-"""By the ending of the file's name; each brings the text in pieces."""
+"""By the suffix of the file name; each yields the text in pieces."""
 
 
 def _events(laid_out: list[Bar], title: str) -> Iterator[dict[str, object]]:

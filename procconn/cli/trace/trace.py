@@ -1,4 +1,4 @@
-"""`procconn trace`: run a command, and tell what it ran."""
+"""`procconn trace`: run a command, track its processes, print what it ran."""
 
 import argparse
 import shlex
@@ -23,15 +23,15 @@ from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 _BATCH = 262_144  # bytes
-_LATENCY = 0.02  # seconds: what is traced is not to be slowed down
-_PAUSE = 0.25  # seconds, likewise; the queue has room for what happens in that time
-_PATIENCE = 5.0  # seconds for the last events, which are there at once
+_LATENCY = 0.02  # seconds: few wake-ups, so that the command is not slowed down
+_PAUSE = 0.25  # seconds, likewise; the queue holds what happens in that time
+_PATIENCE = 5.0  # seconds to wait for the last events, which arrive at once
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
 _LONGEST_TITLE = 1000  # characters
 
 
 class Run:
-    """All that came of one command."""
+    """A command and all its descendants."""
 
     def __init__(self, root: int) -> None:
         self._table = ProcessTable(tree=root)
@@ -44,7 +44,7 @@ class Run:
         self.is_over = False
 
     def take(self, event: Event) -> None:
-        """Take in the next event of the stream."""
+        """Process the next event of the stream."""
         program = None
         if isinstance(event, Exec) and event.program is not None:
             program = event.program
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def duration(self) -> float | None:
-        """How long the command itself ran, in seconds; None if that is not known."""
+        """How long the command itself ran, in seconds; None if unknown."""
         its = (it.process.duration for it in self.all if it.pid == self._root)
         return next(its, None)
 
@@ -80,13 +80,13 @@ class Run:
 
     def _end(self, process: Process) -> None:
         ran = self._running.get(process.pid)
-        if ran is not None and ran.process is process:  # its pid may be used again
+        if ran is not None and ran.process is process:  # its PID may have been reused
             del self._running[process.pid]
         self.is_over = self.is_over or process.pid == self._root
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Run the command; return its status as a shell tells it."""
+    """Run the command; return the exit status that a shell would show."""
     draw = _drawing(options.timeline)
     with ProcConnector(
         _MASK,
@@ -124,9 +124,9 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
 
 
 def _follow(connector: ProcConnector, child: Child) -> Run:
-    """Bring all events up to the command's end.
+    """Process all events up to the command's end.
 
-    They wait in the queue meanwhile, so that what is traced is disturbed seldom.
+    They wait in the queue meanwhile, so that the command is seldom disturbed.
     """
     ran = Run(child.pid)
     buffer = memoryview(bytearray(_BATCH))
@@ -142,10 +142,10 @@ def _follow(connector: ProcConnector, child: Child) -> Run:
 def _take(
     connector: ProcConnector, buffer: memoryview, ran: Run, timeout: float
 ) -> bool:
-    """Take in what waits, up to the command's end; tell whether there was something."""
+    """Process queued events up to the command's end; return whether there were any."""
     batch = decode(buffer[: connector.recv_into(buffer, timeout)])
     for event in batch:
-        if ran.is_over:  # what comes later is another's
+        if ran.is_over:  # later events are of other processes
             break
         ran.take(event)
     return bool(batch)
@@ -161,7 +161,7 @@ def _report(options: argparse.Namespace, ran: Run, took: float, output: Output) 
 
 
 def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:
-    """Find out how to draw before anything runs."""
+    """Return the function that draws; raise before anything runs if there is none."""
     if path is None:
         return None
     from procconn.cli.trace import timeline  # noqa: PLC0415 - only who draws needs it
@@ -174,5 +174,5 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
 
 
 def _without_texts(program: Program) -> Program:
-    """Leave out what may be long, of which the table would keep all."""
+    """Remove the texts that may be long, as the table would keep them."""
     return program._replace(argv=None, exe=None, cwd=None, cgroup=None)
