@@ -136,6 +136,24 @@ def test_the_library_loads_nothing_of_it_and_help_no_subcommand(name: str) -> No
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("name", [*SUBCOMMANDS, "ship"])
+def test_only_the_options_of_the_subcommand_are_loaded(name: str) -> None:
+    code = (
+        "import sys\n"
+        "from procconn.cli import main\n"
+        "try:\n"
+        f"    main(['{name}', '--help'])\n"
+        "finally:\n"
+        "    options = 'procconn.cli.options.'\n"
+        "    loaded = {m for m in sys.modules if m.startswith(options)}\n"
+        "    assert loaded == {"
+        f"'procconn.cli.options.{name}', 'procconn.cli.options.shared'}}\n"
+        "    assert 'procconn.processes' not in sys.modules\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_what_is_slow_to_load_is_not_loaded() -> None:
     modules = ", ".join(f"procconn.cli.{name}" for name in SUBCOMMANDS)
     code = (

@@ -127,7 +127,8 @@ def test_an_event_loop_gets_each_signal() -> None:
 with handlers.delegated() as descriptor:
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGALRM)
     print([*os.read(descriptor, 9)], handlers.number)
 """
 
-    assert (0, "[15, 2] 15\n") == run(code)
+    assert (0, "[15, 2, 14] 15\n") == run(code)

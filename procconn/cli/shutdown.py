@@ -124,9 +124,11 @@ class Shutdown:
     def waiting(self) -> Iterator[None]:
         """Suspend the grace period during a wait of limited time."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        yield
-        if self.number:
-            self._start_grace()
+        try:
+            yield
+        finally:
+            if self.number:
+                self._start_grace()
 
     @property
     def status(self) -> int:
@@ -137,20 +139,22 @@ class Shutdown:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now_ns = time.monotonic_ns()
-        if number == signal.SIGALRM and self.number:  # the grace period is over
-            if self._is_exiting or self._is_blocked():
-                self._exit()
-            self._start_grace()
-            return
         is_first = not self.number
         if is_first:
             self.number, self.at_ns = number, now_ns
         if self._is_delegated:
             return
-        if is_first and self._abandon is not None:
-            self._start_grace()
-        elif is_first or now_ns >= self.at_ns + _TOGETHER_NS:
+        if is_first:
+            may_go_on = self._abandon is not None
+        elif number == signal.SIGALRM:  # the grace period is over
+            may_go_on = not (self._is_exiting or self._is_blocked())
+        elif now_ns < self.at_ns + _TOGETHER_NS:
+            return
+        else:
+            may_go_on = False
+        if not may_go_on:
             self._exit()
+        self._start_grace()
 
     def _start_grace(self) -> None:
         self._cpu = time.thread_time()
