@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import time
+from signal import SIGRTMIN
 
 import pytest
 
@@ -117,7 +118,10 @@ def life(*events: Event) -> list[EventInContext]:
             Exit(8, 8, 134, 17, 0, 0, 0, 0),
             "exit           8 ? killed by SIGABRT, core dumped",
         ),
-        (Exit(8, 8, 40, 17, 0, 0, 0, 0), "exit           8 ? killed by SIGRTMIN+6"),
+        (
+            Exit(8, 8, SIGRTMIN + 6, 17, 0, 0, 0, 0),
+            "exit           8 ? killed by SIGRTMIN+6",
+        ),
         (Exit(9, 8, 0, 17, 0, 0, 0, 0), "exit           9 (thread of 8) ? status 0"),
         (Uid(8, 8, 1000, 0, 0, 0), "uid            8 ruid 1000 euid 0"),
         (Gid(8, 8, 100, 200, 0, 0), "gid            8 rgid 100 egid 200"),
@@ -353,7 +357,12 @@ def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("exit_code", "returncode", "signal"),
-    [(0, 0, None), (3 << 8, 3, None), (9, -9, "SIGKILL"), (40, -40, "SIGRTMIN+6")],
+    [
+        (0, 0, None),
+        (3 << 8, 3, None),
+        (9, -9, "SIGKILL"),
+        (SIGRTMIN + 6, -SIGRTMIN - 6, "SIGRTMIN+6"),
+    ],
 )
 def test_json_of_an_exit_decodes_the_wait_status(
     exit_code: int, returncode: int, signal: str | None

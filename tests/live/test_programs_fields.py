@@ -16,7 +16,7 @@ import pytest
 from support.c_programs import compiled
 from support.exec_programs import is_renaming, requires_nobody, spinning
 from support.live import DEADLINE, wait_for
-from support.machine import NOBODY
+from support.machine import NOBODY, has_realtime_priority
 from support.subprocesses import PROGRAMS, program
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -43,9 +43,7 @@ class Reader:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
-        self.realtime = any(
-            os.sched_getscheduler(int(it.name)) & 0xFF == os.SCHED_FIFO for it in tasks
-        )
+        self.realtime = any(map(has_realtime_priority, tasks))
 
     def reported(self) -> Reported:
         """Wait until it has read all that was run."""

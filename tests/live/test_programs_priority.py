@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.exec_programs import is_realtime, program_reader, requires_nobody, threads
 from support.live import DEADLINE
-from support.machine import NOBODY
+from support.machine import NOBODY, has_realtime_priority
 from support.sandbox import NO_PRIORITY, run_refused
 from support.subprocesses import PROGRAMS, program, run, started
 
@@ -101,8 +101,9 @@ def realtime_thread() -> Iterator[Path]:
         if not is_realtime(connector):
             pytest.skip("no real-time priority here")
         thread = program_reader(before)
-        assert os.sched_getscheduler(thread) & 0xFF == os.SCHED_FIFO
-        yield Path("/proc/self/task", str(thread))
+        task = Path("/proc/self/task", str(thread))
+        assert has_realtime_priority(task)
+        yield task
 
 
 @pytest.mark.heavy

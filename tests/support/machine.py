@@ -36,3 +36,12 @@ def requires_capacity(events: int) -> pytest.MarkDecorator:
         not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
         reason=f"a buffer for {events} events takes root or a larger rmem_max",
     )
+
+
+def has_realtime_priority(task: Path) -> bool:
+    """Whether a thread, by its folder in /proc, has SCHED_FIFO.
+
+    musl has no function to ask the kernel.
+    """
+    fields = (task / "stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[38]) == os.SCHED_FIFO
