@@ -24,6 +24,7 @@ from support.live import (
     set_serials,
     wait_for,
 )
+from support.machine import survives_failed_allocations
 from support.read_modes import ReadMode
 from support.signals import alarm, handled
 from support.single_reads import BLOCKING, by_none_but_subscribe
@@ -529,6 +530,7 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@survives_failed_allocations
 @pytest.mark.parametrize(
     "mode",
     [

@@ -28,7 +28,7 @@ from support.live import (
     set_serials,
     wait_for,
 )
-from support.machine import requires_capacity
+from support.machine import requires_capacity, survives_failed_allocations
 from support.read_modes import ReadMode
 from support.signals import alarm
 from support.single_reads import BLOCKING, one_by_for
@@ -670,6 +670,7 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
     assert meanwhile or sys.version_info >= (3, 12)
 
 
+@survives_failed_allocations
 @requires_capacity(10_000)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("decoded", [False, True])

@@ -65,13 +65,14 @@ if [ ! -e "$place/made" ]; then
 fi
 
 zig="$python -m ziglang cc -target $triple -dynamic -idirafter /usr/include"
-rm -rf "$place/dist" "$place/wheels"
-CC=$zig LDSHARED="$zig -shared" "$python" -m build --outdir "$place/dist" >"$place/log" 2>&1 || {
+rm -rf "$place/wheels"
+# auditwheel knows only wheels for the C library that it runs on itself.
+printf '[bdist_wheel]\nplat_name = musllinux_1_2_%s\n' "$(uname -m)" >"$place/setuptools.cfg"
+CC=$zig LDSHARED="$zig -shared" DIST_EXTRA_CONFIG=$place/setuptools.cfg \
+    "$python" -m build --outdir "$place/wheels" >"$place/log" 2>&1 || {
     tail -30 "$place/log"
     exit 1
 }
-PATH=$(dirname "$python"):$PATH "$python" -m auditwheel repair --wheel-dir "$place/wheels" \
-    "$place"/dist/*.whl
 wheel=("$place"/wheels/*.whl)
 # That Python has no TLS to download with.
 "$python" -m pip --quiet --disable-pip-version-check download --dest "$place/wheels" \
