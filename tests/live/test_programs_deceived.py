@@ -24,7 +24,7 @@ from support.exec_programs import (
     threads,
 )
 from support.live import events_until
-from support.machine import AS_ORDINARY_USER
+from support.machine import AS_ORDINARY_USER, IS_EMULATED
 from support.subprocesses import started
 
 from procconn import Event, Exec, Exit, Fork, ProcConnector, Program
@@ -204,7 +204,7 @@ def chain(paths: dict[str, str], name: str) -> list[str]:
 def test_a_program_is_its_own_or_absent(
     paths: dict[str, str], name: str, rounds: int
 ) -> None:
-    """Root at real-time priority has most of them.
+    """Root at real-time priority has most of them; under emulation, some.
 
     Not those before others whose memory did not end with them: that proves nothing.
     """
@@ -215,8 +215,9 @@ def test_a_program_is_its_own_or_absent(
 
     assert [] == load.wrong
     if realtime:
-        assert load.right[max(load.right)] > load.count / 2
-        assert load.right[0] > load.count / 2 or name in SHARED
+        least = 1 if IS_EMULATED else load.count / 2
+        assert load.right[max(load.right)] > least
+        assert load.right[0] > least or name in SHARED
 
 
 @root

@@ -10,6 +10,8 @@ import pytest
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 
+IS_EMULATED = "PROCCONN_EMULATED" in os.environ  # so threads may be too slow
+
 # Warnings for ordinary users. Tests fail at any other warning.
 IS_ROOT = os.geteuid() == 0
 LIMITS = [
