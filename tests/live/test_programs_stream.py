@@ -24,7 +24,7 @@ from support.exec_programs import (
     spinning,
 )
 from support.live import DEADLINE, serials_of, set_serials, wait_for
-from support.machine import AS_ORDINARY_USER
+from support.machine import AS_ORDINARY_USER, IS_EMULATED
 from support.read_modes import LAST, READ_MODES, ReadMode, by_recv_many, is_last
 from support.subprocesses import everyone_may_run_python, program, started
 
@@ -93,8 +93,8 @@ def check(
         programs = [found for _, found in programs_in(life)]
         assert_none_wrong(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
-    if realtime:
-        assert absent <= most_absent
+    if realtime:  # under emulation some programs are enough
+        assert absent <= (2 * CHAINS - 2 if IS_EMULATED else most_absent)
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
