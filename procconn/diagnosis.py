@@ -93,13 +93,13 @@ def warn_of_limits(view: View, asked: int) -> None:
     if view.receive_buffer < asked:
         _warn_of_limit(
             f"the receive buffer is {view.receive_buffer} bytes, not {asked}: raise"
-            " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, lest events are"
-            " lost in bursts"
+            " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, or bursts of"
+            " events are lost"
         )
     if not view.counts_drops:
         _warn_of_limit(
             "this kernel does not count the events it drops (Linux 4.12 does): each"
-            " occasion is told as a Lost of count 0, and `lost` does not have them"
+            " occasion is reported as a Lost of count 0, and `lost` does not have them"
         )
 
     if reason := why_not_realtime(view.realtime):
@@ -107,7 +107,7 @@ def warn_of_limits(view: View, asked: int) -> None:
             f"programs are read at normal priority, so many will be missing: {reason}"
         )
     if view.usage_error:
-        _warn_of_limit(f"no usage will be told: {why_no_usage(-view.usage_error)}")
+        _warn_of_limit(f"usage is not reported: {why_no_usage(-view.usage_error)}")
 
 
 def why_not_realtime(status: int) -> str:

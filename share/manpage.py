@@ -16,12 +16,12 @@ procconn \- process events from the Linux kernel's Proc Connector
 
 _DESCRIPTION = r"""
 .SH DESCRIPTION
-The kernel tells whoever listens about every fork, exec and exit, and about changes of
-ids, sessions, tracers and names.
+The kernel reports every fork, exec and exit to its listeners, and changes of
+IDs, sessions, tracers and names.
 .B procconn
-tells people and programs: as lines, as JSON, as statistics, as pictures.
+shows them: as lines, as JSON, as statistics, as pictures.
 A command that it could not read in time is shown as a question mark with the reason,
-never as that of another process; what the kernel had to drop is told.
+never as that of another process; what the kernel had to drop is counted and reported.
 .PP
 It works in the initial network, pid and user namespaces.
 Before Linux 6.6 it takes CAP_NET_ADMIN.

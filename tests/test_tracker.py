@@ -405,9 +405,9 @@ def test_a_long_line_of_descent_takes_linear_time() -> None:
         {pid: (seen(pid, 0, S, ppid=pid - 1), {pid}) for pid in range(count, 10, -1)}
     )
     strangers = descendants_among(chain, {}, root=None)
-    kin = descendants_among(chain, {10}, root=None)
+    descendants = descendants_among(chain, {10}, root=None)
 
-    assert (set(), set(chain)) == (strangers, kin)
+    assert (set(), set(chain)) == (strangers, descendants)
     assert chain.asked <= 3 * count
 
 

@@ -7,7 +7,7 @@
 
 enum {
     CHUNK = 65536, /* bytes of one drain, the consumer may have to wait for the lock that long */
-    NICE = -20,    /* lest the consumer takes the processor from it */
+    NICE = -20,    /* so that the consumer cannot take its CPU */
 };
 
 /* Under the lock. */

@@ -130,7 +130,7 @@ def _trial() -> Iterator[Finding]:
         lib.procconn_rename_thread()
         came = _await(connector, Comm)
     if came:
-        yield Finding("events", _OK, "one that was caused here came")
+        yield Finding("events", _OK, "test event received")
     else:
         yield Finding(
             "events",

@@ -167,6 +167,6 @@ def report_unwritten(source: "Source") -> None:
     report_lost(lost or 0)
     report_usage_lost(source.usage_lost())
     report(
-        "what happened last is not told: the output took nothing more, or"
-        " another signal came"
+        "the last events were not written: the output was blocked, or a second"
+        " signal arrived"
     )

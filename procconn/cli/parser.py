@@ -11,8 +11,8 @@ from procconn.cli.mistakes import Parser, nearest
 SUMMARIES = {
     "watch": "print a line for each event as it happens",
     "stat": "count events each second, by kind and by program",
-    "wait": "wait for any processes, and tell how each ended",
-    "trace": "run a command, and tell what it ran",
+    "wait": "wait for any processes, and print how each ended",
+    "trace": "run a command, and print what it ran",
     "record": "record events, for --input, tshark and others: a pcap file",
     "ship": "send events to NATS JetStream, where those of many machines meet",
     "doctor": "check whether process events can be had here, and if not, why",
@@ -55,7 +55,7 @@ def _make(loaded: Collection[str]) -> tuple[argparse.ArgumentParser, dict[str, P
     parser = Parser(
         prog="procconn",
         description="Process events from the Linux kernel's Proc Connector.",
-        epilog="procconn COMMAND --help tells more.",
+        epilog="procconn COMMAND --help prints more.",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"

@@ -77,7 +77,9 @@ def test_a_signal_ends_it_and_what_is_missing_is_told(
         assert process.stderr is not None
         errors = process.stderr.read()
 
-    assert b"procconn: what happened last is not told: the output took" in errors
+    assert (
+        b"procconn: the last events were not written: the output was blocked" in errors
+    )
     assert (0, 0) == (process.returncode, subscription_balance(path))
 
 

@@ -114,7 +114,7 @@ def test_who_may_not_have_it_is_told_so_and_gets_all_the_rest() -> None:
         _, errors = finish(watch)
 
     assert (3, None) == (record["returncode"], record["usage"])
-    assert b"procconn: no usage will be told: not without the capability" in errors
+    assert b"procconn: usage is not reported: not without the capability" in errors
     assert 1 == errors.count(b"CAP_NET_ADMIN in the initial user namespace")
 
 

@@ -83,7 +83,7 @@ for it in caught:
     programs, usage = lines
     assert programs.startswith("True 6 programs are read at normal priority")
     assert "CAP_SYS_NICE" in programs
-    assert usage.startswith("True 6 no usage will be told")
+    assert usage.startswith("True 6 usage is not reported")
     assert "CAP_NET_ADMIN" in usage
 
 

@@ -40,4 +40,4 @@ def test_without_a_count_of_drops_there_is_no_usage() -> None:
     done = run_refused(NO_MEMINFO, "-c", code)
 
     assert done.returncode == 0
-    assert "no usage will be told: not where the records that the kernel" in done.stderr
+    assert "usage is not reported: not where the records that the kernel" in done.stderr

@@ -17,7 +17,7 @@ IS_ROOT = os.geteuid() == 0
 LIMITS = [
     "the receive buffer is",
     "programs are read at normal priority",
-    "no usage will be told",
+    "usage is not reported",
 ]
 EXPECTED_WARNINGS = [f"ignore:{it}:RuntimeWarning" for it in LIMITS if not IS_ROOT]
 PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))

@@ -32,7 +32,7 @@ def add_which(command: ArgumentParser) -> None:
         "--tree",
         type=to_possible_pid,
         metavar="PID",
-        help="this one and all that come of it",
+        help="this process and its descendants",
     )
     group.add_argument(
         "-u",

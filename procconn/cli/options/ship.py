@@ -6,8 +6,8 @@ from procconn.cli.options.shared import add_quiet, add_selection, add_usage
 from procconn.cli.values import to_age, to_count, to_host, to_size, to_stream
 
 MORE = (
-    "\nWho we are is taken from NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and\n"
-    "NATS_PASSWORD; certificates from NATS_CA, NATS_CERT and NATS_KEY."
+    "\nCredentials come from the environment: NATS_CREDS, NATS_NKEY, NATS_TOKEN, or\n"
+    "NATS_USER and NATS_PASSWORD; certificates from NATS_CA, NATS_CERT and NATS_KEY."
 )
 EXAMPLE = "procconn ship nats://localhost --events exec,exit"
 
@@ -17,7 +17,7 @@ def add_options(command: ArgumentParser) -> None:
     command.set_defaults(run="procconn.ship", is_endless=True)
     command.add_argument("server", metavar="SERVER", help="nats://HOST or tls://HOST")
     add_selection(command)
-    add_usage(command, "tell at each exit what was used: CPU, memory, I/O")
+    add_usage(command, "report at each exit what was used: CPU, memory, I/O")
     add_quiet(command)
     group = command.add_argument_group("how they are sent")
     group.add_argument(

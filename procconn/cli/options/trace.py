@@ -12,14 +12,14 @@ def add_options(command: ArgumentParser) -> None:
     """Add them to the parser of the subcommand."""
     command.set_defaults(run="procconn.cli.trace", is_endless=False)
     command.add_argument(
-        "--show-tree", action="store_true", help="tell of each process, as a tree"
+        "--show-tree", action="store_true", help="print each process, as a tree"
     )
     command.add_argument(
         "--timeline",
         metavar="FILE",
         help="draw what ran when: .svg is a picture, .json a trace for Perfetto",
     )
-    add_usage(command, "tell also what each process used: CPU and memory")
+    add_usage(command, "print also what each process used: CPU and memory")
     add_output(command, "write the summary there, not to standard error")
     add_quiet(command)
     command.add_argument(

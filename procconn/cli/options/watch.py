@@ -26,7 +26,7 @@ def add_options(command: ArgumentParser) -> None:
         metavar="SECONDS",
         help="print at most once in so long (default: %(default)s)",
     )
-    add_usage(command, "tell at each exit what was used: CPU and memory")
+    add_usage(command, "print at each exit what was used: CPU and memory")
     add_json(command, "print a JSON object for each event")
     add_output(command)
     add_quiet(command)
