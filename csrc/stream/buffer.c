@@ -75,4 +75,5 @@ void buffer_refilter(struct buffer *buffer, const struct procconn_filter *filter
     }
     note_peak(buffer);
     buffer->end = kept;
+    buffer_consume(buffer, 0); /* it may be empty now */
 }

@@ -75,7 +75,7 @@ static int peek(const struct procconn_stream *stream, size_t left, size_t most,
     return size == 0 && left > 0 ? -EMSGSIZE : 0;
 }
 
-static void note_space(struct procconn_stream *stream)
+void stream_note_space(struct procconn_stream *stream)
 {
     if (stream->readiness.wants_space && stream_has_space(stream))
         readiness_note_space(&stream->readiness);
@@ -92,7 +92,7 @@ void stream_compact(struct procconn_stream *stream)
     worth = queue->capacity / (stream->readiness.wants_space ? WORTH_MOVING : 2);
     if (queue->start >= worth && queue->start > 0) {
         buffer_compact(queue);
-        note_space(stream);
+        stream_note_space(stream);
     }
     pthread_mutex_unlock(&stream->lock);
 }
@@ -111,7 +111,7 @@ void stream_consume(struct procconn_stream *stream, size_t size)
 {
     pthread_mutex_lock(&stream->lock);
     buffer_consume(&stream->queue, size);
-    note_space(stream);
+    stream_note_space(stream);
     stream_update_ready(stream, true);
     pthread_mutex_unlock(&stream->lock);
 }

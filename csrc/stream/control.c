@@ -14,6 +14,7 @@ int stream_change_filter(struct procconn_stream *stream, const struct procconn_f
         trailers_note_missing(&stream->trailers);
         buffer_refilter(&stream->queue, filter);
         buffer_refilter(&stream->staging, filter);
+        stream_note_space(stream);
         drain_refilter(&stream->drain);
         if (!stream->has_thread) /* so that events which do not pass wake no poller */
             stream_drain(stream, SIZE_MAX, false);

@@ -95,6 +95,9 @@ int stream_drain(struct procconn_stream *stream, size_t most, bool waits);
 /* drain.c: whether the queue has space for one more message, with a Lost before and after it. */
 bool stream_has_space(const struct procconn_stream *stream);
 
+/* consumer.c: wake a thread that waits for space in the queue, if there is some. */
+void stream_note_space(struct procconn_stream *stream);
+
 /* drain.c: read the kernel's count of dropped datagrams. */
 void stream_read_drops(struct procconn_stream *stream);
 

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import select
+import subprocess
 import sys
 import threading
 import time
@@ -138,6 +139,22 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
 
         assert list(range(count)) == serials_of(events)
         assert 0 == connector.lost
+
+
+def test_a_changed_mask_that_empties_a_full_queue_wakes_the_thread() -> None:
+    """Else it and the reader would wait for each other for ever."""
+    with ProcConnector(EventMask.COMM, queue=65_536) as connector:
+        rest_of(connector)
+        set_serials(range(5_000))  # the queue holds 1,700
+        wait_for(lambda: is_waiting_for_room(connector))
+        connector.subscribe(EventMask.EXIT)
+        with subprocess.Popen(["true"]) as process:
+            pass
+        until = time.monotonic() + DEADLINE
+        events: list[Event] = []
+        while process.pid not in {it.pid for it in events if isinstance(it, Exit)}:
+            assert time.monotonic() < until
+            events += connector.recv_many(DEADLINE)
 
 
 def is_waiting_for_room(connector: ProcConnector) -> bool:
