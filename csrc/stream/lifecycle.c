@@ -213,10 +213,12 @@ void procconn_free(struct procconn_stream **out)
 
 int procconn_pollable(struct procconn_stream *stream, size_t index)
 {
-    int status = -ECANCELED, made = stream->readiness.pollables[index];
+    int status = -ECANCELED, made;
 
-    if (!lifecycle_is_owner(&stream->life))
+    if (!lifecycle_is_owner(&stream->life)) {
+        made = stream->readiness.pollables[index];
         return made >= 0 ? made : -ECHILD;
+    }
     pthread_mutex_lock(&stream->lock);
     if (!lifecycle_is_closed(&stream->life))
         status = readiness_pollable(&stream->readiness, index,
