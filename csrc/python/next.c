@@ -54,6 +54,8 @@ PyObject *iterator_next_list(struct iterator *iterator)
 
     do {
         status = reader_fill(reader, iterator->deadline_ns, SIZE_MAX);
+        if (status < 0 && PyErr_CheckSignals() != 0)
+            return NULL; /* a handler's exception is not deferred */
         if (reader_handle_status(reader, status)) {
             if (status != 0)
                 continue; /* there may be more */
