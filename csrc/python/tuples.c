@@ -90,42 +90,60 @@ static bool move(struct procconn_walk *walk, size_t from, size_t to)
 #endif
 }
 
-/* A message belongs to the thread that moves the walk past it. */
-enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
-                                        PyObject **object)
+/* A message belongs to the thread that moves the walk past it; `own` is its step. */
+static enum procconn_status take_next(struct filler *filler, struct procconn_walk *walk,
+                                      struct procconn_walk *own, PyObject **object)
 {
     struct procconn_event event;
-    struct procconn_walk own;
     enum procconn_status status;
 
     *object = NULL;
     do {
-        own = *walk;
-        status = procconn_next(&own, &event);
-    } while (!move(walk, own.at, own.offset));
-    walk->at = own.at;
-    walk->error = own.error;
+        *own = (struct procconn_walk){
+            .buffer = walk->buffer,
+            .size = walk->size,
+            .offset = __atomic_load_n(&walk->offset, __ATOMIC_RELAXED),
+        };
+        status = procconn_next(own, &event);
+    } while (!move(walk, own->at, own->offset));
+    __atomic_store_n(&walk->at, own->at, __ATOMIC_RELAXED);
+    __atomic_store_n(&walk->error, own->error, __ATOMIC_RELAXED);
     if (status != PROCCONN_EVENT && status != PROCCONN_LOST)
         return status;
     *object = make_event(filler, &event, status);
-    if (*object != NULL)
-        return status;
-    move(walk, own.offset, own.at); /* not delivered, so not passed */
-    PyErr_Clear();                  /* a MemoryError; the caller raises its own */
-    return PROCCONN_NO_MEMORY;
+    return *object != NULL ? status : PROCCONN_NO_MEMORY;
+}
+
+/* Out of memory: the message was not delivered, so it is not passed. Drops the MemoryError, as
+ * the caller raises its own. */
+static void step_back(struct procconn_walk *walk, const struct procconn_walk *own)
+{
+    move(walk, own->offset, own->at);
+    PyErr_Clear();
+}
+
+enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
+                                        PyObject **object)
+{
+    struct procconn_walk own;
+    enum procconn_status status = take_next(filler, walk, &own, object);
+
+    if (status == PROCCONN_NO_MEMORY)
+        step_back(walk, &own);
+    return status;
 }
 
 static enum procconn_status append_next(struct filler *filler, struct procconn_walk *walk,
                                         PyObject *events)
 {
     PyObject *object;
-    enum procconn_status status = procconn_make_next(filler, walk, &object);
+    struct procconn_walk own;
+    enum procconn_status status = take_next(filler, walk, &own, &object);
 
-    if (object != NULL && PyList_Append(events, object) != 0) {
-        move(walk, walk->offset, walk->at);
-        PyErr_Clear();
+    if (object != NULL && PyList_Append(events, object) != 0)
         status = PROCCONN_NO_MEMORY;
-    }
+    if (status == PROCCONN_NO_MEMORY)
+        step_back(walk, &own);
     Py_XDECREF(object);
     return status;
 }
