@@ -136,7 +136,8 @@ test-musl: $(VENV)/packaging
 	tests/pythons/musl.sh $(abspath $(BIN))/python $(AGAIN) $(ARGS)
 
 test-freethreaded: $(VENV)/created
-	tests/pythons/freethreaded.sh $(abspath $(BIN))/python $(AGAIN) $(ARGS)
+	tests/pythons/freethreaded.sh suite $(abspath $(BIN))/python $(AGAIN) $(ARGS)
+	setarch --addr-no-randomize tests/pythons/freethreaded.sh races $(abspath $(BIN))/python $(ARGS)
 
 test-sdist: wheel
 	folder=$$(mktemp -d) && chmod a+rx $$folder && tar -xzf dist/*.tar.gz -C $$folder --strip-components=1 && \

@@ -1,22 +1,34 @@
 #!/bin/bash
 # Test on a CPython without the GIL, built from Debian's source.
 #
-#   freethreaded.sh PYTHON [PYTEST ARGUMENTS]
+#   freethreaded.sh suite PYTHON [PYTEST ARGUMENTS]
+#   setarch --addr-no-randomize freethreaded.sh races PYTHON [PYTEST ARGUMENTS]
 #
-# PYTHON, any, downloads a source; as root, if this machine has not all that building
-# takes. The Python and cffi are kept in build/pythons/freethreaded.
+# The second runs only the tests that read with several threads, with Python, cffi and
+# the C module under ThreadSanitizer, whose shadow memory leaves too little space for
+# addresses as random as Linux makes them. PYTHON, any, downloads a source; as root, if this
+# machine has not all that building takes. The Pythons and cffi are kept in build/pythons.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-any_python=$1
-shift
-place=$PWD/build/pythons/freethreaded
+purpose=$1
+any_python=$2
+shift 2
+place=$PWD/build/pythons/freethreaded-$purpose
+configuration=(--disable-gil --disable-test-modules)
+needs=(gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev)
+if [ "$purpose" = races ]; then
+    configuration+=(--with-thread-sanitizer)
+    needs+=(clang)
+    export CC=clang CXX=clang++ TSAN_OPTIONS=report_bugs=0
+fi
 source tests/pythons/debian.sh
 
 python=$place/python/bin/python${version}t
 if [ ! -e "$place/made" ]; then
-    install_missing gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev
+    install_missing "${needs[@]}"
     unpack_source "python$version" "$place/source"
-    build_python --disable-gil
+    cp -r "$place/source/Tools/tsan" "$place"
+    build_python "${configuration[@]}"
     touch "$place/made"
 fi
 
@@ -53,5 +65,20 @@ rm -rf "$place/dist"
     tail -30 "$place/log"
     exit 1
 }
-PIP_FIND_LINKS="$place/cffi ${PIP_FIND_LINKS-}" timeout 1200 "$place/venv/bin/python" tests/packages/try_wheel.py \
-    "$place"/dist/*.whl "$python" -- "$@"
+if [ "$purpose" = races ]; then
+    reports=$place/reports
+    rm -rf "$reports"
+    mkdir -m 1777 "$reports"
+    # CPython's own list, and cffi, which reads one word of a struct for an attribute.
+    { cat "$place/tsan/suppressions_free_threading.txt"; echo race_top:read_raw_unsigned_data; } \
+        >"$place/suppressions"
+    export TSAN_OPTIONS="suppressions=$place/suppressions log_path=$reports/tsan exitcode=0"
+    set -- tests/test_threads.py tests/live/test_parallel.py tests/live/test_readers.py "$@"
+fi
+PIP_FIND_LINKS="$place/cffi ${PIP_FIND_LINKS-}" timeout 1200 "$any_python" \
+    tests/packages/try_wheel.py "$place"/dist/*.whl "$python" -- "$@"
+if [ "$purpose" = races ] && [ -n "$(ls -A "$reports")" ]; then
+    cat "$reports"/*
+    echo "ThreadSanitizer found something; its reports are in $reports" >&2
+    exit 1
+fi
