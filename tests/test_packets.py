@@ -14,7 +14,7 @@ from support import reference_packets
 from support.builders import event_message, words
 from support.guard_page import GuardedMemory
 from support.messages import EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, MESSAGES, OLDER_PROGRAM
-from support.pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, Pieces, packet, pcap
+from support.pcaps import COOKED, HEADER_SIZE, OTHER_PROTOCOL, ChunkedFile, packet, pcap
 from support.reference_packets import BAD, PART, STEP, Clock, Walked
 
 from procconn import clock, recording
@@ -253,7 +253,7 @@ def test_recording_has_the_messages_and_damage_of_the_reference(
     calls = compare(data, "=", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        replayed = recording.open(Pieces(pcap() + data, piece))
+        replayed = recording.open(ChunkedFile(pcap() + data, piece))
         messages = b"".join(iter(replayed.recv_raw, b""))
 
     assert b"".join(found.messages for found in calls) == messages

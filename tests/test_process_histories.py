@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.process_histories import POSITION, STEP_KINDS, STEPS, History, Truth
+from support.process_histories import POSITION, STEP_KINDS, STEPS, History, ModelProcess
 
 from procconn import Event, Lost
 from procconn.processes import Change, Executed, Process, ProcessTable, Started
@@ -29,8 +29,8 @@ class Reported:
 
     def __init__(self, history: History, *, has_loss: bool = False) -> None:
         self._history, self._has_loss = history, has_loss
-        self.started: Counter[Truth] = Counter()
-        self.ended: dict[Truth, Process] = {}
+        self.started: Counter[ModelProcess] = Counter()
+        self.ended: dict[ModelProcess, Process] = {}
         self.executed: list[int] = []
 
     def take(self, changes: list[Change]) -> None:
@@ -51,7 +51,7 @@ class Reported:
 
     def check(self, table: ProcessTable) -> None:
         """Assert that what the table reported and holds is true in the end."""
-        running = self._history.moments[-1].running
+        running = self._history.states[-1].running
 
         assert {pid: threads for pid, (_, threads) in running.items()} == (
             threads_of(table)
@@ -64,7 +64,7 @@ class Reported:
             if process.returncode is not None:
                 assert (code_of(process), process.ended_ns) in self._ends(truth)
 
-    def _ends(self, truth: Truth) -> set[tuple[int | None, int | None]]:
+    def _ends(self, truth: ModelProcess) -> set[tuple[int | None, int | None]]:
         """Tell how the holders of a pid ended: after a loss an exit may be the next's.
 
         Nothing in an exit says of which holder it is.
@@ -75,8 +75,8 @@ class Reported:
             if it is truth or (it.pid == truth.pid and self._has_loss)
         }
 
-    def _truth(self, process: Process) -> Truth:
-        truth = self._history.truth_of(process.pid, process._record.known_ns)
+    def _truth(self, process: Process) -> ModelProcess:
+        truth = self._history.process_at(process.pid, process._record.known_ns)
         assert truth is not None
         return truth
 
@@ -89,7 +89,7 @@ def test_a_table_that_sees_everything_knows_everything(
     table, reported = ProcessTable(), Reported(history)
     table.resync(history.snapshot(0, 0))
     fed = 0
-    for moment in history.moments:
+    for moment in history.states:
         while fed < moment.events:
             reported.take(table.feed(history.events[fed]))
             fed += 1
@@ -109,10 +109,10 @@ def test_a_table_that_sees_everything_knows_everything(
 @given(STEPS)
 def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> None:
     history = History(steps)
-    root = next((it for it in history.all if it.is_of_tree), None)
+    root = next((it for it in history.all if it.in_tree), None)
     table = ProcessTable(tree=root.pid if root else 0)
     fed = 0
-    for moment in history.moments:
+    for moment in history.states:
         for event in history.events[fed : moment.events]:
             if root and event.timestamp_ns >= root.started_ns:
                 table.feed(event)
@@ -121,7 +121,7 @@ def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> 
         assert {
             pid: threads
             for pid, (truth, threads) in moment.running.items()
-            if truth.is_of_tree
+            if truth.in_tree
         } == threads_of(table)
 
 
@@ -131,7 +131,7 @@ def test_a_snapshot_makes_up_for_what_was_before(
 ) -> None:
     """The snapshot may go into the table before or after the events that it covers."""
     history = History(steps)
-    moments = history.moments
+    moments = history.states
     opened = moments[begin % len(moments)]
     first = begin % len(moments) + taken % (len(moments) - begin % len(moments))
     events = history.events[opened.events :]
@@ -148,7 +148,7 @@ def test_a_snapshot_makes_up_for_what_was_before(
         begins = truth.started_ns > opened.now_ns
         assert truth not in reported.started or begins
         # One that ended before its pid was another's in the snapshot may go untold.
-        last = history.truth_of(truth.pid, moments[first].now_ns)
+        last = history.process_at(truth.pid, moments[first].now_ns)
         assert truth in reported.started or not begins or truth is not last
 
 
@@ -178,7 +178,7 @@ def see_it_made_up_for(
 ) -> None:
     history = History(steps)
     begin, length, taken, late = where
-    moments, events = history.moments, history.events
+    moments, events = history.states, history.events
     lost_from = begin % (len(events) + 1)
     lost_to = min(len(events), lost_from + length % 20)
     after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]

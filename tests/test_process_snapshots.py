@@ -9,11 +9,11 @@ from support.process_events import (
     PROGRAM,
     S,
     execute,
-    exit_of,
+    exit_event,
     feed,
     fork,
-    seen,
     snapshot,
+    snapshot_entry,
     started,
 )
 
@@ -24,14 +24,16 @@ from procconn.processes.resync import ChangeQueue
 
 def test_what_ran_before_is_known_and_not_told() -> None:
     table = ProcessTable()
-    first = snapshot(seen(1, 0, S), seen(10, S // 2, S, 10, 11), at=S)
+    first = snapshot(
+        snapshot_entry(1, 0, S), snapshot_entry(10, S // 2, S, 10, 11), at=S
+    )
 
     assert [] == table.resync(first)
     process = table.processes[10]
     assert (process.known_since, process.name, process.ppid) == ("snapshot", "seen", 1)
     assert process.parent is table.processes[1]
-    assert [] == table.feed(exit_of(10, 10, 2 * S))
-    assert [Ended(process, 3 * S)] == table.feed(exit_of(11, 10, 3 * S))
+    assert [] == table.feed(exit_event(10, 10, 2 * S))
+    assert [Ended(process, 3 * S)] == table.feed(exit_event(11, 10, 3 * S))
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "behind"])
@@ -39,15 +41,17 @@ def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
     """Whichever comes first; each start and each end is reported once."""
     table = ProcessTable()
     taken = snapshot(
-        seen(10, 980 * MS, 1200 * MS), seen(20, 500 * MS, 1200 * MS), at=1200 * MS
+        snapshot_entry(10, 980 * MS, 1200 * MS),
+        snapshot_entry(20, 500 * MS, 1200 * MS),
+        at=1200 * MS,
     )
     events: list[Event] = [
         fork(10, 985 * MS),
         execute(10, 990 * MS),
         execute(20, 995 * MS),
         fork(30, 996 * MS),
-        exit_of(30, 30, 997 * MS, 3 << 8),
-        exit_of(10, 10, 1300 * MS, 4 << 8),
+        exit_event(30, 30, 997 * MS, 3 << 8),
+        exit_event(10, 10, 1300 * MS, 4 << 8),
     ]
     changes = feed(table, *events) if is_late else []
     changes += table.resync(taken)
@@ -82,13 +86,17 @@ def test_a_zombie_has_ended() -> None:
     table, process = started(Lost(5, S + 1))
 
     assert [Ended(process, 2 * S)] == table.resync(
-        snapshot(seen(10, S, 2 * S, 0), at=2 * S)
+        snapshot(snapshot_entry(10, S, 2 * S, 0), at=2 * S)
     )
 
 
 def test_what_started_unseen_is_told_once() -> None:
     table, _ = started(Lost(5, S + 1))
-    taken = snapshot(seen(10, S, 3 * S), seen(20, 2 * S, 3 * S, ppid=10), at=3 * S)
+    taken = snapshot(
+        snapshot_entry(10, S, 3 * S),
+        snapshot_entry(20, 2 * S, 3 * S, ppid=10),
+        at=3 * S,
+    )
     (change,) = table.resync(taken)
 
     assert isinstance(change, Started)
@@ -102,7 +110,7 @@ def test_what_started_unseen_is_told_once() -> None:
 
 def test_a_pid_that_was_used_again_unseen_is_another_process() -> None:
     table, first = started(Lost(5, S + 1))
-    ended, begun = table.resync(snapshot(seen(10, 2 * S, 3 * S), at=3 * S))
+    ended, begun = table.resync(snapshot(snapshot_entry(10, 2 * S, 3 * S), at=3 * S))
 
     assert isinstance(ended, Ended)
     assert ended.process is first
@@ -114,17 +122,21 @@ def test_after_a_loss_an_end_waits_for_the_snapshot_that_confirms_it() -> None:
     table, process = started(fork(20, S, parent=1), Lost(5, S + 1))
     other = table.processes[20]
 
-    assert [] == feed(table, exit_of(10, 10, 2 * S, 3 << 8), exit_of(20, 20, 2 * S))
-    taken = snapshot(seen(20, S, 3 * S, 21), at=3 * S)
+    assert [] == feed(
+        table, exit_event(10, 10, 2 * S, 3 << 8), exit_event(20, 20, 2 * S)
+    )
+    taken = snapshot(snapshot_entry(20, S, 3 * S, 21), at=3 * S)
     assert [Ended(process, 2 * S)] == table.resync(taken)
     assert process.returncode == 3
-    assert [Ended(other, 4 * S)] == table.feed(exit_of(21, 20, 4 * S, 5 << 8))
+    assert [Ended(other, 4 * S)] == table.feed(exit_event(21, 20, 4 * S, 5 << 8))
     assert other.returncode == 5
 
 
 def test_without_snapshots_ends_are_told_at_once_also_after_a_loss() -> None:
     table = ProcessTable()
-    changes = feed(table, fork(10, S), Lost(5, S + 1), exit_of(10, 10, 2 * S, 3 << 8))
+    changes = feed(
+        table, fork(10, S), Lost(5, S + 1), exit_event(10, 10, 2 * S, 3 << 8)
+    )
 
     assert isinstance(changes[-1], Ended)
     assert changes[-1].process.returncode == 3
@@ -144,17 +156,24 @@ def test_an_exec_in_a_recording_makes_its_process_known() -> None:
 
     assert isinstance(change, Executed)
     assert (change.process.ppid, change.process.started_ns) == (1, None)
-    assert [Ended(change.process, 2 * S)] == table.feed(exit_of(10, 10, 2 * S))
+    assert [Ended(change.process, 2 * S)] == table.feed(exit_event(10, 10, 2 * S))
     assert change.process.duration is None
 
 
 def test_a_tree_is_marked_at_fork() -> None:
     """Reparenting does not take anybody out, and nobody else gets in."""
     table = ProcessTable(tree=10)
-    table.resync(snapshot(seen(1, 0, S), seen(10, 0, S), seen(11, 0, S, ppid=10), at=S))
+    table.resync(
+        snapshot(
+            snapshot_entry(1, 0, S),
+            snapshot_entry(10, 0, S),
+            snapshot_entry(11, 0, S, ppid=10),
+            at=S,
+        )
+    )
     feed(table, fork(20, 2 * S, parent=10), fork(30, 2 * S, parent=20))
-    feed(table, exit_of(20, 20, 3 * S), fork(40, 3 * S, parent=1))
-    feed(table, exit_of(10, 10, 4 * S), fork(50, 5 * S, parent=30), fork(10, 9 * S))
+    feed(table, exit_event(20, 20, 3 * S), fork(40, 3 * S, parent=1))
+    feed(table, exit_event(10, 10, 4 * S), fork(50, 5 * S, parent=30), fork(10, 9 * S))
 
     assert [11, 30, 50] == sorted(table.processes)
 
@@ -168,14 +187,14 @@ def test_a_tree_in_a_recording_may_have_a_root_that_is_older() -> None:
 
 def test_a_tree_grows_unseen() -> None:
     table = ProcessTable(tree=10)
-    table.resync(snapshot(seen(10, 0, S), at=S))
+    table.resync(snapshot(snapshot_entry(10, 0, S), at=S))
     table.feed(Lost(5, 2 * S))
     changes = table.resync(
         snapshot(
-            seen(10, 0, 5 * S),
-            seen(20, 3 * S, 5 * S, ppid=10),
-            seen(30, 3 * S, 5 * S, ppid=20),
-            seen(40, 3 * S, 5 * S),
+            snapshot_entry(10, 0, 5 * S),
+            snapshot_entry(20, 3 * S, 5 * S, ppid=10),
+            snapshot_entry(30, 3 * S, 5 * S, ppid=20),
+            snapshot_entry(40, 3 * S, 5 * S),
             at=5 * S,
         )
     )
@@ -184,7 +203,7 @@ def test_a_tree_grows_unseen() -> None:
 
 
 def test_snapshots_can_be_kept_with_a_recording() -> None:
-    taken = snapshot(seen(10, 0, S), at=S)
+    taken = snapshot(snapshot_entry(10, 0, S), at=S)
 
     assert taken == pickle.loads(pickle.dumps(taken))
 
@@ -192,11 +211,11 @@ def test_snapshots_can_be_kept_with_a_recording() -> None:
 def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
     """Its time is when the first drop was noticed; more may have followed since."""
     now = time.monotonic_ns() - 9 * S
-    queue = ChangeQueue(ProcessTable(), snapshot(seen(10, now, now), at=now))
+    queue = ChangeQueue(ProcessTable(), snapshot(snapshot_entry(10, now, now), at=now))
     queue.put_events([Lost(1, now + S)])
     queue.all_changes()
     assert queue.is_due
-    taken = snapshot(seen(10, now, now + 2 * S), at=now + 2 * S)
+    taken = snapshot(snapshot_entry(10, now, now + 2 * S), at=now + 2 * S)
     queue.put_snapshot(taken)
     queue.put_events([Lost(9, now + 2 * S - 50 * MS)])
     queue.all_changes()

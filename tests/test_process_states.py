@@ -7,11 +7,11 @@ from support.process_events import (
     MS,
     S,
     execute,
-    exit_of,
+    exit_event,
     feed,
     fork,
-    seen,
     snapshot,
+    snapshot_entry,
     thread,
 )
 
@@ -24,30 +24,34 @@ Step = Event | Snapshot | None  # None: no snapshot will follow
 SINGLE: list[Step] = [snapshot(at=S), fork(10, 2 * S)]
 THREADED: list[Step] = [*SINGLE, thread(11, 10, 2 * S + 1)]
 AMBIGUOUS: list[Step] = [*SINGLE, Lost(1, 3 * S)]
-UNCONFIRMED: list[Step] = [*AMBIGUOUS, exit_of(10, 10, 4 * S)]
+UNCONFIRMED: list[Step] = [*AMBIGUOUS, exit_event(10, 10, 4 * S)]
 REUSED: list[Step] = [*SINGLE, fork(10, 3 * S)]
-LEFT: list[Step] = [*THREADED, Lost(1, 3 * S), exit_of(11, 10, 4 * S)]
+LEFT: list[Step] = [*THREADED, Lost(1, 3 * S), exit_event(11, 10, 4 * S)]
 
 ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
     ("UNKNOWN", "fork"): ([snapshot(at=S)], fork(10, 2 * S), "SINGLE"),
     ("UNKNOWN", "exec"): ([snapshot(at=S)], execute(10, 2 * S), "SINGLE"),
     ("UNKNOWN", "snapshot: it runs"): (
         [snapshot(at=S)],
-        snapshot(seen(10, 0, 2 * S, 10, 11), at=2 * S),
+        snapshot(snapshot_entry(10, 0, 2 * S, 10, 11), at=2 * S),
         "THREADED",
     ),
     ("any known", "exec"): (THREADED, execute(10, 3 * S), "SINGLE"),
     ("any known", "fork of a thread"): (SINGLE, thread(11, 10, 3 * S), "THREADED"),
-    ("SINGLE", "exit of another thread"): (SINGLE, exit_of(11, 10, 3 * S), "SINGLE"),
+    ("SINGLE", "exit of another thread"): (SINGLE, exit_event(11, 10, 3 * S), "SINGLE"),
     ("THREADED", "exit of a thread, others run"): (
         THREADED,
-        exit_of(10, 10, 3 * S),
+        exit_event(10, 10, 3 * S),
         "THREADED",
     ),
-    ("certain", "exit of the last thread"): (SINGLE, exit_of(10, 10, 3 * S), "UNKNOWN"),
+    ("certain", "exit of the last thread"): (
+        SINGLE,
+        exit_event(10, 10, 3 * S),
+        "UNKNOWN",
+    ),
     ("ambiguous", "exit of the last thread"): (
         AMBIGUOUS,
-        exit_of(10, 10, 4 * S),
+        exit_event(10, 10, 4 * S),
         "UNCONFIRMED",
     ),
     ("ambiguous", "snapshot: gone, after an exit"): (
@@ -58,30 +62,30 @@ ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
     ("UNCONFIRMED", "no snapshot will follow"): (UNCONFIRMED, None, "UNKNOWN"),
     ("any known", "snapshot: it runs"): (
         UNCONFIRMED,
-        snapshot(seen(10, 2 * S, 5 * S, 12), at=5 * S),
+        snapshot(snapshot_entry(10, 2 * S, 5 * S, 12), at=5 * S),
         "THREADED",
     ),
     ("any known", "snapshot: gone"): (SINGLE, snapshot(at=5 * S), "UNKNOWN"),
     ("any known", "snapshot: started later"): (
         SINGLE,
-        snapshot(seen(10, 4 * S, 5 * S), at=5 * S),
+        snapshot(snapshot_entry(10, 4 * S, 5 * S), at=5 * S),
         "SINGLE",
     ),
     ("observed", "fork of the same PID"): (SINGLE, fork(10, 3 * S), "REUSED"),
     ("otherwise", "fork of the same PID"): (AMBIGUOUS, fork(10, 4 * S), "SINGLE"),
     ("otherwise", "its own fork"): (
-        [snapshot(seen(10, S, 2 * S), at=2 * S)],
+        [snapshot(snapshot_entry(10, S, 2 * S), at=2 * S)],
         fork(10, S + MS),
         "SINGLE",
     ),
     ("REUSED", "exit of the main thread"): (
         REUSED,
-        exit_of(10, 10, 3 * S + MS),
+        exit_event(10, 10, 3 * S + MS),
         "SINGLE",
     ),
     ("REUSED", "exit of the main thread, too late"): (
         REUSED,
-        exit_of(10, 10, 5 * S),
+        exit_event(10, 10, 5 * S),
         "UNKNOWN",
     ),
 }

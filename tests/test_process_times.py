@@ -4,11 +4,11 @@ from support.process_events import (
     MS,
     S,
     execute,
-    exit_of,
+    exit_event,
     feed,
     fork,
-    seen,
     snapshot,
+    snapshot_entry,
     started,
     thread,
 )
@@ -20,7 +20,7 @@ from procconn.processes import Ended, Executed, ProcessTable, Snapshot, Started
 def table_of(*threads: int) -> ProcessTable:
     """Make a table that has process 10 from a snapshot at 1 s."""
     table = ProcessTable()
-    table.resync(snapshot(seen(10, 0, S, *threads), at=S))
+    table.resync(snapshot(snapshot_entry(10, 0, S, *threads), at=S))
     return table
 
 
@@ -34,7 +34,7 @@ def test_a_name_from_before_the_reading_is_older() -> None:
 def test_an_exit_from_before_the_reading_is_of_another() -> None:
     table = table_of()
 
-    assert [] == table.feed(exit_of(10, 10, S - MS))
+    assert [] == table.feed(exit_event(10, 10, S - MS))
     assert 10 in table.processes
 
 
@@ -43,8 +43,8 @@ def test_an_exec_from_before_the_reading_ends_no_thread_that_was_read() -> None:
     process = table.processes[10]
     table.feed(execute(10, S - MS))
 
-    assert [] == table.feed(exit_of(10, 10, 2 * S))
-    assert [Ended(process, 3 * S)] == table.feed(exit_of(11, 10, 3 * S))
+    assert [] == table.feed(exit_event(10, 10, 2 * S))
+    assert [Ended(process, 3 * S)] == table.feed(exit_event(11, 10, 3 * S))
 
 
 def test_a_fork_or_exec_long_before_the_beginning_is_of_an_earlier_process() -> None:
@@ -65,7 +65,7 @@ def test_a_process_that_is_younger_than_the_child_is_no_parent() -> None:
 def test_who_ended_in_a_gap_has_no_status_of_a_thread() -> None:
     lost = Lost(1, S + 3)
     table, process = started(
-        thread(11, 10, S + 1), exit_of(11, 10, S + 2, 5 << 8), lost
+        thread(11, 10, S + 1), exit_event(11, 10, S + 2, 5 << 8), lost
     )
     (change,) = table.resync(snapshot(at=2 * S))
 
@@ -82,9 +82,11 @@ def test_a_snapshot_from_before_the_beginning_does_not_end_it() -> None:
 
 def test_a_reading_from_before_the_beginning_does_not_end_it() -> None:
     table = ProcessTable()
-    feed(table, fork(10, S // 2), exit_of(10, 10, 3 * S - 2), fork(10, 3 * S))
+    feed(table, fork(10, S // 2), exit_event(10, 10, 3 * S - 2), fork(10, 3 * S))
 
-    assert [] == table.resync(Snapshot((seen(10, S // 2, 2 * S),), 2 * S, 4 * S))
+    assert [] == table.resync(
+        Snapshot((snapshot_entry(10, S // 2, 2 * S),), 2 * S, 4 * S)
+    )
     assert 3 * S == table.processes[10].started_ns
 
 
@@ -115,8 +117,10 @@ def test_a_pid_that_comes_again_after_a_loss_ends_who_had_it() -> None:
 
 def test_an_exit_from_after_the_next_ones_beginning_is_not_the_lasts() -> None:
     """A thread of the next one has ended, which has others."""
-    table, process = started(Lost(3, 2 * S), exit_of(10, 10, 4 * S, 3 << 8))
-    ended, begun = table.resync(snapshot(seen(10, 3 * S, 5 * S, 11), at=5 * S))
+    table, process = started(Lost(3, 2 * S), exit_event(10, 10, 4 * S, 3 << 8))
+    ended, begun = table.resync(
+        snapshot(snapshot_entry(10, 3 * S, 5 * S, 11), at=5 * S)
+    )
 
     assert ended == Ended(process, 5 * S)
     assert process.returncode is None
@@ -128,22 +132,24 @@ def test_a_thread_from_before_the_reading_that_was_not_read_has_ended() -> None:
     process = table.processes[10]
     table.feed(thread(11, 10, S - MS))
 
-    assert [Ended(process, 2 * S)] == table.feed(exit_of(10, 10, 2 * S))
+    assert [Ended(process, 2 * S)] == table.feed(exit_event(10, 10, 2 * S))
 
 
 def test_threads_that_were_read_are_not_those_of_who_has_the_pid_since() -> None:
-    table, _ = started(exit_of(10, 10, 3 * S - 2), fork(10, 3 * S))
+    table, _ = started(exit_event(10, 10, 3 * S - 2), fork(10, 3 * S))
     process = table.processes[10]
 
-    assert [] == table.resync(Snapshot((seen(10, S, 2 * S, 10, 11),), 2 * S, 4 * S))
-    assert [Ended(process, 5 * S)] == table.feed(exit_of(10, 10, 5 * S))
+    assert [] == table.resync(
+        Snapshot((snapshot_entry(10, S, 2 * S, 10, 11),), 2 * S, 4 * S)
+    )
+    assert [Ended(process, 5 * S)] == table.feed(exit_event(10, 10, 5 * S))
 
 
 def test_who_was_read_is_gone_when_the_pid_was_anothers_since() -> None:
     table = ProcessTable()
     table.resync(snapshot(at=S // 2))
     feed(table, Lost(1, S), Lost(1, 2 * S + 2 * MS))
-    feed(table, fork(10, 3 * S), exit_of(10, 10, 4 * S))
+    feed(table, fork(10, 3 * S), exit_event(10, 10, 4 * S))
 
-    assert [] == table.resync(snapshot(seen(10, S, 2 * S, 10, 11), at=2 * S))
+    assert [] == table.resync(snapshot(snapshot_entry(10, S, 2 * S, 10, 11), at=2 * S))
     assert {} == table.processes

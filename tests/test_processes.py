@@ -11,11 +11,11 @@ from support.process_events import (
     PROGRAM,
     S,
     execute,
-    exit_of,
+    exit_event,
     feed,
     fork,
-    seen,
     snapshot,
+    snapshot_entry,
     started,
     thread,
     usage,
@@ -29,7 +29,10 @@ from procconn.programs import Usage
 def test_a_process_starts_executes_and_ends() -> None:
     table = ProcessTable()
     changes = feed(
-        table, fork(10, S), execute(10, 2 * S, PROGRAM), exit_of(10, 10, 3 * S, 3 << 8)
+        table,
+        fork(10, S),
+        execute(10, 2 * S, PROGRAM),
+        exit_event(10, 10, 3 * S, 3 << 8),
     )
     process = changes[0][0]
 
@@ -60,7 +63,7 @@ def test_what_is_not_known_of_a_running_process_is_none() -> None:
 
 def test_a_signal_that_ended_a_process_is_named() -> None:
     table, process = started()
-    table.feed(exit_of(10, 10, 2 * S, 11 | 128))
+    table.feed(exit_event(10, 10, 2 * S, 11 | 128))
 
     assert process.signal is not None
     assert process.signal.name == "SIGSEGV"
@@ -71,9 +74,9 @@ def test_a_signal_that_ended_a_process_is_named() -> None:
 def test_a_process_goes_on_without_its_first_thread() -> None:
     table, process = started(thread(11, 10, S + 1))
 
-    assert [] == table.feed(exit_of(10, 10, 2 * S, 3 << 8))
+    assert [] == table.feed(exit_event(10, 10, 2 * S, 3 << 8))
     assert process.is_running
-    assert [Ended(process, 3 * S)] == table.feed(exit_of(11, 10, 3 * S, 7 << 8))
+    assert [Ended(process, 3 * S)] == table.feed(exit_event(11, 10, 3 * S, 7 << 8))
     assert process.returncode == 7
 
 
@@ -82,15 +85,15 @@ def test_an_exec_by_another_thread_leaves_the_process_one_thread() -> None:
     table, process = started(*(thread(tid, 10, S + tid) for tid in (11, 12, 13)))
     changes = feed(
         table,
-        exit_of(13, 10, 2 * S),
-        exit_of(10, 10, 2 * S + 1),
+        exit_event(13, 10, 2 * S),
+        exit_event(10, 10, 2 * S + 1),
         execute(10, 2 * S + 2),
-        exit_of(12, 10, 2 * S + 3),
-        exit_of(11, 10, 2 * S + 4),
+        exit_event(12, 10, 2 * S + 3),
+        exit_event(11, 10, 2 * S + 4),
     )
 
     assert changes == [Executed(process, None, 2 * S + 2)]
-    assert [Ended(process, 3 * S)] == table.feed(exit_of(10, 10, 3 * S, 1 << 8))
+    assert [Ended(process, 3 * S)] == table.feed(exit_event(10, 10, 3 * S, 1 << 8))
     assert process.returncode == 1
 
 
@@ -101,29 +104,31 @@ def test_the_first_threads_exit_may_come_behind_the_exec_that_ended_it(
     table, process = started(thread(11, 10, S + 1))
     feed(table, execute(10, 2 * S + 2), *begun)
 
-    assert [] == table.feed(exit_of(10, 10, 2 * S + 1))
-    ends = [exit_of(14, 10, 3 * S - 1)] if begun else []
-    assert [Ended(process, 3 * S)] == feed(table, *ends, exit_of(10, 10, 3 * S))
+    assert [] == table.feed(exit_event(10, 10, 2 * S + 1))
+    ends = [exit_event(14, 10, 3 * S - 1)] if begun else []
+    assert [Ended(process, 3 * S)] == feed(table, *ends, exit_event(10, 10, 3 * S))
 
 
 def test_the_status_is_not_that_of_a_thread_that_was_ending_anyway() -> None:
     """Its exit may be reported after that of the thread that ended the process."""
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(10, 10, 2 * S, 7 << 8), exit_of(11, 10, 2 * S + 50_000))
+    feed(table, exit_event(10, 10, 2 * S, 7 << 8), exit_event(11, 10, 2 * S + 50_000))
 
     assert (process.returncode, process.ended_ns) == (7, 2 * S + 50_000)
 
 
 def test_a_core_is_told_of_whichever_thread_has_the_bit() -> None:
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(10, 10, 2 * S, 6 | 128), exit_of(11, 10, 2 * S + 50_000, 6))
+    feed(
+        table, exit_event(10, 10, 2 * S, 6 | 128), exit_event(11, 10, 2 * S + 50_000, 6)
+    )
 
     assert (process.returncode, process.dumped_core) == (-6, True)
 
 
 def test_threads_that_dump_core_may_end_much_later() -> None:
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(10, 10, 2 * S, 6 | 128), exit_of(11, 10, 3 * S, 6))
+    feed(table, exit_event(10, 10, 2 * S, 6 | 128), exit_event(11, 10, 3 * S, 6))
 
     assert (process.returncode, process.dumped_core) == (-6, True)
 
@@ -143,7 +148,7 @@ def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
 ) -> None:
     monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", last_counts)
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(10, 10, 2 * S, first), exit_of(11, 10, 3 * S, last))
+    feed(table, exit_event(10, 10, 2 * S, first), exit_event(11, 10, 3 * S, last))
     expected = os.waitstatus_to_exitcode(last)
 
     assert process.returncode == (expected if known or last_counts else None)
@@ -155,14 +160,14 @@ def test_before_linux_6_a_process_that_execs_has_a_new_first_thread(
 ) -> None:
     monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", False)
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(10, 10, 2 * S), execute(10, 2 * S + 1))
-    feed(table, exit_of(10, 10, 3 * S, 7 << 8))
+    feed(table, exit_event(10, 10, 2 * S), execute(10, 2 * S + 1))
+    feed(table, exit_event(10, 10, 3 * S, 7 << 8))
 
     assert process.returncode == 7
 
 
 def test_a_pid_that_comes_again_is_another_process() -> None:
-    table, first = started(exit_of(10, 10, 2 * S))
+    table, first = started(exit_event(10, 10, 2 * S))
     (change,) = table.feed(fork(10, 3 * S))
 
     assert isinstance(change, Started)
@@ -174,20 +179,20 @@ def test_an_exit_may_be_reported_when_its_pid_is_used_again() -> None:
     """The kernel lets the parent reap a process before it reports its exit."""
     table, first = started()
     (begun,) = table.feed(fork(10, 3 * S))
-    ended = feed(table, exit_of(10, 10, 3 * S + 1, 1 << 8))
+    ended = feed(table, exit_event(10, 10, 3 * S + 1, 1 << 8))
     second = table.processes[10]
 
     assert begun == Started(second, 3 * S)
     assert ended == [Ended(first, 3 * S + 1)]
     assert first.returncode == 1
-    assert [Ended(second, 4 * S)] == table.feed(exit_of(10, 10, 4 * S, 2 << 8))
+    assert [Ended(second, 4 * S)] == table.feed(exit_event(10, 10, 4 * S, 2 << 8))
     assert second.returncode == 2
 
 
 def test_a_process_whose_end_nobody_told_ends_with_the_next_that_has_its_pid() -> None:
     table, first = started()
     (begun,) = table.feed(fork(10, 3 * S))
-    ended, _ = table.feed(exit_of(10, 10, 5 * S, 2 << 8))
+    ended, _ = table.feed(exit_event(10, 10, 5 * S, 2 << 8))
 
     assert ended == Ended(first, 3 * S)
     assert isinstance(begun, Started)
@@ -197,11 +202,11 @@ def test_a_process_whose_end_nobody_told_ends_with_the_next_that_has_its_pid() -
 def test_a_parent_is_let_go_once_its_end_was_told() -> None:
     table, parent = started(fork(20, S + 1, parent=10), fork(30, S + 2, parent=20))
     child, grandchild = table.processes[20], table.processes[30]
-    (ended,) = table.feed(exit_of(20, 20, 2 * S))
+    (ended,) = table.feed(exit_event(20, 20, 2 * S))
 
     assert ended == Ended(child, 2 * S)
     assert child.parent is parent
-    table.feed(exit_of(99, 99, 3 * S))
+    table.feed(exit_event(99, 99, 3 * S))
     assert child.parent is None
     assert (child.ppid, grandchild.ppid, grandchild.parent) == (10, 20, child)
 
@@ -222,10 +227,10 @@ def test_a_name_is_inherited_set_and_replaced() -> None:
 
 def test_usage_is_that_of_all_threads() -> None:
     table, process = started(thread(11, 10, S + 1), thread(12, 10, S + 2))
-    feed(table, exit_of(11, 10, S + 3, 0, usage(1)), execute(10, S + 4))
-    feed(table, exit_of(12, 10, S + 5, 0, usage(100)))
+    feed(table, exit_event(11, 10, S + 3, 0, usage(1)), execute(10, S + 4))
+    feed(table, exit_event(12, 10, S + 5, 0, usage(100)))
     assert process.usage is None
-    table.feed(exit_of(10, 10, 2 * S, 0, usage(1000)))
+    table.feed(exit_event(10, 10, 2 * S, 0, usage(1000)))
 
     assert process.usage is not None
     assert process.usage.cpu_ns == 1 + 100 + 1000
@@ -236,15 +241,19 @@ def test_usage_is_that_of_all_threads() -> None:
 @pytest.mark.parametrize("other", [None, usage(1)._replace(cpu_ns=None)])
 def test_usage_is_none_where_a_part_is_not_known(other: Usage | None) -> None:
     table, process = started(thread(11, 10, S + 1))
-    feed(table, exit_of(11, 10, S + 2, 0, other), exit_of(10, 10, 2 * S, 0, usage(1)))
+    feed(
+        table,
+        exit_event(11, 10, S + 2, 0, other),
+        exit_event(10, 10, 2 * S, 0, usage(1)),
+    )
 
     assert (process.usage and process.usage.cpu_ns) is None
 
 
 def test_usage_is_not_known_after_a_loss() -> None:
     table, process = started(Lost(1, S + 1))
-    table.resync(snapshot(seen(10, S, 2 * S), at=2 * S))
-    table.feed(exit_of(10, 10, 3 * S, 0, usage(1)))
+    table.resync(snapshot(snapshot_entry(10, S, 2 * S), at=2 * S))
+    table.feed(exit_event(10, 10, 3 * S, 0, usage(1)))
 
     assert not process.is_running
     assert process.usage is None
@@ -262,7 +271,7 @@ def lineage(generations: int) -> int:
     for number in range(generations):
         at, pid = 2 * S + number * MS, 10 + number % 30_000
         child = 10 + (number + 1) % 30_000
-        feed(table, fork(child, at, parent=pid), exit_of(pid, pid, at + 1))
+        feed(table, fork(child, at, parent=pid), exit_event(pid, pid, at + 1))
 
     assert len(table.processes) == 1
     table.feed(Lost(0, at))
@@ -309,7 +318,7 @@ def test_memory_is_that_of_what_runs_not_of_its_history() -> None:
             for event in (
                 fork(pid, at, parent=10),
                 execute(pid, at + 1, PROGRAM),
-                exit_of(pid, pid, at + 2),
+                exit_event(pid, pid, at + 2),
             ):
                 table.feed(event)
 

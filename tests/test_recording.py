@@ -32,7 +32,7 @@ from support.messages import (
     SAMPLES,
     USAGE,
 )
-from support.pcaps import COOKED, HEADER_SIZE, Pieces, pcap
+from support.pcaps import COOKED, HEADER_SIZE, ChunkedFile, pcap
 from support.reference_packets import converted
 
 from procconn import (
@@ -448,7 +448,7 @@ def test_pieces_a_file_is_read_in_do_not_matter(
 ) -> None:
     buffer = b"".join(message + bytes(-len(message) % 4) for message in messages)
 
-    assert decode(buffer) == list(recording.open(Pieces(recorded(buffer), piece)))
+    assert decode(buffer) == list(recording.open(ChunkedFile(recorded(buffer), piece)))
 
 
 @pytest.mark.parametrize("opened", [recording.open, recording.Recorder])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.line_counter import lines_run
-from support.timelines import MS, Lived, S, build
+from support.timelines import MS, S, SampleProcess, build
 
 from procconn.cli.trace.lanes import bars
 from procconn.cli.trace.picture import ticks
@@ -21,11 +21,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 6.7  # pixels, in the font of the picture
 
 
-def svg(lived: list[Lived], title: str) -> str:
+def svg(lived: list[SampleProcess], title: str) -> str:
     return "".join(FORMATS[".svg"](lived, title))
 
 
-def trace_events(lived: list[Lived], title: str) -> str:
+def trace_events(lived: list[SampleProcess], title: str) -> str:
     return "".join(FORMATS[".json"](lived, title))
 
 
@@ -99,8 +99,8 @@ def test_child_is_below_its_parent_and_nothing_overlaps() -> None:
 
 def test_what_began_before_or_goes_on_spans_the_picture() -> None:
     lived = [
-        Lived(1, 0, "init", None, None, None),
-        Lived(2, 1, "sh", 5 * S, 8 * S),
+        SampleProcess(1, 0, "init", None, None, None),
+        SampleProcess(2, 1, "sh", 5 * S, 8 * S),
     ]
     init, sh = bars(lived)
 
@@ -113,13 +113,13 @@ def test_what_began_before_or_goes_on_spans_the_picture() -> None:
 
 
 def test_end_that_nobody_saw_is_no_failure() -> None:
-    (bar,) = bars([Lived(2, 1, "sh", 0, S, None)])
+    (bar,) = bars([SampleProcess(2, 1, "sh", 0, S, None)])
 
     assert ("ended unseen", False) == (bar.ending, bar.is_failure)
 
 
 def test_real_time_signal_is_told_by_its_number() -> None:
-    (bar,) = bars([Lived(2, 1, "sh", 0, S, -SIGRTMIN - 3)])
+    (bar,) = bars([SampleProcess(2, 1, "sh", 0, S, -SIGRTMIN - 3)])
 
     assert bar.ending == "killed by SIGRTMIN+3"
 
@@ -134,7 +134,7 @@ def test_no_process_at_all(ending: str) -> None:
 
 
 def test_what_is_not_known_is_a_question_mark() -> None:
-    lived = [Lived(1, 0, "odd", 0, S), Lived(2, None, None, 1, S)]
+    lived = [SampleProcess(1, 0, "odd", 0, S), SampleProcess(2, None, None, 1, S)]
 
     assert [("odd", "odd"), ("?", "?")] == [
         (bar.program, bar.command) for bar in bars(lived)
@@ -142,7 +142,7 @@ def test_what_is_not_known_is_a_question_mark() -> None:
 
 
 def test_programs_beyond_those_with_colours_share_one() -> None:
-    lived = [Lived(n, 0, f"program{n}", 0, (99 - n) * S) for n in range(40)]
+    lived = [SampleProcess(n, 0, f"program{n}", 0, (99 - n) * S) for n in range(40)]
     picture = svg(lived, "many")
 
     assert "31 other programs" in picture
@@ -157,9 +157,9 @@ def test_both_schemes_of_colour_are_in_the_picture() -> None:
 @pytest.mark.parametrize("is_chain", [False, True], ids=["side by side", "chain"])
 def test_twice_the_processes_take_twice_the_steps(kind: str, is_chain: bool) -> None:
     def steps(count: int) -> int:
-        lived = [Lived(1, 0, "make", 0, 2 * count)]
+        lived = [SampleProcess(1, 0, "make", 0, 2 * count)]
         lived += [
-            Lived(n, n - 1 if is_chain else 1, "cc", n, n + count)
+            SampleProcess(n, n - 1 if is_chain else 1, "cc", n, n + count)
             for n in range(2, count)
         ]
         return lines_run(lambda: deque(FORMATS[kind](lived, "make"), maxlen=0))
@@ -170,7 +170,9 @@ def test_twice_the_processes_take_twice_the_steps(kind: str, is_chain: bool) -> 
 def test_picture_of_2000_processes_has_limits() -> None:
     """At once, and one after the other."""
     for step in (MS, S):
-        lived = [Lived(n, 0, "cc", n * step, (n + 1) * S) for n in range(1, 2001)]
+        lived = [
+            SampleProcess(n, 0, "cc", n * step, (n + 1) * S) for n in range(1, 2001)
+        ]
         root = ET.fromstring(svg(lived, "make"))
 
         assert int(root.attrib["width"]) <= 6032
@@ -184,7 +186,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
 )
 LIVES = st.lists(
     st.builds(
-        Lived,
+        SampleProcess,
         st.integers(1, 9),
         st.none() | st.integers(0, 9),
         st.none() | TEXTS,
@@ -199,7 +201,7 @@ LIVES = st.lists(
 
 
 @given(LIVES, TEXTS)
-def test_any_text_is_only_text(lived: list[Lived], title: str) -> None:
+def test_any_text_is_only_text(lived: list[SampleProcess], title: str) -> None:
     root = ET.fromstring(svg(lived, title).encode())
     json.loads(trace_events(lived, title).encode())
 
@@ -210,7 +212,7 @@ def test_any_text_is_only_text(lived: list[Lived], title: str) -> None:
 
 
 @given(LIVES)
-def test_bars_of_a_lane_never_overlap(lived: list[Lived]) -> None:
+def test_bars_of_a_lane_never_overlap(lived: list[SampleProcess]) -> None:
     laid_out = bars(lived)
 
     assert len(lived) == len(laid_out)
@@ -223,7 +225,7 @@ def test_bars_of_a_lane_never_overlap(lived: list[Lived]) -> None:
 
 
 @given(LIVES)
-def test_labels_are_no_wider_than_their_bars(lived: list[Lived]) -> None:
+def test_labels_are_no_wider_than_their_bars(lived: list[SampleProcess]) -> None:
     for group in ET.fromstring(svg(lived, "")).iter(f"{SVG}g"):
         label = group.findtext(f"{SVG}text", "")
         box = group.find(f"{SVG}rect")
@@ -259,6 +261,6 @@ def test_ticks_are_told_as_people_do(span: int, most: int, labels: list[str]) ->
 
 
 def test_very_long_commands_are_cut() -> None:
-    lived = [Lived(1, 0, "echo", 0, S, command="x" * 49_000)]
+    lived = [SampleProcess(1, 0, "echo", 0, S, command="x" * 49_000)]
 
     assert max(map(len, re.split(r"[\n<>]", svg(lived, "")))) < 1000

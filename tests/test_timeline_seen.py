@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.timelines import MS, Lived, S, build
+from support.timelines import MS, S, SampleProcess, build
 
 from procconn.cli.trace.timeline import FORMATS
 
@@ -74,19 +74,21 @@ def perfetto(trace: Path) -> Iterator[str]:
         thread.join()
 
 
-def many() -> list[Lived]:
+def many() -> list[SampleProcess]:
     """Two lanes of compilations below make, some of which fail."""
-    lived = [Lived(1, 0, "make", 0, 100 * S)]
+    lived = [SampleProcess(1, 0, "make", 0, 100 * S)]
     for n in range(2000):
         start = n // 2 * 100 * MS + n % 2
-        lived.append(Lived(n + 2, 1, "cc", start, start + 99 * MS, int(n % 100 == 0)))
+        lived.append(
+            SampleProcess(n + 2, 1, "cc", start, start + 99 * MS, int(n % 100 == 0))
+        )
     return lived
 
 
 def show(
     browser: "Browser",
     tmp_path: Path,
-    lived: list[Lived],
+    lived: list[SampleProcess],
     scheme: str = "light",
 ) -> "Page":
     path = tmp_path / "run.svg"

@@ -12,11 +12,11 @@ from support.process_events import (
     PROGRAM,
     S,
     execute,
-    exit_of,
+    exit_event,
     feed,
     fork,
-    seen,
     snapshot,
+    snapshot_entry,
     started,
     thread,
 )
@@ -49,10 +49,10 @@ def reported(taken: list[EventInContext]) -> list[tuple[str, int, bool]]:
 
 def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
     tracker = tracking()
-    end = exit_of(10, 10, 4 * S, 3 << 8)
+    end = exit_event(10, 10, 4 * S, 3 << 8)
     before = take(tracker, fork(10, 2 * S), execute(10, 2 * S, OTHER), Lost(1, 3 * S))
     held = take(tracker, end, fork(20, 5 * S))
-    tracker.put_snapshot(snapshot(seen(20, 5 * S, 6 * S), at=6 * S))
+    tracker.put_snapshot(snapshot(snapshot_entry(20, 5 * S, 6 * S), at=6 * S))
     *after, last = take(tracker, fork(30, 7 * S))
     (ended,) = after
 
@@ -66,10 +66,10 @@ def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
 
 def test_an_exit_that_left_threads_is_that_of_a_thread() -> None:
     """Its process is in the snapshot, with a thread that began in the gap."""
-    tracker = tracking(seen(10, 0, S))
-    held = take(tracker, Lost(1, 2 * S), exit_of(10, 10, 3 * S))
-    tracker.put_snapshot(snapshot(seen(10, 0, 4 * S, 11), at=4 * S))
-    taken = take(tracker, exit_of(11, 10, 5 * S, 7 << 8))
+    tracker = tracking(snapshot_entry(10, 0, S))
+    held = take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
+    tracker.put_snapshot(snapshot(snapshot_entry(10, 0, 4 * S, 11), at=4 * S))
+    taken = take(tracker, exit_event(11, 10, 5 * S, 7 << 8))
 
     assert ["Lost"] == [type(it.event).__name__ for it in held]
     assert [("Exit", 3000, False), ("Exit", 5000, True)] == reported(taken)
@@ -80,9 +80,9 @@ def test_an_exit_that_left_threads_is_that_of_a_thread() -> None:
 def test_a_process_has_ended_with_the_last_exit_whatever_threads_ended_in_the_gap() -> (
     None
 ):
-    tracker = tracking(seen(10, 0, S, 10, 11, 12))  # 12 ends in the gap
-    first = take(tracker, Lost(1, 2 * S), exit_of(10, 10, 3 * S, 9))
-    second = take(tracker, exit_of(11, 10, 3 * S + MS, 9))
+    tracker = tracking(snapshot_entry(10, 0, S, 10, 11, 12))  # 12 ends in the gap
+    first = take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S, 9))
+    second = take(tracker, exit_event(11, 10, 3 * S + MS, 9))
     tracker.put_snapshot(snapshot(at=4 * S))
     last = take(tracker, fork(20, 5 * S))
 
@@ -94,10 +94,10 @@ def test_a_process_has_ended_with_the_last_exit_whatever_threads_ended_in_the_ga
 
 def test_a_snapshot_waits_for_what_is_older_also_behind_another_loss() -> None:
     """Events after the loss may be older than it, if the reader was stopped."""
-    tracker = tracking(seen(10, 0, S), seen(20, 0, S))
+    tracker = tracking(snapshot_entry(10, 0, S), snapshot_entry(20, 0, S))
     take(tracker, Lost(1, 2 * S))
-    tracker.put_snapshot(snapshot(seen(30, 3 * S, 5 * S), at=5 * S))
-    held = take(tracker, Lost(7, 6 * S), exit_of(10, 10, 4 * S, 3 << 8))
+    tracker.put_snapshot(snapshot(snapshot_entry(30, 3 * S, 5 * S), at=5 * S))
+    held = take(tracker, Lost(7, 6 * S), exit_event(10, 10, 4 * S, 3 << 8))
     taken = take(tracker, fork(40, 5 * S + 50 * MS))
 
     assert [("Lost", 6000, False)] == reported(held)
@@ -110,8 +110,10 @@ def test_a_snapshot_waits_for_what_is_older_also_behind_another_loss() -> None:
 def test_a_loss_behind_a_snapshot_leaves_its_processes_in_doubt() -> None:
     tracker = tracking()
     take(tracker, Lost(1, 2 * S))
-    tracker.put_snapshot(snapshot(seen(10, 3 * S, 4 * S), at=4 * S))
-    held = take(tracker, Lost(1, 4 * S), exit_of(20, 20, 5 * S), exit_of(10, 10, 5 * S))
+    tracker.put_snapshot(snapshot(snapshot_entry(10, 3 * S, 4 * S), at=4 * S))
+    held = take(
+        tracker, Lost(1, 4 * S), exit_event(20, 20, 5 * S), exit_event(10, 10, 5 * S)
+    )
     tracker.put_snapshot(snapshot(at=6 * S))
     taken = take(tracker, fork(30, 7 * S))
 
@@ -120,8 +122,8 @@ def test_a_loss_behind_a_snapshot_leaves_its_processes_in_doubt() -> None:
 
 
 def test_silence_shows_that_what_is_older_has_come() -> None:
-    tracker = tracking(seen(10, 0, S))
-    take(tracker, Lost(1, 2 * S), exit_of(10, 10, 3 * S))
+    tracker = tracking(snapshot_entry(10, 0, S))
+    take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now + S))
     patience = tracker.patience(None)
@@ -149,8 +151,8 @@ def test_silence_is_longer_where_events_are_held_back() -> None:
 def test_at_the_end_all_is_told_with_and_without_a_last_snapshot() -> None:
     ends = []
     for last in (snapshot(at=5 * S), None):
-        tracker = tracking(seen(10, 0, S))
-        take(tracker, Lost(1, 2 * S), exit_of(10, 10, 3 * S, 3 << 8))
+        tracker = tracking(snapshot_entry(10, 0, S))
+        take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S, 3 << 8))
         assert tracker.is_waiting
         ends.append(tracker.finish(last))
         assert not tracker.is_waiting
@@ -160,7 +162,7 @@ def test_at_the_end_all_is_told_with_and_without_a_last_snapshot() -> None:
 
 
 def test_without_a_snapshot_nothing_ends_and_it_is_asked_for_again_later() -> None:
-    tracker = tracking(seen(10, 0, S))
+    tracker = tracking(snapshot_entry(10, 0, S))
     take(tracker, Lost(1, 2 * S))
     assert tracker.is_due
     tracker.put_snapshot(None)
@@ -187,7 +189,9 @@ def test_a_slow_snapshot_is_taken_seldom() -> None:
 
 def test_a_recording_has_no_snapshots_and_tells_at_once() -> None:
     tracker = Tracker(ProcessTable())
-    *_, lost, end = take(tracker, fork(10, 0), Lost(1, 1), exit_of(10, 10, 2, 3 << 8))
+    *_, lost, end = take(
+        tracker, fork(10, 0), Lost(1, 1), exit_event(10, 10, 2, 3 << 8)
+    )
 
     assert isinstance(lost.event, Lost)
     assert (end.ended, end.duration) == (True, 2e-9)
@@ -201,8 +205,8 @@ def test_an_exit_is_of_the_earlier_one_where_its_pid_is_used_again_already() -> 
     take(tracker, fork(10, 2 * S), execute(10, 2 * S, PROGRAM))
     first = tracker.table.processes[10]
     take(tracker, fork(10, 3 * S), execute(10, 3 * S + MS, OTHER))
-    (end,) = take(tracker, exit_of(10, 10, 3 * S - MS, 3 << 8))
-    (last,) = take(tracker, exit_of(10, 10, 4 * S))
+    (end,) = take(tracker, exit_event(10, 10, 3 * S - MS, 3 << 8))
+    (last,) = take(tracker, exit_event(10, 10, 4 * S))
 
     assert (end.process, end.program, end.ended) == (first, PROGRAM, True)
     assert (last.program, last.ended) == (OTHER, True)
@@ -210,8 +214,8 @@ def test_an_exit_is_of_the_earlier_one_where_its_pid_is_used_again_already() -> 
 
 def test_an_older_exit_does_not_stand_for_an_end_that_was_not_seen() -> None:
     """Its thread was gone when the process was read; what came later was lost."""
-    tracker = tracking(seen(10, 0, S))
-    take(tracker, Lost(1, 2 * S), exit_of(11, 10, S - MS, 3 << 8))
+    tracker = tracking(snapshot_entry(10, 0, S))
+    take(tracker, Lost(1, 2 * S), exit_event(11, 10, S - MS, 3 << 8))
     tracker.put_snapshot(snapshot(at=4 * S))
     taken = take(tracker, fork(20, 5 * S))
 
@@ -244,7 +248,7 @@ def see_that_ends_agree(
 ) -> None:
     history = History(steps)
     begin, length, taken, later, second = where
-    moments, events = history.moments, history.events
+    moments, events = history.states, history.events
     lost_from = begin % (len(events) + 1)
     lost_to = min(len(events), lost_from + length % 20)
     after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]
@@ -298,7 +302,7 @@ def test_users_follow_their_events_of_the_first_thread() -> None:
 
 def test_a_snapshot_brings_the_programs_of_who_ran_before() -> None:
     table = ProcessTable()
-    entry = seen(10, 0, S)._replace(kept=OTHER, uid=0, euid=1000)
+    entry = snapshot_entry(10, 0, S)._replace(kept=OTHER, uid=0, euid=1000)
     table.resync(snapshot(entry, at=S))
     process = table.processes[10]
 
@@ -322,7 +326,7 @@ def test_after_a_loss_a_program_is_read_again(
 ) -> None:
     """An exec may have been lost. What was read at the exec is better, if the same."""
     table, process = started(execute(10, S, PROGRAM), Lost(1, 2 * S))
-    entry = seen(10, S, 3 * S)._replace(kept=read)
+    entry = snapshot_entry(10, S, 3 * S)._replace(kept=read)
     table.resync(snapshot(entry, at=3 * S))
 
     assert (read if is_taken else PROGRAM) is process.program
@@ -333,7 +337,7 @@ def test_what_an_event_said_is_kept_if_it_is_newer_than_the_reading(at: int) -> 
     """The program that was read is of the exec before, or of the one after."""
     table, process = started(execute(10, S), Lost(1, 2 * S), execute(10, at, PROGRAM))
     feed(table, Uid(10, 10, 5, 5, at, 0))
-    entry = seen(10, S, 3 * S)._replace(kept=OTHER, uid=1, euid=1)
+    entry = snapshot_entry(10, S, 3 * S)._replace(kept=OTHER, uid=1, euid=1)
     table.resync(snapshot(entry, at=3 * S))
     is_older = at < 3 * S
 
@@ -343,7 +347,7 @@ def test_what_an_event_said_is_kept_if_it_is_newer_than_the_reading(at: int) -> 
 
 def test_an_exec_from_before_the_reading_that_comes_later_changes_nothing() -> None:
     table = ProcessTable()
-    entry = seen(10, 0, S)._replace(kept=OTHER)
+    entry = snapshot_entry(10, 0, S)._replace(kept=OTHER)
     table.resync(snapshot(entry, at=S))
     feed(table, execute(10, S - MS, PROGRAM))
 
@@ -357,7 +361,9 @@ def test_a_kernel_thread_has_no_program_and_no_name_until_proc_says_it() -> None
     assert isinstance(change, Started)
     process = change.process
     before = (process.name, process.program, process.is_kernel_thread, process.euid)
-    entry = seen(10, S, 2 * S)._replace(name="kworker/0:1", is_kernel_thread=True)
+    entry = snapshot_entry(10, S, 2 * S)._replace(
+        name="kworker/0:1", is_kernel_thread=True
+    )
     table.resync(snapshot(entry, at=2 * S))
 
     assert before == (None, None, True, 0)
@@ -367,7 +373,9 @@ def test_a_kernel_thread_has_no_program_and_no_name_until_proc_says_it() -> None
 def test_what_a_kernel_thread_forks_is_one_until_it_executes_a_program() -> None:
     """So does call_usermodehelper(), as for modprobe."""
     table = ProcessTable()
-    kthreadd = seen(2, 0, S, ppid=0)._replace(name="kthreadd", is_kernel_thread=True)
+    kthreadd = snapshot_entry(2, 0, S, ppid=0)._replace(
+        name="kthreadd", is_kernel_thread=True
+    )
     table.resync(snapshot(kthreadd, at=S))
     feed(table, fork(10, 2 * S, parent=2), fork(20, 3 * S, parent=10))
     process = table.processes[20]
@@ -382,7 +390,7 @@ def test_what_a_kernel_thread_forks_is_one_until_it_executes_a_program() -> None
 
 def test_a_child_of_pid_2_is_none_where_that_is_not_kthreadd() -> None:
     table = ProcessTable()
-    table.resync(snapshot(seen(2, 0, S)._replace(kept=OTHER), at=S))
+    table.resync(snapshot(snapshot_entry(2, 0, S)._replace(kept=OTHER), at=S))
     feed(table, fork(10, 2 * S, parent=2))
 
     assert not table.processes[10].is_kernel_thread
@@ -402,7 +410,10 @@ class _Counting(dict[int, tuple[SnapshotEntry, set[int]]]):
 def test_a_long_line_of_descent_takes_linear_time() -> None:
     count = 2000
     chain = _Counting(
-        {pid: (seen(pid, 0, S, ppid=pid - 1), {pid}) for pid in range(count, 10, -1)}
+        {
+            pid: (snapshot_entry(pid, 0, S, ppid=pid - 1), {pid})
+            for pid in range(count, 10, -1)
+        }
     )
     strangers = descendants_among(chain, {}, root=None)
     descendants = descendants_among(chain, {10}, root=None)
@@ -413,7 +424,7 @@ def test_a_long_line_of_descent_takes_linear_time() -> None:
 
 def test_a_circle_of_descent_is_passed_once() -> None:
     """As where pids were used again while a snapshot was taken."""
-    circle = {pid: (seen(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
+    circle = {pid: (snapshot_entry(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
 
     assert set() == descendants_among(circle, {}, root=None)
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from support.sandbox import NO_ANSWERS, run_refused
+from support.sandbox import NO_ACKNOWLEDGEMENTS, run_sandboxed
 
 from procconn import (
     Event,
@@ -309,7 +309,7 @@ def test_a_forked_child_may_outlive_its_parents_connector() -> None:
 def test_an_opening_that_gave_up_waiting_leaves_nothing() -> None:
     """The sandbox keeps the answers from it; the kernel has counted its requests."""
     script = "from procconn import ProcConnector; ProcConnector()"
-    result = run_refused(NO_ANSWERS, "-c", script)
+    result = run_sandboxed(NO_ACKNOWLEDGEMENTS, "-c", script)
     assert "UnsupportedError" in result.stderr
     assert not kernel_sends()
 

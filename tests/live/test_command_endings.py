@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.command import (
-    PATIENCE,
+    TIMEOUT,
     WATCH,
     finish,
     unexpected_errors,
@@ -114,7 +114,7 @@ def test_a_later_signal_ends_also_what_blocks_at_the_end() -> None:
     with watching(command=[sys.executable, "-c", code]) as watch:
         assert watch.stdout is not None
         assert b"ready\n" == watch.stdout.readline()
-        deadline = time.monotonic() + PATIENCE / 2
+        deadline = time.monotonic() + TIMEOUT / 2
         while watch.poll() is None and time.monotonic() < deadline:
             watch.send_signal(signal.SIGTERM)
             time.sleep(0.1)

@@ -19,7 +19,7 @@ from support.command import (
     COMMAND,
     RENAME,
     TRACE,
-    OnTerminal,
+    TerminalCommand,
     run,
     wait_until_printing,
     watching,
@@ -152,7 +152,7 @@ def test_a_hangup_ends_what_has_no_file(output: tuple[str, ...]) -> None:
 def test_a_terminal_that_is_closed_ends_it_all_the_same(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [*COMMAND, *WATCH, "-o", str(log)]
-    with OnTerminal(command) as terminal:
+    with TerminalCommand(command) as terminal:
         write_a_line(log)
         terminal.signal(signal.SIGHUP)
         status = terminal.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.blocking import is_blocked
-from support.live import DEADLINE, descriptors, name_kept, rest_of, wait_for
+from support.live import DEADLINE, descriptors, drain, preserve_name, wait_for
 
 from procconn import (
     BufferTooSmallError,
@@ -32,7 +32,7 @@ with_and_without_queue = pytest.mark.parametrize("queue", [0, 262_144])
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -78,7 +78,7 @@ def test_it_is_readable_for_as_long_as_something_waits(
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         if asked == "before":
-            wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+            wait_for(lambda: drain(connector) == [] and not ready(connector))
         for _ in range(5):
             begin_session()
         events: list[Event] = []
@@ -90,7 +90,7 @@ def test_it_is_readable_for_as_long_as_something_waits(
             found = way(connector)
             assert found
             events += found
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
     assert {Sid} == {type(event) for event in events}
 
@@ -119,7 +119,7 @@ def test_it_tells_what_an_iteration_has_left(queue: int) -> None:
             if seen == 5:
                 break
             wait_for(lambda: ready(connector))
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
 
 @with_and_without_queue
@@ -225,7 +225,7 @@ def test_it_is_true_for_an_iteration_mixed_with_others(
 def test_an_event_wakes_who_waits_for_it(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
         found: list[object] = []
         thread = threading.Thread(target=lambda: found.extend(polled(fd)))
         thread.start()
@@ -286,7 +286,7 @@ def test_a_forked_child_never_changes_it(waiting: bool, queue: int) -> None:
                 call()
 
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
         if waiting:
             begin_session()
             begin_session()
@@ -302,8 +302,8 @@ def test_a_forked_child_never_changes_it(waiting: bool, queue: int) -> None:
         assert waiting == ready(connector)
         begin_session()
         wait_for(lambda: ready(connector))
-        assert len(rest_of(connector)) > waiting
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        assert len(drain(connector)) > waiting
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
 
 def test_it_is_the_same_descriptor_each_time_and_none_before(

@@ -13,7 +13,7 @@ import pytest
 from support import documents
 from support.documents import DOCUMENTS, code, needs_events
 from support.machine import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON
-from support.subprocesses import everyone_may_run_python
+from support.subprocesses import any_user_can_run_python
 
 from procconn import ProcConnector
 
@@ -53,7 +53,7 @@ def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6) or not everyone_may_run_python(),
+    KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="takes a Python that everyone may run, and Linux 6.6",
 )
 def test_the_guide_for_the_unprivileged_runs_for_an_ordinary_user() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.live import (
+    drain,
     events_until,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -247,13 +247,13 @@ def test_a_thread_that_names_itself_is_reported_as_itself(
 
 
 def test_timestamps_are_those_of_the_monotonic_clock(connector: ProcConnector) -> None:
-    rest_of(connector)
-    with name_kept():
+    drain(connector)
+    with preserve_name():
         before = time.monotonic_ns()
         set_serials(range(20))
         after = time.monotonic_ns()
 
-    own = [e for e in rest_of(connector) if serials_of([e])]
+    own = [e for e in drain(connector) if serials_of([e])]
 
     times = [e.timestamp_ns for e in own]
     assert 20 == len(times)
@@ -263,7 +263,7 @@ def test_timestamps_are_those_of_the_monotonic_clock(connector: ProcConnector) -
 
 
 def test_the_cpu_is_one_of_this_machine(connector: ProcConnector) -> None:
-    with name_kept():
+    with preserve_name():
         allowed = os.sched_getaffinity(0)
         try:
             for cpu in allowed:
@@ -274,7 +274,7 @@ def test_the_cpu_is_one_of_this_machine(connector: ProcConnector) -> None:
 
     cpus = [
         (int(e.comm), e.cpu)
-        for e in rest_of(connector)
+        for e in drain(connector)
         if isinstance(e, Comm) and serials_of([e])
     ]
 
@@ -302,4 +302,4 @@ def test_each_process_of_many_has_its_events_in_order(connector: ProcConnector) 
 def test_no_event_of_this_kernel_is_unknown(connector: ProcConnector) -> None:
     python("import os; os.fork() or os._exit(0); os.wait()")
 
-    assert [] == [e for e in rest_of(connector) if isinstance(e, Unknown)]
+    assert [] == [e for e in drain(connector) if isinstance(e, Unknown)]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from support.live import (
     DEADLINE,
+    drain,
     events_until,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_serials,
 )
@@ -38,13 +38,13 @@ exit 0
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
 def act(tmp_path: object) -> int:
     """Make events of many kinds, of processes and threads; return the last's pid."""
-    with name_kept():
+    with preserve_name():
         set_serials(range(5))
     thread = threading.Thread(target=set_serials, args=(range(5),))
     thread.start()
@@ -82,7 +82,7 @@ def test_the_kernel_lets_through_what_the_mask_asks_for(
         all_events = events_until(
             witness, lambda e: isinstance(e, Exit) and e.pid == last
         )
-        events = rest_of(filtered)
+        events = drain(filtered)
 
     assert [] == [e for e in events if not is_selected(e, mask, threads=threads)]
     # What happened before both had subscribed, or after the last, only one may know.
@@ -126,7 +126,7 @@ def test_a_mask_changed_on_the_open_socket_holds_for_what_is_queued() -> None:
         events = events_until(
             connector, lambda e: isinstance(e, Exit) and e.pid == process.pid
         )
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert {Exit} == {type(event) for event in events}
 
@@ -142,7 +142,7 @@ def test_a_mask_changed_on_the_open_socket_loses_nothing_wanted(read: str) -> No
         set_serials(range(100, 200))
         connector.subscribe(EventMask.COMM)
         set_serials(range(200, 300))
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert list(range(300)) == serials_of(events)
 
@@ -174,13 +174,13 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
             connector.subscribe(mask)
             events = next_events(connector)
             if producer.poll() is not None:
-                events += rest_of(connector)
+                events += drain(connector)
 
             assert [] == [e for e in events if not is_selected(e, mask, threads=True)]
             found += serials_of(events, producer.pid)
             if producer.poll() is not None:
                 break
-        found += serials_of(rest_of(connector), producer.pid)
+        found += serials_of(drain(connector), producer.pid)
         lost = connector.lost
 
     assert 0 == lost

@@ -15,14 +15,14 @@ from support.bpf import passes
 from support.builders import event_message, words
 from support.live import (
     DEADLINE,
+    drain,
     get_name,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
 )
-from support.sandbox import NO_NAMES, run_refused
+from support.sandbox import NO_NAMES, run_sandboxed
 from support.sockets import event_socket
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
@@ -47,7 +47,7 @@ HEARTBEAT = 0.05
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         set_name(b"heart")
         yield
 
@@ -65,7 +65,7 @@ def set_membership(connector: ProcConnector, option: int) -> None:
 def probes(witness: ProcConnector, pid: int) -> list[Comm]:
     return [
         event
-        for event in rest_of(witness)
+        for event in drain(witness)
         if isinstance(event, Comm) and event.pid == pid
     ]
 
@@ -141,7 +141,7 @@ def test_the_stream_goes_on_after_a_death() -> None:
             up_to_loss(connector)
         set_membership(connector, ADD_MEMBERSHIP)
         set_serials(range(3))
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert [0, 1, 2] == serials_of(events)
 
@@ -152,13 +152,13 @@ def test_after_a_failed_renewal_subscribing_renews() -> None:
 import sys
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 from support.live import DEADLINE
-from support.sockets import no_network
+from support.sockets import empty_network_namespace
 from live.test_heartbeat import DROP_MEMBERSHIP, HEARTBEAT, set_membership
 from procconn import EventMask, ProcConnector, UnsupportedError
 
 with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
     set_membership(connector, DROP_MEMBERSHIP)
-    with no_network():
+    with empty_network_namespace():
         try:
             connector.recv(DEADLINE)
         except UnsupportedError:
@@ -185,7 +185,7 @@ with connector:
     warnings.simplefilter("error")
     print(connector.recv({10 * HEARTBEAT}), connector.lost)
 """
-    result = run_refused(NO_NAMES, "-c", code)
+    result = run_sandboxed(NO_NAMES, "-c", code)
 
     assert (0, "") == (result.returncode, result.stderr)
     warned, seen = result.stdout.splitlines()
@@ -332,7 +332,7 @@ def test_a_probe_from_a_thread_is_not_shown_to_who_wants_no_threads() -> None:
         thread = threading.Thread(target=read, args=(connector, witness))
         thread.start()
         thread.join()
-        found += rest_of(connector)
+        found += drain(connector)
 
     assert seen
     assert [] == [e for e in found if isinstance(e, Comm) and e.pid == thread.native_id]
@@ -344,8 +344,8 @@ def test_who_unsubscribed_is_not_probed() -> None:
         ProcConnector(heartbeat=HEARTBEAT) as connector,
     ):
         connector.unsubscribe()
-        rest_of(connector)
-        rest_of(witness)
+        drain(connector)
+        drain(witness)
         event = connector.recv(timeout=10 * HEARTBEAT)
         seen = probes(witness, threading.get_native_id())
 

@@ -17,9 +17,9 @@ import pytest
 from support.command import unexpected_errors
 from support.live import (
     DEADLINE,
+    drain,
     events_until,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -30,7 +30,7 @@ from support.sockets import (
     TOO_LARGE,
     event_socket,
     plain_socket,
-    rtnetlink_in_place_of,
+    replaced_by_rtnetlink,
 )
 from support.subprocesses import started
 
@@ -62,7 +62,7 @@ LAST_NAME = "last"
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -99,7 +99,7 @@ def test_a_forged_datagram_never_appears(way: str, mask: EventMask) -> None:
         for _ in range(10):
             forger.sendto(forged(ghost), target)
         set_serials(range(2, 3))
-        events = decode(raw) + rest_of(connector)
+        events = decode(raw) + drain(connector)
 
         if way == "multicast":  # it did go out
             sender = 0
@@ -146,7 +146,7 @@ def test_datagrams_of_any_size_from_others_are_thrown_away(size: int) -> None:
     with ProcConnector(EventMask.COMM) as connector, plain_socket() as forger:
         forger.sendto((forged(1) * 100)[:size] or b"\0", (port_of(connector), 0))
         set_serials(range(2))
-        events = rest_of(connector)
+        events = drain(connector)
 
         assert 0 == connector.lost
 
@@ -156,12 +156,10 @@ def test_datagrams_of_any_size_from_others_are_thrown_away(size: int) -> None:
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_any_name_is_an_event_like_others(name: bytes) -> None:
     with ProcConnector(EventMask.COMM) as connector:
-        rest_of(connector)
+        drain(connector)
         set_name(name)
         own = threading.get_native_id()
-        (event,) = (
-            e for e in rest_of(connector) if isinstance(e, Comm) and e.pid == own
-        )
+        (event,) = (e for e in drain(connector) if isinstance(e, Comm) and e.pid == own)
 
     assert name[:15] == event.comm
     assert name[:15] == os.fsencode(event.name)
@@ -252,8 +250,8 @@ def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
     """No datagram of the Proc Connector is, so these are of another family."""
     with ProcConnector(EventMask.COMM) as connector:
         set_serials(range(3))
-        events = rest_of(connector)
-        with rtnetlink_in_place_of(connector) as sock:
+        events = drain(connector)
+        with replaced_by_rtnetlink(connector) as sock:
             for _ in range(3):
                 sock.send(request_)
             if way == "recv":
@@ -268,7 +266,7 @@ def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
             else:
                 events.append(next(iter(connector)))
         set_serials(range(3, 6))
-        events += rest_of(connector)
+        events += drain(connector)
         lost = connector.lost
 
     (at,) = (i for i, event in enumerate(events) if isinstance(event, Lost))
@@ -280,7 +278,7 @@ def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
 def test_what_is_left_in_the_socket_does_not_gather_again() -> None:
     """Who takes little at a time leaves the rest to the kernel, and waits for none."""
     with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(200))
         began = time.monotonic()
         events: list[Event] = []

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.live import DEADLINE, rest_of
+from support.live import DEADLINE, drain
 from support.subprocesses import PROGRAMS, run
 
 from procconn import Event, EventMask, Exec, ProcConnector
@@ -72,7 +72,7 @@ def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
         with ProcConnector(
             EventMask.SID, queue=queue, max_latency=latency
         ) as connector:
-            rest_of(connector)
+            drain(connector)
             began = time.monotonic()
             begin_session()
             assert connector.recv_many(DEADLINE)

@@ -20,8 +20,8 @@ from support.live import (
     DEADLINE,
     PR_SET_NAME,
     descriptors,
-    name_kept,
-    rest_of,
+    drain,
+    preserve_name,
     serials_of,
     set_serials,
     wait_for,
@@ -38,7 +38,7 @@ from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -149,7 +149,7 @@ def test_a_cancelled_task_leaves_the_connector_usable(silent: ProcConnector) -> 
     silent.subscribe(EventMask.COMM)
     set_serials(range(3))
 
-    assert [0, 1, 2] == serials_of(rest_of(silent))
+    assert [0, 1, 2] == serials_of(drain(silent))
 
 
 def test_closing_twice_is_once(silent: ProcConnector) -> None:
@@ -164,7 +164,7 @@ def test_closing_twice_is_once(silent: ProcConnector) -> None:
 )
 def test_a_time_may_be_longer_than_anyone_waits(seconds: float) -> None:
     with (
-        name_kept(),
+        preserve_name(),
         ProcConnector(EventMask.COMM, timeout=seconds, heartbeat=seconds) as connector,
     ):
         set_serials(range(1))
@@ -282,7 +282,7 @@ def test_closing_at_any_moment_before_the_waiting_ends_it_too(
         ) as connector:
 
             def closed_in_between() -> object:
-                with injection.of(connector.close):  # noqa: B023
+                with injection.armed(connector.close):  # noqa: B023
                     return call(connector)
 
             thread, results = result_of(closed_in_between)
@@ -431,12 +431,12 @@ def test_connectors_of_one_program_do_not_disturb_each_other() -> None:
         with ProcConnector(EventMask.COMM) as second:
             set_serials(range(3))
             first.unsubscribe()
-            second_serials = serials_of(rest_of(second))
-        first_serials = serials_of(rest_of(first))
+            second_serials = serials_of(drain(second))
+        first_serials = serials_of(drain(first))
         first.subscribe()
         with ProcConnector(EventMask.SID):
             set_serials(range(3, 6))
-        last_serials = serials_of(rest_of(first))
+        last_serials = serials_of(drain(first))
 
     assert [0, 1, 2] == first_serials == second_serials
     assert [3, 4, 5] == last_serials
@@ -473,7 +473,7 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(
 
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(10))
             events: list[Event] = []
 
@@ -482,9 +482,9 @@ def test_a_reader_overtaken_by_another_leaves_it_its_events(
                 events.extend(read(connector, early))
                 set_serials(range(20, 21))  # lest an iteration waits for ever
 
-            with injection.of(overtake):
+            with injection.armed(overtake):
                 events += read(connector, late)
-            events += rest_of(connector)
+            events += drain(connector)
 
         if injection.reached:
             assert list(range(21)) == sorted(serials_of(events))

@@ -11,16 +11,16 @@ import pytest
 from support.live import (
     DEADLINE,
     LARGE_BUFFER,
+    cpu_wait_seconds,
+    drain,
     lost_count,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_serials,
-    waited_for_cpu,
 )
 from support.machine import requires_capacity
-from support.sandbox import NO_MEMINFO, run_refused
-from support.sockets import TOO_LARGE, kernel_drops, rtnetlink_in_place_of
+from support.sandbox import NO_MEMINFO, run_sandboxed
+from support.sockets import TOO_LARGE, kernel_drops, replaced_by_rtnetlink
 from support.subprocesses import PROGRAMS, program
 
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
@@ -31,7 +31,7 @@ HELD = 171  # the most events that fit, on Linux 6.1; since then they take more 
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -46,14 +46,14 @@ def test_a_storm_at_full_speed_arrives_whole() -> None:
             ProcConnector(receive_buffer=33_554_432) as connector,
             program("rename", count, 0) as producer,
         ):
-            waited = waited_for_cpu()
+            waited = cpu_wait_seconds()
             received = 0
             for event in connector:
                 if isinstance(event, Comm):
                     received += event.pid == producer.pid
                 elif isinstance(event, Exit) and event.pid == producer.pid:
                     break
-            return received, connector.lost, waited_for_cpu() - waited
+            return received, connector.lost, cpu_wait_seconds() - waited
 
     for _ in range(5):
         received, lost, waited = storm()
@@ -92,9 +92,9 @@ def settled(
     events: list[Event] = []
     seen: list[Event] = []
     while time.monotonic() < deadline:
-        rest = rest_of(small)
+        rest = drain(small)
         lost, drops = small.lost, kernel_drops(small)
-        late = rest_of(witness)
+        late = drain(witness)
         events += rest
         seen += late
         if not rest and not late:
@@ -146,11 +146,11 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
 
 def test_a_gap_is_told_between_the_events_around_it() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(1000))
         events = connector.recv_many(timeout=0)
         set_serials(range(1000, 1010))
-        events += rest_of(connector)
+        events += drain(connector)
         lost = connector.lost
 
     serials = serials_of(events)
@@ -168,7 +168,7 @@ def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
     """Although a full socket has space again after a partial read."""
     part = bytearray(16_384)
     with ProcConnector(EventMask.COMM, receive_buffer=1_000_000) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(4000))
         events = decode(part[: connector.recv_into(part, 0)])
         set_serials(range(4000, 4010))
@@ -184,11 +184,11 @@ def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
 def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
     part = bytearray(5000)  # a third of what it holds
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(1000))
         events = decode(part[: connector.recv_into(part, 0)])
         set_serials(range(1000, 2000))
-        events += rest_of(connector)
+        events += drain(connector)
 
     first, second = (i for i, event in enumerate(events) if isinstance(event, Lost))
     before, between = serials_of(events[:first]), serials_of(events[first:second])
@@ -220,13 +220,13 @@ def test_what_takes_the_room_of_the_first_receive_is_behind_the_gap() -> None:
 
 def test_each_of_several_gaps_is_told_in_its_place() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
-        rest_of(connector)
+        drain(connector)
         events: list[Event] = []
         for first in range(0, 5000, 1000):
             set_serials(range(first, first + 1000))
             events += connector.recv_many(timeout=0)
         set_serials(range(5000, 5001))
-        events += rest_of(connector)
+        events += drain(connector)
 
     expected = 0
     for event in events:
@@ -242,7 +242,7 @@ def test_each_of_several_gaps_is_told_in_its_place() -> None:
 @pytest.mark.parametrize("way", ["recv", "for"])
 def test_a_gap_is_told_event_by_event_too(way: str) -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(1000))
         events: list[Event] = []
         first: Event | None
@@ -257,10 +257,10 @@ def test_a_gap_is_told_event_by_event_too(way: str) -> None:
 
 def test_lost_is_known_before_it_is_read_about() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(1000))
         unread = connector.lost
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert 1000 - HELD <= unread <= lost_count(events)
 
@@ -271,7 +271,7 @@ def test_lost_is_known_before_it_is_read_about() -> None:
 def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> None:
     count = 100_000
     arguments = (PROGRAMS / "older.py", str(count), str(int(mask)), "50000")
-    result = run_refused(NO_MEMINFO, *arguments)
+    result = run_sandboxed(NO_MEMINFO, *arguments)
     assert "" == result.stderr
     reported = json.loads(result.stdout)
 
@@ -294,7 +294,7 @@ def test_what_was_dropped_until_the_close_counts() -> None:
 def test_a_gap_without_events_needs_no_waiting_for(way: str) -> None:
     with (
         ProcConnector(EventMask.NONE) as connector,
-        rtnetlink_in_place_of(connector) as sock,
+        replaced_by_rtnetlink(connector) as sock,
     ):
         sock.send(TOO_LARGE)
 

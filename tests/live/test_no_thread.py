@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import AS_ORDINARY_USER, KERNEL
-from support.subprocesses import everyone_may_run_python, run
+from support.subprocesses import any_user_can_run_python, run
 
 SET_LIMIT = """
 import resource
@@ -66,7 +66,7 @@ def run_within(folder: Path, *command: str) -> list[str]:
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6) or not everyone_may_run_python(),
+    KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="takes a Python that everyone may run, and Linux 6.6",
 )
 def test_the_users_limit_on_tasks_is_named() -> None:

@@ -15,8 +15,8 @@ import pytest
 from support.live import (
     DEADLINE,
     descriptors,
-    name_kept,
-    rest_of,
+    drain,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -34,7 +34,7 @@ MANY = 4 * SERIALS  # several batches
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -98,14 +98,14 @@ def test_two_readers_at_the_same_time_get_each_event_once(
     mode: ReadMode, other: ReadMode, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(SERIALS))
         events = read_together(
             connector,
             [mode, other],
             lambda: set_serials(range(SERIALS, 2 * SERIALS)),
         )
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert list(range(2 * SERIALS)) == sorted(serials_of(events))
 
@@ -122,14 +122,14 @@ def by_iteration(connector: ProcConnector) -> list[Event]:
 def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
     for _ in range(5):
         with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(MANY))
             events = read_together(
                 connector,
                 [by_iteration] * 8,
                 lambda: set_serials(range(MANY, 2 * MANY)),
             )
-            events += rest_of(connector)
+            events += drain(connector)
 
         assert list(range(2 * MANY)) == sorted(serials_of(events))
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from support.blocking import wait_until_blocked
-from support.c_programs import KNOWN_LIFETIMES, LIFETIMES, compiled
-from support.live import DEADLINE, name_kept, set_serials
+from support.c_programs import REPORTED_STATUS, WAIT_STATUS, compiled
+from support.live import DEADLINE, preserve_name, set_serials
 from support.machine import PYTHON
 from support.subprocesses import PROGRAMS, close_stdin, run, started_with_pid
 
@@ -47,7 +47,7 @@ def kinds(changes: Sequence[Change]) -> list[type]:
     return [type(change) for change in changes]
 
 
-@pytest.mark.parametrize("how", LIFETIMES)
+@pytest.mark.parametrize("how", WAIT_STATUS)
 def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
     """Its status is the one that wait(2) returns to its parent, or None."""
     with (
@@ -62,13 +62,13 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
     assert process is not None
     execs = [Executed] * (2 if "exec" in how else 1)
     assert kinds(changes) == [Started, *execs, Ended]
-    assert (process.returncode, status) == (KNOWN_LIFETIMES[how], LIFETIMES[how])
+    assert (process.returncode, status) == (REPORTED_STATUS[how], WAIT_STATUS[how])
     assert (process.ppid, process.known_since) == (os.getpid(), "start")
     assert process.duration is not None
     assert process.duration > 0
 
 
-@pytest.mark.parametrize("how", LIFETIMES)
+@pytest.mark.parametrize("how", WAIT_STATUS)
 def test_a_process_from_before_is_followed_to_its_end(
     lifetimes: Path, how: str
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_process_from_before_is_followed_to_its_end(
     assert kinds(changes) == [Executed] * ("exec" in how) + [Ended]
     assert all(not isinstance(it, Lost) and it.process is process for it in changes)
     assert process.known_since == "snapshot"
-    assert process.returncode == KNOWN_LIFETIMES[how]
+    assert process.returncode == REPORTED_STATUS[how]
 
 
 def test_a_monitor_tells_the_program_and_what_it_used() -> None:
@@ -186,7 +186,7 @@ def test_what_is_lost_is_made_up_for() -> None:
     ):
         known = _until(monitor, lambda: old.pid in monitor.processes)
         process = monitor.processes[old.pid]
-        with name_kept():
+        with preserve_name():
             set_serials(range(1000))  # the buffer is full now
         new = subprocess.Popen(["cat"], stdin=-1)
         old.kill()

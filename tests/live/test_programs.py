@@ -15,7 +15,7 @@ from support.c_programs import compiled
 from support.exec_programs import (
     LONG_LATENCY,
     MASK,
-    assert_none_wrong,
+    assert_right_or_missing,
     delayed_readers,
     is_realtime,
     program_reader,
@@ -74,7 +74,7 @@ def test_in_a_chain_each_exec_has_its_own_program_or_none(
             process.wait()
             programs = programs_of(taking, process.pid, 2)
 
-        assert_none_wrong(programs, ("sh", "-c", text), ("true", str(serial)))
+        assert_right_or_missing(programs, ("sh", "-c", text), ("true", str(serial)))
 
 
 def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
@@ -86,7 +86,7 @@ def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
 
     if is_realtime(unhurried):
         assert (again, "x") == programs[-1].argv
-    assert_none_wrong(programs, *[(again, "x")] * 4)
+    assert_right_or_missing(programs, *[(again, "x")] * 4)
 
 
 def test_a_script_has_its_interpreters_arguments_and_its_own_name(
@@ -98,7 +98,7 @@ def test_a_script_has_its_interpreters_arguments_and_its_own_name(
     with started(script, "x") as process:
         (program,) = programs_of(taking, process.pid, 1)
 
-    assert_none_wrong([program], ("/bin/sh", "-e", str(script), "x"))
+    assert_right_or_missing([program], ("/bin/sh", "-e", str(script), "x"))
     assert program.name in ("script", None)
 
 
@@ -286,7 +286,7 @@ def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
 
     assert programs[0].exe in (str(first), None)
     assert programs[1].exe in (second, None)
-    assert_none_wrong(programs, ("x",), ("x",))
+    assert_right_or_missing(programs, ("x",), ("x",))
 
 
 @root
@@ -317,7 +317,7 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
     assert running is not None
     assert ("/bin/sh", "-c", "exec cat x") == running.argv
     assert ("held", None, None) == (first.missing, first.argv, first.exe)
-    assert_none_wrong([second], ("cat", "x"))
+    assert_right_or_missing([second], ("cat", "x"))
 
 
 @root
@@ -333,7 +333,7 @@ def test_traced_execs_are_right_or_absent(taking: ProcConnector) -> None:
         process.stdin.flush()
         programs = programs_of(taking, pid, 2)
 
-    assert_none_wrong(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
+    assert_right_or_missing(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
 
 
 @root
@@ -347,7 +347,7 @@ def test_a_pid_used_again_at_once_has_the_right_program_or_none(
         subprocess.run([take, str(child.pid), "/bin/true", str(serial)], check=True)
     programs = programs_of(taking, child.pid, 51)
 
-    assert_none_wrong(
+    assert_right_or_missing(
         programs, ("true",), *[("/bin/true", str(serial)) for serial in range(50)]
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.c_programs import compiled
-from support.exec_programs import is_renaming, requires_nobody, spinning
+from support.exec_programs import is_renaming, requires_ordinary_user, spinning
 from support.live import DEADLINE, wait_for
 from support.machine import NOBODY, has_realtime_priority
 from support.subprocesses import PROGRAMS, program
@@ -140,7 +140,7 @@ class Load:
         return wrong, right
 
 
-@requires_nobody
+@requires_ordinary_user
 @pytest.mark.heavy
 @pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spinners", [0, SPINNERS])

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.exec_programs import is_realtime, program_reader, requires_nobody, threads
+from support.exec_programs import (
+    is_realtime,
+    program_reader,
+    requires_ordinary_user,
+    threads,
+)
 from support.live import DEADLINE
 from support.machine import NOBODY, has_realtime_priority
-from support.sandbox import NO_PRIORITY, run_refused
+from support.sandbox import NO_PRIORITY, run_sandboxed
 from support.subprocesses import PROGRAMS, program, run, started
 
 from procconn import EventMask, ProcConnector
@@ -52,7 +57,7 @@ def test_the_thread_says_what_keeps_it_from_its_priority() -> None:
 def test_so_it_does_in_a_sandbox() -> None:
     if what_lacks("nothing") != "nothing":
         pytest.skip("no real-time priority here")
-    refused = run_refused(NO_PRIORITY, PROGRAMS / "priority.py", "nothing")
+    refused = run_sandboxed(NO_PRIORITY, PROGRAMS / "priority.py", "nothing")
 
     assert ("sandbox\n", "") == (refused.stdout, refused.stderr)
 
@@ -62,7 +67,7 @@ def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
     assert "runtime" == what_lacks("runtime", group_without_runtime)
 
 
-@requires_nobody
+@requires_ordinary_user
 def test_who_may_not_have_the_priority_is_warned_once() -> None:
     """With the line that opened the connector, and of nothing else twice."""
     code = """
@@ -87,7 +92,7 @@ for it in caught:
     assert "CAP_NET_ADMIN" in usage
 
 
-@requires_nobody
+@requires_ordinary_user
 def test_without_privilege_nothing_is_wrong() -> None:
     done = run(*NOBODY, sys.executable, PROGRAMS / "unprivileged.py")
 

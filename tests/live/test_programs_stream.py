@@ -15,7 +15,7 @@ from support.c_programs import compiled
 from support.exec_programs import (
     LONG_LATENCY,
     MASK,
-    assert_none_wrong,
+    assert_right_or_missing,
     is_lossless,
     is_realtime,
     is_renaming,
@@ -26,7 +26,7 @@ from support.exec_programs import (
 from support.live import DEADLINE, serials_of, set_serials, wait_for
 from support.machine import AS_ORDINARY_USER, IS_EMULATED
 from support.read_modes import LAST, READ_MODES, ReadMode, by_recv_many, is_last
-from support.subprocesses import everyone_may_run_python, program, started
+from support.subprocesses import any_user_can_run_python, program, started
 
 from procconn import (
     Comm,
@@ -91,7 +91,7 @@ def check(
         kinds: list[type] = [type(it) for it in life]
         assert [Fork, Exec, Exec, Exit] == kinds
         programs = [found for _, found in programs_in(life)]
-        assert_none_wrong(programs, tuple(chain(number)), ("true", str(number)))
+        assert_right_or_missing(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
     if realtime:  # under emulation some programs are enough
         assert absent <= (2 * CHAINS - 2 if IS_EMULATED else most_absent)
@@ -141,7 +141,7 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
     recording.write_bytes(recorded)
     code = "import sys, procconn; print(procconn.decode(sys.stdin.buffer.read()))"
     command = [sys.executable, "-c", code]
-    if everyone_may_run_python():
+    if any_user_can_run_python():
         command = [*AS_ORDINARY_USER, *command]
     with recording.open("rb") as file:
         there = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
@@ -164,7 +164,7 @@ def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
         programs += programs_of(connector, process.pid, 1)
         realtime = is_realtime(connector)
 
-    assert_none_wrong(programs, line, ("cat", "-", "x"))
+    assert_right_or_missing(programs, line, ("cat", "-", "x"))
     if realtime:
         assert [line, ("cat", "-", "x")] == [it.argv for it in programs]
 
@@ -182,7 +182,7 @@ def test_a_change_of_the_mask_keeps_the_programs() -> None:
                     programs += programs_of(connector, third.pid, 1)
         realtime = is_realtime(connector)
 
-    assert_none_wrong(programs, ("cat", "-", "2"), ("cat", "-", "3"))
+    assert_right_or_missing(programs, ("cat", "-", "2"), ("cat", "-", "3"))
     if realtime:
         assert ("cat", "-", "3") == programs[1].argv
 

@@ -19,14 +19,14 @@ from support.live import (
     DEADLINE,
     LARGE_BUFFER,
     PR_SET_NAME,
+    cpu_wait_seconds,
     descriptors,
+    drain,
     lost_count,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_serials,
     wait_for,
-    waited_for_cpu,
 )
 from support.machine import PYTHON, requires_capacity
 from support.sockets import event_socket, kernel_drops
@@ -39,7 +39,7 @@ QUEUE = 262_144  # bytes: 3,449 events
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -53,7 +53,7 @@ def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
             ProcConnector(queue=30_000_000) as connector,
             program("rename", count, 0) as producer,
         ):
-            waited = waited_for_cpu()
+            waited = cpu_wait_seconds()
             received = 0
             ended = has_slept = False
             while not ended:
@@ -65,7 +65,7 @@ def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
                 if received > count // 10 and not has_slept:
                     has_slept = True
                     time.sleep(0.5)
-            return received, connector.lost, waited_for_cpu() - waited
+            return received, connector.lost, cpu_wait_seconds() - waited
 
     for _ in range(5):
         received, lost, waited = storm()
@@ -86,7 +86,7 @@ def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
         program("rename", count, 10_000) as producer,
     ):
         producer.wait(DEADLINE)
-        events = rest_of(connector)
+        events = drain(connector)
 
         assert list(range(count)) == serials_of(events, producer.pid)
         assert 0 == connector.lost
@@ -104,11 +104,11 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     ):
         producer.wait(DEADLINE)
         dropped = kernel_drops(connector)
-        events = rest_of(connector)
+        events = drain(connector)
         set_serials(range(10))
-        events += rest_of(connector)
+        events += drain(connector)
         lost = connector.lost
-        seen = rest_of(witness)
+        seen = drain(witness)
 
     assert 0 < dropped <= lost == lost_count(events)
     (first, *_) = (i for i, event in enumerate(events) if isinstance(event, Lost))
@@ -127,7 +127,7 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
     """The C library interrupts all threads, to have each make it."""
     count = 5_000  # the queue holds 1,700
     with ProcConnector(EventMask.COMM, queue=65_536) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(count))
         wait_for(lambda: is_waiting_for_room(connector))
         os.setuid(os.getuid())
@@ -144,7 +144,7 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
 def test_a_changed_mask_that_empties_a_full_queue_wakes_the_thread() -> None:
     """Else it and the reader would wait for each other for ever."""
     with ProcConnector(EventMask.COMM, queue=65_536) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(5_000))  # the queue holds 1,700
         wait_for(lambda: is_waiting_for_room(connector))
         connector.subscribe(EventMask.EXIT)
@@ -169,7 +169,7 @@ def test_a_poll_brings_what_was_caused_before_it() -> None:
         for first in range(0, 2_000, 10):
             set_serials(range(first, first + 10))
 
-            assert list(range(first, first + 10)) == serials_of(rest_of(connector))
+            assert list(range(first, first + 10)) == serials_of(drain(connector))
 
 
 @pytest.mark.parametrize("way", ["recv", "recv_raw"])
@@ -230,7 +230,7 @@ connector.close()
 
 def test_the_order_is_kept_between_what_waited_before_and_the_queue() -> None:
     with ProcConnector(EventMask.COMM) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(10))
         events = [event for event in [connector.recv(0)] if event]
         set_serials(range(10, 20))

@@ -8,7 +8,7 @@ import pytest
 from support.command import COMMAND
 from support.live import DEADLINE
 from support.machine import AS_ORDINARY_USER, KERNEL, LIMITS
-from support.subprocesses import everyone_may_run_python
+from support.subprocesses import any_user_can_run_python
 
 from procconn import diagnosis
 
@@ -42,7 +42,7 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6) or not everyone_may_run_python(),
+    KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="takes Linux 6.6, and a Python that everyone may run",
 )
 @pytest.mark.parametrize("subcommand", CALLS)

@@ -10,8 +10,8 @@ from support.blocking import is_blocked
 from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
-    name_kept,
-    rest_of,
+    drain,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -21,10 +21,10 @@ from support.read_modes import ReadMode
 from support.single_reads import (
     DECODING,
     READ_MODES,
-    by_none_but_subscribe,
     by_recv,
     by_recv_into,
     by_recv_raw,
+    by_subscribe,
 )
 
 from procconn import Event, EventMask, ProcConnector, decode
@@ -34,7 +34,7 @@ COUNT = 9  # events before, of which some are decoded already, and as many meanw
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -59,7 +59,7 @@ def test_an_overtaken_reader_loses_and_repeats_nothing(
 ) -> None:
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(COUNT))
             events = by_recv(connector)
 
@@ -68,9 +68,9 @@ def test_an_overtaken_reader_loses_and_repeats_nothing(
                 events.extend(tried(connector, early))
                 set_name(b"go on")  # lest an iteration waits for ever
 
-            with injection.of(overtake):
+            with injection.armed(overtake):
                 events += tried(connector, late)
-            events += rest_of(connector)
+            events += drain(connector)
 
         if injection.reached:
             assert list(range(2 * COUNT)) == sorted(serials_of(events))
@@ -78,7 +78,7 @@ def test_an_overtaken_reader_loses_and_repeats_nothing(
     assert inject_at_each_point(read_both) > 2
 
 
-CHANGING = [(by_none_but_subscribe, mode) for mode in (by_recv, by_recv_raw)]
+CHANGING = [(by_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def run_across(
         assert going.wait(DEADLINE)
 
     def read() -> None:
-        with pause.of(stop):
+        with pause.armed(stop):
             events.extend(tried(connector, early))
         arrived.set()
 
@@ -119,17 +119,17 @@ def run_across(
         assert arrived.wait(DEADLINE)
 
     with ProcConnector(EventMask.COMM) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(COUNT))
         events += by_recv(connector)
-        with begin_early.of(begin):
+        with begin_early.armed(begin):
             events += tried(connector, late)
         if not begin_early.reached:
             return
         set_serials(range(COUNT, 2 * COUNT))
         going.set()
         thread.join(DEADLINE)
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert list(range(2 * COUNT)) == sorted(serials_of(events, own))
 
@@ -157,7 +157,7 @@ def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(
 
         thread = threading.Thread(target=read)
         with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(COUNT))
             events += by_recv(connector)
 
@@ -165,12 +165,12 @@ def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(
                 thread.start()
                 wait_for(lambda: ended or is_blocked(thread))
 
-            with injection.of(begin), suppress(RuntimeError):
+            with injection.armed(begin), suppress(RuntimeError):
                 connector.subscribe(EventMask.COMM | EventMask.PTRACE)
             set_serials(range(COUNT, COUNT + 1))
             if injection.reached:
                 thread.join(DEADLINE)
-            events += rest_of(connector)
+            events += drain(connector)
 
         if injection.reached:
             assert list(range(COUNT + 1)) == sorted(serials_of(events, own))

@@ -20,9 +20,9 @@ import pytest
 from support.blocking import is_iterating, wait_until_blocked
 from support.live import (
     DEADLINE,
+    drain,
     lost_count,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -53,7 +53,7 @@ SO_MEMINFO = 55  # asm-generic/socket.h
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -98,7 +98,7 @@ def by_async_for(connector: ProcConnector) -> list[Event]:
     return asyncio.run(first())
 
 
-def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
+def by_subscribe(connector: ProcConnector) -> list[Event]:
     connector.subscribe(EventMask.COMM | EventMask.SID)
     return []
 
@@ -106,7 +106,7 @@ def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
 RAW = [by_recv_raw, by_recv_into]
 DECODING = [by_recv, by_recv_many, by_for, by_async_for]
 POLLING = [by_recv, by_recv_many, by_recv_raw, by_recv_into]
-READ_MODES = [*POLLING, by_for, by_async_for, by_none_but_subscribe]
+READ_MODES = [*POLLING, by_for, by_async_for, by_subscribe]
 
 
 @pytest.mark.parametrize("mode", POLLING)
@@ -151,7 +151,7 @@ def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
     ]:
         set_serials(range(start, min(start + 10, 40)))
         (raw if mode in RAW else decoded).extend(serials_of(mode(names)))
-    decoded += serials_of(rest_of(names))
+    decoded += serials_of(drain(names))
 
     assert list(range(40)) == sorted(decoded + raw)
     assert sorted(decoded) == decoded
@@ -168,7 +168,7 @@ def test_two_ways_that_decode_keep_the_order(
         events += first(names)
         set_serials(range(start + 10, start + 20))
         events += second(names)
-    events += rest_of(names)
+    events += drain(names)
 
     assert list(range(40)) == serials_of(events)
 
@@ -183,7 +183,7 @@ def test_two_ways_that_do_not_decode_keep_the_order(
         events += first(names)
         set_serials(range(start + 10, start + 20))
         events += second(names)
-    events += rest_of(names)
+    events += drain(names)
 
     assert list(range(40)) == serials_of(events)
 
@@ -192,7 +192,7 @@ def test_two_ways_that_do_not_decode_keep_the_order(
 def test_what_is_decoded_already_is_not_in_raw_buffers(
     names: ProcConnector, mode: ReadMode
 ) -> None:
-    rest_of(names)
+    drain(names)
     set_serials(range(10))
     first = by_recv(names)
     set_serials(range(10, 12))
@@ -226,17 +226,17 @@ def test_a_poll_of_an_empty_queue_comes_back_at_once(mode: ReadMode) -> None:
 
 
 def test_too_small_a_buffer_leaves_the_datagram_queued(names: ProcConnector) -> None:
-    rest_of(names)
+    drain(names)
     set_serials(range(2))
     with pytest.raises(BufferTooSmallError) as caught:
         names.recv_into(bytearray(EVENT_BYTES - 1), timeout=DEADLINE)
 
     assert EVENT_BYTES == caught.value.needed
-    assert [0, 1] == serials_of(rest_of(names))
+    assert [0, 1] == serials_of(drain(names))
 
 
 def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> None:
-    rest_of(names)
+    drain(names)
     set_serials(range(5))
     buffer = bytearray(b"\xee" * (3 * EVENT_BYTES - 1))
 
@@ -244,7 +244,7 @@ def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> N
 
     assert 2 * EVENT_BYTES == size
     assert b"\xee" * (EVENT_BYTES - 1) == buffer[size:]
-    assert list(range(5)) == serials_of(decode(buffer[:size]) + rest_of(names))
+    assert list(range(5)) == serials_of(decode(buffer[:size]) + drain(names))
 
 
 def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
@@ -252,7 +252,7 @@ def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
     with pytest.raises(TypeError, match="writable"):
         names.recv_into(bytes(1000), timeout=DEADLINE)
 
-    assert [0, 1] == serials_of(rest_of(names))
+    assert [0, 1] == serials_of(drain(names))
 
 
 TIMED: list[tuple[str, Callable[[ProcConnector, float], object]]] = [
@@ -441,7 +441,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
                     events += BLOCKING[mode](connector)
                     interruptions.left = 3
                     set_name(b"go on")  # lest the next call waits for ever
-        events += rest_of(connector)
+        events += drain(connector)
 
         assert len(interruptions.places) > 20
         assert interruptions.in_iterators > 0
@@ -491,7 +491,7 @@ def test_a_full_socket_ends_the_gathering() -> None:
     with ProcConnector(
         EventMask.COMM, max_latency=DEADLINE, receive_buffer=200_000
     ) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(1))
         assert connector.recv_many(DEADLINE)
         set_serials(range(400))  # of the 480 it holds
@@ -649,7 +649,7 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
     is_inside = False
     try:
         for objects in range(1, 40):
-            rest_of(names)
+            drain(names)
             early.clear()
             set_serials(range(200))
             is_inside = True
@@ -659,7 +659,7 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
             finally:
                 gc.set_threshold(*threshold)
                 is_inside = False
-            late = serials_of(found + rest_of(names))
+            late = serials_of(found + drain(names))
 
             assert list(range(200)) == sorted(serials_of(early) + late)
             assert sorted(serials_of(early)) == serials_of(early)
@@ -681,7 +681,7 @@ def test_too_little_memory_for_all_leaves_the_rest(
     testcapi = pytest.importorskip("_testcapi")
     failed = 0
     for allocation in range(100, 40_100, 2000):
-        rest_of(names)
+        drain(names)
         set_serials(range(10_000))
         events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
         try:
@@ -692,7 +692,7 @@ def test_too_little_memory_for_all_leaves_the_rest(
                 testcapi.remove_mem_hooks()
         except MemoryError:
             failed += 1
-        events += rest_of(names)
+        events += drain(names)
 
         assert list(range(10_000)) == serials_of([event for event in events if event])
 

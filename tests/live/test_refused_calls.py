@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from support.sandbox import NO_MEMINFO, run_refused
+from support.sandbox import NO_MEMINFO, run_sandboxed
 from support.subprocesses import PROGRAMS, run
 
 from live.programs.syscalls import NUMBERS
@@ -37,7 +37,7 @@ def test_a_refused_call_ends_the_thread_and_is_raised(
 def test_without_a_count_of_drops_there_is_no_usage() -> None:
     """Records lost unseen would give EXITs those of others."""
     code = "from procconn import ProcConnector\nProcConnector(usage=True).close()"
-    done = run_refused(NO_MEMINFO, "-c", code)
+    done = run_sandboxed(NO_MEMINFO, "-c", code)
 
     assert done.returncode == 0
     assert "usage is not reported: not where the records that the kernel" in done.stderr

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.blocking import wait_until_blocked
 from support.builders import event_message, words
-from support.command import COMMAND, RENAME, OnTerminal, run, watching
+from support.command import COMMAND, RENAME, TerminalCommand, run, watching
 from support.json_schema import schema, violations
 from support.live import wait_for
 from support.strace import subscription_balance, traced_command
@@ -135,8 +135,8 @@ def test_stat_counts_from_the_first_event_of_a_recording(tmp_path: Path) -> None
 
 def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
     output = b""
-    with OnTerminal([*COMMAND, "stat", "--duration", "1.3"]) as terminal:
-        while more := terminal.shown():
+    with TerminalCommand([*COMMAND, "stat", "--duration", "1.3"]) as terminal:
+        while more := terminal.read_output():
             output += more
         status = terminal.wait()
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from support.blocking import wait_until_blocked
-from support.live import DEADLINE, name_kept, rest_of, serials_of, set_serials
+from support.live import DEADLINE, drain, preserve_name, serials_of, set_serials
 from support.machine import AS_ORDINARY_USER, KERNEL, requires_capacity, rmem_max
-from support.sandbox import NO_ANSWERS, NO_NETLINK, run_refused
+from support.sandbox import NO_ACKNOWLEDGEMENTS, NO_NETLINK, run_sandboxed
 from support.sockets import plain_socket, request
 from support.strace import IGNORE, LISTEN, Requests
-from support.subprocesses import everyone_may_run_python, program, run
+from support.subprocesses import any_user_can_run_python, program, run
 
 from procconn import Comm, Event, EventMask, ProcConnector, Sid
 
@@ -54,7 +54,7 @@ print(json.dumps([error, time.monotonic() - started]))
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -108,7 +108,7 @@ print(json.dumps([granted, seen, [str(warning.message) for warning in caught]]))
 
 
 as_ordinary_user = pytest.mark.skipif(
-    KERNEL < (6, 6) or not everyone_may_run_python(),
+    KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="takes a Python that everyone may run, and Linux 6.6",
 )
 
@@ -169,7 +169,7 @@ def test_answers_to_other_programs_are_no_events_and_not_ours() -> None:
         for _ in range(20):
             with ProcConnector(EventMask.COMM) as connector:
                 set_serials(range(5))
-                events = rest_of(connector)
+                events = drain(connector)
 
             assert list(range(5)) == serials_of(events)
             assert {Comm} == {type(event) for event in events}
@@ -199,7 +199,7 @@ def test_answers_to_other_programs_are_not_counted_as_lost_events() -> None:
             other.sendto(request(2), (0, 0))
 
         assert 0 == connector.lost
-        assert [] == rest_of(connector)
+        assert [] == drain(connector)
 
 
 def test_others_that_come_and_go_leave_our_subscription_alone() -> None:
@@ -209,7 +209,7 @@ def test_others_that_come_and_go_leave_our_subscription_alone() -> None:
                 other.sendto(request(1), (0, 0))
                 set_serials(range(serial, serial + 1))
                 other.sendto(request(2), (0, 0))
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert list(range(20)) == serials_of(events)
 
@@ -220,7 +220,7 @@ def test_nothing_comes_after_unsubscribe_but_what_was_queued() -> None:
         connector.unsubscribe()
         set_serials(range(3, 6))
         connector.unsubscribe()
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert [0, 1, 2] == serials_of(events)
 
@@ -231,7 +231,7 @@ def test_subscribing_again_brings_what_happens_from_then_on() -> None:
         set_serials(range(3))
         connector.subscribe()
         set_serials(range(3, 6))
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert [3, 4, 5] == serials_of(events)
 
@@ -293,9 +293,9 @@ def test_without_proc_no_cause_is_made_up() -> None:
 
 
 def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel() -> None:
-    opened = run_refused(NO_NETLINK, "-c", OPEN)
+    opened = run_sandboxed(NO_NETLINK, "-c", OPEN)
     (kind, number, text), _ = json.loads(opened.stdout)
-    diagnosis = run_refused(NO_NETLINK, "-m", "procconn", "doctor")
+    diagnosis = run_sandboxed(NO_NETLINK, "-m", "procconn", "doctor")
 
     assert ("UnsupportedError", errno.EAFNOSUPPORT) == (kind, number)
     assert "sandbox" in text
@@ -314,7 +314,7 @@ def test_an_opening_that_gives_up_waiting_takes_every_request_back() -> None:
         "from procconn import *\n"
         "try: ProcConnector(timeout=0.1)\n"
         "except UnsupportedError: print('no answer')",
-        refusal=NO_ANSWERS,
+        refusal=NO_ACKNOWLEDGEMENTS,
     )
 
     assert ("no answer\n", "") == (requests.result.stdout, requests.result.stderr)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.c_programs import compiled
-from support.command import TRACE, OnTerminal, run, watching
+from support.command import TRACE, TerminalCommand, run, watching
 
 
 def trace(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -174,14 +174,14 @@ def test_what_a_terminal_sends_comes_once() -> None:
         "print('got', count)\n"
         "sys.exit(5)"
     )
-    with OnTerminal([*TRACE, sys.executable, "-c", code]) as terminal:
+    with TerminalCommand([*TRACE, sys.executable, "-c", code]) as terminal:
         output = b""
         while b"ready" not in output:
-            more = terminal.shown()
+            more = terminal.read_output()
             assert more, output
             output += more
         terminal.press(b"\x03")
-        while more := terminal.shown():
+        while more := terminal.read_output():
             output += more
         status = terminal.wait()
 

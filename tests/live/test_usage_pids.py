@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 
 import pytest
 from support.c_programs import compiled
-from support.live import DEADLINE, rest_of
+from support.live import DEADLINE, drain
 from support.subprocesses import spawn
 from support.usage import usage_at_exit
 
@@ -96,7 +96,7 @@ def read_late(connector: ProcConnector, kind: str, count: int) -> Found:
     """Read when all have ended."""
     with writers(kind, count) as (process, file):
         process.wait(DEADLINE)
-        return compare(children_in(file), rest_of(connector))
+        return compare(children_in(file), drain(connector))
 
 
 def read_at_once(connector: ProcConnector, kind: str, count: int) -> Found:
@@ -104,7 +104,7 @@ def read_at_once(connector: ProcConnector, kind: str, count: int) -> Found:
     with writers(kind, count) as (process, file):
         while process.poll() is None:
             events += connector.recv_many(0.001)
-        events += rest_of(connector)
+        events += drain(connector)
         return compare(children_in(file), events)
 
 
@@ -179,9 +179,9 @@ def test_pids_that_wrap_around_before_a_read(threads: bool) -> None:
             size = os.fstat(file.fileno()).st_size
             if size - read_size > LATE:
                 read_size = size
-                events += rest_of(connector)
+                events += drain(connector)
             time.sleep(0.01)
-        events += rest_of(connector)
+        events += drain(connector)
         found = compare(children_in(file), events)
         lost = connector.lost + connector.usage_lost
 

@@ -11,7 +11,7 @@ import pytest
 from support.live import DEADLINE, events_until
 from support.read_modes import LAST, READ_MODES, ReadMode, is_last
 from support.subprocesses import spawn, started
-from support.usage import exit_by_pid, usage_at_exit
+from support.usage import exits_by_pid, usage_at_exit
 
 from procconn import EventMask, Exit, ProcConnector
 from procconn.processes import Ended, ProcessMonitor
@@ -51,7 +51,7 @@ def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -
         ThreadPoolExecutor(1) as pool,
     ):
         running = pool.submit(run_each, *commands)
-        exits = exit_by_pid(mode(connector))
+        exits = exits_by_pid(mode(connector))
         pids = running.result(DEADLINE)
         lost = connector.lost, connector.usage_lost
 
@@ -69,7 +69,7 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
     with ProcConnector(usage=True, max_latency=max_latency) as connector:
         pids = [pid for _ in range(5) for pid in run_each(TRUE)]
         run_each(LAST)
-        exits = exit_by_pid(events_until(connector, is_last))
+        exits = exits_by_pid(events_until(connector, is_last))
 
     assert None not in [exits[pid].usage for pid in pids]
 
@@ -81,7 +81,7 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
         EventMask.EXIT, threads=False, usage=True, receive_buffer=16_384
     ) as connector:
         pids = run_each(*[TRUE] * count)
-        exits = exit_by_pid(connector.recv_many(DEADLINE))
+        exits = exits_by_pid(connector.recv_many(DEADLINE))
         usage_lost = connector.usage_lost
         after, deadline = None, time.monotonic() + DEADLINE
         while after is None and time.monotonic() < deadline:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from support.blocking import wait_until_blocked
-from support.c_programs import KNOWN_LIFETIMES, LIFETIMES
+from support.c_programs import REPORTED_STATUS, WAIT_STATUS
 from support.live import DEADLINE
 from support.machine import KERNEL
-from support.subprocesses import close_stdin, everyone_may_run_python, started_with_pid
+from support.subprocesses import any_user_can_run_python, close_stdin, started_with_pid
 
 from procconn import Event, ProcConnector
 from procconn.processes import Process, take_snapshot, wait, wait_async
@@ -25,7 +25,7 @@ from procconn.processes.waiting import _read_exit_code
 
 def expected_of(how: str) -> int | None:
     """Return the expected status; before Linux 6.0 that of a zombie is in /proc."""
-    return KNOWN_LIFETIMES.get(how, 4)
+    return REPORTED_STATUS.get(how, 4)
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
         yield future
 
 
-@pytest.mark.parametrize("how", [*KNOWN_LIFETIMES, "double-fork"])
+@pytest.mark.parametrize("how", [*REPORTED_STATUS, "double-fork"])
 def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
     expected = expected_of(how)
     with started_with_pid(lifetimes, how) as (program, pid), waiting(pid) as future:
@@ -94,7 +94,7 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
     assert process.duration is None, "nobody has seen the end"
 
 
-@pytest.mark.parametrize("how", LIFETIMES)
+@pytest.mark.parametrize("how", WAIT_STATUS)
 def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> None:
     """Before Linux 5.17 /proc shows the first thread's, so none if it had others."""
     with started_with_pid(lifetimes, how) as (program, pid):
@@ -104,7 +104,7 @@ def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> 
         status = program.wait(DEADLINE)
 
     known = KERNEL >= (5, 17)
-    assert (LIFETIMES[how], status if known else None) == (status, returncode)
+    assert (WAIT_STATUS[how], status if known else None) == (status, returncode)
 
 
 def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
@@ -160,7 +160,7 @@ except PermissionError as error:
 
 
 @pytest.mark.skipif(
-    not everyone_may_run_python(), reason="takes a Python that everyone may run"
+    not any_user_can_run_python(), reason="takes a Python that everyone may run"
 )
 @pytest.mark.parametrize("hidepid", [1, 2])
 def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:

@@ -12,7 +12,7 @@ BPF_JMP_JEQ_K = 0x05 | 0x10 | 0x00
 BPF_JMP_JEQ_X = 0x05 | 0x10 | 0x08
 BPF_RET_K = 0x06 | 0x00
 
-WHOLE = 0xFFFFFFFF
+ACCEPT_ALL = 0xFFFFFFFF
 
 
 class Instruction(NamedTuple):
@@ -55,5 +55,5 @@ def run(program: bytes, datagram: bytes) -> int:
 def passes(program: bytes, datagram: bytes) -> bool:
     """Return whether the program accepts the whole datagram; it never truncates one."""
     accepted = run(program, datagram)
-    assert accepted in (0, WHOLE)
-    return accepted == WHOLE
+    assert accepted in (0, ACCEPT_ALL)
+    return accepted == ACCEPT_ALL

@@ -16,7 +16,7 @@ FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
 MORE_FLAGS = {"early": ("-static",)}
 
 # The lifetimes of programs/lifetimes.c, and the status that wait(2) returns.
-LIFETIMES = {
+WAIT_STATUS = {
     "leader-first": 7,
     "leader-first-alone": 5,
     "leader-first-killed": -9,
@@ -28,10 +28,10 @@ LIFETIMES = {
 }
 # The status that events show. Before Linux 6.0 they do not show it if the thread-group
 # leader ended first.
-KNOWN_LIFETIMES: dict[str, int | None] = {**LIFETIMES}
+REPORTED_STATUS: dict[str, int | None] = {**WAIT_STATUS}
 if KERNEL < (6, 0):
-    LIFETIMES["leader-first-alone"] = 3  # the thread-group leader's
-    KNOWN_LIFETIMES |= {"leader-first": None, "leader-first-alone": None}
+    WAIT_STATUS["leader-first-alone"] = 3  # the thread-group leader's
+    REPORTED_STATUS |= {"leader-first": None, "leader-first-alone": None}
 
 
 @cache

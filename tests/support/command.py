@@ -17,7 +17,7 @@ from typing import Any
 from support.live import wait_for
 from support.machine import IS_ROOT, LIMITS
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 # Causes one FORK, EXEC and EXIT, and as many COMM events as its argument says.
 RENAME = """
@@ -38,7 +38,7 @@ def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]
         [*COMMAND, *map(str, arguments)],
         text=True,
         check=False,
-        **{"capture_output": True, "timeout": PATIENCE, **settings},
+        **{"capture_output": True, "timeout": TIMEOUT, **settings},
     )
     if done.stderr:
         done.stderr = unexpected_errors(done.stderr.encode()).decode()
@@ -49,12 +49,12 @@ def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]
 def watching(
     *options: str, command: list[str] = WATCH, **settings: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the command until the block ends, at most PATIENCE seconds."""
+    """Run the command until the block ends, at most TIMEOUT seconds."""
     process = subprocess.Popen(
         [*command, *options],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
     )
-    patience = threading.Timer(PATIENCE, process.kill)
+    patience = threading.Timer(TIMEOUT, process.kill)
     patience.start()
     with process:
         try:
@@ -64,7 +64,7 @@ def watching(
             process.kill()
 
 
-class OnTerminal:
+class TerminalCommand:
     """A command on its own terminal, which hangs up when the block ends."""
 
     def __init__(self, command: list[str]) -> None:
@@ -76,7 +76,7 @@ class OnTerminal:
             os.execv(command[0], command)
         self._status: int | None = None
 
-    def __enter__(self) -> "OnTerminal":
+    def __enter__(self) -> "TerminalCommand":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,9 +89,9 @@ class OnTerminal:
         """Press keys."""
         os.write(self._terminal, keys)
 
-    def shown(self) -> bytes:
+    def read_output(self) -> bytes:
         """Return the next output; b"" after the last."""
-        assert select.select([self._terminal], [], [], PATIENCE)[0]
+        assert select.select([self._terminal], [], [], TIMEOUT)[0]
         try:
             return os.read(self._terminal, 10_000)
         except OSError:  # EIO: the other side is closed

@@ -18,7 +18,7 @@ from support.c_programs import compiled
 from support.live import DEADLINE, events_until
 from support.machine import KERNEL
 from support.sockets import CONNECTOR
-from support.subprocesses import everyone_may_run_python
+from support.subprocesses import any_user_can_run_python
 
 SO_GET_FILTER = 26  # asm-generic/socket.h; returns the number of instructions
 EXEC_FILTER = 4
@@ -26,8 +26,8 @@ EXEC_FILTER = 4
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 LONG_LATENCY = 0.2  # seconds of max_latency that suffice even on a slow machine
 
-requires_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or KERNEL < (6, 6) or not everyone_may_run_python(),
+requires_ordinary_user = pytest.mark.skipif(
+    os.geteuid() != 0 or KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="takes root, a Python that everyone may run, and Linux 6.6",
 )
 
@@ -69,7 +69,9 @@ def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]
     return [program for of, program in programs_until(connector, is_last) if of == pid]
 
 
-def assert_none_wrong(programs: list[Program], *arguments: tuple[str, ...]) -> None:
+def assert_right_or_missing(
+    programs: list[Program], *arguments: tuple[str, ...]
+) -> None:
     """Assert that each argv is right or absent, and that `missing` says why."""
     for program, expected in zip(programs, arguments, strict=True):
         assert program.argv in (expected, None)

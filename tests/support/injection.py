@@ -28,7 +28,7 @@ class Injection:
         self.reached = False
 
     @contextmanager
-    def of(self, action: Callable[[], object]) -> Iterator[None]:
+    def armed(self, action: Callable[[], object]) -> Iterator[None]:
         """Run the action when the block reaches the point.
 
         Args:

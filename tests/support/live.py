@@ -32,7 +32,7 @@ def get_name() -> bytes:
 
 
 @contextmanager
-def name_kept() -> Iterator[None]:
+def preserve_name() -> Iterator[None]:
     """Restore the name of the calling thread at the end."""
     name = get_name()
     try:
@@ -62,7 +62,7 @@ def lost_count(events: list[Event]) -> int:
     return sum(event.count for event in events if isinstance(event, Lost))
 
 
-def rest_of(connector: ProcConnector) -> list[Event]:
+def drain(connector: ProcConnector) -> list[Event]:
     """Receive the queued events, without waiting."""
     events: list[Event] = []
     while batch := connector.recv_many(timeout=0):
@@ -97,6 +97,6 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-def waited_for_cpu() -> float:
+def cpu_wait_seconds() -> float:
     """Return for how many seconds this thread was runnable but did not run."""
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9

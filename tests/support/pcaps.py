@@ -34,7 +34,7 @@ def packet(
     return struct.pack(order + "IIII", *time, size, size) + cooked + data
 
 
-class Pieces(io.BytesIO):
+class ChunkedFile(io.BytesIO):
     """A file that returns at most `piece` bytes at a time."""
 
     def __init__(self, data: bytes, piece: int) -> None:

@@ -42,7 +42,7 @@ def execute(pid: int, at: int, program: Program | None = None) -> Exec:
     return Exec(pid, pid, at, 0, program)
 
 
-def exit_of(
+def exit_event(
     tid: int, tgid: int, at: int, code: int = 0, usage: Usage | None = None
 ) -> Exit:
     return Exit(tid, tgid, code, 17, 0, 0, at, 0, usage)
@@ -52,7 +52,7 @@ def usage(number: int) -> Usage:
     return Usage(*range(number, number + len(Usage._fields)))
 
 
-def seen(
+def snapshot_entry(
     pid: int, started: int, at: int, *threads: int, ppid: int = 1
 ) -> SnapshotEntry:
     """Build an entry of a snapshot; `threads` is 0 for a zombie."""

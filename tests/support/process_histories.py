@@ -1,7 +1,7 @@
 """A slow but obviously correct model of processes.
 
-A history is made from a list of steps, so that hypothesis can shrink it. It has the
-events that the kernel would report, and after each step the processes that run.
+A history is built from a list of steps, which Hypothesis can shrink. It holds the events
+that the kernel would report, and the running processes after each step.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ INIT = 1
 _PIDS = range(2, 13)  # few, so that they are reused
 _SIGCHLD = 17
 
-# Hypothesis strategies: the steps of a history, and places in it.
-STEP_KINDS = ["fork", "fork", "thread", "thread", "leave", "leave"]
-STEP_KINDS += ["plant", "exec", "exit", "pause"]
+# Hypothesis strategies: the steps of a history, and positions in it.
+STEP_KINDS = ["fork", "fork", "clone", "clone", "exit_thread", "exit_thread"]
+STEP_KINDS += ["fork_root", "exec", "exit_group", "pause"]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(STEP_KINDS),
@@ -34,67 +34,67 @@ POSITION = st.integers(0, 100)
 
 
 @dataclass(eq=False)
-class Truth:
-    """A process as it really was."""
+class ModelProcess:
+    """The actual life of a process."""
 
     pid: int
-    parent: "Truth | None"
+    parent: "ModelProcess | None"
     started_ns: int
     threads: set[int]
-    is_of_tree: bool
+    in_tree: bool
     execs: list[int] = field(default_factory=list)
     ended_ns: int | None = None
     exit_code: int | None = None
 
 
-class Moment(NamedTuple):
-    """The processes that ran after a step, and the number of events so far."""
+class ModelState(NamedTuple):
+    """The running processes after a step, and the number of events so far."""
 
     now_ns: int
     events: int
-    running: dict[int, tuple[Truth, frozenset[int]]]
+    running: dict[int, tuple[ModelProcess, frozenset[int]]]
 
 
 class History:
-    """Processes that fork, execute and end as the steps say."""
+    """Processes that fork, exec and exit as the steps say."""
 
     def __init__(self, steps: list[tuple[str, int, int]]) -> None:
         self.now_ns = 10 * PAUSE_NS
         self.events: list[Event] = []
-        self.all: list[Truth] = []
+        self.all: list[ModelProcess] = []
         self._free_since = dict.fromkeys(_PIDS, 0)
-        init = Truth(INIT, None, 0, {INIT}, is_of_tree=False)
+        init = ModelProcess(INIT, None, 0, {INIT}, in_tree=False)
         self.all.append(init)
         self.running = {INIT: init}
-        self.moments = [self._moment()]
+        self.states = [self._state()]
         for name, which, how in steps:
             self.now_ns += STEP_NS
             pids = sorted(self.running)
             getattr(self, f"_{name}")(self.running[pids[which % len(pids)]], how)
-            self.moments.append(self._moment())
+            self.states.append(self._state())
 
     def snapshot(self, first: int, stride: int) -> Snapshot:
-        """Read one process after another, each at the same moment or later."""
-        last = len(self.moments) - 1
+        """Take a snapshot that reads each process in the same state or a later one."""
+        last = len(self.states) - 1
         entries = []
         for index, pid in enumerate([INIT, *_PIDS]):
-            moment = self.moments[min(last, first + index * stride // 4)]
-            if pid not in moment.running:
+            state = self.states[min(last, first + index * stride // 4)]
+            if pid not in state.running:
                 continue
-            truth, threads = moment.running[pid]
-            parent = truth.parent
-            is_orphan = parent is None or parent.pid not in moment.running
+            process, threads = state.running[pid]
+            parent = process.parent
+            is_orphan = parent is None or parent.pid not in state.running
             ppid = INIT if is_orphan or parent is None else parent.pid
-            start = truth.started_ns // TICK_NS * TICK_NS
-            at = moment.now_ns + 1
+            start = process.started_ns // TICK_NS * TICK_NS
+            at = state.now_ns + 1
             entries.append(
                 SnapshotEntry(pid, ppid, "name", start, tuple(threads), at, at + 1)
             )
-        begin, end = self.moments[min(last, first)], moment
+        begin, end = self.states[min(last, first)], state
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
-    def truth_of(self, pid: int, timestamp_ns: int) -> Truth | None:
-        """Return the process that had a PID at a time, or the last that had it."""
+    def process_at(self, pid: int, timestamp_ns: int) -> ModelProcess | None:
+        """Return the process with this PID at a time, or the last one before."""
         return next(
             (
                 it
@@ -104,9 +104,9 @@ class History:
             None,
         )
 
-    def _moment(self) -> Moment:
+    def _state(self) -> ModelState:
         running = {pid: (it, frozenset(it.threads)) for pid, it in self.running.items()}
-        return Moment(self.now_ns, len(self.events), running)
+        return ModelState(self.now_ns, len(self.events), running)
 
     def _time(self) -> int:
         self.now_ns += 1000
@@ -124,34 +124,34 @@ class History:
         self._free_since[pid] = self.now_ns + (1 << 62)
         return pid
 
-    def _pause(self, _process: Truth, _how: int) -> None:
+    def _pause(self, _process: ModelProcess, _how: int) -> None:
         self.now_ns += PAUSE_NS
 
-    def _fork(self, process: Truth, how: int) -> None:
+    def _fork(self, process: ModelProcess, how: int) -> None:
         if (pid := self._new_pid(how)) is None:
             return
-        maker = sorted(process.threads)[how % len(process.threads)]
-        fork = Fork(maker, process.pid, pid, pid, self._time(), 0)
+        parent_tid = sorted(process.threads)[how % len(process.threads)]
+        fork = Fork(parent_tid, process.pid, pid, pid, self._time(), 0)
         self.events.append(fork)
-        child = Truth(pid, process, self.now_ns, {pid}, process.is_of_tree)
+        child = ModelProcess(pid, process, self.now_ns, {pid}, process.in_tree)
         self.all.append(child)
         self.running[pid] = child
 
-    def _plant(self, process: Truth, how: int) -> None:
-        """Fork the process that is the root of the tree."""
+    def _fork_root(self, process: ModelProcess, how: int) -> None:
+        """Fork a process, which becomes the root of the tree if there is none."""
         known = len(self.all)
         self._fork(process, how)
-        if len(self.all) > known and not any(it.is_of_tree for it in self.all):
-            self.all[-1].is_of_tree = True
+        if len(self.all) > known and not any(it.in_tree for it in self.all):
+            self.all[-1].in_tree = True
 
-    def _thread(self, process: Truth, how: int) -> None:
+    def _clone(self, process: ModelProcess, how: int) -> None:
         if (tid := self._new_pid(how)) is None:
             return
         parent = process.parent.pid if process.parent else 0
         self.events.append(Fork(parent, parent, tid, process.pid, self._time(), 0))
         process.threads.add(tid)
 
-    def _exec(self, process: Truth, how: int) -> None:
+    def _exec(self, process: ModelProcess, how: int) -> None:
         """Execute a program in any thread; other threads exit before or after."""
         caller = sorted(process.threads)[how % len(process.threads)]
         others = sorted(process.threads - {caller, process.pid})
@@ -167,7 +167,7 @@ class History:
         self._release(process.threads - {process.pid})
         process.threads = {process.pid}
 
-    def _leave(self, process: Truth, how: int) -> None:
+    def _exit_thread(self, process: ModelProcess, how: int) -> None:
         """End one thread, possibly the thread-group leader."""
         tid = sorted(process.threads)[how % len(process.threads)]
         if process.pid == INIT and len(process.threads) == 1:
@@ -179,7 +179,7 @@ class History:
         if not process.threads:
             self._ended(process, 0)
 
-    def _exit(self, process: Truth, how: int) -> None:
+    def _exit_group(self, process: ModelProcess, how: int) -> None:
         """End all threads at once, as exit_group(2) and signals do."""
         if process.pid == INIT:
             return
@@ -192,11 +192,11 @@ class History:
         process.threads = set()
         self._ended(process, exit_code)
 
-    def _exit_event(self, process: Truth, tid: int, exit_code: int) -> None:
+    def _exit_event(self, process: ModelProcess, tid: int, exit_code: int) -> None:
         event = Exit(tid, process.pid, exit_code, _SIGCHLD, 0, 0, self._time(), 0)
         self.events.append(event)
 
-    def _ended(self, process: Truth, exit_code: int) -> None:
+    def _ended(self, process: ModelProcess, exit_code: int) -> None:
         process.ended_ns, process.exit_code = self.now_ns, exit_code
         del self.running[process.pid]
         self._release({process.pid})

@@ -20,7 +20,7 @@ def is_last(event: Event) -> bool:
     return isinstance(event, Exit) and event.returncode == STATUS
 
 
-def up_to_last(batches: Iterator[list[Event]]) -> list[Event]:
+def read_until_last(batches: Iterator[list[Event]]) -> list[Event]:
     """Return all events up to the batch with the exit of the last command."""
     events: list[Event] = []
     for batch in batches:
@@ -36,11 +36,11 @@ def by_recv(connector: ProcConnector) -> list[Event]:
         assert event is not None
         return [event]
 
-    return up_to_last(iter(one, []))
+    return read_until_last(iter(one, []))
 
 
 def by_recv_many(connector: ProcConnector) -> list[Event]:
-    return up_to_last(iter(lambda: connector.recv_many(timeout=DEADLINE), []))
+    return read_until_last(iter(lambda: connector.recv_many(timeout=DEADLINE), []))
 
 
 def by_polling(connector: ProcConnector) -> list[Event]:
@@ -50,7 +50,7 @@ def by_polling(connector: ProcConnector) -> list[Event]:
         assert time.monotonic() < deadline
         return connector.recv_many(timeout=0)
 
-    return up_to_last(iter(poll, None))
+    return read_until_last(iter(poll, None))
 
 
 def by_recv_raw(connector: ProcConnector) -> list[Event]:
@@ -67,7 +67,7 @@ def by_recv_into(connector: ProcConnector) -> list[Event]:
     def some() -> list[Event]:
         return decode(buffer[: connector.recv_into(buffer, timeout=DEADLINE)])
 
-    return up_to_last(iter(some, []))
+    return read_until_last(iter(some, []))
 
 
 def by_for(connector: ProcConnector) -> list[Event]:
@@ -106,7 +106,7 @@ def by_select(connector: ProcConnector) -> list[Event]:
         assert events
         return events
 
-    return up_to_last(iter(readable, []))
+    return read_until_last(iter(readable, []))
 
 
 READ_MODES = [

@@ -15,7 +15,7 @@ from support.subprocesses import PROGRAMS, run
 NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
 NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
 NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
-NO_ANSWERS = ("recvfrom", "EAGAIN")
+NO_ACKNOWLEDGEMENTS = ("recvfrom", "EAGAIN")
 NO_PRIORITY = ("sched_setscheduler", "EPERM")
 
 
@@ -27,7 +27,7 @@ def sandbox(refusal: tuple[str, ...]) -> list[str]:
     return [sys.executable, str(PROGRAMS / "sandbox.py"), *refusal, "--"]
 
 
-def run_refused(
+def run_sandboxed(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments in a sandbox that refuses a system call."""

@@ -26,14 +26,14 @@ def by_recv_into(connector: ProcConnector) -> list[Event]:
     return decode(buffer[: connector.recv_into(buffer, timeout=0)])
 
 
-def by_none_but_subscribe(connector: ProcConnector) -> list[Event]:
+def by_subscribe(connector: ProcConnector) -> list[Event]:
     connector.subscribe(EventMask.COMM | EventMask.PTRACE)
     return []
 
 
 DECODING: list[ReadMode] = [by_recv, by_recv_many, by_for]
 RAW: list[ReadMode] = [by_recv_raw, by_recv_into]
-READ_MODES = [*DECODING, *RAW, by_none_but_subscribe]
+READ_MODES = [*DECODING, *RAW, by_subscribe]
 
 
 def one_by_for(connector: ProcConnector) -> list[Event]:

@@ -53,7 +53,7 @@ RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
 
 
 @contextmanager
-def rtnetlink_in_place_of(connector: ProcConnector) -> Iterator[socket.socket]:
+def replaced_by_rtnetlink(connector: ProcConnector) -> Iterator[socket.socket]:
     """Replace the event socket by a route netlink socket, which receives no events."""
     fd = event_socket(connector)
     own = os.dup(fd)
@@ -79,7 +79,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @contextmanager
-def no_network() -> Iterator[None]:
+def empty_network_namespace() -> Iterator[None]:
     """Move the calling thread to a network namespace without the Proc Connector."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/thread-self/ns/net") as home:

@@ -51,7 +51,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @cache
-def everyone_may_run_python() -> bool:
+def any_user_can_run_python() -> bool:
     """Return whether an ordinary user can read this Python and the library."""
     probe = run(*AS_ORDINARY_USER, sys.executable, "-c", "import procconn")
     return probe.returncode == 0

@@ -8,7 +8,7 @@ S = 1_000_000_000
 
 
 @dataclass
-class Lived:
+class SampleProcess:
     """A process, which has ended or still runs."""
 
     pid: int
@@ -21,13 +21,13 @@ class Lived:
     command: str | None = None
 
 
-def build() -> list[Lived]:
+def build() -> list[SampleProcess]:
     """Three processes: a shell, a compiler that fails, one that is killed."""
     start = 77 * S
     cc, sleep = "/usr/bin/cc -c 'a b.c'", "sleep 9"
     return [
-        Lived(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
+        SampleProcess(12, 10, "sleep", start + 600 * MS, start + 900 * MS, -9,
               SIGKILL, sleep),
-        Lived(11, 10, "cc", start + 100 * MS, start + 500 * MS, 2, None, cc),
-        Lived(10, 1, "make", start, start + S),
+        SampleProcess(11, 10, "cc", start + 100 * MS, start + 500 * MS, 2, None, cc),
+        SampleProcess(10, 1, "make", start, start + S),
     ]  # fmt: skip

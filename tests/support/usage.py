@@ -4,7 +4,7 @@ from procconn import Event, Exit, ProcConnector, Usage
 from support.live import events_until
 
 
-def exit_by_pid(events: list[Event]) -> dict[int, Exit]:
+def exits_by_pid(events: list[Event]) -> dict[int, Exit]:
     """Return the EXIT events by PID."""
     return {it.pid: it for it in events if isinstance(it, Exit)}
 
@@ -12,4 +12,4 @@ def exit_by_pid(events: list[Event]) -> dict[int, Exit]:
 def usage_at_exit(connector: ProcConnector, pid: int) -> Usage | None:
     """Receive events up to the exit of a task; return its usage."""
     events = events_until(connector, lambda it: isinstance(it, Exit) and it.pid == pid)
-    return exit_by_pid(events)[pid].usage
+    return exits_by_pid(events)[pid].usage
