@@ -1,4 +1,4 @@
-"""Finds out in which system call a thread is blocked, and waits until it is."""
+"""Detects that a thread is blocked in a system call, and waits until it is."""
 
 import dis
 import threading
@@ -15,25 +15,25 @@ _CALLS = {str(number): name for name, number in NUMBERS.items()}
 def system_call_of(task: Path) -> tuple[str, list[str]]:
     """Return the name and the arguments of the system call that a task is in.
 
-    The name is "" if programs/syscalls.py does not have it.
+    The name is "" if programs/syscalls.py does not list the call.
 
     Args:
-        task: its directory in /proc.
+        task: directory of the task in /proc.
     """
     number, *arguments = (task / "syscall").read_text().split()
     return _CALLS.get(number, ""), arguments
 
 
 def is_iterating(frame: FrameType) -> bool:
-    """Return whether the frame is at a `for` statement that takes the next item.
+    """Return whether the frame is in a `for` statement, fetching the next item.
 
-    A signal handler that finds it there was called by the iterator itself, in C.
+    If so, C code of the iterator called the signal handler that got this frame.
     """
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "FOR_ITER"
 
 
 def is_blocked(thread: threading.Thread) -> bool:
-    """Return whether a thread sleeps until there are events, or in an event loop."""
+    """Return whether a thread sleeps until events arrive, or in an event loop."""
     task = Path(f"/proc/self/task/{thread.native_id}")
     try:
         call, _ = system_call_of(task)
@@ -44,9 +44,9 @@ def is_blocked(thread: threading.Thread) -> bool:
 
 
 def wait_until_blocked(thread: threading.Thread | int) -> None:
-    """Wait until a thread sleeps until there are events.
+    """Wait until a thread is blocked until events arrive.
 
-    Given a PID, wait until the main thread of that process does, without a timeout.
+    Given a PID, wait until the main thread of that process is, without a timeout.
     """
     if isinstance(thread, threading.Thread):
         task = Path(f"/proc/self/task/{thread.native_id}")
@@ -54,9 +54,9 @@ def wait_until_blocked(thread: threading.Thread | int) -> None:
         return
     process = Path(f"/proc/{thread}")
 
-    def is_blocked_for_ever() -> bool:
+    def is_blocked_without_timeout() -> bool:
         call, arguments = system_call_of(process)
         timeout = arguments[2:3]
         return call == "recvmmsg" or (call, timeout) == ("ppoll", ["0x0"])
 
-    wait_for(is_blocked_for_ever)
+    wait_for(is_blocked_without_timeout)

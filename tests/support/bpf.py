@@ -30,7 +30,7 @@ def disassemble(program: bytes) -> list[Instruction]:
 
 
 def run(program: bytes, datagram: bytes) -> int:
-    """Return how many bytes of the datagram the program accepts; 0 drops it."""
+    """Return how many bytes of the datagram the program accepts; 0 means dropped."""
     instructions = disassemble(program)
     accumulator = index = at = 0
     while True:
@@ -49,11 +49,11 @@ def run(program: bytes, datagram: bytes) -> int:
         elif code == BPF_RET_K:
             return k
         else:
-            pytest.fail(f"no such instruction: {code:#x}")
+            pytest.fail(f"unknown instruction: {code:#x}")
 
 
 def passes(program: bytes, datagram: bytes) -> bool:
-    """Return whether the program accepts the whole datagram; it never truncates one."""
+    """Return whether the program accepts the datagram without truncating it."""
     accepted = run(program, datagram)
     assert accepted in (0, ACCEPT_ALL)
     return accepted == ACCEPT_ALL

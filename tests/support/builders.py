@@ -29,7 +29,7 @@ def event_message(
     timestamp_ns: int = 0,
     message_type: int = NLMSG_DONE,
 ) -> bytes:
-    """Build the complete message of an event, with its union exactly as given."""
+    """Build the complete message of an event; the union is not padded."""
     event = struct.pack("=IIQ", what, cpu, timestamp_ns) + union
     return netlink_message(message_type, cn_message(event))
 
@@ -41,7 +41,7 @@ def lost_message(count: int, timestamp_ns: int) -> bytes:
 
 
 def with_trailer(message: bytes, trailer: bytes) -> bytes:
-    """Append a trailer to an event, and adjust the lengths."""
+    """Append a trailer to an event, and update the lengths."""
     data = message[36:] + trailer
     return netlink_message(NLMSG_DONE, cn_message(data))
 

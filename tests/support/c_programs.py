@@ -11,11 +11,11 @@ import pytest
 from support.machine import KERNEL
 from support.subprocesses import PROGRAMS
 
-BUILT = PROGRAMS / "built"  # compiled beforehand, for a machine without a compiler
+BUILT = PROGRAMS / "built"  # precompiled programs, for a machine without a compiler
 FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
 MORE_FLAGS = {"early": ("-static",)}
 
-# The lifetimes of programs/lifetimes.c, and the status that wait(2) returns.
+# The scenarios of programs/lifetimes.c, and the exit status that wait(2) returns.
 WAIT_STATUS = {
     "leader-first": 7,
     "leader-first-alone": 5,
@@ -26,8 +26,8 @@ WAIT_STATUS = {
     "joined": 7,
     "core": -6,
 }
-# The status that events show. Before Linux 6.0 they do not show it if the thread-group
-# leader ended first.
+# The exit status that events report. Before Linux 6.0 they do not report it if the
+# thread-group leader exits before its threads.
 REPORTED_STATUS: dict[str, int | None] = {**WAIT_STATUS}
 if KERNEL < (6, 0):
     WAIT_STATUS["leader-first-alone"] = 3  # the thread-group leader's
@@ -43,12 +43,12 @@ def _folder() -> Path:
 
 @cache
 def compiled(name: str) -> Path:
-    """Return the path of a C program, which is compiled at most once."""
+    """Return the path of a C program; compile it on the first call."""
     if BUILT.is_dir():
         return BUILT / name
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("there is no C compiler")
+        pytest.skip("no C compiler")
     target = _folder() / name
     flags = (*FLAGS, *MORE_FLAGS.get(name, ()))
     command = [compiler, *flags, f"{PROGRAMS / name}.c", "-o", str(target)]

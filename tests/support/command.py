@@ -19,7 +19,7 @@ from support.machine import IS_ROOT, LIMITS
 
 TIMEOUT = 60.0  # seconds
 
-# Causes one FORK, EXEC and EXIT, and as many COMM events as its argument says.
+# Causes one FORK, EXEC and EXIT, and as many COMM events as its argument requests.
 RENAME = """
 import ctypes, sys
 prctl = ctypes.CDLL(None).prctl
@@ -33,7 +33,7 @@ TRACE = [*COMMAND, "trace"]
 
 
 def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; keep only unexpected lines of stderr."""
+    """Run the command and wait for it; keep only unexpected lines of stderr."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         text=True,
@@ -49,7 +49,7 @@ def run(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]
 def watching(
     *options: str, command: list[str] = WATCH, **settings: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the command until the block ends, at most TIMEOUT seconds."""
+    """Run the command until the block ends, for at most TIMEOUT seconds."""
     process = subprocess.Popen(
         [*command, *options],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
@@ -65,10 +65,10 @@ def watching(
 
 
 class TerminalCommand:
-    """A command on its own terminal, which hangs up when the block ends."""
+    """A command on a pseudo-terminal, which hangs up when the block ends."""
 
     def __init__(self, command: list[str]) -> None:
-        with warnings.catch_warnings():  # of threads, from Python 3.12 on
+        with warnings.catch_warnings():  # Python 3.12+: fork in a threaded process
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid, self._terminal = pty.fork()
         if self._pid == 0:
@@ -86,15 +86,15 @@ class TerminalCommand:
             os.waitpid(self._pid, 0)
 
     def press(self, keys: bytes) -> None:
-        """Press keys."""
+        """Send keystrokes to the command."""
         os.write(self._terminal, keys)
 
     def read_output(self) -> bytes:
-        """Return the next output; b"" after the last."""
+        """Return the next output, or b"" at its end."""
         assert select.select([self._terminal], [], [], TIMEOUT)[0]
         try:
             return os.read(self._terminal, 10_000)
-        except OSError:  # EIO: the other side is closed
+        except OSError:  # EIO: the command has closed the terminal
             return b""
 
     def signal(self, number: int) -> None:
@@ -108,23 +108,23 @@ class TerminalCommand:
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Wait for the command; return the rest of stdout, unexpected stderr lines."""
+    """Wait for the command; return its remaining stdout and unexpected stderr lines."""
     assert process.stdout is not None
     assert process.stderr is not None
-    rest, errors = process.stdout.read(), process.stderr.read()
+    output, errors = process.stdout.read(), process.stderr.read()
     process.wait()
-    return rest, unexpected_errors(errors)
+    return output, unexpected_errors(errors)
 
 
 def unexpected_errors(errors: bytes) -> bytes:
-    """Remove the lines about limits of ordinary users from the stderr of a command."""
+    """Remove the warnings that ordinary users get from the stderr of a command."""
     limits = tuple(f"procconn: {it}".encode() for it in LIMITS)
     lines = errors.splitlines(keepends=True)
     return b"".join(line for line in lines if IS_ROOT or not line.startswith(limits))
 
 
 def wait_until_subscribed(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the receiving thread, the fourth or later: two threads read programs."""
+    """Wait until the receiving thread runs: the fourth, after two program readers."""
     threads = Path(f"/proc/{process.pid}/task")
     wait_for(lambda: len(list(threads.iterdir())) >= 4)
 
@@ -140,7 +140,7 @@ def wait_until_printing(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:
-    """Read JSON lines up to the event of that kind and PID; return all of them."""
+    """Read JSON lines up to an event of a kind and PID; return all records."""
     assert process.stdout is not None
     records = []
     for line in process.stdout:

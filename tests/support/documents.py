@@ -1,8 +1,8 @@
-"""Finds the code blocks of the documents; as a program, runs those of one document.
+"""Finds the code blocks of the documents. As a program, runs the blocks of a document.
 
-Blocks marked `python` run in order in one namespace, `sh` blocks run with `bash -eu`,
-both in the current directory. A `text` block is compared with the output of the block
-before it. The exit status is 0 if no block failed and all outputs match.
+`python` blocks run in order in one namespace, and `sh` blocks run with `bash -eu`, both
+in the current directory. A `text` block is compared with the output of the block before
+it. The exit status is 0 if no block fails and all outputs match.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 )
 
-_OPENS_ONE = re.compile(r"\b(ProcConnector|ProcessMonitor)\(")
+_OPENS_CONNECTOR = re.compile(r"\b(ProcConnector|ProcessMonitor)\(")
 _FENCE = "```"
-_PATIENCE = 60  # seconds for each block
+_TIMEOUT = 60  # seconds for each block
 
 
 class Block(NamedTuple):
     """A fenced block of a document."""
 
     language: str
-    line: int  # of its text, counted from 1
+    line: int  # number of the first line of the text, from 1
     text: str
 
 
 def blocks(document: str) -> Iterator[Block]:
-    """Yield the fenced blocks of a document, whose path is relative to the root."""
+    """Yield the fenced blocks of a document, given its path relative to the root."""
     language, start, lines = "", 0, list[str]()
     for number, line in enumerate((ROOT / document).read_text().splitlines(), 1):
         if start and line == _FENCE:
@@ -49,14 +49,14 @@ def blocks(document: str) -> Iterator[Block]:
 
 
 def code(document: str) -> list[Block]:
-    """Return the blocks to run."""
+    """Return the blocks of a document that can run."""
     return [block for block in blocks(document) if block.language in _RUN]
 
 
 def needs_events(document: str) -> bool:
     """Return whether the code of a document needs live events."""
     return any(
-        block.language == "sh" or _OPENS_ONE.search(block.text)
+        block.language == "sh" or _OPENS_CONNECTOR.search(block.text)
         for block in code(document)
     )
 
@@ -65,19 +65,17 @@ def run(document: str) -> None:
     """Run a document's code; print each block's output."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     ran, output = "", ""
-    signal.signal(signal.SIGALRM, _give_up)
+    signal.signal(signal.SIGALRM, _time_out)
     for block in blocks(document):
         if block.language in _RUN:
-            signal.alarm(_PATIENCE)
+            signal.alarm(_TIMEOUT)
             output = _RUN[block.language](document, block, namespace)
             signal.alarm(0)
             sys.stdout.write(output)
         elif block.language == "text":
             shown, real = _shapes(block.text, ran), _shapes(output, ran)
             if not shown <= real:
-                sys.exit(
-                    f"{document}:{block.line}: shown, but not seen: {shown - real}"
-                )
+                sys.exit(f"{document}:{block.line}: not in the output: {shown - real}")
         ran = block.language
 
 
@@ -101,7 +99,7 @@ def _sh(document: str, block: Block, namespace: dict[str, object]) -> str:
 
 @contextlib.contextmanager
 def _activity() -> Iterator[None]:
-    """Keep processes starting and ending, so that commands see events."""
+    """Start a process every 50 ms, so that commands receive events."""
     script = "while /bin/sleep 0.05; do :; done"
     with subprocess.Popen(["sh", "-c", script]) as busy:
         try:
@@ -113,15 +111,15 @@ def _activity() -> Iterator[None]:
 _RUN = {"python": _python, "sh": _sh}
 
 
-def _give_up(*_: object) -> NoReturn:
-    raise TimeoutError(f"the block did not end within {_PATIENCE} seconds")
+def _time_out(*_: object) -> NoReturn:
+    raise TimeoutError(f"the block did not end within {_TIMEOUT} seconds")
 
 
 def _shapes(text: str, language: str) -> set[str]:
-    """Reduce lines to what two runs have in common.
+    """Reduce lines to the parts that do not differ between runs.
 
-    All numbers become 0. Of the output of a shell only the first word of each line is
-    kept: the rest depends on what else the machine does.
+    All numbers become 0. Lines of a shell keep only their first word, as the rest
+    depends on other processes of the machine.
     """
     lines = [re.sub(r"\d+", "0", line).split() for line in text.splitlines()]
     return {" ".join(line if language == "python" else line[:1]) for line in lines}

@@ -1,4 +1,4 @@
-"""Receives the programs of EXEC events, and controls the threads that read them."""
+"""Receives programs of EXEC events, and controls the threads that read them."""
 
 import os
 import socket
@@ -24,11 +24,11 @@ SO_GET_FILTER = 26  # asm-generic/socket.h; returns the number of instructions
 EXEC_FILTER = 4
 
 MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
-LONG_LATENCY = 0.2  # seconds of max_latency that suffice even on a slow machine
+LONG_LATENCY = 0.2  # seconds of max_latency; long enough for a slow machine
 
 requires_ordinary_user = pytest.mark.skipif(
     os.geteuid() != 0 or KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="takes root, a Python that everyone may run, and Linux 6.6",
+    reason="requires root, a Python that any user can run, and Linux 6.6",
 )
 
 
@@ -45,41 +45,43 @@ def programs_in(events: list[Event]) -> list[tuple[int, Program]]:
 def programs_until(
     connector: ProcConnector, is_last: Callable[[int, Program], bool]
 ) -> list[tuple[int, Program]]:
-    """Receive programs up to the batch that has the last expected one."""
+    """Receive programs up to the batch that contains the last expected one."""
 
-    def is_it(event: Event) -> bool:
+    def is_last_exec(event: Event) -> bool:
         return (
             isinstance(event, Exec)
             and event.program is not None
             and is_last(event.pid, event.program)
         )
 
-    return programs_in(events_until(connector, is_it))
+    return programs_in(events_until(connector, is_last_exec))
 
 
 def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]:
     """Receive the programs of `count` execs of a process."""
-    seen = 0
+    received = 0
 
-    def is_last(of: int, _: Program) -> bool:
-        nonlocal seen
-        seen += of == pid
-        return seen == count
+    def is_last(exec_pid: int, _: Program) -> bool:
+        nonlocal received
+        received += exec_pid == pid
+        return received == count
 
-    return [program for of, program in programs_until(connector, is_last) if of == pid]
+    return [
+        it for exec_pid, it in programs_until(connector, is_last) if exec_pid == pid
+    ]
 
 
 def assert_right_or_missing(
     programs: list[Program], *arguments: tuple[str, ...]
 ) -> None:
-    """Assert that each argv is right or absent, and that `missing` says why."""
+    """Assert that each argv is right, or None with a reason in `missing`."""
     for program, expected in zip(programs, arguments, strict=True):
         assert program.argv in (expected, None)
         assert program.argv is not None or program.missing
 
 
 def programs_socket() -> socket.socket:
-    """Return the socket that the reading threads receive EXEC events from."""
+    """Return the socket from which the program readers receive EXEC events."""
     for path in Path("/proc/self/fd").iterdir():
         if path.is_symlink() and os.readlink(path).startswith("socket:"):
             sock = socket.socket(fileno=os.dup(int(path.name)))
@@ -88,7 +90,7 @@ def programs_socket() -> socket.socket:
                 if len(filter_length) == EXEC_FILTER:
                     return sock
             sock.close()
-    raise AssertionError("no thread of this process reads programs")
+    raise AssertionError("no socket with a filter for EXEC events")
 
 
 def threads() -> set[int]:
@@ -97,21 +99,21 @@ def threads() -> set[int]:
 
 
 def program_reader(before: set[int]) -> int:
-    """Return the thread that reads programs: the first that the connector started.
+    """Return the ID of the active program reader, the first thread of the connector.
 
-    The second takes over when a reading blocks.
+    The second thread is on standby: it takes over when a read of /proc blocks.
     """
     return min(threads() - before)
 
 
 class Delay:
-    """Occupies the CPU of the threads that read programs."""
+    """Delays the program readers by occupying their CPU."""
 
     def __init__(self, hog: subprocess.Popen[bytes]) -> None:
         self._hog = hog
 
     def begin(self, milliseconds: float, pid: int = 0, name: str = "") -> None:
-        """Begin; given a name, the time counts from when the process has it."""
+        """Begin a delay; given a name, time it from when the process has that name."""
         assert self._hog.stdin is not None
         line = f"{1000 * milliseconds:.0f} {pid or ''} {name}\n"
         self._hog.stdin.write(line.encode())
@@ -119,7 +121,7 @@ class Delay:
         self._await_byte()
 
     def end(self) -> None:
-        """Wait until the delay is over."""
+        """Wait until the delay ends."""
         self._await_byte()
 
     def _await_byte(self) -> None:
@@ -129,14 +131,14 @@ class Delay:
 
 @contextmanager
 def delayed_readers(before: set[int]) -> Iterator[Delay]:
-    """Allow a test to delay the threads that read programs.
+    """Pin the program readers to one CPU, so that a test can delay them.
 
     Args:
-        before: the threads of this process before the connector was opened.
+        before: threads of this process before the connector was opened.
     """
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
-        pytest.skip("takes two CPUs")
+        pytest.skip("requires two CPUs")
     readers = threads() - before
     with subprocess.Popen(
         [str(compiled("hog")), str(cpus[0])],
@@ -156,7 +158,7 @@ def delayed_readers(before: set[int]) -> Iterator[Delay]:
 
 
 def is_realtime(connector: ProcConnector) -> bool:
-    """Return whether programs are read at real-time priority."""
+    """Return whether the program readers have real-time priority."""
     return connector._stream.view.realtime == lib.PROCCONN_REALTIME
 
 
@@ -166,13 +168,13 @@ def is_lossless(events: list[Event]) -> bool:
 
 
 def is_renaming(pid: int) -> bool:
-    """Return whether programs/rename.py has begun to set names."""
+    """Return whether programs/rename.py has started to set names."""
     return Path(f"/proc/{pid}/comm").read_text().rstrip().isdigit()
 
 
 @contextmanager
 def spinning(count: int) -> Iterator[None]:
-    """Keep `count` processes busy, at most for DEADLINE."""
+    """Run `count` busy loops in other processes, for at most DEADLINE seconds."""
     command = ["timeout", str(DEADLINE), sys.executable, "-S", "-c", "while 1: pass"]
     spinners = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -184,7 +186,7 @@ def spinning(count: int) -> Iterator[None]:
 
 
 def read_after_exec(pid: int) -> Program:
-    """Read a process as the thread does right after an EXEC."""
+    """Read a process as the program reader does right after an EXEC."""
     trailer = ffi.new("uint8_t[]", lib.PROCCONN_TRAILER_CAPACITY)
     reading = ffi.new("struct procconn_reading *")
     lib.procconn_read_executed(pid, trailer, reading)

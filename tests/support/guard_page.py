@@ -1,4 +1,4 @@
-"""Memory before an unmapped page: an access past its end crashes the process."""
+"""Memory that ends at an inaccessible page: a read past its end crashes the process."""
 
 import ctypes
 import mmap
@@ -7,7 +7,7 @@ PROT_NONE = 0
 
 
 class GuardedMemory:
-    """A few pages that are followed by a page without access."""
+    """A few pages, followed by a page with PROT_NONE."""
 
     SIZE = 4 * mmap.PAGESIZE
 
@@ -21,7 +21,7 @@ class GuardedMemory:
         self._view = memoryview(self._memory)
 
     def place(self, data: bytes) -> memoryview:
-        """Copy the data so that it ends at the guard page; return a view of it."""
+        """Copy the data to the end of the memory, and return a view of the copy."""
         view = self._view[self.SIZE - len(data) : self.SIZE]
         view[:] = data
         return view

@@ -11,13 +11,13 @@ _MOST_POINTS = 10_000
 
 
 class Injection:
-    """An action at one point of the library's code, in the thread that runs it.
+    """An action that runs at one point of the library's code.
 
-    A point is where Python lets signal handlers and other threads run: a function
-    begins, or a C call has returned.
+    A point is where Python can run a signal handler or switch threads: the start of a
+    function, or the return from a C call.
 
     Attributes:
-        reached: whether the action ran in the last block.
+        reached: whether the last block reached the point.
     """
 
     _points_before: int
@@ -29,14 +29,10 @@ class Injection:
 
     @contextmanager
     def armed(self, action: Callable[[], object]) -> Iterator[None]:
-        """Run the action when the block reaches the point.
-
-        Args:
-            action: may raise, as a signal handler may.
-        """
+        """Run the action, which may raise, when the block reaches the point."""
         self._points_before, self._action = self._point, action
         self.reached = False
-        gc.disable()  # finalizers of the library are no points of the code under test
+        gc.disable()  # a finalizer of the library would add points
         sys.setprofile(self._profile)
         try:
             yield
@@ -65,11 +61,7 @@ class Injection:
 
 
 def inject_at_each_point(run: Callable[[Injection], object]) -> int:
-    """Call `run` with an injection at each point, until one is not reached.
-
-    Returns:
-        How many points were reached.
-    """
+    """Call `run` with an injection at each point, and return the number of points."""
     for point in range(_MOST_POINTS):
         injection = Injection(point)
         run(injection)

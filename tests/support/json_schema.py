@@ -1,7 +1,7 @@
 """Validates values against docs/*.schema.json.
 
-Implements the part of JSON Schema that these files use. It is stricter in one way: a
-field that the schema does not name is a complaint.
+Implements the part of JSON Schema that these files use. Unlike JSON Schema, it reports
+fields that the schema does not name.
 """
 
 import json
@@ -33,7 +33,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def violations(of: dict[str, Any], value: object, at: str = "line") -> list[str]:
-    """Return what is wrong with a value, one line for each fault."""
+    """Return one line for each violation in a value."""
     assert set(of) <= _KNOWN
     found: list[str] = []
     if "oneOf" in of:
@@ -45,7 +45,7 @@ def violations(of: dict[str, Any], value: object, at: str = "line") -> list[str]
     if "enum" in of and value not in of["enum"]:
         found.append(f"{at}: {value!r} is not one of {of['enum']}")
     if "type" in of and not _is_of(of["type"], value):
-        found.append(f"{at}: {value!r} is no {of['type']}")
+        found.append(f"{at}: {value!r} is not of type {of['type']}")
     if "pattern" in of and not re.search(of["pattern"], str(value)):
         found.append(f"{at}: {value!r} does not match {of['pattern']}")
     if "items" in of and isinstance(value, list):
@@ -55,7 +55,7 @@ def violations(of: dict[str, Any], value: object, at: str = "line") -> list[str]
         known = of["properties"]
         missing = {*of.get("required", ())} - {*value}
         found += [f"{at}: {field} is missing" for field in missing]
-        found += [f"{at}: {field} is not known" for field in {*value} - {*known}]
+        found += [f"{at}: {field} is unknown" for field in {*value} - {*known}]
         for field in {*known} & {*value}:
             found += violations(known[field], value[field], f"{at}.{field}")
     return found

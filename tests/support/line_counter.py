@@ -1,4 +1,4 @@
-"""Counts lines of Python that run: a measure of work that load cannot distort."""
+"""Counts executed lines of Python: a measure of work that is independent of load."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lines_run(call: Callable[[], object]) -> int:
-    """Return how many lines of Python the call runs."""
+    """Return the number of Python lines that a call executes."""
     lines = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> Any:

@@ -1,4 +1,4 @@
-"""Causes events in this process, receives them, and waits until a deadline."""
+"""Causes events in this process, receives them, and waits for conditions."""
 
 import ctypes
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from procconn import Comm, Event, Lost, ProcConnector
 
-DEADLINE = 60.0  # seconds; long, as other programs may keep the machine busy
-LARGE_BUFFER = 400_000_000  # bytes; holds all events that come during a test
+DEADLINE = 60.0  # seconds; long enough for a busy machine
+LARGE_BUFFER = 400_000_000  # bytes; holds all events of a test
 
 PR_SET_NAME = 15
 PR_GET_NAME = 16
@@ -19,7 +19,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def set_name(name: bytes) -> None:
-    """Name the calling thread; its COMM event is queued on return."""
+    """Set the name of the calling thread; its COMM event is queued on return."""
     if _prctl(PR_SET_NAME, ctypes.c_char_p(name), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
@@ -48,7 +48,7 @@ def set_serials(serials: range) -> None:
 
 
 def serials_of(events: list[Event], pid: int | None = None) -> list[int]:
-    """Return the numbers that a task, by default the calling one, set as its name."""
+    """Return the numbers that a task set as its name; by default the calling thread."""
     pid = threading.get_native_id() if pid is None else pid
     return [
         int(event.comm)
@@ -58,12 +58,12 @@ def serials_of(events: list[Event], pid: int | None = None) -> list[int]:
 
 
 def lost_count(events: list[Event]) -> int:
-    """Return how many events the Lost among them stand for."""
+    """Return the sum of all Lost counts."""
     return sum(event.count for event in events if isinstance(event, Lost))
 
 
 def drain(connector: ProcConnector) -> list[Event]:
-    """Receive the queued events, without waiting."""
+    """Receive all queued events, without blocking."""
     events: list[Event] = []
     while batch := connector.recv_many(timeout=0):
         events += batch
@@ -73,7 +73,7 @@ def drain(connector: ProcConnector) -> list[Event]:
 def events_until(
     connector: ProcConnector, is_last: Callable[[Event], bool]
 ) -> list[Event]:
-    """Receive events up to the batch that has the last one."""
+    """Receive events up to the batch that contains the last one."""
     deadline = time.monotonic() + DEADLINE
     events: list[Event] = []
     while (left := deadline - time.monotonic()) > 0:
@@ -81,7 +81,7 @@ def events_until(
         events += batch
         if any(is_last(event) for event in batch):
             return events
-    raise AssertionError(f"the last event never came; the rest: {events[-50:]}")
+    raise AssertionError(f"timed out before the last event; received {events[-50:]}")
 
 
 def descriptors() -> set[str]:
@@ -90,13 +90,13 @@ def descriptors() -> set[str]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
+    """Poll a condition until it is true."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.001)
 
 
 def cpu_wait_seconds() -> float:
-    """Return for how many seconds this thread was runnable but did not run."""
+    """Return the time that this thread waited on a run queue."""
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9

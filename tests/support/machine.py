@@ -1,4 +1,4 @@
-"""Facts about the kernel and the user, which decide what a test can expect."""
+"""Kernel version, privileges and limits of this machine."""
 
 import os
 import platform
@@ -10,9 +10,9 @@ import pytest
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 
-IS_EMULATED = "PROCCONN_EMULATED" in os.environ  # so threads may be too slow
+IS_EMULATED = "PROCCONN_EMULATED" in os.environ  # slow: do not expect timely threads
 
-# Warnings for ordinary users. Tests fail at any other warning.
+# Warnings that ordinary users get. Tests fail at any other warning.
 IS_ROOT = os.geteuid() == 0
 LIMITS = [
     "the receive buffer is",
@@ -25,16 +25,16 @@ PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AS_ORDINARY_USER = NOBODY if IS_ROOT else ()
 
-EVENT_CHARGE = 832  # bytes of a receive buffer for each event
+EVENT_CHARGE = 832  # bytes of SO_RCVBUF that the kernel charges for an event
 
 
 def rmem_max() -> int:
     path = Path("/proc/sys/net/core/rmem_max")
-    return int(path.read_text()) if path.exists() else 0  # in network namespaces
+    return int(path.read_text()) if path.exists() else 0  # absent in network namespaces
 
 
 def requires_capacity(events: int) -> pytest.MarkDecorator:
-    """Skip a test unless a receive buffer holds twice as many events."""
+    """Skip a test unless a receive buffer can hold twice as many events."""
     return pytest.mark.skipif(
         not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
         reason=f"a buffer for {events} events takes root or a larger rmem_max",
@@ -42,9 +42,9 @@ def requires_capacity(events: int) -> pytest.MarkDecorator:
 
 
 def has_realtime_priority(task: Path) -> bool:
-    """Whether a thread, by its folder in /proc, has SCHED_FIFO.
+    """Return whether a thread, given its directory in /proc, runs under SCHED_FIFO.
 
-    musl has no function to ask the kernel.
+    musl does not implement sched_getscheduler().
     """
     fields = (task / "stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[38]) == os.SCHED_FIFO
@@ -52,5 +52,5 @@ def has_realtime_priority(task: Path) -> bool:
 
 survives_failed_allocations = pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-    reason="Python's own lists are freed twice then: `str.split` shows it as well",
+    reason="free-threaded CPython frees lists twice if an allocation fails",
 )

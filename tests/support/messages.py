@@ -1,4 +1,4 @@
-"""One message of each kind and the event it decodes to; comparable outcomes."""
+"""A message of each kind with the event it decodes to; comparable decoder results."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,7 +44,7 @@ TIMESTAMP_NS = 0xFEDCBA9876543210
 
 
 class Sample(NamedTuple):
-    """A datagram of 76 bytes, as the kernel sends it, and the event it decodes to."""
+    """A 76-byte datagram, as the kernel sends it, and the event it decodes to."""
 
     message: bytes
     event: Event
@@ -58,7 +58,7 @@ def _sample(what: int, union: bytes, event: Event) -> Sample:
     return Sample(message, event, len(union))
 
 
-# All field values differ, so that a mixed-up field fails a test.
+# All field values differ, so that a test fails if two fields are swapped.
 SAMPLES = {
     "fork": _sample(
         0x00000001,
@@ -189,7 +189,7 @@ MESSAGES = [
 
 
 def offset_and_events(error: OSError) -> tuple[int, list[Event]]:
-    """Return what decoding adds to an OSError: the offset, and the events before it."""
+    """Return the offset and the events that decoding adds to an OSError."""
     if not isinstance(error, HasEvents):
         raise TypeError(f"{error!r} was not raised by decoding")
     return error.offset, error.events
@@ -198,7 +198,7 @@ def offset_and_events(error: OSError) -> tuple[int, list[Event]]:
 def outcome(
     decode: Callable[["ReadableBuffer"], list[Event]], buffer: "ReadableBuffer"
 ) -> tuple[object, ...]:
-    """Call a decoder; return its events, or what it raised, in comparable form."""
+    """Call a decoder; return its events or its exception in comparable form."""
     try:
         return "returned", decode(buffer)
     except (TruncatedError, OverrunError) as error:

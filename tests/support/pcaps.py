@@ -1,10 +1,10 @@
-"""Builds pcap recordings packet by packet."""
+"""Builds pcap files packet by packet."""
 
 import io
 import struct
 
 HEADER_SIZE = 24
-# Linux cooked-mode headers: of the connector, and of another netlink protocol.
+# Linux cooked-mode headers for the connector and for another netlink protocol.
 COOKED = bytes.fromhex("0000 0338 00000000000000000000 000b")
 OTHER_PROTOCOL = COOKED[:-1] + b"\x0f"
 
@@ -35,12 +35,12 @@ def packet(
 
 
 class ChunkedFile(io.BytesIO):
-    """A file that returns at most `piece` bytes at a time."""
+    """A file whose reads return at most `limit` bytes."""
 
-    def __init__(self, data: bytes, piece: int) -> None:
+    def __init__(self, data: bytes, limit: int) -> None:
         super().__init__(data)
-        self._piece = piece
+        self._limit = limit
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return the next bytes."""
-        return super().read1(min(self._piece, size or self._piece))
+        return super().read1(min(self._limit, size or self._limit))

@@ -2,8 +2,9 @@
 
     platforms.py RESULTS [DOCUMENT]
 
-RESULTS has a line of JSON for each run, which tests/conftest.py writes. If a place has
-several runs, the one with most tests counts. DOCUMENT gets the table between its marks.
+RESULTS contains one JSON line for each run, written by tests/conftest.py. If a platform
+has several runs, the run with most tests counts. The table replaces the text between
+the marks in DOCUMENT.
 """
 
 import json

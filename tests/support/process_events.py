@@ -1,4 +1,4 @@
-"""Builds events of processes, snapshots, and process tables."""
+"""Builds process events, snapshots and process tables."""
 
 from procconn import Event, Exec, Exit, Fork
 from procconn.processes import (
@@ -55,7 +55,7 @@ def usage(number: int) -> Usage:
 def snapshot_entry(
     pid: int, started: int, at: int, *threads: int, ppid: int = 1
 ) -> SnapshotEntry:
-    """Build an entry of a snapshot; `threads` is 0 for a zombie."""
+    """Build a snapshot entry; for a zombie `threads` is 0."""
     ids = tuple(tid for tid in threads or (pid,) if tid)
     return SnapshotEntry(pid, ppid, "seen", started, ids, at, at + 1)
 
@@ -69,7 +69,7 @@ def feed(table: ProcessTable, *events: Event) -> list[Change]:
 
 
 def started(*events: Event) -> tuple[ProcessTable, Process]:
-    """Return a table after the events, with process 10, which started at 1 s."""
+    """Return a table with process 10, which started at 1 s, after the events."""
     table = ProcessTable()
     table.resync(snapshot(at=S // 2))
     (change,) = table.feed(fork(10, S))

@@ -1,7 +1,7 @@
 """A slow but obviously correct model of processes.
 
-A history is built from a list of steps, which Hypothesis can shrink. It holds the events
-that the kernel would report, and the running processes after each step.
+A history is built from a list of steps, which Hypothesis can shrink. It holds the
+events that the kernel would report, and the running processes after each step.
 """
 
 from dataclasses import dataclass, field

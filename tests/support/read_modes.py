@@ -1,4 +1,4 @@
-"""Every mode of reading a stream, up to the last command of a load."""
+"""Every way to read a stream, up to the last command of a load."""
 
 import asyncio
 import os
@@ -10,18 +10,18 @@ from itertools import takewhile
 from procconn import Event, Exit, ProcConnector, decode
 from support.live import DEADLINE
 
-STATUS = 160 + os.getpid() % 90  # exit status of the last command of a load; unusual
+STATUS = 160 + os.getpid() % 90  # an exit status that other processes hardly have
 LAST = ("/bin/sh", "-c", f"exit {STATUS}")
 ReadMode = Callable[[ProcConnector], list[Event]]
 
 
 def is_last(event: Event) -> bool:
-    """Return whether the last command of the load ended."""
+    """Return whether the event is the EXIT of the last command."""
     return isinstance(event, Exit) and event.returncode == STATUS
 
 
 def read_until_last(batches: Iterator[list[Event]]) -> list[Event]:
-    """Return all events up to the batch with the exit of the last command."""
+    """Return all events up to the batch with the EXIT of the last command."""
     events: list[Event] = []
     for batch in batches:
         events += batch
@@ -54,7 +54,7 @@ def by_polling(connector: ProcConnector) -> list[Event]:
 
 
 def by_recv_raw(connector: ProcConnector) -> list[Event]:
-    """Record first, decode at the end."""
+    """Receive raw messages, and decode all of them at the end."""
     recorded = b""
     while not any(map(is_last, decode(raw := connector.recv_raw(timeout=DEADLINE)))):
         recorded += raw
@@ -75,7 +75,7 @@ def by_for(connector: ProcConnector) -> list[Event]:
 
 
 def by_async_for(connector: ProcConnector) -> list[Event]:
-    async def all_of_it() -> list[Event]:
+    async def read() -> list[Event]:
         events = []
         async for event in connector:
             events.append(event)
@@ -83,21 +83,21 @@ def by_async_for(connector: ProcConnector) -> list[Event]:
                 break
         return events
 
-    return asyncio.run(all_of_it())
+    return asyncio.run(read())
 
 
 def by_arecv_many(connector: ProcConnector) -> list[Event]:
-    async def all_of_it() -> list[Event]:
+    async def read() -> list[Event]:
         events: list[Event] = []
         while not any(map(is_last, events)):
             events += await connector.arecv_many(DEADLINE)
         return events
 
-    return asyncio.run(all_of_it())
+    return asyncio.run(read())
 
 
 def by_select(connector: ProcConnector) -> list[Event]:
-    """Assert that a readable connector returns events, though programs take time."""
+    """Wait with select(), and assert that a readable connector returns events."""
 
     def readable() -> list[Event]:
         ready, _, _ = select.select([connector.fileno()], [], [], DEADLINE)

@@ -1,7 +1,7 @@
 """A decoder in plain Python, for differential tests and benchmarks of the C module.
 
-It shares only the event classes with the C module: offsets, sizes and values are
-written out here once more.
+It shares only the event classes with the C module: it has its own copy of all offsets,
+sizes and constants.
 """
 
 import os
@@ -137,7 +137,7 @@ def _parse_rare(
 ) -> list[Event] | None:
     """Parse an event of unusual size or kind; return None if it is malformed."""
     match what, len(union):
-        case (0x40000000, 8):  # this and the next: before Linux 4.18
+        case (0x40000000, 8):  # COREDUMP and EXIT before Linux 4.18
             pid, tgid = _TWO.unpack(union)
             return [Coredump(pid, tgid, 0, 0, timestamp_ns, cpu)]
         case (0x80000000, 16):
@@ -153,7 +153,7 @@ def _parse_rare(
 def _parse_longer(
     what: int, union: bytes, timestamp_ns: int, cpu: int
 ) -> list[Event] | None:
-    """Parse a known kind with bytes after its union; return None if it is malformed."""
+    """Parse an event that is longer than its union; return None if it is malformed."""
     fields, make = _KINDS[what]
     if len(union) < fields.size:
         return None
@@ -206,7 +206,7 @@ def _parse_program(trailer: bytes, version: int) -> Program | None:
 
 
 def _split(argv: bytes) -> tuple[str, ...]:
-    """Split after each NUL; the last argument may lack it."""
+    """Split NUL-terminated arguments; the last NUL is optional."""
     arguments = argv.removesuffix(b"\0").split(b"\0") if argv else []
     return tuple(map(os.fsdecode, arguments))
 

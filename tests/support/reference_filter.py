@@ -4,7 +4,7 @@ from procconn import Event, EventMask, Exit, Lost, Unknown
 
 
 def is_selected(event: Event, mask: EventMask, *, threads: bool) -> bool:
-    """Return whether the mask selects the event, by its type and properties."""
+    """Return whether the mask selects the event."""
     if isinstance(event, Lost):
         return True
     if isinstance(event, Unknown):

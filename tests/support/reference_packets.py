@@ -1,6 +1,7 @@
-"""The walk over a recording's packets in plain Python, for differential tests.
+"""A parser of a recording's packets in plain Python, for differential tests.
 
-It shares nothing with the C module: offsets, sizes and values are written out here.
+It shares nothing with the C module: it has its own copy of all offsets, sizes and
+constants.
 """
 
 import struct
@@ -33,7 +34,7 @@ _EXEC, _EXIT = 2, 0x80000000
 _TRAILERS = {0x636E7067: "IHH5I5HH", 0x636E7573: "IHH13Q"}
 
 Clock = tuple[int, int]
-"""The time of a packet, and that of its first event, in nanoseconds."""
+"""Nanoseconds of a packet's timestamp and of its first event's timestamp."""
 
 
 class Walked(NamedTuple):
@@ -50,7 +51,7 @@ class Walked(NamedTuple):
 def walk(
     data: bytes, offset: int, order: str, unit_ns: int, clock: Clock | None
 ) -> Walked:
-    """Walk over packets as `procconn_packets_read` does."""
+    """Parse packets as `procconn_packets_read` does."""
     messages, malformed, is_step = b"", 0, False
     while len(data) - offset >= 16:
         seconds, fraction, kept, _ = struct.unpack_from(order + "IIII", data, offset)
@@ -79,7 +80,7 @@ def _differ(one: Clock, other: Clock) -> bool:
 
 
 def events_in(packet: bytes) -> tuple[list[bytes], int]:
-    """Split a packet; return the messages with a timestamp, and the malformed count."""
+    """Return a packet's messages with timestamps, and the number of malformed ones."""
     found: list[bytes] = []
     malformed = 0
     while packet:
@@ -102,7 +103,7 @@ def events_in(packet: bytes) -> tuple[list[bytes], int]:
 
 
 def _length(packet: bytes, order: str) -> int:
-    """Return the length of the message at the beginning; 0 if it is incomplete."""
+    """Return the length of the first message; 0 if it is incomplete."""
     if len(packet) < 16:
         return 0
     length: int = struct.unpack_from(order + "I", packet)[0]
@@ -132,7 +133,7 @@ def converted(message: bytes, order: str = FOREIGN) -> bytes:
 
 
 def _swap(message: bytearray, at: int, fields: str) -> None:
-    """Swap the fields if all of them are there."""
+    """Swap the bytes of the fields, if the message contains all of them."""
     if at + struct.calcsize("=" + fields) <= len(message):
         values = struct.unpack_from(FOREIGN + fields, message, at)
         struct.pack_into("=" + fields, message, at, *values)

@@ -1,4 +1,4 @@
-"""Runs commands in a sandbox that refuses a system call."""
+"""Runs commands in a seccomp sandbox, where a system call fails."""
 
 import socket
 import subprocess
@@ -11,7 +11,7 @@ from live.programs.syscalls import NUMBERS
 from support.live import PR_SET_NAME
 from support.subprocesses import PROGRAMS, run
 
-# Refusals: a system call, the error, and the arguments that it is refused for.
+# Refusals: a system call, its error, and the arguments for which it fails.
 NO_NETLINK = ("socket", "EAFNOSUPPORT", f"0={int(socket.AF_NETLINK)}")
 NO_MEMINFO = ("getsockopt", "ENOPROTOOPT", "1=1", "2=55")
 NO_NAMES = ("prctl", "EPERM", f"0={PR_SET_NAME}")
@@ -20,15 +20,15 @@ NO_PRIORITY = ("sched_setscheduler", "EPERM")
 
 
 def sandbox(refusal: tuple[str, ...]) -> list[str]:
-    """Return the words to put before a command so that it is refused a system call."""
+    """Return the command prefix that makes a system call fail."""
     call, _, *values = refusal
     if values and call not in NUMBERS:
-        pytest.skip("no filter sees the arguments of socketcall(2)")
+        pytest.skip("seccomp cannot read the arguments of socketcall(2)")
     return [sys.executable, str(PROGRAMS / "sandbox.py"), *refusal, "--"]
 
 
 def run_sandboxed(
     refusal: tuple[str, ...], *arguments: str | Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments in a sandbox that refuses a system call."""
+    """Run Python with these arguments in a sandbox where a system call fails."""
     return run(*sandbox(refusal), sys.executable, *arguments)

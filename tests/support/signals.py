@@ -1,4 +1,4 @@
-"""Signal handlers and alarms that are in place during a block."""
+"""Installs signal handlers and alarms for the duration of a block."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -20,10 +20,7 @@ def handled(number: int, handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def alarm(handler: Handler, delay: float, interval: float = 0) -> Iterator[None]:
-    """Call a handler after the delay, and then at each interval unless that is 0.
-
-    Both are in seconds.
-    """
+    """Call a handler after `delay` seconds, then every `interval` seconds if not 0."""
     with handled(signal.SIGALRM, handler):
         signal.setitimer(signal.ITIMER_REAL, delay, interval)
         try:

@@ -1,4 +1,4 @@
-"""Read modes that call the connector once: polls, and calls that wait for an event."""
+"""Read modes that call the connector once: polling and blocking calls."""
 
 from procconn import Event, EventMask, ProcConnector, decode
 from support.live import DEADLINE

@@ -1,4 +1,4 @@
-"""The sockets of a connector, sockets without the library, and an empty network."""
+"""The sockets of a connector, sockets opened without it, and a network namespace."""
 
 import ctypes
 import os
@@ -18,8 +18,8 @@ CONNECTOR = 11  # NETLINK_CONNECTOR of linux/netlink.h
 def event_socket(connector: ProcConnector) -> int:
     """Return the descriptor of the connector's event socket.
 
-    The socket is recognized by the size of its receive buffer, which no other connector
-    of this process may share.
+    The size of the receive buffer identifies it, so no other connector of this process
+    may have the same size.
     """
     found = []
     for path in Path("/proc/self/fd").iterdir():
@@ -34,7 +34,7 @@ def event_socket(connector: ProcConnector) -> int:
 
 
 def kernel_drops(connector: ProcConnector) -> int:
-    """Return the drops of the event socket, as /proc/net/netlink shows them."""
+    """Return the drop count of the event socket from /proc/net/netlink."""
     inode = str(os.fstat(event_socket(connector)).st_ino)
     for line in Path("/proc/net/netlink").read_text().splitlines():
         columns = line.split()
@@ -44,7 +44,7 @@ def kernel_drops(connector: ProcConnector) -> int:
 
 
 def request(operation: int, ack: int = 7) -> bytes:
-    """Build a request as programs send it: operation 1 is LISTEN, 2 is IGNORE."""
+    """Build a request; operation 1 is LISTEN, 2 is IGNORE."""
     body = struct.pack("=IIIIHHI", 1, 1, 0, ack, 4, 0, operation)
     return struct.pack("=IHHII", 16 + len(body), 3, 0, 0, 0) + body
 
@@ -54,25 +54,25 @@ RTM_GETLINK, REQUEST = 18, 1  # linux/rtnetlink.h, linux/netlink.h
 
 @contextmanager
 def replaced_by_rtnetlink(connector: ProcConnector) -> Iterator[socket.socket]:
-    """Replace the event socket by a route netlink socket, which receives no events."""
+    """Replace the event socket with a NETLINK_ROUTE socket, which gets no events."""
     fd = event_socket(connector)
-    own = os.dup(fd)
+    original = os.dup(fd)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
         sock.bind((0, 0))
         os.dup2(sock.fileno(), fd)
         try:
             yield sock
         finally:
-            os.dup2(own, fd)
-            os.close(own)
+            os.dup2(original, fd)
+            os.close(original)
 
 
 def rtnetlink_request(kind: int) -> bytes:
     return struct.pack("=IHHIIBxHiII", 32, kind, REQUEST, 1, 0, 0, 0, 1, 0, 0)
 
 
-TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # the reply describes a network interface
-NO_EVENT = rtnetlink_request(0x7FF0)  # the reply is an error
+TOO_LARGE = rtnetlink_request(RTM_GETLINK)  # reply: an interface, larger than an event
+NO_EVENT = rtnetlink_request(0x7FF0)  # reply: an NLMSG_ERROR
 
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -80,7 +80,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 @contextmanager
 def empty_network_namespace() -> Iterator[None]:
-    """Move the calling thread to a network namespace without the Proc Connector."""
+    """Run in a new network namespace, where the Proc Connector is not available."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/thread-self/ns/net") as home:
         if libc.unshare(CLONE_NEWNET) != 0:
@@ -92,7 +92,7 @@ def empty_network_namespace() -> Iterator[None]:
 
 
 def plain_socket(groups: int = 0) -> socket.socket:
-    """Open a connector socket without the library."""
+    """Open a NETLINK_CONNECTOR socket without the library."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, CONNECTOR)
     sock.bind((0, groups))
     sock.settimeout(DEADLINE)

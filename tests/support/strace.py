@@ -1,4 +1,4 @@
-"""Traces the LISTEN and IGNORE requests that a program sends to the kernel."""
+"""Traces the LISTEN and IGNORE requests that a process sends."""
 
 import os
 import re
@@ -22,16 +22,16 @@ LISTEN, IGNORE = 1, 2
 
 
 class Requests:
-    """The requests that a Python program and its children sent.
+    """Runs Python code and records the requests that it and its children send.
 
     Attributes:
-        result: how the program ended.
-        sent: the operations of each process in order, by PID.
+        result: exit status and output of the code.
+        sent: operations of each process in order, by PID.
     """
 
     def __init__(self, code: str, refusal: tuple[str, ...] = ()) -> None:
         if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
-            pytest.skip("takes strace, and no sanitizer")
+            pytest.skip("requires strace, and no sanitizer")
         with tempfile.NamedTemporaryFile() as log:
             strace = ["strace", "-f", "-qq", "-xx", "-s", "64", "-o", log.name]
             filters = ["-e", "trace=sendto", "-e", "signal=none", "--seccomp-bpf"]
@@ -49,7 +49,7 @@ class Requests:
 
     @property
     def all_sent(self) -> list[int]:
-        """The operations of all processes."""
+        """Operations of all processes."""
         return [operation for sent in self.sent.values() for operation in sent]
 
 
@@ -61,7 +61,7 @@ def traced_command(
     strace = ["strace", "-D", "-f", "--seccomp-bpf", "-xx", "-o", str(trace)]
     strace += ["-e", "trace=sendto"]
     if shutil.which("strace") is None:
-        pytest.skip("no strace here")
+        pytest.skip("requires strace")
     with watching(*options, command=[*strace, *command], **settings) as watch:
         yield watch
         if watch.stdout is not None:
@@ -72,7 +72,7 @@ def traced_command(
 
 
 def subscription_balance(trace: Path) -> int:
-    """Return how many LISTEN requests of a trace have no IGNORE."""
+    """Return how many LISTEN requests of a trace no IGNORE balances."""
     balance = 0
     for line in trace.read_text().splitlines():
         if operation := re.search(r"\\x0([12])\\x00\\x00\\x00\"\], 40, ", line):

@@ -1,4 +1,4 @@
-"""Starts processes: commands, Python code, and the programs of tests/live/programs."""
+"""Starts commands, Python code, and the programs of tests/live/programs."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @cache
 def any_user_can_run_python() -> bool:
-    """Return whether an ordinary user can read this Python and the library."""
+    """Return whether an ordinary user can run this Python with the library."""
     probe = run(*AS_ORDINARY_USER, sys.executable, "-c", "import procconn")
     return probe.returncode == 0
 

@@ -1,4 +1,4 @@
-"""Builds taskstats messages in the layouts of the kernel's versions 13 to 16."""
+"""Builds taskstats messages in the layouts of TASKSTATS_VERSION 13 to 16."""
 
 import struct
 from itertools import accumulate
@@ -11,7 +11,7 @@ COMMAND_NEW = 2
 PID, TGID, STATS, AGGR_PID, AGGR_TGID, NULL = range(1, 7)
 ABSENT = 2**64 - 1
 
-# struct taskstats of version 13 (Linux 6.1): field and size, in order
+# Fields of struct taskstats, version 13 (Linux 6.1), with their sizes in order.
 _FIELDS = {
     "version": 2,
     "pad_version": 2,

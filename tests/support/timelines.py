@@ -9,7 +9,7 @@ S = 1_000_000_000
 
 @dataclass
 class SampleProcess:
-    """A process, which has ended or still runs."""
+    """A process to draw; `ended_ns` is None while it runs."""
 
     pid: int
     ppid: int | None
@@ -22,7 +22,7 @@ class SampleProcess:
 
 
 def build() -> list[SampleProcess]:
-    """Three processes: a shell, a compiler that fails, one that is killed."""
+    """Return three processes: make, a compiler that fails, and a killed process."""
     start = 77 * S
     cc, sleep = "/usr/bin/cc -c 'a b.c'", "sleep 9"
     return [

@@ -1,4 +1,4 @@
-"""Receives the usage of tasks that exit."""
+"""Receives the resource usage of tasks that exit."""
 
 from procconn import Event, Exit, ProcConnector, Usage
 from support.live import events_until
@@ -10,6 +10,6 @@ def exits_by_pid(events: list[Event]) -> dict[int, Exit]:
 
 
 def usage_at_exit(connector: ProcConnector, pid: int) -> Usage | None:
-    """Receive events up to the exit of a task; return its usage."""
+    """Receive events up to the EXIT of a task, and return its usage."""
     events = events_until(connector, lambda it: isinstance(it, Exit) and it.pid == pid)
     return exits_by_pid(events)[pid].usage
