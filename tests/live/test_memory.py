@@ -1,4 +1,4 @@
-"""Memory of the command with long command lines."""
+"""Memory use of the command with long command lines."""
 
 import os
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from support.command import events_until, wait_until_printing, watching
 
-MOST = 150 << 20  # bytes
+PEAK_LIMIT = 150 << 20  # bytes
 ARGUMENTS = [b"\x80"] * 24_500
 
 
 def peak_of(pid: int) -> int:
-    """Return the most memory that a process had, in bytes."""
+    """Return the peak resident set size of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -21,10 +21,9 @@ def peak_of(pid: int) -> int:
 
 
 @pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer keeps memory"
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="ASan delays freeing of memory"
 )
-def test_long_command_lines_cost_little_memory() -> None:
-    """Each differs from the others."""
+def test_distinct_long_command_lines_do_not_accumulate() -> None:
     with watching("--json", "--events", "exec") as watch:
         wait_until_printing(watch)
         for number in range(100):
@@ -33,4 +32,4 @@ def test_long_command_lines_cost_little_memory() -> None:
             events_until(watch, child.pid, "exec")
         peak = peak_of(watch.pid)
 
-    assert peak < MOST
+    assert peak < PEAK_LIMIT

@@ -1,4 +1,4 @@
-"""If no thread can be started, the exception names the limit."""
+"""Errors when a task limit prevents the start of a thread."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import resource
 
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 """
-OPEN_EACH_WAY = """
+START_THREADS = """
 import asyncio, json, warnings
 from procconn import ProcConnector
 
@@ -38,12 +38,12 @@ for call in (
         raised.append([type(error).__name__, str(error)])
 print(json.dumps(raised))
 """
-WAYS = 3
+ATTEMPTS = 3
 
 
 @pytest.fixture
 def full_cgroup() -> Iterator[Path]:
-    """A cgroup that may have one task."""
+    """Create a cgroup that is limited to one task."""
     for top in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
         folder = top / f"procconn-test-{os.getpid()}"
         try:
@@ -56,41 +56,41 @@ def full_cgroup() -> Iterator[Path]:
         yield folder
         folder.rmdir()
         return
-    pytest.skip("no cgroup with a limit on tasks can be made here")
+    pytest.skip("cannot create a cgroup with pids.max")
 
 
-def run_within(folder: Path, *command: str) -> list[str]:
-    """Prefix a command so that it is the one task of a cgroup."""
+def in_cgroup(folder: Path, *command: str) -> list[str]:
+    """Return the command line that runs a command as the only task of a cgroup."""
     enter = f"echo $$ > {folder}/cgroup.procs && exec {shlex.join(command)}"
     return ["sh", "-c", enter]
 
 
 @pytest.mark.skipif(
     KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="takes a Python that everyone may run, and Linux 6.6",
+    reason="requires a Python that any user can run, and Linux 6.6",
 )
-def test_the_users_limit_on_tasks_is_named() -> None:
-    done = run(*AS_ORDINARY_USER, sys.executable, "-c", SET_LIMIT + OPEN_EACH_WAY)
+def test_error_names_rlimit_nproc() -> None:
+    done = run(*AS_ORDINARY_USER, sys.executable, "-c", SET_LIMIT + START_THREADS)
     raised = json.loads(done.stdout)
 
-    assert [kind for kind, _ in raised] == ["OSError"] * WAYS
+    assert [kind for kind, _ in raised] == ["OSError"] * ATTEMPTS
     for _, text in raised:
         assert "no thread can be started" in text
         assert "this user may run 0 tasks (RLIMIT_NPROC)" in text
 
 
-def test_the_cgroups_limit_on_tasks_is_named(full_cgroup: Path) -> None:
-    done = run(*run_within(full_cgroup, sys.executable, "-c", OPEN_EACH_WAY))
+def test_error_names_full_cgroup(full_cgroup: Path) -> None:
+    done = run(*in_cgroup(full_cgroup, sys.executable, "-c", START_THREADS))
     raised = json.loads(done.stdout)
 
-    assert [kind for kind, _ in raised] == ["OSError"] * WAYS
+    assert [kind for kind, _ in raised] == ["OSError"] * ATTEMPTS
     for _, text in raised:
         assert f"the cgroup {full_cgroup} has its 1 tasks" in text
 
 
-def test_the_command_prints_it(full_cgroup: Path) -> None:
+def test_command_reports_full_cgroup(full_cgroup: Path) -> None:
     watch = (sys.executable, "-m", "procconn", "watch", "--count", "1")
-    done = run(*run_within(full_cgroup, *watch))
+    done = run(*in_cgroup(full_cgroup, *watch))
 
     assert done.returncode == 2
     assert done.stderr.startswith("procconn: no thread can be started: the cgroup")

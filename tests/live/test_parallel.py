@@ -1,6 +1,6 @@
-"""Threads that read, change and close one connector at the same time.
+"""Threads that read, change and close one connector concurrently.
 
-Without the GIL they do so on several processors; with it they take turns anywhere.
+Without the GIL they run in parallel; with it, they can switch at any bytecode.
 """
 
 import asyncio
@@ -33,33 +33,33 @@ MANY = 4 * SERIALS  # several batches
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 
 
 class Reader(threading.Thread):
-    """Reads in a loop, at the same time as the others, until `over` is set."""
+    """Reads in a loop, concurrently with other threads, until `stop` is set."""
 
     def __init__(
         self,
         read: Callable[[], list[Event]],
         start: threading.Barrier,
-        over: threading.Event,
+        stop: threading.Event,
     ) -> None:
         super().__init__(daemon=True)
         self.events: list[Event] = []
         self.failures: list[BaseException] = []
-        self._read, self._start, self._over = read, start, over
+        self._read, self._start, self._stop_event = read, start, stop
 
     def run(self) -> None:
-        """Keep what was read, and what it failed with."""
+        """Store the events and the exceptions of the reads."""
         self._start.wait(DEADLINE)
-        while not self._over.is_set():
+        while not self._stop_event.is_set():
             try:
                 self.events += self._read()
             except RuntimeError:
-                continue  # somebody else is reading
+                continue  # another thread is reading
             except StopIteration:
                 break
             except BaseException as error:
@@ -67,21 +67,21 @@ class Reader(threading.Thread):
                 break
 
 
-def read_together(
+def read_concurrently(
     connector: ProcConnector, modes: list[ReadMode], feed: Callable[[], None]
 ) -> list[Event]:
-    """Have a thread read in each mode while there are more events."""
-    start, over = threading.Barrier(len(modes) + 1), threading.Event()
-    readers = [Reader(partial(mode, connector), start, over) for mode in modes]
+    """Read in one thread for each mode while `feed` causes events."""
+    start, stop = threading.Barrier(len(modes) + 1), threading.Event()
+    readers = [Reader(partial(mode, connector), start, stop) for mode in modes]
     for reader in readers:
         reader.start()
     start.wait(DEADLINE)
     feed()
-    over.set()
+    stop.set()
 
     def all_ended() -> bool:
         for _ in range(100):
-            set_name(b"go on")  # lest an iteration waits for ever
+            set_name(b"wake up")  # ends iterations that are blocked
         return not any(reader.is_alive() for reader in readers)
 
     wait_for(all_ended)
@@ -94,13 +94,13 @@ def read_together(
 @pytest.mark.parametrize(
     ("mode", "other"), list(combinations_with_replacement(READ_MODES, 2))
 )
-def test_two_readers_at_the_same_time_get_each_event_once(
+def test_two_concurrent_readers_get_each_event_once(
     mode: ReadMode, other: ReadMode, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
         drain(connector)
         set_serials(range(SERIALS))
-        events = read_together(
+        events = read_concurrently(
             connector,
             [mode, other],
             lambda: set_serials(range(SERIALS, 2 * SERIALS)),
@@ -111,7 +111,7 @@ def test_two_readers_at_the_same_time_get_each_event_once(
 
 
 def by_iteration(connector: ProcConnector) -> list[Event]:
-    """Iterate for a while, up to where somebody else reads on."""
+    """Iterate over at most 1000 events, until another thread reads."""
     events: list[Event] = []
     with suppress(RuntimeError):
         events.extend(islice(connector, 1000))
@@ -119,12 +119,12 @@ def by_iteration(connector: ProcConnector) -> list[Event]:
 
 
 @requires_capacity(2 * MANY)
-def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
+def test_eight_concurrent_iterations_get_each_event_once() -> None:
     for _ in range(5):
         with ProcConnector(EventMask.COMM) as connector:
             drain(connector)
             set_serials(range(MANY))
-            events = read_together(
+            events = read_concurrently(
                 connector,
                 [by_iteration] * 8,
                 lambda: set_serials(range(MANY, 2 * MANY)),
@@ -136,22 +136,20 @@ def test_eight_iterations_over_what_is_decoded_get_each_event_once() -> None:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("mode", [by_recv_many, by_recv_into, by_for])
-def test_closing_from_several_threads_while_others_read(
-    mode: ReadMode, queue: int
-) -> None:
-    """They are woken, nothing comes twice, and the descriptors are closed."""
+def test_concurrent_close_wakes_readers(mode: ReadMode, queue: int) -> None:
+    """No event is delivered twice, and the descriptors are closed."""
     gc.collect()
     before = descriptors()
     for _ in range(20):
         connector = ProcConnector(EventMask.COMM, queue=queue)
-        start, over = threading.Barrier(5), threading.Event()
+        start, stop = threading.Barrier(5), threading.Event()
 
         def close(connector: ProcConnector = connector) -> list[Event]:
             connector.close()
             raise ConnectionClosedError
 
-        works = [partial(mode, connector)] * 2 + [close] * 2
-        readers = [Reader(work, start, over) for work in works]
+        calls = [partial(mode, connector)] * 2 + [close] * 2
+        readers = [Reader(call, start, stop) for call in calls]
         for reader in readers:
             reader.start()
         set_serials(range(50))
@@ -166,15 +164,15 @@ def test_closing_from_several_threads_while_others_read(
         for reader in readers:
             for error in reader.failures:
                 assert isinstance(error, ConnectionClosedError | ValueError)
-    del connector, close, works, readers, reader
+    del connector, close, calls, readers, reader
     gc.collect()
     wait_for(lambda: before == descriptors())
 
 
-def test_of_two_loops_that_wait_at_the_same_time_one_is_refused() -> None:
+def test_second_of_two_waiting_event_loops_is_refused() -> None:
     own = threading.get_native_id()
     with ProcConnector(EventMask.COMM) as connector:
-        asyncio.run(connector.arecv_many(0))  # starts the thread that receives
+        asyncio.run(connector.arecv_many(0))  # starts the receiving thread
         for _ in range(50):
             start = threading.Barrier(2)
             events: list[Event] = []

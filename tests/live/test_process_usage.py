@@ -1,4 +1,4 @@
-"""Usage of processes at their end, compared with what wait4(2) returns."""
+"""Resource usage of processes at exit, compared with the result of wait4(2)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from procconn.processes import Ended, Process, ProcessMonitor
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats requires root")
 
-QUEUE = 64 << 20  # lest other programs' events be lost while a test waits
+QUEUE = 64 << 20  # holds the events of other processes while a test waits
 COSTLY = str(PROGRAMS / "costly.py")
-STORAGE = 512  # bytes of a block that rusage counts
+RUSAGE_BLOCK = 512  # bytes of a block in ru_oublock
 
 
-def ended(monitor: ProcessMonitor, pid: int) -> Process:
+def wait_for_end(monitor: ProcessMonitor, pid: int) -> Process:
     for change in monitor:
         if isinstance(change, Ended) and change.process.pid == pid:
             return change.process
@@ -37,33 +37,32 @@ def ended(monitor: ProcessMonitor, pid: int) -> Process:
 
 
 def check(process: Process, used: resource.struct_rusage) -> None:
-    """Compare with what wait4 returned."""
+    """Compare the usage of a process with the result of wait4()."""
     usage = process.usage
     assert usage is not None
     assert usage.cpu_ns is not None
     assert usage.cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.1)
-    # What wait4 returns is at least the size of this process, before its exec.
+    # ru_maxrss includes the time between fork and exec, at the size of this process.
     if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         assert usage.peak_rss == pytest.approx(used.ru_maxrss * 1024, rel=0.05)
-    assert used.ru_oublock * STORAGE == usage.write_bytes
+    assert used.ru_oublock * RUSAGE_BLOCK == usage.write_bytes
     assert usage.write_chars is not None
 
 
-def test_a_process_has_used_what_its_threads_have(tmp_path: Path) -> None:
+def test_usage_sums_all_threads_of_a_process(tmp_path: Path) -> None:
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         pid = spawn(sys.executable, COSTLY, str(tmp_path / "file"))
         used = os.wait4(pid, 0)[2]
-        process = ended(monitor, pid)
+        process = wait_for_end(monitor, pid)
 
     check(process, used)
     assert process.usage is not None
     assert (process.usage.write_chars or 0) >= 10 << 20
-    if used.ru_oublock:  # it has none where the directory is in memory
+    if used.ru_oublock:  # 0 on tmpfs
         assert (process.usage.write_bytes or 0) >= 10 << 20
 
 
-def test_a_grandchild_of_somebody_else_has_used_as_much(tmp_path: Path) -> None:
-    """Its parent prints what wait4 returned."""
+def test_usage_of_a_grandchild_matches_wait4(tmp_path: Path) -> None:
     parent = """
 import os, sys
 pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
@@ -74,20 +73,20 @@ print(pid, used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_oublock)
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         output = subprocess.check_output(command, text=True, timeout=DEADLINE)
         pid, cpu, peak, written = output.split()
-        usage = ended(monitor, int(pid)).usage
+        usage = wait_for_end(monitor, int(pid)).usage
 
     assert usage is not None
     assert (usage.cpu_ns or 0) / 1e9 == pytest.approx(float(cpu), rel=0.1)
     assert usage.peak_rss == pytest.approx(int(peak) * 1024, rel=0.05)
-    assert int(written) * STORAGE == usage.write_bytes
+    assert int(written) * RUSAGE_BLOCK == usage.write_bytes
 
 
 @pytest.mark.parametrize("name", ["leader_ends_first", "thread_execs"])
-def test_odd_ends_leave_nothing_out(name: str) -> None:
+def test_usage_is_complete_without_the_thread_group_leader(name: str) -> None:
     with ProcessMonitor(usage=True, programs=False, queue=QUEUE) as monitor:
         pid = spawn(sys.executable, str(PROGRAMS / f"{name}.py"))
         used = os.wait4(pid, 0)[2]
-        usage = ended(monitor, pid).usage
+        usage = wait_for_end(monitor, pid).usage
 
     assert usage is not None
     assert used.ru_minflt == usage.minor_faults
@@ -98,19 +97,19 @@ def test_odd_ends_leave_nothing_out(name: str) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [1000, pytest.param(6000, marks=pytest.mark.slow)])
-def test_each_of_many_short_commands_has_its_own_usage(count: int) -> None:
-    """Marked ones had much memory; that is reported of no other."""
-    large = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
-    marked: set[int] = set()
+def test_usage_of_short_processes_is_not_mixed_up(count: int) -> None:
+    """Exactly the large processes have a large peak_rss."""
+    command = (sys.executable, "-S", "-c", "b'1' * (64 << 20)")
+    large: set[int] = set()
     pids: set[int] = set()
 
     def start() -> None:
         for number in range(count // 2):
-            is_marked = number % 100 == 0
-            pid = spawn(*large) if is_marked else spawn("/bin/true")
+            is_large = number % 100 == 0
+            pid = spawn(*command) if is_large else spawn("/bin/true")
             pids.add(pid)
-            if is_marked:
-                marked.add(pid)
+            if is_large:
+                large.add(pid)
             os.waitpid(pid, 0)
 
     starters = [threading.Thread(target=start) for _ in range(2)]
@@ -128,17 +127,15 @@ def test_each_of_many_short_commands_has_its_own_usage(count: int) -> None:
 
     assert len(pids) == count
     assert [] == [pid for pid in pids if peaks[pid] is None]
-    assert marked == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
+    assert large == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
 
 
 @pytest.mark.heavy
 @pytest.mark.skipif(
-    not (shutil.which("make") and shutil.which("cc")), reason="takes make and cc"
+    not (shutil.which("make") and shutil.which("cc")), reason="requires make and cc"
 )
 @pytest.mark.parametrize("files", [20, pytest.param(200, marks=pytest.mark.slow)])
-def test_the_sums_over_a_build_are_what_wait4_tells_of_it(
-    files: int, tmp_path: Path
-) -> None:
+def test_cpu_time_of_a_build_matches_wait4(files: int, tmp_path: Path) -> None:
     names = [f"{number}.o" for number in range(files)]
     (tmp_path / "Makefile").write_text(f"all: {' '.join(names)}\n")
     for number in range(files):
@@ -170,8 +167,8 @@ def test_the_sums_over_a_build_are_what_wait4_tells_of_it(
     assert cpu_ns / 1e9 == pytest.approx(used.ru_utime + used.ru_stime, rel=0.05)
 
 
-@pytest.mark.skipif(KERNEL < (6, 6), reason="Linux 6.6 gives anybody events")
-def test_without_privilege_one_warning_says_what_is_missing() -> None:
+@pytest.mark.skipif(KERNEL < (6, 6), reason="unprivileged use requires Linux 6.6")
+def test_unprivileged_user_gets_one_warning_and_no_usage() -> None:
     result = run_python(
         """
 import os, warnings
@@ -181,7 +178,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     with ProcConnector(EventMask.EXIT, usage=True, receive_buffer=4096) as connector:
         exits = []
-        while not exits:  # again: the buffer is small, and one may be lost
+        while not exits:  # the small buffer may lose an EXIT: try again
             pid = os.posix_spawn("/bin/true", ["true"], {})
             os.waitpid(pid, 0)
             events = connector.recv_many(30)

@@ -1,4 +1,4 @@
-"""Processes on the running kernel, from beginning to end."""
+"""ProcessMonitor and snapshots on the running kernel."""
 
 import asyncio
 import errno
@@ -32,8 +32,8 @@ from procconn.processes import (
 )
 
 
-def told_of(monitor: ProcessMonitor, pid: int) -> list[Change]:
-    """Receive the changes of a PID, up to its first end."""
+def changes_of(monitor: ProcessMonitor, pid: int) -> list[Change]:
+    """Receive the changes of a PID, up to its first Ended."""
     reported: list[Change] = []
     for change in monitor:
         if not isinstance(change, Lost) and change.process.pid == pid:
@@ -48,14 +48,14 @@ def kinds(changes: Sequence[Change]) -> list[type]:
 
 
 @pytest.mark.parametrize("how", WAIT_STATUS)
-def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -> None:
-    """Its status is the one that wait(2) returns to its parent, or None."""
+def test_process_ends_with_its_last_thread(lifetimes: Path, how: str) -> None:
+    """Its returncode is the status that wait(2) returns, or None."""
     with (
         ProcessMonitor(programs=False) as monitor,
         started_with_pid(lifetimes, how) as (program, pid),
     ):
         close_stdin(program)
-        changes = told_of(monitor, pid)
+        changes = changes_of(monitor, pid)
         status = program.wait(DEADLINE)
 
     process = changes[-1].process if isinstance(changes[-1], Ended) else None
@@ -69,16 +69,14 @@ def test_a_process_lives_until_its_last_thread_ends(lifetimes: Path, how: str) -
 
 
 @pytest.mark.parametrize("how", WAIT_STATUS)
-def test_a_process_from_before_is_followed_to_its_end(
-    lifetimes: Path, how: str
-) -> None:
+def test_pre_existing_process_is_tracked_to_its_end(lifetimes: Path, how: str) -> None:
     with (
         started_with_pid(lifetimes, how) as (program, pid),
         ProcessMonitor(programs=False) as monitor,
     ):
         process = monitor.processes[pid]
         close_stdin(program)
-        changes = told_of(monitor, pid)
+        changes = changes_of(monitor, pid)
         program.wait(DEADLINE)
 
     assert kinds(changes) == [Executed] * ("exec" in how) + [Ended]
@@ -87,12 +85,12 @@ def test_a_process_from_before_is_followed_to_its_end(
     assert process.returncode == REPORTED_STATUS[how]
 
 
-def test_a_monitor_tells_the_program_and_what_it_used() -> None:
-    """Absent, perhaps, but not wrong; the name is that of the program."""
+def test_monitor_reports_programs_and_usage() -> None:
+    """Each value is right or None, and the process gets the program's name."""
     with ProcessMonitor(tree=os.getpid(), usage=True) as monitor:
         with subprocess.Popen(["sh", "-c", "sleep 0.1; exit 3"]) as child:
             pass
-        changes = told_of(monitor, child.pid)
+        changes = changes_of(monitor, child.pid)
 
     executed, ended = changes[1:]
     assert isinstance(executed, Executed)
@@ -105,11 +103,11 @@ def test_a_monitor_tells_the_program_and_what_it_used() -> None:
     assert used is None or used.elapsed_ns is None or used.elapsed_ns > 100_000_000
 
 
-def test_a_core_dump_is_told_whichever_thread_ends_last(
+def test_core_dump_is_reported_whichever_thread_exits_last(
     lifetimes: Path, tmp_path: Path
 ) -> None:
     if Path("/proc/sys/kernel/core_pattern").read_text().startswith("|"):
-        pytest.skip("core dumps go to a program, not to a file")
+        pytest.skip("core dumps are piped to a program")
     limits = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
     command = ["sh", "-c", f"cd '{tmp_path}' && exec '{lifetimes}' core"]
@@ -119,24 +117,24 @@ def test_a_core_dump_is_told_whichever_thread_ends_last(
             started_with_pid(*command) as (program, pid),
         ):
             close_stdin(program)
-            ended = told_of(monitor, pid)[-1]
+            ended = changes_of(monitor, pid)[-1]
             program.wait(DEADLINE)
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, limits)
     if not any(tmp_path.iterdir()):
-        pytest.skip("no core is dumped here")
+        pytest.skip("no core was dumped")
 
     assert isinstance(ended, Ended)
     assert (ended.process.signal, ended.process.dumped_core) == (signal.SIGABRT, True)
 
 
-def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
-    """A daemon belongs to the one that forked its parent, and its parent is known."""
+def test_tree_includes_reparented_daemons(lifetimes: Path) -> None:
+    """Their ppid is the process that forked them."""
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         with started_with_pid(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
             close_stdin(program)
-        changes = told_of(monitor, daemon)
+        changes = changes_of(monitor, daemon)
 
     assert isinstance(changes[0], Started)
     process = changes[0].process
@@ -144,7 +142,7 @@ def test_a_tree_keeps_what_is_reparented(lifetimes: Path) -> None:
     assert process.ppid not in {os.getpid(), program.pid}
 
 
-def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
+def test_tree_excludes_other_processes(lifetimes: Path) -> None:
     with (
         started_with_pid(lifetimes, "leader-first") as (program, root),
         ProcessMonitor(tree=root, programs=False) as monitor,
@@ -157,7 +155,7 @@ def test_a_tree_leaves_out_all_others(lifetimes: Path) -> None:
     assert not monitor.processes
 
 
-def test_a_tree_has_a_root() -> None:
+def test_tree_root_must_exist() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
 
@@ -165,12 +163,12 @@ def test_a_tree_has_a_root() -> None:
         ProcessMonitor(tree=gone.pid, programs=False)
 
 
-def test_a_pid_that_is_used_again_is_another_process() -> None:
+def test_reused_pid_is_another_process() -> None:
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         done = subprocess.run([compiled("same_pid")], stdout=-1, text=True, check=False)
         if done.returncode:
-            pytest.skip("this kernel or user cannot choose a pid")
-        first, second = (told_of(monitor, int(done.stdout)) for _ in range(2))
+            pytest.skip("cannot choose the next PID")
+        first, second = (changes_of(monitor, int(done.stdout)) for _ in range(2))
 
     assert kinds(first) == kinds(second) == [Started, Ended]
     ends = [it.process for it in (first[-1], second[-1]) if isinstance(it, Ended)]
@@ -178,8 +176,8 @@ def test_a_pid_that_is_used_again_is_another_process() -> None:
     assert ends[0] is not ends[1]
 
 
-def test_what_is_lost_is_made_up_for() -> None:
-    """Of a process that began in the gap and one that ended in it, both are known."""
+def test_monitor_resynchronizes_after_an_overrun() -> None:
+    """It reports a process that started, and one that ended, during the overrun."""
     with (
         ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
         subprocess.Popen(["cat"], stdin=-1) as old,
@@ -187,7 +185,7 @@ def test_what_is_lost_is_made_up_for() -> None:
         known = _until(monitor, lambda: old.pid in monitor.processes)
         process = monitor.processes[old.pid]
         with preserve_name():
-            set_serials(range(1000))  # the buffer is full now
+            set_serials(range(1000))  # fills the receive buffer
         new = subprocess.Popen(["cat"], stdin=-1)
         old.kill()
         old.wait()
@@ -210,20 +208,20 @@ def test_what_is_lost_is_made_up_for() -> None:
     ]
     ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
     assert [it.process for it in started] == [it.process for it in ended]
-    assert ended[0].process.returncode in {0, None}  # so small a buffer may lose it
+    assert ended[0].process.returncode in {0, None}  # the EXIT may be lost, too
 
 
-def _until(monitor: ProcessMonitor, is_so: Callable[[], bool]) -> list[Change]:
+def _until(monitor: ProcessMonitor, condition: Callable[[], bool]) -> list[Change]:
     changes: list[Change] = []
     deadline = time.monotonic() + DEADLINE
-    while not is_so():
+    while not condition():
         assert time.monotonic() < deadline, changes
         changes += monitor.recv_many(deadline - time.monotonic())
     return changes
 
 
-def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
-    async def follow(monitor: ProcessMonitor, pid: int) -> list[type]:
+def test_async_iteration_reports_the_same_changes(lifetimes: Path) -> None:
+    async def receive(monitor: ProcessMonitor, pid: int) -> list[type]:
         found = []
         async with monitor:
             async for change in monitor:
@@ -239,11 +237,11 @@ def test_iterating_on_asyncio_tells_the_same(lifetimes: Path) -> None:
     ):
         close_stdin(it[0])
 
-        assert [Started, Executed, Ended] == asyncio.run(follow(monitor, it[1]))
+        assert [Started, Executed, Ended] == asyncio.run(receive(monitor, it[1]))
         assert monitor.closed
 
 
-def test_closing_from_another_thread_ends_an_iteration() -> None:
+def test_close_by_another_thread_ends_iteration() -> None:
     with (
         ProcessMonitor(tree=os.getpid(), programs=False) as monitor,
         ThreadPoolExecutor() as pool,
@@ -257,10 +255,10 @@ def test_closing_from_another_thread_ends_an_iteration() -> None:
             iter(monitor)
 
 
-def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
+def test_snapshot_includes_the_threads_of_each_process(lifetimes: Path) -> None:
     with started_with_pid(lifetimes, "leader-first") as (_, pid):
         task = Path(f"/proc/{pid}/stat")
-        while task.read_text().split()[2] != "Z":  # the first thread still runs
+        while task.read_text().split()[2] != "Z":  # until the leader is a zombie
             time.sleep(0.001)
         before = time.monotonic_ns()
         entries = {entry.pid: entry for entry in take_snapshot().processes}
@@ -276,8 +274,8 @@ def test_a_snapshot_has_the_threads_of_each_process(lifetimes: Path) -> None:
     assert mine.started_ns <= other.started_ns < before
 
 
-def test_without_descriptors_nothing_ends_and_errors_say_so() -> None:
-    """The monitor reads /proc again later; a running process is never absent."""
+def test_running_processes_do_not_end_if_descriptors_run_out() -> None:
+    """Reads fail with EMFILE until the monitor can read /proc again."""
     done = run(*PYTHON, str(PROGRAMS / "exhausted.py"))
 
     assert json.loads(done.stdout or done.stderr) == {
@@ -290,7 +288,7 @@ def test_without_descriptors_nothing_ends_and_errors_say_so() -> None:
     }
 
 
-def test_a_snapshot_knows_the_kernels_threads_and_the_programs_of_others() -> None:
+def test_snapshot_includes_kernel_threads_and_programs() -> None:
     with subprocess.Popen(["sleep", "600"]) as child:
         entries = {it.pid: it for it in take_snapshot(programs=True).processes}
         child.kill()
@@ -323,24 +321,24 @@ for attempt in (
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize(
     "way", ["umount -l /proc", "unshare --pid --fork mount -t proc proc /proc"]
 )
-def test_a_proc_of_another_pid_namespace_is_not_read(way: str) -> None:
-    """Its ids are of other processes than the events'."""
+def test_proc_of_another_pid_namespace_is_rejected(way: str) -> None:
+    """Its PIDs do not match the PIDs of events."""
     line = f"{way} && exec {sys.executable} -c '{_WITHOUT_PROC}'"
     done = run("unshare", "--mount", "sh", "-c", line)
 
     assert done.stdout.split() == ["True"] * 4, done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a time namespace takes root")
-def test_in_a_time_namespace_processes_are_not_followed() -> None:
-    """Its clocks are not those of the events."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+def test_time_namespace_is_rejected() -> None:
+    """Its clocks differ from the clock of events."""
     shifted = ["unshare", "--time", "--monotonic", "100000", "--fork"]
     if run(*shifted, "true").returncode:
-        pytest.skip("no time namespaces here")
+        pytest.skip("requires time namespaces")
     done = run(*shifted, sys.executable, "-c", _WITHOUT_PROC)
 
     assert done.stdout.split() == ["True"] * 4, done.stderr

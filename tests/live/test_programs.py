@@ -1,4 +1,4 @@
-"""Programs read right after an exec, and programs of running processes."""
+"""Programs of EXEC events, and read_program() of running processes."""
 
 import os
 import shutil
@@ -30,29 +30,28 @@ from support.subprocesses import run_python, started
 
 from procconn import ProcConnector, read_program
 
-MOST_ARGUMENTS = 49_152
-root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+ARGUMENTS_LIMIT = 49_152
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 
 @pytest.fixture
-def taking() -> Iterator[ProcConnector]:
+def connector() -> Iterator[ProcConnector]:
     with ProcConnector(MASK, programs=True) as connector:
         yield connector
 
 
 @pytest.fixture
-def unhurried() -> Iterator[ProcConnector]:
+def high_latency() -> Iterator[ProcConnector]:
+    """Open a connector that waits long enough for programs to be read."""
     with ProcConnector(MASK, programs=True, max_latency=LONG_LATENCY) as connector:
         yield connector
 
 
-def test_a_program_is_read_with_all_that_belongs_to_it(
-    unhurried: ProcConnector,
-) -> None:
+def test_exec_has_all_fields_of_its_program(high_latency: ProcConnector) -> None:
     with started("cat", "-", "some arguments", "") as process:
-        (program,) = programs_of(unhurried, process.pid, 1)
+        (program,) = programs_of(high_latency, process.pid, 1)
 
-    if is_realtime(unhurried):
+    if is_realtime(high_latency):
         assert ("cat", "-", "some arguments", "") == program.argv
     if not program.missing:
         assert "cat" == program.name
@@ -65,46 +64,45 @@ def test_a_program_is_read_with_all_that_belongs_to_it(
         assert not program.cut
 
 
-def test_in_a_chain_each_exec_has_its_own_program_or_none(
-    taking: ProcConnector,
+def test_each_exec_of_a_chain_has_its_own_program_or_none(
+    connector: ProcConnector,
 ) -> None:
     for serial in range(30):
         text = f"exec true {serial}"
         with started("sh", "-c", text) as process:
             process.wait()
-            programs = programs_of(taking, process.pid, 2)
+            programs = programs_of(connector, process.pid, 2)
 
         assert_right_or_missing(programs, ("sh", "-c", text), ("true", str(serial)))
 
 
-def test_of_a_program_that_runs_itself_again_only_the_last_is_sure(
-    unhurried: ProcConnector,
+def test_last_exec_of_a_program_that_re_executes_itself_is_certain(
+    high_latency: ProcConnector,
 ) -> None:
     again = str(compiled("again"))
     with started(again, "x", env={"TIMES": "3"}) as process:
-        programs = programs_of(unhurried, process.pid, 4)
+        programs = programs_of(high_latency, process.pid, 4)
 
-    if is_realtime(unhurried):
+    if is_realtime(high_latency):
         assert (again, "x") == programs[-1].argv
     assert_right_or_missing(programs, *[(again, "x")] * 4)
 
 
-def test_a_script_has_its_interpreters_arguments_and_its_own_name(
-    taking: ProcConnector, tmp_path: Path
+def test_script_has_the_argv_of_its_interpreter_and_its_own_name(
+    connector: ProcConnector, tmp_path: Path
 ) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh -e\nread line\n")
     script.chmod(0o755)
     with started(script, "x") as process:
-        (program,) = programs_of(taking, process.pid, 1)
+        (program,) = programs_of(connector, process.pid, 1)
 
     assert_right_or_missing([program], ("/bin/sh", "-e", str(script), "x"))
     assert program.name in ("script", None)
 
 
-def test_a_reading_is_of_one_of_two_programs_with_equal_arguments(
-    tmp_path: Path,
-) -> None:
+def test_name_and_exe_are_of_the_same_program(tmp_path: Path) -> None:
+    """A process alternates between two executables with equal arguments."""
     paths = [tmp_path / "one", tmp_path / "other"]
     for path in paths:
         shutil.copy(compiled("flip"), path)
@@ -115,7 +113,7 @@ def test_a_reading_is_of_one_of_two_programs_with_equal_arguments(
     assert {("one", "one"), ("other", "other")} == names
 
 
-def test_arguments_can_have_any_bytes() -> None:
+def test_arguments_may_contain_any_byte_but_nul() -> None:
     argument = os.fsdecode(bytes(range(1, 256)))
     with started("cat", argument, "-", "") as process:
         wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
@@ -125,8 +123,8 @@ def test_arguments_can_have_any_bytes() -> None:
     assert ("cat", argument, "-", "") == program.argv
 
 
-def test_a_program_can_have_no_arguments_at_all() -> None:
-    """Since Linux 5.18 the kernel gives it one, of no length."""
+def test_program_without_arguments() -> None:
+    """Since Linux 5.18 the kernel passes an empty argv[0]."""
     code = (
         "import ctypes, os; os.write(1, b'.');"
         "ctypes.CDLL(None).execve(b'/bin/cat', None, None)"
@@ -142,8 +140,8 @@ def test_a_program_can_have_no_arguments_at_all() -> None:
 
 @pytest.mark.parametrize("over", [0, 1, 4096, 60_000])
 def test_arguments_longer_than_48_kib_are_cut(over: int) -> None:
-    """The NUL after the last one does not count."""
-    capacity = MOST_ARGUMENTS - len("cat\0-\0")
+    """The last NUL does not count."""
+    capacity = ARGUMENTS_LIMIT - len("cat\0-\0")
     text = "x" * (capacity + over)
     with started("cat", "-", text) as process:
         wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
@@ -154,7 +152,7 @@ def test_arguments_longer_than_48_kib_are_cut(over: int) -> None:
     assert (over > 0) == program.cut
 
 
-def test_a_process_can_write_over_its_arguments() -> None:
+def test_overwritten_arguments_are_read() -> None:
     arguments = compiled("arguments")
     with started(arguments, "write", "text") as process:
         assert process.stdout is not None
@@ -166,9 +164,9 @@ def test_a_process_can_write_over_its_arguments() -> None:
 
 
 @pytest.mark.parametrize("means", ["protect", "replace", "fault"])
-def test_arguments_with_a_hole_are_cut(means: str) -> None:
+def test_arguments_are_cut_at_unreadable_memory(means: str) -> None:
     if means == "fault" and os.geteuid() != 0:
-        pytest.skip("takes root")
+        pytest.skip("requires root")
     arguments = compiled("arguments")
     with started(arguments, means, "x" * 40_000) as process:
         assert process.stdout is not None
@@ -182,7 +180,7 @@ def test_arguments_with_a_hole_are_cut(means: str) -> None:
     assert len(program.argv[2]) < 40_000
 
 
-def test_a_deleted_executable_is_marked(tmp_path: Path) -> None:
+def test_exe_of_a_deleted_file_is_marked(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.write_bytes(Path("/bin/cat").read_bytes())
     copy.chmod(0o755)
@@ -196,7 +194,7 @@ def test_a_deleted_executable_is_marked(tmp_path: Path) -> None:
     assert "copy" == program.name
 
 
-def test_a_thread_of_the_kernel_has_a_name_and_no_arguments() -> None:
+def test_kernel_thread_has_a_name_and_no_arguments() -> None:
     program = read_program(2)
 
     if program is not None and program.name == "kthreadd":
@@ -205,45 +203,43 @@ def test_a_thread_of_the_kernel_has_a_name_and_no_arguments() -> None:
         assert 0 == program.ppid
 
 
-def test_there_is_no_program_where_there_is_no_process() -> None:
+def test_read_program_returns_none_without_a_process() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
 
     assert read_program(process.pid) is None
 
 
-def test_a_zombie_has_a_name_still() -> None:
+def test_zombie_has_only_a_name() -> None:
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     program = read_program(process.pid)
-    late = read_after_exec(process.pid)
+    after_exec = read_after_exec(process.pid)
     process.wait()
 
     assert program is not None
     assert ("true", None, "gone") == (program.name, program.argv, program.missing)
-    assert "gone" == late.missing
+    assert "gone" == after_exec.missing
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31])
-def test_what_can_be_no_process_is_refused(pid: int) -> None:
+def test_read_program_rejects_pid_out_of_range(pid: int) -> None:
     with pytest.raises(ValueError, match="pid must be from 1"):
         read_program(pid)
 
 
 @pytest.mark.parametrize("pid", ["1", 1.0, True, None])
-def test_what_is_no_pid_is_named(pid: object) -> None:
+def test_read_program_rejects_pid_of_wrong_type(pid: object) -> None:
     with pytest.raises(TypeError, match="pid must be a process id"):
         read_program(pid)  # type: ignore[arg-type]
 
 
-@root
-def test_a_program_in_other_namespaces_is_seen_from_here(
-    unhurried: ProcConnector,
-) -> None:
+@requires_root
+def test_ids_are_those_of_the_readers_namespaces(high_latency: ProcConnector) -> None:
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
     inside = ("cat", "-", "inside")
     with started(*command, *inside) as process:
-        execs = programs_until(unhurried, lambda _, it: it.argv == inside)
+        execs = programs_until(high_latency, lambda _, it: it.argv == inside)
         (found,) = [it for it in execs if it[1].argv == inside]
         pid, program = found
 
@@ -254,9 +250,9 @@ def test_a_program_in_other_namespaces_is_seen_from_here(
 
 @contextmanager
 def slow_links(thread: int) -> Iterator[None]:
-    """Let a thread read links slowly."""
+    """Delay each readlinkat(2) of a thread."""
     if not shutil.which("strace") or "san" in os.environ.get("LD_PRELOAD", ""):
-        pytest.skip("takes strace, and no sanitizer")
+        pytest.skip("requires strace, and no sanitizer")
     delay = "inject=readlinkat:delay_enter=4000"
     command = ["strace", "-e", "trace=readlinkat", "-e", delay, "-p", str(thread)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
@@ -267,37 +263,35 @@ def slow_links(thread: int) -> Iterator[None]:
         strace.stderr.read()
 
 
-@root
-def test_an_executable_is_not_the_next_ones_however_long_the_reading_takes(
-    tmp_path: Path,
-) -> None:
-    """The second program has the first one's arguments, and another executable.
+@requires_root
+def test_slow_read_does_not_report_the_next_executable(tmp_path: Path) -> None:
+    """The second program has equal arguments, but another executable.
 
-    Ten milliseconds are the longest for which no other thread takes over.
+    With a max_latency above 10 ms the standby thread would take over.
     """
     first, second = compiled("next"), shutil.copy(compiled("next"), tmp_path)
     before = threads()
     with (
-        ProcConnector(MASK, programs=True, max_latency=0.01) as taking,
+        ProcConnector(MASK, programs=True, max_latency=0.01) as connector,
         slow_links(program_reader(before)),
         started("x", executable=first, env={"NEXT": second}) as process,
     ):
-        programs = programs_of(taking, process.pid, 2)
+        programs = programs_of(connector, process.pid, 2)
 
     assert programs[0].exe in (str(first), None)
     assert programs[1].exe in (second, None)
     assert_right_or_missing(programs, ("x",), ("x",))
 
 
-@root
-def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
-    """The new program is in /proc, and its EXEC comes when the tracer likes.
+@requires_root
+def test_exec_stopped_by_a_tracer_is_held() -> None:
+    """/proc shows the new program before the tracer lets the kernel send its EXEC.
 
-    The shell's exec is read so late that its process is held in that of cat already.
+    The delayed reader reads the shell's exec while the tracer stops the exec of cat.
     """
     before = threads()
     with (
-        ProcConnector(MASK, programs=True, max_latency=0.01) as taking,
+        ProcConnector(MASK, programs=True, max_latency=0.01) as connector,
         started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process,
     ):
         assert process.stdin is not None
@@ -309,10 +303,10 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
             process.stdin.write("\n")
             process.stdin.flush()
             process.stdout.readline()
-            (first,) = programs_of(taking, pid, 1)
+            (first,) = programs_of(connector, pid, 1)
             process.stdin.write("\n")
             process.stdin.flush()
-            (second,) = programs_of(taking, pid, 1)
+            (second,) = programs_of(connector, pid, 1)
 
     assert running is not None
     assert ("/bin/sh", "-c", "exec cat x") == running.argv
@@ -320,8 +314,8 @@ def test_what_a_tracer_holds_in_an_exec_is_not_shown() -> None:
     assert_right_or_missing([second], ("cat", "x"))
 
 
-@root
-def test_traced_execs_are_right_or_absent(taking: ProcConnector) -> None:
+@requires_root
+def test_traced_execs_have_the_right_program_or_none(connector: ProcConnector) -> None:
     with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -331,30 +325,30 @@ def test_traced_execs_are_right_or_absent(taking: ProcConnector) -> None:
         process.stdout.readline()
         process.stdin.write("\n")
         process.stdin.flush()
-        programs = programs_of(taking, pid, 2)
+        programs = programs_of(connector, pid, 2)
 
     assert_right_or_missing(programs, ("/bin/sh", "-c", "exec cat x"), ("cat", "x"))
 
 
-@root
-def test_a_pid_used_again_at_once_has_the_right_program_or_none(
-    taking: ProcConnector,
+@requires_root
+def test_pid_reused_at_once_has_the_right_program_or_none(
+    connector: ProcConnector,
 ) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     take = compiled("take")
     for serial in range(50):
         subprocess.run([take, str(child.pid), "/bin/true", str(serial)], check=True)
-    programs = programs_of(taking, child.pid, 51)
+    programs = programs_of(connector, child.pid, 51)
 
     assert_right_or_missing(
         programs, ("true",), *[("/bin/true", str(serial)) for serial in range(50)]
     )
 
 
-@root
+@requires_root
 @pytest.mark.parametrize("hidepid", [1, 2])
-def test_a_hidden_process_is_denied_not_gone(hidepid: int) -> None:
+def test_process_hidden_by_hidepid_is_denied(hidepid: int) -> None:
     code = f"""
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -374,8 +368,8 @@ print(procconn.read_program({2**22 - 1}))
     assert "denied None None\nNone\n" == done.stdout, done.stderr
 
 
-@root
-def test_without_privilege_others_executables_are_denied() -> None:
+@requires_root
+def test_executables_of_other_users_are_denied_without_privilege() -> None:
     with started("cat", "-") as process:
         wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith("cat"))
         code = f"""
@@ -391,7 +385,7 @@ print(program.argv, program.exe, program.uid, program.missing)
     assert f"('cat', '-') None {os.getuid()} denied\n" == done.stdout, done.stderr
 
 
-def test_the_thread_ends_and_its_descriptors_with_it() -> None:
+def test_close_ends_threads_and_closes_descriptors() -> None:
     def threads() -> int:
         return len(os.listdir("/proc/self/task"))
 
@@ -404,14 +398,14 @@ def test_the_thread_ends_and_its_descriptors_with_it() -> None:
             connector.fileno()
     del connector
 
-    def have_ended() -> bool:  # as those of other tests may, meanwhile
+    def have_ended() -> bool:  # `<=`, as threads of other tests may end meanwhile
         return threads() <= before[0] and descriptors() <= before[1]
 
     wait_for(have_ended)
 
 
-def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
-    with ProcConnector(MASK, programs=True) as taking:
+def test_execs_dropped_by_the_readers_socket_are_busy_or_right() -> None:
+    with ProcConnector(MASK, programs=True) as connector:
         with programs_socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         chains = [
@@ -421,7 +415,7 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
             chain.wait()
         last = subprocess.Popen(["true", "the last"])
         last.wait()
-        execs = programs_until(taking, lambda pid, _: pid == last.pid)
+        execs = programs_until(connector, lambda pid, _: pid == last.pid)
 
     pids = {chain.pid: i for i, chain in enumerate(chains)}
     for pid, found in execs:
@@ -433,10 +427,10 @@ def test_execs_that_its_socket_drops_are_busy_or_right() -> None:
             )
 
 
-def test_signals_stay_with_the_threads_of_the_program() -> None:
+def test_reader_threads_block_signals() -> None:
     before = threads()
     with ProcConnector(MASK, programs=True):
-        wait_for(lambda: len(threads() - before) == 2)  # one stands by
+        wait_for(lambda: len(threads() - before) == 2)  # one is on standby
         for thread in threads() - before:
             status = Path(f"/proc/self/task/{thread}/status").read_text()
             blocked = int(status.split("SigBlk:")[1].split()[0], 16)

@@ -1,4 +1,4 @@
-"""Readings that another process blocks: other programs are read meanwhile."""
+"""Reads of /proc that another process blocks do not delay other programs."""
 
 import os
 import subprocess
@@ -24,10 +24,10 @@ from support.subprocesses import program
 
 from procconn import Event, Exec, ProcConnector
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 HELD = 30
-TO_LOCK = ("nsenter", "setpriv", "lock")  # execs of one process, each read by a thread
+LOCK_CHAIN = ("nsenter", "setpriv", "lock")  # execs of one process; a thread reads each
 FEW, MANY = 250, 2000
 many = pytest.mark.parametrize(
     "others", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.heavy])]
@@ -35,14 +35,14 @@ many = pytest.mark.parametrize(
 
 
 class HeldFiles:
-    """A file system whose file is closed when we say so; in a mount namespace."""
+    """A FUSE file system, in a mount namespace, that delays closing of its file."""
 
     def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
         self._server = server
         self._environment = {**os.environ, "FILE": str(folder / "file")}
 
     def run(self, *command: str | int | Path) -> subprocess.Popen[str]:
-        """Let an ordinary user run a program where the file is: FILE names it."""
+        """Run a program in the namespace as an ordinary user, with FILE as the path."""
         namespace = f"--mount=/proc/{self._server.pid}/ns/mnt"
         words = ["nsenter", namespace, *NOBODY, *command]
         return subprocess.Popen(
@@ -54,13 +54,13 @@ class HeldFiles:
         )
 
     def wait(self, count: int) -> None:
-        """Wait until so many closings wait."""
+        """Wait until `count` close calls are blocked."""
         assert self._server.stdout is not None
         while int(self._server.stdout.readline()) < count:
             pass
 
     def release(self) -> None:
-        """Let them close it."""
+        """Unblock the close calls."""
         assert self._server.stdin is not None
         self._server.stdin.write("\n")
         self._server.stdin.flush()
@@ -74,11 +74,11 @@ def files() -> Iterator[HeldFiles]:
         with program("held_files", str(folder)) as server:
             assert server.stdout is not None
             if server.stdout.readline() != "ready\n":
-                pytest.skip("no FUSE file system can be mounted here")
+                pytest.skip("cannot mount a FUSE file system")
             yield HeldFiles(server, folder)
 
 
-def tell(burst: subprocess.Popen[str]) -> None:
+def advance(burst: subprocess.Popen[str]) -> None:
     assert burst.stdin is not None
     burst.stdin.write(".")
     burst.stdin.flush()
@@ -86,14 +86,14 @@ def tell(burst: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
-    """Give processes that are in the middle of an exec until the end."""
+    """Run processes that are blocked inside an exec until the block ends."""
     stages = str(compiled("stages"))
     with files.run(compiled("burst"), count, stages, "held", stages) as burst:
         assert burst.stdin is not None
         assert burst.stdout is not None
-        tell(burst)
+        advance(burst)
         pids = [int(burst.stdout.readline()) for _ in range(count)]
-        tell(burst)
+        advance(burst)
         files.wait(count)
         try:
             yield pids
@@ -103,13 +103,13 @@ def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
             burst.stdin.close()
 
 
-def share_of(others: int) -> float:
-    """Of many, 99 in a hundred are right; others may have the CPUs for a moment."""
+def required_share(others: int) -> float:
+    """Return the share of programs that must be right; of a few, more may be late."""
     return 0.99 if others == MANY else 0.9
 
 
 def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
-    """Run programs; count how many of them were right, and wrong."""
+    """Run programs; return how many were reported right, and wrong."""
     serials = {}
     for serial in range(others):
         with subprocess.Popen(["true", str(serial)]) as other:
@@ -130,7 +130,7 @@ def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
 
 
 @many
-def test_execs_that_are_held_keep_no_others_from_being_read(
+def test_held_execs_do_not_block_reading_of_others(
     files: HeldFiles, others: int
 ) -> None:
     with ProcConnector(MASK, programs=True) as connector:
@@ -139,11 +139,11 @@ def test_execs_that_are_held_keep_no_others_from_being_read(
         realtime = is_realtime(connector)
 
     assert 0 == wrong
-    assert right >= share_of(others) * others or not realtime
+    assert right >= required_share(others) * others or not realtime
 
 
 @many
-def test_nor_do_they_if_all_are_held_before_they_are_read(
+def test_execs_held_before_they_are_read_do_not_block_reading_of_others(
     files: HeldFiles, others: int
 ) -> None:
     before = threads()
@@ -158,28 +158,28 @@ def test_nor_do_they_if_all_are_held_before_they_are_read(
         realtime = is_realtime(connector)
 
     assert 0 == wrong
-    assert right >= share_of(others) * others or not realtime
+    assert right >= required_share(others) * others or not realtime
 
 
 @contextmanager
-def waited_for(files: HeldFiles, delay: Delay) -> Iterator[int]:
-    """Give a process whose arguments a reader here waits for, until the end."""
-    delay.begin(500)  # its memory is locked by then
+def locked(files: HeldFiles, delay: Delay) -> Iterator[int]:
+    """Run a process that blocks reads of its arguments until the block ends."""
+    delay.begin(500)  # long enough for the process to lock its memory
     with files.run(compiled("lock")) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
             delay.end()
-            wait_for(lambda: waiting_for(process.pid) == len(TO_LOCK))
+            wait_for(lambda: blocked_readers(process.pid) == len(LOCK_CHAIN))
             yield process.pid
         finally:
             files.release()
 
 
-def waiting_for(pid: int) -> int:
-    """Count the threads here that wait for the arguments of a process.
+def blocked_readers(pid: int) -> int:
+    """Return how many threads of this process are blocked in /proc/PID/cmdline.
 
-    They have descriptors of their own.
+    They do not share the descriptor table of the process.
     """
     path = f"/proc/{pid}/cmdline"
     count = 0
@@ -188,27 +188,27 @@ def waiting_for(pid: int) -> int:
             text = (task / "syscall").read_text()
             count += os.readlink(f"{task}/fd/{int(text.split()[1], 16)}") == path
         except (OSError, IndexError, ValueError):
-            continue  # it runs, has ended, or has another call
+            continue  # the thread runs, has ended, or is in another call
     return count
 
 
 @many
-def test_arguments_that_are_waited_for_keep_no_others_from_being_read(
+def test_blocked_read_of_arguments_does_not_block_reading_of_others(
     files: HeldFiles, others: int
 ) -> None:
-    """Not even from closing the connector."""
+    """Nor does it block close()."""
     before = threads()
     with (
         ProcConnector(MASK, programs=True) as connector,
         delayed_readers(before) as delay,
     ):
-        with waited_for(files, delay) as pid:
+        with locked(files, delay) as pid:
             right, wrong = run_others(connector, others)
             realtime = is_realtime(connector)
             connector.close()
-            was_waited_for = waiting_for(pid) > 0
-        wait_for(lambda: not waiting_for(pid))
+            was_blocked = blocked_readers(pid) > 0
+        wait_for(lambda: not blocked_readers(pid))
 
-    assert was_waited_for
+    assert was_blocked
     assert 0 == wrong
-    assert right >= share_of(others) * others or not realtime
+    assert right >= required_share(others) * others or not realtime

@@ -1,6 +1,6 @@
-"""Programs of processes that set out to be taken for others, or happen to look so.
+"""Programs of processes that imitate other programs, on purpose or by chance.
 
-An ordinary user runs them, and root reads.
+An ordinary user runs them, and root reads their programs.
 """
 
 import os
@@ -29,11 +29,11 @@ from support.subprocesses import started
 
 from procconn import Event, Exec, Exit, Fork, ProcConnector, Program
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 slow = [pytest.mark.slow, pytest.mark.heavy]
 TRUE = os.path.realpath("/bin/true")
 
-# Each is run by FIRST; what stands before a program is how stages.c runs it.
+# FIRST runs each chain. The word before a program says how stages.c runs it.
 CHAINS = {
     "exits-at-once": ["plain", TRUE],
     "slow-exec": ["strings", "SECOND"],
@@ -47,13 +47,13 @@ SHARED = {"shared-by-clone", "shared-by-vfork"}
 
 
 class Stage(NamedTuple):
-    """What a program is started with."""
+    """The expected argv and exe of a program."""
 
     argv: tuple[str, ...]
     exe: str
 
     def is_wrong(self, program: Program) -> bool:
-        """Whether anything of another program is shown."""
+        """Return whether a field belongs to another program."""
         return (
             program.argv not in (self.argv, None)
             or program.exe not in (self.exe, None)
@@ -63,15 +63,15 @@ class Stage(NamedTuple):
 
 
 class Forger(Stage):
-    """One that shows arguments of its own making."""
+    """A program that overwrites its arguments, so any argv is right."""
 
     def is_wrong(self, program: Program) -> bool:
-        """Whether another program is shown: what it makes of its own is its own."""
+        """Return whether a field other than argv belongs to another program."""
         return super().is_wrong(program._replace(argv=self.argv))
 
 
 def stages_of(path: str, serial: int, following: list[str]) -> list[Stage]:
-    """List the programs that a process runs, in order."""
+    """Return the programs that a process runs, in order."""
     kind = Forger if Path(path).name == "forge" else Stage
     stage = kind((Path(path).name, str(serial), *following), path)
     if not following:
@@ -81,7 +81,7 @@ def stages_of(path: str, serial: int, following: list[str]) -> list[Stage]:
 
 @pytest.fixture(scope="module")
 def paths() -> Iterator[dict[str, str]]:
-    """Give the same program three names, where everyone may run it."""
+    """Copy a program to three names, in a directory that any user can read."""
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
         folder = Path(name).resolve()
         folder.chmod(0o755)
@@ -94,12 +94,12 @@ def paths() -> Iterator[dict[str, str]]:
 
 
 class Load:
-    """Processes that run chains of programs while a connector reads.
+    """Processes that run chains of programs while a connector reads them.
 
     Attributes:
-        right: how many of the first programs, the second and so on were right.
-        wrong: what was shown of another program, with what it should have been.
-        count: of the processes.
+        right: number of right programs, by position in the chain.
+        wrong: expected stage and reported program, for each wrong program.
+        count: number of processes.
     """
 
     def __init__(
@@ -114,13 +114,13 @@ class Load:
     def run(
         self, rounds: int, at_once: int = 1, delay: Delay | None = None, most: float = 0
     ) -> None:
-        """Run chains of programs and check what is reported of them.
+        """Run chains of programs and check the reported programs.
 
         Args:
-            rounds: how often.
-            at_once: how many processes each time.
-            delay: what keeps the readers waiting until the second program shows.
-            most: for how many milliseconds more, at most.
+            rounds: number of rounds.
+            at_once: processes in each round.
+            delay: delays the program readers until the second program runs.
+            most: additional milliseconds of delay, at most.
         """
         path, following = self._chain
         command = (*AS_ORDINARY_USER, compiled("burst"), at_once, path, *following)
@@ -159,17 +159,17 @@ class Load:
         for serial, pid in enumerate(pids):
             programs = programs_by_pid[pid].pop(0)
             stages = stages_of(path, serial, following)
-            for place, (stage, program) in enumerate(
+            for position, (stage, program) in enumerate(
                 zip(stages, programs, strict=True)
             ):
                 if stage.is_wrong(program):
                     self.wrong.append((stage, program))
-                self.right[place] += program.argv is not None
+                self.right[position] += program.argv is not None
         self.count += len(pids)
 
 
 def children_of(parent: int, events: list[Event]) -> dict[int, list[list[Program]]]:
-    """List what each child ran, by pid: of each process that had that pid."""
+    """Return the programs of each child by PID, one list for each use of the PID."""
     programs_by_pid: dict[int, list[list[Program]]] = defaultdict(list)
     running: dict[int, list[Program]] = {}
     for event in events:
@@ -185,8 +185,8 @@ def children_of(parent: int, events: list[Event]) -> dict[int, list[list[Program
 
 
 @contextmanager
-def read_late() -> Iterator[tuple[ProcConnector, Delay]]:
-    """Read programs in threads that can be kept waiting."""
+def delayed_connector() -> Iterator[tuple[ProcConnector, Delay]]:
+    """Open a connector whose program readers can be delayed."""
     before = threads()
     with (
         ProcConnector(MASK, programs=True) as connector,
@@ -201,12 +201,12 @@ def chain(paths: dict[str, str], name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=slow)])
-def test_a_program_is_its_own_or_absent(
+def test_programs_are_right_or_missing(
     paths: dict[str, str], name: str, rounds: int
 ) -> None:
-    """Root at real-time priority has most of them; under emulation, some.
+    """At real-time priority most are right, and under emulation some.
 
-    Not those before others whose memory did not end with them: that proves nothing.
+    Exceptions are programs that share memory with the next one, which proves nothing.
     """
     with ProcConnector(MASK, programs=True) as connector:
         load = Load(connector, paths["FIRST"], chain(paths, name))
@@ -220,14 +220,14 @@ def test_a_program_is_its_own_or_absent(
         assert load.right[0] > least or name in SHARED
 
 
-@root
+@requires_root
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=slow)])
-def test_so_it_is_however_late_it_is_read(
+def test_programs_are_right_or_missing_if_read_late(
     paths: dict[str, str], name: str, rounds: int
 ) -> None:
-    """So late that the next program runs, or is about to, or the process has ended."""
-    with read_late() as (connector, delay):
+    """By then the next program runs, or is about to, or the process has ended."""
+    with delayed_connector() as (connector, delay):
         load = Load(connector, paths["FIRST"], chain(paths, name))
         if name in SLOW:
             load.run(rounds // 2, delay=delay, most=20)
@@ -239,10 +239,10 @@ def test_so_it_is_however_late_it_is_read(
 
 
 @pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=slow)])
-def test_forged_arguments_are_not_those_of_the_program_before(
+def test_forged_arguments_are_not_reported_for_the_previous_program(
     paths: dict[str, str], rounds: int
 ) -> None:
-    """Nor is the forger taken for it, though it shows its arguments too."""
+    """Nor is the forger, which copies the arguments, reported as that program."""
     with ProcConnector(MASK, programs=True) as connector:
         load = Load(connector, paths["FIRST"], ["plain", paths["FORGE"]])
         load.run(rounds, at_once=20)
@@ -254,7 +254,7 @@ def test_forged_arguments_are_not_those_of_the_program_before(
         assert load.right[1] > load.count / 2
 
 
-@root
+@requires_root
 @pytest.mark.parametrize(
     ("at_once", "rounds"),
     [
@@ -264,10 +264,10 @@ def test_forged_arguments_are_not_those_of_the_program_before(
         pytest.param(20, 100, marks=slow),
     ],
 )
-def test_nor_are_they_however_late_it_is_read(
+def test_forged_arguments_are_not_misattributed_if_read_late(
     paths: dict[str, str], at_once: int, rounds: int
 ) -> None:
-    with read_late() as (connector, delay):
+    with delayed_connector() as (connector, delay):
         load = Load(connector, paths["FIRST"], ["plain", paths["FORGE"]])
         load.run(rounds, at_once, delay, most=2)
 

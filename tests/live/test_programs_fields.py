@@ -19,7 +19,7 @@ from support.live import DEADLINE, wait_for
 from support.machine import NOBODY, has_realtime_priority
 from support.subprocesses import PROGRAMS, program
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 ROOT, USER = (), NOBODY
 SPINNERS = 3
@@ -162,7 +162,7 @@ def test_no_field_is_of_later_than_the_exec(
         assert right["make"] > rounds / 2
 
 
-@root
+@requires_root
 def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
     """Their event comes before the EXEC."""
     path = folder / "set-user-id"
@@ -183,7 +183,7 @@ def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
     assert changed > len(lines) / 2 or not reader.realtime
 
 
-@root
+@requires_root
 @pytest.mark.heavy
 def test_only_names_are_absent_where_another_process_changes_its_own() -> None:
     """It does so hundreds of thousands of times a second."""

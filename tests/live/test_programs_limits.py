@@ -15,7 +15,7 @@ from procconn import Program, read_program
 from procconn._core import lib
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root: real-time priority")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root: real-time priority")
 def test_without_descriptors_programs_are_read_all_the_same() -> None:
     """The thread that reads keeps some for that."""
     done = run(*PYTHON, PROGRAMS / "few_descriptors.py")
@@ -96,7 +96,7 @@ def test_empty_arguments_at_the_end_are_shown() -> None:
     assert ("cat", "-", "", "") == program.argv
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize(
     ("lines", "cgroup"),
     [

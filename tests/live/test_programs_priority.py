@@ -19,7 +19,7 @@ from support.subprocesses import PROGRAMS, program, run, started
 
 from procconn import EventMask, ProcConnector
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def what_lacks(*arguments: str | Path) -> str:
     return said.strip()
 
 
-@root
+@requires_root
 def test_the_thread_says_what_keeps_it_from_its_priority() -> None:
     if what_lacks("nothing") != "nothing":
         pytest.skip("no real-time priority here")
@@ -53,7 +53,7 @@ def test_the_thread_says_what_keeps_it_from_its_priority() -> None:
     assert "capability" == what_lacks("capability")
 
 
-@root
+@requires_root
 def test_so_it_does_in_a_sandbox() -> None:
     if what_lacks("nothing") != "nothing":
         pytest.skip("no real-time priority here")
@@ -62,7 +62,7 @@ def test_so_it_does_in_a_sandbox() -> None:
     assert ("sandbox\n", "") == (refused.stdout, refused.stderr)
 
 
-@root
+@requires_root
 def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
     assert "runtime" == what_lacks("runtime", group_without_runtime)
 

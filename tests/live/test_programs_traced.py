@@ -25,7 +25,7 @@ from support.subprocesses import started
 from procconn import Event, Exit, Fork, ProcConnector
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="takes root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="requires root"),
     pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="sanitized"),
 ]
 slow = [pytest.mark.slow, pytest.mark.heavy]
@@ -43,7 +43,7 @@ def serials(rounds: int) -> list[str]:
 
 def tracer(command: list[str]) -> list[str]:
     if shutil.which(command[0]) is None:
-        pytest.skip(f"takes {command[0]}")
+        pytest.skip(f"requires {command[0]}")
     return command
 
 

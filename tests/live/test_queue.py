@@ -38,7 +38,7 @@ QUEUE = 262_144  # bytes: 3,449 events
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

@@ -43,12 +43,12 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
 
 @pytest.mark.skipif(
     KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="takes Linux 6.6, and a Python that everyone may run",
+    reason="requires Linux 6.6, and a Python that everyone may run",
 )
 @pytest.mark.parametrize("subcommand", CALLS)
 def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
     if subcommand == "ship" and not importlib.util.find_spec("nats"):
-        pytest.skip("takes nats-py")
+        pytest.skip("requires nats-py")
     warned = warnings_of(subcommand)
 
     assert set() == warnings_of(subcommand, "--quiet")

@@ -33,7 +33,7 @@ COUNT = 9  # events before, of which some are decoded already, and as many meanw
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

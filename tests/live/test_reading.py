@@ -52,7 +52,7 @@ SO_MEMINFO = 55  # asm-generic/socket.h
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 
@@ -397,7 +397,7 @@ class Interruptions:
             raise InterruptionError
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.heavy
 @pytest.mark.parametrize("mode", BLOCKING.values(), ids=BLOCKING)
 def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None:
@@ -448,7 +448,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
         assert 0 < connector.lost == lost_count(events)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize("latency", [0, 0.1])
 def test_batches_come_no_more_often_than_the_latency_lets_them(latency: float) -> None:
     sizes = []

@@ -109,7 +109,7 @@ def output(*command: str | Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.heavy
-@pytest.mark.skipif(not shutil.which("tshark"), reason="takes tshark")
+@pytest.mark.skipif(not shutil.which("tshark"), reason="requires tshark")
 def test_storm_is_replayed_as_it_was_and_other_tools_count_as_many(
     tmp_path: Path,
 ) -> None:

@@ -17,7 +17,7 @@ SCREENS = {"watch", "trace", "stat", "wait", "record", "doctor"}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.heavy,
-    pytest.mark.skipif(shutil.which("tmux") is None, reason="takes tmux"),
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="requires tmux"),
     pytest.mark.skipif(not IS_ROOT, reason="others are warned on the screen"),
 ]
 

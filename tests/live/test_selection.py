@@ -22,7 +22,7 @@ from support.json_schema import schema, violations
 
 SCHEMA = schema("watch")
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 
 def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:

@@ -50,7 +50,7 @@ def test_stat_counts_by_kind_and_by_program() -> None:
     counts = [it for second in seconds for it in second["programs"]]
     unknown = sum(it["started"] for it in counts if it["name"] == "?")
     counted = [it for it in counts if it["name"] == "false"]
-    own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
+    own = [it for it in seconds[0]["programs"] if it["name"] == _restore_name()]
     assert [[]] * len(seconds) == [violations(STAT, second) for second in seconds]
     assert 0 == stat.returncode
     assert 0 < sum(it["started"] for it in counted)
@@ -60,7 +60,7 @@ def test_stat_counts_by_kind_and_by_program() -> None:
     assert 0 < sum(it["running"] for it in own)
 
 
-def _own_name() -> str:
+def _restore_name() -> str:
     return Path("/proc/self/comm").read_text().strip()
 
 
@@ -236,7 +236,7 @@ def test_record_stops_after_count_events(count: int, tmp_path: Path) -> None:
         assert count == len(list(replayed))
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="takes tshark")
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="requires tshark")
 def test_tshark_counts_as_many(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     assert 0 == run("record", "-d", "0.3", path).returncode

@@ -24,7 +24,7 @@ from procconn import Comm, Event, EventMask, ProcConnector, Sid
 
 ENOUGH = 33_554_432  # bytes: of a receive buffer, by default
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 NAMESPACES = {
     "network": (("unshare", "--net"), "network namespace", "--net=host"),
@@ -53,7 +53,7 @@ print(json.dumps([error, time.monotonic() - started]))
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 
@@ -109,7 +109,7 @@ print(json.dumps([granted, seen, [str(warning.message) for warning in caught]]))
 
 as_ordinary_user = pytest.mark.skipif(
     KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="takes a Python that everyone may run, and Linux 6.6",
+    reason="requires a Python that everyone may run, and Linux 6.6",
 )
 
 
@@ -137,7 +137,7 @@ def test_an_ordinary_user_gets_no_warning_who_asks_for_what_is_allowed() -> None
 
 
 @as_ordinary_user
-@pytest.mark.skipif(rmem_max() >= ENOUGH, reason="takes a lower net.core.rmem_max")
+@pytest.mark.skipif(rmem_max() >= ENOUGH, reason="requires a lower net.core.rmem_max")
 def test_an_ordinary_user_is_told_what_buffer_would_do() -> None:
     result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, "null")
     granted, _, warned = json.loads(result.stdout)

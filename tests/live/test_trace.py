@@ -114,7 +114,7 @@ def test_what_still_runs_at_the_commands_end_is_told() -> None:
     assert ", none failed, 1 still running\n" in result.stderr
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="takes strace")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="requires strace")
 def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
     script = (
         "for i in 1 2 3 4 5; do /bin/true; (/bin/false; (sh -c 'exit 1') &) ; done;"

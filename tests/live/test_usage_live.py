@@ -360,7 +360,7 @@ for _ in range(100):
 assert before == set(os.listdir("/proc/self/fd"))
 """
     if os.geteuid() != 0:
-        pytest.skip("it takes root")
+        pytest.skip("requires root")
     done = run_python(code)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -397,7 +397,7 @@ print(-error[0])
 )
 def test_the_reason_of_a_refusal_is_told(prefix: list[str], expected: str) -> None:
     if os.geteuid() != 0:
-        pytest.skip("it takes root")
+        pytest.skip("requires root")
     done = subprocess.run(
         [*prefix, sys.executable, "-c", _OPEN],
         check=True,

@@ -17,7 +17,7 @@ from support.usage import usage_at_exit
 from procconn import Event, EventMask, Exit, ProcConnector
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="taskstats requires root"),
     pytest.mark.heavy,
 ]
 

@@ -16,7 +16,7 @@ from support.usage import exits_by_pid, usage_at_exit
 from procconn import EventMask, Exit, ProcConnector
 from procconn.processes import Ended, ProcessMonitor
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats requires root")
 
 TRUE = ("/bin/true",)
 LARGE = ("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", "status=none")

@@ -160,7 +160,7 @@ except PermissionError as error:
 
 
 @pytest.mark.skipif(
-    not any_user_can_run_python(), reason="takes a Python that everyone may run"
+    not any_user_can_run_python(), reason="requires a Python that everyone may run"
 )
 @pytest.mark.parametrize("hidepid", [1, 2])
 def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
