@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures, options and the summary that all tests share."""
 
 import gc
 import json
@@ -15,23 +15,24 @@ from hypothesis import HealthCheck, settings
 
 from procconn.processes import exits
 
-# A shell ignores these for what it starts in the background, and nohup another one, and
-# so would the programs that tests send them to. Those do not inherit a handler.
+# A shell starts background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP. An
+# ignored signal stays ignored across exec, a handler does not, so install handlers for
+# the sake of the programs that tests start and then signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
-# How long an example takes is the machine's business.
+# The time an example takes depends on the machine's load.
 settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "no-deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("unhurried")
+settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _made_events_are_of_linux_6(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Tests of made events know how processes end from Linux 6.0 on."""
+def _built_events_follow_linux_6(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Apply the exit rules of Linux 6.0 and later to events that tests build."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent == Path(__file__).parent:
             patch.setattr(exits, "_LAST_THREAD_COUNTS", True)
@@ -39,7 +40,7 @@ def _made_events_are_of_linux_6(request: pytest.FixtureRequest) -> Iterator[None
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is loaded out of the collections that many tests ask for."""
+    """Exempt loaded objects from the collections that many tests request."""
     gc.freeze()
 
 
@@ -47,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-live",
         action="store_true",
-        help="fail, rather than skip, where the kernel gives no process events",
+        help="fail instead of skipping if the kernel delivers no process events",
     )
 
 
@@ -66,25 +67,27 @@ def _python() -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say where the tests ran; note it in the file that the environment names.
+    """Print the platform; append it and the counts to the file PROCCONN_RESULTS.
 
-    tests/support/platforms.py makes a table of what whole suites have noted.
+    Only runs of the whole suite are recorded; support/platforms.py tabulates them.
     """
     counts = {
         outcome: len(terminalreporter.getreports(outcome))
         for outcome in ("passed", "failed", "error", "skipped")
     }
-    ran: dict[str, str | int] = {
+    run: dict[str, str | int] = {
         "kernel": platform.release(),
         "processor": platform.machine(),
         "libc": _c_library(),
         "python": _python(),
         "user": pwd.getpwuid(os.geteuid()).pw_name,
     }
-    terminalreporter.line("on " + ", ".join(map(str, ran.values())))
-    place = os.environ.get("PROCCONN_RESULTS")
-    some = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
-    if place and (not some or os.environ.get("PROCCONN_ALONE")):
-        Path(place).parent.mkdir(exist_ok=True)
-        with Path(place).open("a") as results:
-            results.write(json.dumps(ran | counts) + "\n")
+    terminalreporter.line("on " + ", ".join(map(str, run.values())))
+    results_path = os.environ.get("PROCCONN_RESULTS")
+    is_partial = (
+        config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    )
+    if results_path and (not is_partial or os.environ.get("PROCCONN_ALONE")):
+        Path(results_path).parent.mkdir(exist_ok=True)
+        with Path(results_path).open("a") as results:
+            results.write(json.dumps(run | counts) + "\n")

@@ -1,4 +1,4 @@
-"""An error about an argument has the parameter's name and what it takes."""
+"""Errors about arguments name the parameter and the values it accepts."""
 
 import math
 import os
@@ -60,13 +60,13 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=str)
-def test_an_argument_of_a_wrong_type_is_named(name: str, value: Any) -> None:
+def test_wrong_type_error_names_the_parameter(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{name} must be .+, not "):
         ProcConnector(**{name: value})
 
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE, ids=str)
-def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
+def test_out_of_range_error_names_the_parameter(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be "):
         ProcConnector(**{name: value})
 
@@ -75,45 +75,45 @@ def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
     ("memory", "capacity"),
     [(512 << 20, 32 << 20), (4 << 30, 64 << 20), (1 << 40, 128 << 20), (-1, 32 << 20)],
 )
-def test_the_usual_receive_buffer_is_a_64th_of_the_memory(
+def test_default_receive_buffer_is_a_64th_of_memory_within_bounds(
     memory: int, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within bounds; the lower one also where the memory is not known."""
+    """If the amount of memory is unknown, it is the lower bound."""
     values = {"SC_PHYS_PAGES": memory // 4096, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", values.__getitem__)
 
     assert capacity == usual_room()
 
 
-def test_a_mask_of_a_wrong_type_is_shown_one_that_is_right() -> None:
+def test_wrong_mask_type_error_shows_a_valid_mask() -> None:
     with pytest.raises(TypeError, match=r"EventMask\.EXEC"):
         ProcConnector("exec")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pids", [5, "5", [True], ["5"], [5.0], None], ids=str)
-def test_what_are_no_process_ids_are_not_waited_for(pids: Any) -> None:
+def test_wait_rejects_pids_of_a_wrong_type(pids: Any) -> None:
     with pytest.raises(TypeError, match=r"^pids must be .+, not "):
         wait(pids)
 
 
 @pytest.mark.parametrize("timeout", ["1", True], ids=str)
-def test_a_timeout_of_a_wrong_type_is_named_at_once(timeout: Any) -> None:
+def test_wait_rejects_a_timeout_of_a_wrong_type(timeout: Any) -> None:
     with pytest.raises(TypeError, match=r"^timeout must be .+, or None, not "):
         wait([1], timeout)
 
 
 @pytest.mark.parametrize("timeout", [-1, math.inf, math.nan], ids=str)
-def test_a_timeout_out_of_range_is_named_at_once(timeout: float) -> None:
+def test_wait_rejects_a_timeout_out_of_range(timeout: float) -> None:
     with pytest.raises(ValueError, match=r"^timeout must be "):
         wait([1], timeout)
 
 
 @pytest.mark.parametrize("tree", ["1", 1.5, True], ids=str)
-def test_a_tree_begins_with_a_process_id(tree: Any) -> None:
+def test_tree_must_be_a_process_id(tree: Any) -> None:
     with pytest.raises(TypeError, match=r"^tree must be .+, not "):
         ProcessMonitor(tree=tree)
 
 
-def test_a_heartbeat_of_less_than_a_nanosecond_is_none() -> None:
+def test_heartbeat_below_a_nanosecond_is_out_of_range() -> None:
     with pytest.raises(ValueError, match=r"^heartbeat must be "):
         ProcConnector(heartbeat=1e-10)

@@ -43,7 +43,7 @@ KIND_OF = {int(kind.what): kind for kind in KINDS}
 
 FORK = event_message(EventType.FORK, words(1, 2, 3, 4, 0, 0), timestamp_ns=5, cpu=1)
 EXIT = event_message(EventType.EXIT, words(6, 7, 256, 17, 1, 2), timestamp_ns=2**63)
-EXEC_OF_16_BYTES = event_message(EventType.EXEC, words(8, 9, 0, 0))
+EXEC_WITH_16_BYTE_UNION = event_message(EventType.EXEC, words(8, 9, 0, 0))
 PROC_ACKNOWLEDGEMENT = event_message(EventType.NONE, words(0, 0, 0, 0, 0, 0))
 NOOP = netlink_message(NLMSG_NOOP)
 FOREIGN = netlink_message(NLMSG_DONE, cn_message(bytes(40), idx=3))
@@ -62,19 +62,19 @@ def event_of(rows: NDArray[np.void]) -> Event:
     if what not in KIND_OF:
         return Unknown(what, rows["event_data"].tobytes(), timestamp_ns, cpu)
     kind = KIND_OF[what]
-    own = rows.view(row_dtype(kind))
-    names = own.dtype.names or ()
-    values = {name: own[name].item() for name in kind._fields if name in names}
+    typed = rows.view(row_dtype(kind))
+    names = typed.dtype.names or ()
+    values = {name: typed[name].item() for name in kind._fields if name in names}
     if kind is Comm:
         values["comm"] = values["comm"].partition(b"\0")[0]
     return kind(**values)
 
 
-def rows_of(events: list[Event]) -> list[Event]:
-    return [as_wide_as_a_row(it) for it in events if not isinstance(it, Lost)]
+def events_in_rows(events: list[Event]) -> list[Event]:
+    return [fit_to_row(event) for event in events if not isinstance(event, Lost)]
 
 
-def as_wide_as_a_row(event: Event) -> Event:
+def fit_to_row(event: Event) -> Event:
     if isinstance(event, Unknown):
         return event._replace(raw_data=event.raw_data[:24].ljust(24, b"\0"))
     if isinstance(event, Exec):
@@ -85,10 +85,10 @@ def as_wide_as_a_row(event: Event) -> Event:
 
 
 def outcome(call: object, buffer: bytes) -> object:
-    """Return the events, or what was raised."""
+    """Return the events, or the class and attributes of the exception."""
     try:
         if call is decode:
-            return rows_of(decode(buffer))
+            return events_in_rows(decode(buffer))
         return events_of(as_array(buffer))
     except OSError as error:
         return type(error), error.errno, *offset_and_events(error)
@@ -106,7 +106,7 @@ events = st.builds(
 others = st.one_of(
     st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
     st.sampled_from(
-        [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_OF_16_BYTES]
+        [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_WITH_16_BYTE_UNION]
     ),
     st.sampled_from([EXEC_WITH_PROGRAM, EXIT_WITH_USAGE]),
     st.builds(
@@ -122,7 +122,7 @@ def padded(messages: list[bytes]) -> bytes:
 
 
 @given(st.lists(events).map(padded))
-def test_uniform_buffer_becomes_the_events_without_a_copy(buffer: bytes) -> None:
+def test_uniform_buffer_is_viewed_without_a_copy(buffer: bytes) -> None:
     array = as_array(buffer)
 
     assert decode(buffer) == events_of(array)
@@ -130,7 +130,7 @@ def test_uniform_buffer_becomes_the_events_without_a_copy(buffer: bytes) -> None
 
 
 @given(st.lists(events | others).map(padded))
-def test_mixed_buffer_becomes_what_decode_makes_of_it(buffer: bytes) -> None:
+def test_mixed_buffer_has_the_same_events_as_decode(buffer: bytes) -> None:
     assert outcome(decode, buffer) == outcome(as_array, buffer)
 
 
@@ -138,7 +138,7 @@ def test_mixed_buffer_becomes_what_decode_makes_of_it(buffer: bytes) -> None:
     st.lists(events, min_size=1, max_size=4).map(padded).map(bytearray),
     st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=3),
 )
-def test_damaged_buffer_becomes_what_decode_makes_of_it(
+def test_malformed_buffer_fails_like_decode(
     buffer: bytearray, changes: list[tuple[int, int]]
 ) -> None:
     for at, value in changes:
@@ -147,7 +147,7 @@ def test_damaged_buffer_becomes_what_decode_makes_of_it(
     assert outcome(decode, bytes(buffer)) == outcome(as_array, bytes(buffer))
 
 
-def test_fields_are_named_as_on_the_wire() -> None:
+def test_columns_have_the_names_of_the_wire_fields() -> None:
     message = bytearray(FORK)
     message[8:16] = words(10, 11)  # nlmsg_seq, nlmsg_pid
     message[24:32] = words(12, 13)  # seq, ack
@@ -158,7 +158,7 @@ def test_fields_are_named_as_on_the_wire() -> None:
     assert words(1, 2, 3, 4, 0, 0) == row["event_data"].tobytes()
 
 
-def test_rows_of_one_kind_are_viewed_with_its_fields() -> None:
+def test_rows_of_one_kind_can_be_viewed_with_its_fields() -> None:
     array = as_array(FORK + EXIT + EXIT)
 
     exits = array[array["what"] == EventType.EXIT].view(row_dtype(Exit))
@@ -167,7 +167,7 @@ def test_rows_of_one_kind_are_viewed_with_its_fields() -> None:
     assert [2**63, 2**63] == exits["timestamp_ns"].tolist()
 
 
-def test_array_shares_what_a_writable_buffer_holds() -> None:
+def test_array_shares_a_writable_buffer() -> None:
     buffer = bytearray(EXIT)
     exits = as_array(buffer).view(row_dtype(Exit))
 
@@ -176,7 +176,7 @@ def test_array_shares_what_a_writable_buffer_holds() -> None:
     assert [9] == [event.exit_code for event in decode(buffer)]  # type: ignore[union-attr]
 
 
-def test_array_over_bytes_cannot_be_written_to() -> None:
+def test_array_over_bytes_is_read_only() -> None:
     array = as_array(FORK)
 
     with pytest.raises(ValueError, match="read-only"):
@@ -186,7 +186,7 @@ def test_array_over_bytes_cannot_be_written_to() -> None:
 @pytest.mark.parametrize(
     "end", [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE + b"rest"]
 )
-def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
+def test_other_messages_at_the_end_need_no_copy(end: bytes) -> None:
     buffer = FORK + EXIT + end
 
     array = as_array(buffer)
@@ -196,7 +196,7 @@ def test_what_is_no_event_at_the_end_costs_no_copy(end: bytes) -> None:
 
 
 @pytest.mark.parametrize("between", [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS])
-def test_what_is_no_event_in_between_is_left_out(between: bytes) -> None:
+def test_other_messages_in_between_are_skipped(between: bytes) -> None:
     buffer = FORK + between + EXIT
 
     array = as_array(buffer)
@@ -206,29 +206,29 @@ def test_what_is_no_event_in_between_is_left_out(between: bytes) -> None:
 
 
 def test_shorter_messages_are_padded_with_zeros() -> None:
-    array = as_array(FORK + EXEC_OF_16_BYTES + EXIT)
+    array = as_array(FORK + EXEC_WITH_16_BYTE_UNION + EXIT)
 
     assert [76, 68, 76] == array["nlmsg_len"].tolist()
     assert words(8, 9, 0, 0, 0, 0) == array["event_data"][1].tobytes()
 
 
-def test_what_is_attached_to_an_event_is_left_out() -> None:
+def test_trailers_are_left_out() -> None:
     buffer = padded([EXEC_WITH_PROGRAM, EXIT_WITH_USAGE, FORK])
     array = as_array(buffer)
 
     assert (3, 76) == (len(array), array.itemsize)
-    assert rows_of(decode(buffer)) == events_of(array)
+    assert events_in_rows(decode(buffer)) == events_of(array)
     assert ("pid", "tgid") == row_dtype(Exec).names[-2:]  # type: ignore[index]
 
 
-def test_bytes_behind_the_data_are_not_taken_for_it() -> None:
+def test_bytes_after_the_event_data_read_as_zeros() -> None:
     older = event_message(EventType.COREDUMP, words(1, 2))
     message = netlink_message(NLMSG_DONE, older[16:] + b"\xff" * 16)
 
     assert words(1, 2, 0, 0, 0, 0) == as_array(message)["event_data"][0].tobytes()
 
 
-def test_failure_carries_the_events_before_it() -> None:
+def test_exception_has_the_events_before_the_failure() -> None:
     with pytest.raises(ProcConnError) as caught:
         as_array(FORK + EXIT[:75])
 
@@ -240,30 +240,30 @@ def test_empty_buffer_has_no_rows() -> None:
     assert (0,) == as_array(b"").shape
 
 
-def test_buffer_with_gaps_is_copied() -> None:
-    spread = memoryview(b"".join(bytes([byte, 0]) for byte in FORK))[::2]
+def test_noncontiguous_buffer_is_copied() -> None:
+    strided = memoryview(b"".join(bytes([byte, 0]) for byte in FORK))[::2]
 
-    assert decode(FORK) == events_of(as_array(spread))
+    assert decode(FORK) == events_of(as_array(strided))
 
 
 @pytest.mark.parametrize("kind", [Lost, Unknown])
-def test_what_is_no_kind_of_the_kernel_has_no_columns(kind: type[Event]) -> None:
+def test_classes_without_a_kernel_event_have_no_columns(kind: type[Event]) -> None:
     with pytest.raises(ValueError, match=f"kind {kind.__name__} has no columns"):
         row_dtype(kind)
 
 
 @pytest.mark.parametrize("wrong", ["Exit", int, [Exit], EventType.EXIT, 0])
-def test_kind_that_is_no_class_of_events_is_a_type_error(wrong: Any) -> None:
+def test_kind_must_be_an_event_class(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"^kind must be a class of events"):
         row_dtype(wrong)
 
 
-def test_what_is_no_buffer_is_a_type_error() -> None:
+def test_argument_without_the_buffer_protocol_is_a_type_error() -> None:
     with pytest.raises(TypeError, match=r"^buffer must be bytes or another object"):
         as_array("text")  # type: ignore[arg-type]
 
 
-def test_row_is_laid_out_without_gaps() -> None:
+def test_row_layout_has_no_gaps() -> None:
     for kind in (None, *KINDS):
         dtype = row_dtype(kind)
         fields = (dtype.fields or {}).values()
@@ -274,7 +274,7 @@ def test_row_is_laid_out_without_gaps() -> None:
         assert ends[-1] <= dtype.itemsize == 76
 
 
-def test_array_can_be_stored_and_read_again(tmp_path: object) -> None:
+def test_array_survives_numpy_save_and_load(tmp_path: object) -> None:
     array = as_array(FORK + EXIT)
 
     np.save(f"{tmp_path}/events.npy", array)
@@ -293,7 +293,7 @@ except ImportError as error:
 """
 
 
-def test_without_numpy_the_error_says_how_to_install_it() -> None:
+def test_error_without_numpy_says_how_to_install_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_NUMPY],
         capture_output=True,
@@ -304,7 +304,7 @@ def test_without_numpy_the_error_says_how_to_install_it() -> None:
     assert "columns need NumPy: pip install numpy\n" == done.stdout
 
 
-def test_numpy_is_not_imported_before_it_is_needed() -> None:
+def test_importing_procconn_does_not_import_numpy() -> None:
     code = "import sys, procconn; print('numpy' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -80,7 +80,7 @@ def with_cn_len(message: bytes, length: int) -> bytes:
 
 
 def with_lengths(message: bytes) -> bytes:
-    """Set both length fields to what there is."""
+    """Set both length fields to the actual lengths."""
     message = with_nlmsg_len(message, len(message)) if len(message) >= 4 else message
     if len(message) >= 36:
         message = with_cn_len(message, len(message) - 36)
@@ -98,7 +98,7 @@ def note(buffer: "ReadableBuffer") -> str:
     return text
 
 
-# Whole messages
+# Complete messages
 
 
 @every_kind
@@ -106,7 +106,7 @@ def test_kind_is_decoded(sample: Sample) -> None:
     assert [sample.event] == decode(sample.message)
 
 
-def test_many_messages_are_decoded_in_their_order() -> None:
+def test_messages_are_decoded_in_order() -> None:
     samples = list(SAMPLES.values()) * 50
     buffer = b"".join(sample.message for sample in samples)
 
@@ -118,21 +118,21 @@ def test_empty_buffer_has_no_events() -> None:
 
 
 @pytest.mark.parametrize("message_type", [0, *range(5, 20), 0xFFFF])
-def test_every_type_but_the_four_control_types_is_data(message_type: int) -> None:
+def test_every_type_but_the_four_control_types_carries_data(message_type: int) -> None:
     message = bytearray(EXEC.message)
     message[4:6] = struct.pack("=H", message_type)
 
     assert [EXEC.event] == decode(message)
 
 
-def test_flags_sequence_and_port_of_the_header_do_not_matter() -> None:
+def test_flags_seq_and_pid_of_the_netlink_header_are_ignored() -> None:
     message = bytearray(EXEC.message)
     message[6:16] = b"\xff" * 10
 
     assert [EXEC.event] == decode(message)
 
 
-def test_sequence_ack_and_flags_of_cn_msg_do_not_matter() -> None:
+def test_seq_ack_and_flags_of_cn_msg_are_ignored() -> None:
     message = bytearray(EXEC.message)
     message[24:32] = b"\xff" * 8
     message[34:36] = b"\xff" * 2
@@ -153,14 +153,14 @@ def test_comm_may_be_empty() -> None:
     assert Comm(1, 2, b"", 0, 0) == event
 
 
-def test_comm_takes_no_byte_from_behind_its_sixteen() -> None:
-    """A longer union, of a newer kernel, does not make the name longer."""
+def test_comm_has_at_most_16_bytes() -> None:
+    """A longer union, as in a newer kernel, does not make the name longer."""
     (event,) = decode(event_message(0x200, words(1, 2) + b"x" * 20))
 
     assert Comm(1, 2, b"x" * 16, 0, 0) == event
 
 
-# Prefixes: every one of every kind
+# Every prefix of a message of every kind
 
 
 @every_kind
@@ -175,7 +175,7 @@ def test_every_prefix_of_a_message_is_truncated(sample: Sample) -> None:
 
 
 @every_kind
-def test_prefix_that_owns_up_to_its_length_needs_its_fields_only(
+def test_prefix_with_correct_lengths_needs_only_its_fields(
     sample: Sample,
 ) -> None:
     for size in range(1, MESSAGE_SIZE + 1):
@@ -186,7 +186,7 @@ def test_prefix_that_owns_up_to_its_length_needs_its_fields_only(
         if expected is None:
             error = truncated(prefix)
             assert (0, []) == (error.offset, error.events), size
-        elif size == 16:  # as bare as the end of a multipart message
+        elif size == 16:  # a bare NLMSG_DONE, the end of a multipart message
             assert [] == decode(prefix)
         else:
             assert [expected] == decode(prefix), size
@@ -206,7 +206,7 @@ def expected_of_prefix(sample: Sample, size: int) -> Event | None:
 
 
 @every_kind
-def test_prefix_behind_a_whole_message_reports_where_it_begins(sample: Sample) -> None:
+def test_truncation_after_a_complete_message_has_its_offset(sample: Sample) -> None:
     for size in range(1, MESSAGE_SIZE):
         error = truncated(EXEC.message + sample.message[:size])
 
@@ -220,21 +220,21 @@ def test_prefix_behind_a_whole_message_reports_where_it_begins(sample: Sample) -
 
 
 @every_kind
-def test_nlmsg_len_one_too_long_passes_the_end(sample: Sample) -> None:
+def test_nlmsg_len_one_too_long_passes_the_end_of_the_buffer(sample: Sample) -> None:
     text = note(with_nlmsg_len(sample.message, MESSAGE_SIZE + 1))
 
     assert text == "At byte 0: nlmsg_len is below 16 or passes the end of the buffer."
 
 
 @every_kind
-def test_nlmsg_len_one_too_short_cuts_the_event(sample: Sample) -> None:
+def test_nlmsg_len_one_too_short_truncates_cn_msg(sample: Sample) -> None:
     text = note(with_nlmsg_len(sample.message, MESSAGE_SIZE - 1))
 
     assert text == "At byte 0: cn_msg.len passes the end of the message."
 
 
 @every_kind
-def test_cn_msg_len_one_too_long_passes_the_end(sample: Sample) -> None:
+def test_cn_msg_len_one_too_long_passes_the_end_of_the_message(sample: Sample) -> None:
     assert 40 == struct.unpack_from("=H", sample.message, 32)[0]
     text = note(with_cn_len(sample.message, 41))
 
@@ -251,7 +251,7 @@ def test_cn_msg_len_one_too_long_does_not_reach_the_next_message(
 
 
 @every_kind
-def test_cn_msg_len_one_too_short_cuts_a_kind_that_fills_the_union(
+def test_cn_msg_len_one_too_short_truncates_kinds_that_fill_the_union(
     sample: Sample,
 ) -> None:
     message = with_cn_len(sample.message, 39)
@@ -285,7 +285,7 @@ def test_exact_fields_suffice_and_one_byte_less_does_not(sample: Sample) -> None
         (0xFFFFFFFF, "nlmsg_len is below 16 or passes the end of the buffer"),
     ],
 )
-def test_nlmsg_len_that_is_wrong(length: int, text: str) -> None:
+def test_wrong_nlmsg_len(length: int, text: str) -> None:
     message = with_nlmsg_len(EXEC.message, length)
 
     assert f"At byte 0: {text}." == note(message)
@@ -302,13 +302,13 @@ def test_nlmsg_len_that_is_wrong(length: int, text: str) -> None:
         (0xFFFF, "cn_msg.len passes the end of the message"),
     ],
 )
-def test_cn_msg_len_that_is_wrong(length: int, text: str) -> None:
+def test_wrong_cn_msg_len(length: int, text: str) -> None:
     message = with_cn_len(EXEC.message, length)
 
     assert f"At byte 0: {text}." == note(message)
 
 
-def test_each_damage_has_a_note_that_says_where_and_what() -> None:
+def test_each_malformation_has_a_note_with_offset_and_cause() -> None:
     assert [
         "At byte 76: fewer bytes are left than the 16 of a netlink header.",
         "At byte 76: nlmsg_len is below 16 or passes the end of the buffer.",
@@ -318,8 +318,8 @@ def test_each_damage_has_a_note_that_says_where_and_what() -> None:
         "At byte 76: the message has no room for a proc_event.",
         "At byte 76: the event's fields are incomplete or do not add up.",
     ] == [
-        note(EXEC.message + damaged)
-        for damaged in (
+        note(EXEC.message + malformed)
+        for malformed in (
             bytes(15),
             bytes(16),
             netlink_message(NLMSG_ERROR, bytes(3)),
@@ -340,29 +340,29 @@ def test_exit_of_an_old_kernel_has_no_parent() -> None:
     assert [Exit(7, 7, 256, 17, 0, 0, 5, 1)] == decode(OLDER_EXIT)
 
 
-def test_parents_of_an_old_kernels_exit_are_not_taken_from_the_next_message() -> None:
+def test_parent_of_an_old_exit_is_not_read_from_the_next_message() -> None:
     first, second = decode(OLDER_EXIT + EXEC.message)
 
     assert Exit(7, 7, 256, 17, 0, 0, 5, 1) == first
     assert EXEC.event == second
 
 
-def test_coredump_with_its_first_eight_bytes_only_has_no_parent() -> None:
+def test_eight_byte_coredump_of_an_old_kernel_has_no_parent() -> None:
     assert [Coredump(8, 8, 0, 0, 6, 1)] == decode(OLDER_COREDUMP)
 
 
 @pytest.mark.parametrize("size", [*range(16), *range(17, 24)])
-def test_exit_of_another_size_is_damaged(size: int) -> None:
+def test_exit_of_any_other_size_is_malformed(size: int) -> None:
     truncated(event_message(0x80000000, bytes(size)))
 
 
 @pytest.mark.parametrize("size", [*range(8), *range(9, 16)])
-def test_coredump_of_another_size_is_damaged(size: int) -> None:
+def test_coredump_of_any_other_size_is_malformed(size: int) -> None:
     truncated(event_message(0x40000000, bytes(size)))
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLES if n not in ("exit", "comm")])
-def test_other_kinds_are_whole_in_the_68_bytes_of_an_old_kernel(name: str) -> None:
+def test_other_kinds_fit_into_the_68_bytes_of_an_old_kernel(name: str) -> None:
     message = with_lengths(SAMPLES[name].message[:68])
 
     assert [SAMPLES[name].event] == decode(message)
@@ -372,11 +372,11 @@ def test_comm_does_not_fit_into_the_68_bytes_of_an_old_kernel() -> None:
     truncated(with_lengths(SAMPLES["comm"].message[:68]))
 
 
-# Messages that are no events
+# Messages without an event
 
 
 @pytest.mark.parametrize("message", NO_EVENTS.values(), ids=NO_EVENTS)
-def test_messages_that_mean_no_event_are_skipped(message: bytes) -> None:
+def test_messages_without_an_event_are_skipped(message: bytes) -> None:
     assert [EXEC.event, FORK.event] == decode(
         message + EXEC.message + message * 3 + FORK.message + message
     )
@@ -394,18 +394,18 @@ def test_messages_of_other_connectors_are_skipped(idx: int, val: int) -> None:
         parse_netlink_message(foreign)
 
 
-def test_other_connectors_lengths_are_their_own_affair() -> None:
+def test_cn_msg_len_of_other_connectors_is_not_checked() -> None:
     foreign = with_cn_len(FOREIGN, 0xFFFF)
 
     assert [EXEC.event] == decode(foreign + EXEC.message)
 
 
-def test_answer_needs_its_errno() -> None:
+def test_proc_acknowledgement_without_errno_is_malformed() -> None:
     assert [] == decode(event_message(0, bytes(4)))
     truncated(event_message(0, bytes(3)))
 
 
-def test_refusing_answers_are_skipped_too() -> None:
+def test_proc_acknowledgement_with_an_errno_is_skipped() -> None:
     assert [] == decode(event_message(0, words(1).ljust(24, b"\0"), message_type=3))
     assert parse_netlink_message(PROC_ACKNOWLEDGEMENT) is None
 
@@ -420,28 +420,28 @@ def test_bare_done_ends_the_buffer() -> None:
     assert [EXEC.event] == decode(EXEC.message + DONE + FORK.message)
 
 
-def test_nothing_behind_a_bare_done_is_looked_at() -> None:
+def test_bytes_after_a_bare_done_are_ignored() -> None:
     assert [EXEC.event] == decode(EXEC.message + DONE + b"\xff")
 
 
-def test_done_with_a_byte_is_a_damaged_event() -> None:
+def test_done_with_a_payload_too_short_for_cn_msg_is_malformed() -> None:
     truncated(netlink_message(NLMSG_DONE, b"\0"))
 
 
-# What is missing
+# Lost
 
 
-def test_loss_is_told_where_it_is() -> None:
+def test_lost_is_decoded_in_order() -> None:
     assert [EXEC.event, LOST, FORK.event] == decode(EXEC.message + LOSS + FORK.message)
     assert LOST == parse_netlink_message(LOSS)
     assert [LOST, EXEC.event] == list(NetlinkMessageIter(LOSS + EXEC.message))
 
 
-def test_loss_of_an_unknown_number_is_zero() -> None:
+def test_unknown_number_of_lost_events_is_zero() -> None:
     assert [Lost(0, 7)] == decode(lost_message(0, 7))
 
 
-def test_loss_needs_its_count() -> None:
+def test_lost_without_its_count_is_malformed() -> None:
     assert 60 == len(LOSS)
     for size in range(36, 60):
         message = with_lengths(LOSS[:size])
@@ -453,12 +453,12 @@ def test_loss_needs_its_count() -> None:
         ), size
 
 
-def test_loss_with_more_behind_its_count_is_understood() -> None:
-    """A later version may have something to add."""
+def test_bytes_after_the_count_of_a_loss_are_ignored() -> None:
+    """A later version may append fields."""
     assert [LOST, EXEC.event] == decode(with_lengths(LOSS + b"more") + EXEC.message)
 
 
-def test_loss_that_says_more_than_there_is_is_damaged() -> None:
+def test_lost_with_cn_msg_len_beyond_the_message_is_malformed() -> None:
     text = note(with_cn_len(LOSS, 25) + EXEC.message)
 
     assert text == "At byte 0: cn_msg.len passes the end of the message."
@@ -471,7 +471,7 @@ def test_other_messages_of_the_library_are_skipped(idx: int, val: int) -> None:
     assert [EXEC.event] == decode(other + EXEC.message)
 
 
-# Failures that a message reports
+# NLMSG_ERROR and NLMSG_OVERRUN
 
 
 @pytest.mark.parametrize(
@@ -486,14 +486,14 @@ def test_other_messages_of_the_library_are_skipped(idx: int, val: int) -> None:
         (INT_MIN, INT_MIN),
     ],
 )
-def test_error_raises_its_errno(value: int, number: int) -> None:
+def test_nlmsg_error_raises_its_errno(value: int, number: int) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         decode(netlink_message(NLMSG_ERROR, struct.pack("=i", value)))
 
     assert number == caught.value.errno
 
 
-def test_error_keeps_the_events_before_it() -> None:
+def test_nlmsg_error_keeps_the_events_before_it() -> None:
     with pytest.raises(PermissionError) as caught:
         decode(EXEC.message + LOSS + REFUSAL + FORK.message)
 
@@ -501,7 +501,7 @@ def test_error_keeps_the_events_before_it() -> None:
     assert (136, [EXEC.event, LOST]) == (caught.value.offset, caught.value.events)
 
 
-def test_error_of_one_message_has_no_events() -> None:
+def test_nlmsg_error_as_a_single_message_has_no_events() -> None:
     with pytest.raises(PermissionError) as caught:
         parse_netlink_message(REFUSAL)
 
@@ -509,17 +509,17 @@ def test_error_of_one_message_has_no_events() -> None:
     assert (0, []) == (caught.value.offset, caught.value.events)
 
 
-def test_error_raises_the_errnos_own_class() -> None:
+def test_nlmsg_error_raises_the_oserror_subclass() -> None:
     with pytest.raises(PermissionError, match=os.strerror(errno.EPERM)):
         decode(REFUSAL)
 
 
 @pytest.mark.parametrize("size", range(4))
-def test_error_without_room_for_an_errno_is_damaged(size: int) -> None:
+def test_nlmsg_error_without_an_errno_is_malformed(size: int) -> None:
     truncated(netlink_message(NLMSG_ERROR, bytes(size)))
 
 
-def test_error_zero_is_an_acknowledgement() -> None:
+def test_nlmsg_error_zero_is_an_acknowledgement() -> None:
     assert [] == decode(netlink_message(NLMSG_ERROR, words(0)))
     assert parse_netlink_message(ACKNOWLEDGEMENT) is None
 
@@ -545,7 +545,7 @@ def test_truncation_keeps_the_events_before_it() -> None:
     )
 
 
-# Padding and what is left at the end
+# Padding and trailing bytes
 
 
 @pytest.mark.parametrize("size", range(1, 8))
@@ -567,13 +567,13 @@ def test_the_last_message_needs_no_padding(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", range(1, 16))
-def test_bytes_too_few_for_a_header_are_damage(size: int) -> None:
+def test_trailing_bytes_too_few_for_a_header_are_malformed(size: int) -> None:
     error = truncated(EXEC.message + bytes(size))
 
     assert (MESSAGE_SIZE, [EXEC.event]) == (error.offset, error.events)
 
 
-# Kinds that this library does not know
+# Unknown kinds
 
 
 @pytest.mark.parametrize(
@@ -601,13 +601,13 @@ def test_unknown_kind_may_have_any_size(size: int) -> None:
     assert [Unknown(0x400, union, 0, 0)] == decode(event_message(0x400, union))
 
 
-def test_unknown_kind_ends_where_cn_msg_says() -> None:
+def test_unknown_kind_ends_at_cn_msg_len() -> None:
     message = with_cn_len(NEWER_KIND, 18)
 
     assert [Unknown(0x400, b"\x01\x02", 7, 2)] == decode(message)
 
 
-# What may be decoded
+# Buffer types
 
 
 BUFFER = EXEC.message + FORK.message
@@ -638,7 +638,7 @@ EVENTS = [EXEC.event, FORK.event]
         pytest.param(array.array("I", BUFFER), id="array of words"),
     ],
 )
-def test_any_buffer_is_decoded(buffer: "ReadableBuffer") -> None:
+def test_every_buffer_type_is_decoded(buffer: "ReadableBuffer") -> None:
     assert EVENTS == decode(buffer)
     assert EVENTS == list(NetlinkMessageIter(buffer))
     assert EVENTS[0] == [parse_netlink_message(buffer)][0]
@@ -652,10 +652,10 @@ def test_mapped_file_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("function", [decode, parse_netlink_message])
-def test_buffer_is_free_again_after_decoding(
+def test_buffer_is_released_after_decoding(
     function: Callable[[bytearray], object],
 ) -> None:
-    """A bytearray that something still looks into cannot be resized."""
+    """A bytearray with an exported buffer cannot be resized."""
     buffer = bytearray(BUFFER)
     function(buffer)
     buffer.clear()
@@ -669,7 +669,7 @@ def test_buffer_is_free_again_after_decoding(
     assert b"\0\0" == buffer
 
 
-def test_iteration_is_over_what_the_buffer_held_at_its_beginning() -> None:
+def test_iterator_copies_the_buffer() -> None:
     buffer = bytearray(BUFFER)
     messages = NetlinkMessageIter(buffer)
 
@@ -678,7 +678,7 @@ def test_iteration_is_over_what_the_buffer_held_at_its_beginning() -> None:
     assert EVENTS == list(messages)
 
 
-def test_events_stay_when_the_buffer_changes() -> None:
+def test_events_do_not_change_with_the_buffer() -> None:
     buffer = bytearray(SAMPLES["comm"].message + NEWER_KIND)
     events = decode(buffer)
 
@@ -688,7 +688,7 @@ def test_events_stay_when_the_buffer_changes() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["text", 76, None, [1, 2], object()])
-def test_what_is_no_buffer_is_a_type_error(wrong: object) -> None:
+def test_argument_without_the_buffer_protocol_is_a_type_error(wrong: object) -> None:
     for function in (decode, parse_netlink_message, NetlinkMessageIter):
         with pytest.raises(TypeError) as caught:
             function(wrong)  # type: ignore[arg-type]
@@ -702,11 +702,11 @@ def test_what_is_no_buffer_is_a_type_error(wrong: object) -> None:
 # One message
 
 
-def test_one_message_is_parsed_and_what_follows_is_not_looked_at() -> None:
+def test_parse_ignores_bytes_after_the_first_message() -> None:
     assert EXEC.event == parse_netlink_message(EXEC.message + b"\xff")
 
 
-def test_no_message_is_truncated() -> None:
+def test_parse_of_an_empty_buffer_is_truncated() -> None:
     with pytest.raises(TruncatedError) as caught:
         parse_netlink_message(b"")
 
@@ -714,7 +714,7 @@ def test_no_message_is_truncated() -> None:
 
 
 @pytest.mark.parametrize("message", [NOOP, DONE, ACKNOWLEDGEMENT, PROC_ACKNOWLEDGEMENT])
-def test_one_message_that_is_no_event_is_none(message: bytes) -> None:
+def test_parse_of_a_message_without_an_event_is_none(message: bytes) -> None:
     assert parse_netlink_message(message) is None
 
 
@@ -722,7 +722,7 @@ def test_one_message_that_is_no_event_is_none(message: bytes) -> None:
 
 
 def results(buffer: bytes) -> list[Event | type[Exception] | None]:
-    """Iterate to the end: what each step returns, or the class it raises."""
+    """Iterate to the end; return each step's result, or the class it raises."""
     found: list[Event | type[Exception] | None] = []
     messages = NetlinkMessageIter(buffer)
     for _ in range(len(buffer) + 1):
@@ -732,23 +732,23 @@ def results(buffer: bytes) -> list[Event | type[Exception] | None]:
             return found
         except Exception as error:
             found.append(type(error))
-    pytest.fail("the iteration does not end")
+    pytest.fail("iteration did not end")
 
 
-def test_iteration_is_its_own_iterator() -> None:
+def test_iter_returns_the_iterator_itself() -> None:
     messages = NetlinkMessageIter(BUFFER)
 
     assert iter(messages) is messages
 
 
-def test_iteration_yields_none_for_what_is_no_event() -> None:
+def test_iteration_yields_none_for_messages_without_an_event() -> None:
     assert [None, EXEC.event, None, None] == results(
         NOOP + EXEC.message + ACKNOWLEDGEMENT + PROC_ACKNOWLEDGEMENT
     )
 
 
 @pytest.mark.parametrize(
-    ("damaged", "error"),
+    ("malformed", "error"),
     [
         pytest.param(event_message(0x2, words(1)), TruncatedError, id="fields"),
         pytest.param(with_cn_len(EXEC.message, 41), TruncatedError, id="cn_msg.len"),
@@ -760,29 +760,29 @@ def test_iteration_yields_none_for_what_is_no_event() -> None:
         pytest.param(REFUSAL, PermissionError, id="refusal"),
     ],
 )
-def test_iteration_goes_on_behind_a_message_damaged_inside(
-    damaged: bytes, error: type[Exception]
+def test_iteration_continues_after_a_malformed_message(
+    malformed: bytes, error: type[Exception]
 ) -> None:
     assert [EXEC.event, error, FORK.event, error] == results(
-        EXEC.message + damaged + FORK.message + damaged
+        EXEC.message + malformed + FORK.message + malformed
     )
 
 
 @pytest.mark.parametrize(
-    "damaged",
+    "malformed",
     [
         pytest.param(bytes(16), id="zero length"),
         pytest.param(with_nlmsg_len(NOOP, 15), id="below a header"),
         pytest.param(with_nlmsg_len(NOOP, 0xFFFFFFFF), id="beyond the end"),
     ],
 )
-def test_malformed_framing_raises_once_and_ends_the_iteration(damaged: bytes) -> None:
+def test_malformed_framing_raises_once_and_ends_the_iteration(malformed: bytes) -> None:
     assert [EXEC.event, TruncatedError] == results(
-        EXEC.message + damaged + FORK.message
+        EXEC.message + malformed + FORK.message
     )
 
 
-def test_a_remnant_raises_once_and_ends_the_iteration() -> None:
+def test_trailing_byte_raises_once_and_ends_the_iteration() -> None:
     assert [EXEC.event, TruncatedError] == results(EXEC.message + b"\0")
 
 
@@ -790,7 +790,7 @@ def test_iteration_ends_at_a_bare_done() -> None:
     assert [EXEC.event] == results(EXEC.message + DONE + FORK.message)
 
 
-def test_error_of_an_iteration_tells_its_offset_in_the_buffer() -> None:
+def test_error_during_iteration_has_its_offset_in_the_buffer() -> None:
     messages = NetlinkMessageIter(NOOP + EXEC.message + event_message(0x2, b""))
 
     assert [None, EXEC.event] == [next(messages), next(messages)]
@@ -803,16 +803,16 @@ def test_error_of_an_iteration_tells_its_offset_in_the_buffer() -> None:
     )
 
 
-def test_every_sort_of_message_can_be_iterated_over() -> None:
+def test_iteration_over_a_single_message_of_every_sort_has_one_step() -> None:
     for message in MESSAGES:
         assert len(results(message)) == (0 if message == DONE else 1)
 
 
-# One row in C, one class in Python
+# The table of kinds in C against the classes in Python
 
 
 def test_the_c_table_and_the_classes_agree() -> None:
-    """Fields in C are its words and name, timestamp_ns, cpu, and what is attached."""
+    """C counts words, name and trailer; each class also has timestamp_ns and cpu."""
     rows = {
         1 << bit: row.words + row.has_name + 2 + row.has_trailer
         for bit, row in enumerate(lib.procconn_kinds)
@@ -822,21 +822,21 @@ def test_the_c_table_and_the_classes_agree() -> None:
     assert rows == {int(kind.what): len(kind._fields) for kind in KINDS}
 
 
-def test_a_name_in_the_c_table_is_a_bytes_field_in_its_place() -> None:
+def test_a_name_in_the_c_table_is_the_comm_field_after_the_words() -> None:
     for bit, row in enumerate(lib.procconn_kinds):
         if row.has_name:
             (kind,) = (kind for kind in KINDS if kind.what == 1 << bit)
             assert "comm" == kind._fields[row.words]
 
 
-def test_what_is_attached_in_the_c_table_has_a_default() -> None:
+def test_only_fields_of_trailers_have_a_default() -> None:
     for bit, row in enumerate(lib.procconn_kinds):
         if row.words:
             (kind,) = (kind for kind in KINDS if kind.what == 1 << bit)
             assert row.has_trailer == len(kind._field_defaults)
 
 
-def test_every_class_has_timestamp_and_cpu_before_what_is_attached() -> None:
+def test_timestamp_and_cpu_are_the_last_fields_without_a_default() -> None:
     for kind in (*KINDS, Unknown):
         last = len(kind._fields) - len(kind._field_defaults)
         assert ("timestamp_ns", "cpu") == kind._fields[last - 2 : last]

@@ -1,4 +1,4 @@
-"""Properties that hold for any bytes, and comparison with the reference decoder."""
+"""Properties of decoding any bytes, and comparison with the reference decoder."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ any_trailers = st.one_of(
 
 @st.composite
 def with_any_trailer(draw: st.DrawFn) -> bytes:
-    """Attach something to an event, and perhaps change a byte of it."""
+    """Append a trailer to an event, perhaps with one byte changed."""
     what = draw(st.sampled_from([EventType.EXEC, EventType.EXIT]))
     trailer = bytearray(draw(any_trailers))
     if trailer and draw(st.booleans()):
@@ -142,7 +142,7 @@ thorough = settings(max_examples=150)
 
 @given(valid_buffers)
 @thorough
-def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+def test_valid_buffers_decode_like_the_reference(buffer: bytes) -> None:
     expected = reference_decoder.decode(buffer)
 
     assert len(buffer) == 76 * len(expected)
@@ -151,19 +151,19 @@ def test_valid_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> No
 
 @given(mixed_buffers)
 @thorough
-def test_mixed_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+def test_mixed_buffers_decode_like_the_reference(buffer: bytes) -> None:
     assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
 @given(mutated_buffers())
 @thorough
-def test_mutated_buffers_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+def test_mutated_buffers_decode_like_the_reference(buffer: bytes) -> None:
     assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
 @given(st.binary(max_size=200))
 @thorough
-def test_random_bytes_decode_as_the_reference_decodes_them(buffer: bytes) -> None:
+def test_random_bytes_decode_like_the_reference(buffer: bytes) -> None:
     assert outcome(reference_decoder.decode, buffer) == outcome(decode, buffer)
 
 
@@ -177,7 +177,7 @@ def test_alignment_of_the_buffer_does_not_matter(buffer: bytes, shift: int) -> N
 
 @given(any_buffers)
 @thorough
-def test_iterating_finds_what_decoding_finds(buffer: bytes) -> None:
+def test_iteration_yields_the_events_of_decode(buffer: bytes) -> None:
     assert outcome(decode, buffer) == outcome(decode_by_iteration, buffer)
 
 
@@ -208,7 +208,7 @@ def is_foreign(error: TruncatedError) -> bool:
 
 @given(any_buffers)
 @thorough
-def test_iterating_is_parsing_one_message_after_the_other(buffer: bytes) -> None:
+def test_iteration_equals_parsing_each_message(buffer: bytes) -> None:
     messages = NetlinkMessageIter(buffer)
 
     for message in split(buffer):
@@ -228,7 +228,7 @@ def result(step: Callable[[], Event | None]) -> tuple[object, ...]:
 
 
 def split(buffer: bytes) -> Iterator[bytes]:
-    """Cut a buffer into its messages, up to a bare NLMSG_DONE or malformed framing."""
+    """Split a buffer into messages, up to a bare NLMSG_DONE or malformed framing."""
     at = 0
     while len(buffer) - at >= 16:
         length, message_type = struct.unpack_from("=IH", buffer, at)

@@ -1,4 +1,4 @@
-"""The documents: their code runs, their unit files are valid, no link is broken."""
+"""Documentation: code blocks run, systemd units are valid, links resolve."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ _KINDS = {"python", "sh", "ini", "text", ""}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _OURS = re.compile(re.escape(_PROJECT["urls"]["Homepage"]) + "/(blob|tree|raw)/main/")
-_WITHOUT_EVENTS = [it for it in DOCUMENTS if code(it) and not needs_events(it)]
+_WITHOUT_EVENTS = [doc for doc in DOCUMENTS if code(doc) and not needs_events(doc)]
 _NATS = "/usr/sbin/nats-server"
 _UNITS = [
     pytest.param(block, id=f"{document}:{block.line}")
@@ -38,8 +38,8 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_blocks_are_of_kinds_that_are_checked(document: str) -> None:
-    """Whatever else a block might be marked as, no test would look at it."""
+def test_code_blocks_have_languages_that_tests_check(document: str) -> None:
+    """No test would check a block in another language."""
     assert {block.language for block in blocks(document)} <= _KINDS
 
 
@@ -54,7 +54,7 @@ def test_code_without_events_runs(document: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_within_the_project_lead_somewhere(document: str) -> None:
+def test_internal_links_resolve(document: str) -> None:
     broken = []
     for link in _LINK.findall(prose(ROOT / document)):
         folder = ROOT if _OURS.match(link) else (ROOT / document).parent
@@ -70,7 +70,7 @@ def test_links_within_the_project_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("unit", _UNITS)
 def test_systemd_accepts_the_unit(unit: Block, tmp_path: Path) -> None:
-    """The first line names the file; the program is taken from this environment."""
+    """The first line names the file; programs come from this environment."""
     if not (analyze := shutil.which("systemd-analyze")):
         pytest.skip("systemd-analyze is not installed")
     name = Path(unit.text.splitlines()[0].removeprefix("#").strip()).name
@@ -89,9 +89,11 @@ def test_systemd_accepts_the_unit(unit: Block, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("unit", [it for it in _UNITS if "fleet" in str(it.id)])
-def test_systemd_finds_the_unit_little_exposed(unit: Block, tmp_path: Path) -> None:
-    """Its scale goes from 0 to 100; up to 20 is what it calls safe and 40 okay."""
+@pytest.mark.parametrize("unit", [unit for unit in _UNITS if "fleet" in str(unit.id)])
+def test_systemd_rates_the_exposure_of_the_unit_as_low(
+    unit: Block, tmp_path: Path
+) -> None:
+    """The scale is 0 to 100; systemd calls less than 50 "OK"."""
     if not (analyze := shutil.which("systemd-analyze")):
         pytest.skip("systemd-analyze is not installed")
     (tmp_path / "one.service").write_text(unit.text)

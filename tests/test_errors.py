@@ -1,4 +1,4 @@
-"""The exceptions: their hierarchy, messages, and pickling."""
+"""Exceptions: hierarchy, messages and pickling."""
 
 import copy
 import pickle
@@ -39,11 +39,11 @@ ALL = [
         (UnsupportedError, (ProcConnError, OSError)),
     ],
 )
-def test_tree(error: type[Exception], bases: tuple[type, ...]) -> None:
+def test_bases(error: type[Exception], bases: tuple[type, ...]) -> None:
     assert bases == error.__bases__
 
 
-def test_there_are_no_others_and_all_are_exported() -> None:
+def test_every_exception_is_listed_here_and_exported() -> None:
     found = {
         value
         for value in vars(errors).values()
@@ -67,23 +67,23 @@ def test_there_are_no_others_and_all_are_exported() -> None:
         (UnsupportedError("no CONFIG_CONNECTOR"), "no CONFIG_CONNECTOR"),
     ],
 )
-def test_text(error: ProcConnError, text: str) -> None:
+def test_message(error: ProcConnError, text: str) -> None:
     assert text == str(error)
 
 
-def test_truncated_error_made_by_hand_knows_nothing() -> None:
+def test_truncated_error_defaults_to_offset_0_and_no_events() -> None:
     error = TruncatedError()
 
     assert (0, []) == (error.offset, error.events)
 
 
-def test_overrun_error_made_by_hand_knows_nothing() -> None:
+def test_overrun_error_defaults_to_offset_0_and_no_events() -> None:
     error = OverrunError()
 
     assert (0, []) == (error.offset, error.events)
 
 
-def test_buffer_too_small_tells_what_is_needed() -> None:
+def test_buffer_too_small_error_requires_the_needed_size() -> None:
     assert 64 == BufferTooSmallError(64).needed
     with pytest.raises(TypeError):
         BufferTooSmallError()  # type: ignore[call-arg]
@@ -98,7 +98,7 @@ def test_each_error_is_caught_by_its_base() -> None:
         assert issubclass(error, ProcConnError)
 
 
-def again(error: ProcConnError) -> list[ProcConnError]:
+def copies(error: ProcConnError) -> list[ProcConnError]:
     return [
         copy.copy(error),
         *(
@@ -109,17 +109,17 @@ def again(error: ProcConnError) -> list[ProcConnError]:
 
 
 @pytest.mark.parametrize("kind", [TruncatedError, OverrunError])
-def test_errors_of_decoding_travel_with_offset_and_events(
+def test_copies_of_decoding_errors_keep_offset_and_events(
     kind: type[TruncatedError | OverrunError],
 ) -> None:
     error = kind(76, [EVENT])
 
-    for other in again(error):
-        assert isinstance(other, kind)
+    for copied in copies(error):
+        assert isinstance(copied, kind)
         assert (kind, 76, [EVENT]) == (
-            type(other),
-            other.offset,
-            other.events,
+            type(copied),
+            copied.offset,
+            copied.events,
         )
 
 
@@ -133,23 +133,25 @@ def test_errors_of_decoding_travel_with_offset_and_events(
     ],
     ids=repr,
 )
-def test_other_errors_travel_whole(error: ProcConnError) -> None:
-    for other in again(error):
-        assert type(error) is type(other)
-        assert (str(error), vars(error)) == (str(other), vars(other))
+def test_copies_of_other_errors_keep_message_and_attributes(
+    error: ProcConnError,
+) -> None:
+    for copied in copies(error):
+        assert type(error) is type(copied)
+        assert (str(error), vars(error)) == (str(copied), vars(copied))
 
 
-def test_error_raised_by_the_decoder_travels_with_its_note() -> None:
+def test_copies_of_an_error_from_the_decoder_keep_its_note() -> None:
     with pytest.raises(TruncatedError) as caught:
         decode(SAMPLES["exec"].message + b"\0")
 
-    for other in again(caught.value):
-        assert isinstance(other, TruncatedError)
-        assert (76, [EVENT]) == (other.offset, other.events)
-        assert caught.value.__notes__ == other.__notes__
+    for copied in copies(caught.value):
+        assert isinstance(copied, TruncatedError)
+        assert (76, [EVENT]) == (copied.offset, copied.events)
+        assert caught.value.__notes__ == copied.__notes__
 
 
-def test_events_of_an_error_are_a_list_of_its_own() -> None:
+def test_error_copies_the_list_of_events() -> None:
     events = [EVENT]
     error = TruncatedError(0, events)
 

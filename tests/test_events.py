@@ -1,4 +1,4 @@
-"""The event classes: fields, derived properties, text and comparison."""
+"""Event classes: fields, derived properties, text and comparison."""
 
 import copy
 import gc
@@ -81,7 +81,7 @@ def test_event_is_the_union_of_all_classes() -> None:
     assert {*KINDS, Unknown, Lost} == set(get_args(Event))
 
 
-def test_classes_are_found_where_pickle_looks_for_them() -> None:
+def test_classes_are_exported_and_name_the_module_that_pickle_imports() -> None:
     for kind in get_args(Event):
         assert kind is getattr(procconn, kind.__name__)
         assert "procconn.events" == kind.__module__
@@ -106,12 +106,12 @@ def test_what_has_the_kernels_value(kind: Any, name: str, value: int) -> None:
     assert EventType[name] is kind.what
 
 
-def test_there_are_no_other_types() -> None:
+def test_event_type_has_no_other_members() -> None:
     assert EventType.NONE.value == 0
     assert {kind.what for kind in KINDS} | {EventType.NONE} == set(EventType)
 
 
-def test_mask_of_all_is_the_kernels() -> None:
+def test_masks_have_the_kernels_values() -> None:
     assert EventMask.ALL.value == 0xE00003C7
     assert EventMask.NONZERO_EXIT.value == 0x20000000
     assert EventMask.NONE.value == 0
@@ -124,7 +124,7 @@ def test_masks_combine() -> None:
     assert EventMask.NONZERO_EXIT not in EventMask.EXIT
 
 
-def test_an_inverted_mask_is_all_the_others() -> None:
+def test_inverted_mask_is_all_other_kinds() -> None:
     assert EventMask.ALL ^ EventMask.FORK == ~EventMask.FORK
     assert EventMask.NONE == ~EventMask.ALL
 
@@ -133,19 +133,19 @@ def test_an_inverted_mask_is_all_the_others() -> None:
 
 
 @every_event
-def test_event_is_a_dict_by_name(event: Event) -> None:
+def test_asdict_maps_field_names_to_values(event: Event) -> None:
     assert dict(zip(event._fields, event, strict=True)) == event._asdict()
 
 
 @every_event
-def test_event_is_made_of_an_iterable_of_its_class(event: Event) -> None:
+def test_make_builds_an_equal_event_from_an_iterable(event: Event) -> None:
     again = type(event)._make([*event])
 
     assert (type(event), event) == (type(again), again)
 
 
 @every_event
-def test_event_can_be_replaced_in_part(event: Event) -> None:
+def test_replace_changes_one_field(event: Event) -> None:
     other = event._replace(timestamp_ns=1)
 
     assert type(event) is type(other)
@@ -153,7 +153,7 @@ def test_event_can_be_replaced_in_part(event: Event) -> None:
 
 
 @every_event
-def test_event_cannot_be_changed(event: Event) -> None:
+def test_event_is_immutable(event: Event) -> None:
     with pytest.raises(AttributeError):
         event.timestamp_ns = 1  # type: ignore[misc]
     with pytest.raises(AttributeError):
@@ -176,14 +176,14 @@ def test_event_survives_copying(event: Event) -> None:
     assert [event] * 2 == [copy.copy(event), copy.deepcopy(event)]
 
 
-def test_event_is_represented_as_it_is_made() -> None:
+def test_repr_is_the_constructor_call() -> None:
     assert "Sid(pid=1, tgid=2, timestamp_ns=3, cpu=4)" == repr(Sid(1, 2, 3, 4))
     assert "Exec(pid=1, tgid=2, timestamp_ns=3, cpu=4, program=None)" == repr(
         Exec(1, 2, 3, 4)
     )
 
 
-# Events made in C are like those made in Python
+# Events that the C decoder builds equal those built in Python
 
 
 def decoded(sample: Sample) -> Event:
@@ -192,7 +192,7 @@ def decoded(sample: Sample) -> Event:
 
 
 @every_kind
-def test_decoded_event_equals_the_one_made_by_hand(sample: Sample) -> None:
+def test_decoded_event_equals_the_constructed_one(sample: Sample) -> None:
     event = decoded(sample)
 
     assert sample.event == event
@@ -202,7 +202,7 @@ def test_decoded_event_equals_the_one_made_by_hand(sample: Sample) -> None:
 
 
 @every_kind
-def test_decoded_event_hashes_as_the_one_made_by_hand(sample: Sample) -> None:
+def test_decoded_event_hashes_like_the_constructed_one(sample: Sample) -> None:
     event = decoded(sample)
 
     assert hash(sample.event) == hash(event) == hash(tuple(event))
@@ -210,7 +210,7 @@ def test_decoded_event_hashes_as_the_one_made_by_hand(sample: Sample) -> None:
     assert {sample.event: "found"}[event] == "found"
 
 
-def test_decoded_unknown_event_hashes_as_the_one_made_by_hand() -> None:
+def test_decoded_unknown_event_hashes_like_the_constructed_one() -> None:
     (event,) = decode(event_message(0xDEAD, b"\x01\x02\x03\x04", cpu=1, timestamp_ns=7))
 
     assert hash(UNKNOWN) == hash(event) == hash(tuple(UNKNOWN))
@@ -225,17 +225,17 @@ def test_decoded_event_survives_pickling_and_copying(sample: Sample) -> None:
 
 
 @every_kind
-def test_decoded_event_holds_plain_ints_and_bytes(sample: Sample) -> None:
+def test_decoded_event_has_plain_ints_and_bytes(sample: Sample) -> None:
     assert {type(value) for value in decoded(sample)} <= {int, bytes, type(None)}
 
 
 @every_kind
-def test_decoded_event_is_none_of_the_collectors_business(sample: Sample) -> None:
-    """It refers to ints and bytes only, so it cannot be part of a cycle."""
+def test_garbage_collector_does_not_track_decoded_events(sample: Sample) -> None:
+    """An event refers only to ints and bytes, so it cannot be part of a cycle."""
     assert not gc.is_tracked(decoded(sample))
 
 
-def test_decoded_events_survive_collections() -> None:
+def test_decoded_events_survive_garbage_collection() -> None:
     samples = list(SAMPLES.values()) * 100
     events = decode(b"".join(sample.message for sample in samples))
 
@@ -275,7 +275,7 @@ def compared(one: object, other: object) -> tuple[bool, bool]:
 
 
 @every_event
-def test_event_equals_no_plain_tuple(event: Event) -> None:
+def test_event_never_equals_a_plain_tuple(event: Event) -> None:
     plain = tuple(event)
 
     assert (False, True) == compared(event, plain) == compared(plain, event)
@@ -300,7 +300,7 @@ def test_events_differ_in_any_field() -> None:
         assert (False, True) == compared(event, other)
 
 
-def test_what_equals_anything_equals_an_event() -> None:
+def test_comparison_defers_to_the_other_operand() -> None:
     assert (True, False) == compared(LOST, ANY)
     assert (False, True) == compared(LOST, "LOST count=12 ts=0")
 
@@ -309,19 +309,19 @@ def test_what_equals_anything_equals_an_event() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Fork])
-def test_task_is_a_thread_when_it_does_not_lead_its_group(kind: Any) -> None:
+def test_is_thread_if_pid_differs_from_tgid(kind: Any) -> None:
     rest = [b"" if field == "comm" else 0 for field in kind._fields[2:]]
 
     assert kind(42, 42, *rest).is_thread is False
     assert kind(43, 42, *rest).is_thread is True
 
 
-def test_fork_is_of_a_thread_when_the_child_is_one() -> None:
+def test_fork_is_of_a_thread_if_the_child_is_one() -> None:
     assert Fork(1, 2, 3, 3, 0, 0).is_thread is False
     assert Fork(1, 1, 3, 1, 0, 0).is_thread is True
 
 
-def test_unknown_and_lost_name_no_task() -> None:
+def test_unknown_and_lost_have_no_is_thread() -> None:
     assert not hasattr(UNKNOWN, "is_thread")
     assert not hasattr(LOST, "is_thread")
     assert not hasattr(LOST, "what")
@@ -359,7 +359,7 @@ def test_wait_status_is_decoded(
     )
 
 
-def test_every_wait_status_is_decoded_as_the_standard_library_does() -> None:
+def test_every_wait_status_is_decoded_like_the_standard_library() -> None:
     for exit_code in range(0x10000):
         if os.WIFEXITED(exit_code) or os.WIFSIGNALED(exit_code):
             event = exit_with(exit_code)
@@ -379,7 +379,7 @@ def test_every_wait_status_is_decoded_as_the_standard_library_does() -> None:
         (b'a "b" \\ \n\x1b', 'a "b" \\ \n\x1b'),
     ],
 )
-def test_name_is_text_that_leads_back_to_the_bytes(comm: bytes, name: str) -> None:
+def test_name_round_trips_through_fsencode(comm: bytes, name: str) -> None:
     event = Comm(1, 1, comm, 0, 0)
 
     assert name == event.name
@@ -431,7 +431,7 @@ MONOTONIC_NS = 5_000_000_000
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A wall clock, to be set, of a machine whose monotonic clock stands still."""
+    """Settable wall clock; the monotonic clock stands still."""
     now = [WALL_NS]
     monkeypatch.setattr(clock, "_offset", 0)
     monkeypatch.setattr(time, "time_ns", lambda: now[0])
@@ -446,13 +446,13 @@ def test_event_time_is_aware_and_in_utc(wall: list[int]) -> None:
     assert timedelta(0) == when.utcoffset()
 
 
-def test_event_time_is_as_far_back_as_the_event(wall: list[int]) -> None:
+def test_event_time_of_a_past_event_is_in_the_past(wall: list[int]) -> None:
     when = event_time(Lost(1, MONOTONIC_NS - 2_500_000_000))
 
     assert datetime(2027, 1, 15, 7, 59, 57, 623456, tzinfo=UTC) == when
 
 
-def test_event_time_follows_a_wall_clock_that_was_stepped(wall: list[int]) -> None:
+def test_event_time_follows_a_step_of_the_wall_clock(wall: list[int]) -> None:
     event = Exec(1, 1, MONOTONIC_NS, 0)
     before = event_time(event)
 
@@ -461,8 +461,8 @@ def test_event_time_follows_a_wall_clock_that_was_stepped(wall: list[int]) -> No
         assert before + timedelta(seconds=step) == event_time(event)
 
 
-def test_event_time_is_steady_while_the_clocks_jitter(wall: list[int]) -> None:
-    """Equal timestamps give equal dates, although two clocks are read each time."""
+def test_event_time_ignores_jitter_between_the_clocks(wall: list[int]) -> None:
+    """Equal timestamps give equal dates, although each call reads two clocks."""
     event = Exec(1, 1, MONOTONIC_NS, 0)
     before = event_time(event)
 
@@ -471,7 +471,7 @@ def test_event_time_is_steady_while_the_clocks_jitter(wall: list[int]) -> None:
         assert before == event_time(event)
 
 
-def test_event_time_takes_a_pause_between_readings_for_no_step(
+def test_event_time_does_not_mistake_a_pause_for_a_clock_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     event = Exec(1, 1, MONOTONIC_NS, 0)
@@ -492,19 +492,19 @@ def test_event_time_takes_a_pause_between_readings_for_no_step(
 
 
 @pytest.mark.parametrize("event", [UNKNOWN, LOST, SAMPLES["fork"].event])
-def test_event_time_takes_any_event(event: Event, wall: list[int]) -> None:
+def test_event_time_accepts_any_event(event: Event, wall: list[int]) -> None:
     assert UTC == event_time(event._replace(timestamp_ns=0)).tzinfo
 
 
 @pytest.mark.parametrize("wrong", [5, None, "now", datetime.now(UTC), Exec])
-def test_event_time_of_something_else_is_a_type_error(wrong: Any) -> None:
+def test_event_time_of_another_type_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(
         TypeError, match=r"^event must be an event, such as an Exec, not "
     ):
         event_time(wrong)
 
 
-def test_event_time_of_now_is_now() -> None:
+def test_event_time_of_the_current_monotonic_time_is_now() -> None:
     earliest = datetime.now(UTC) - timedelta(milliseconds=10)
     when = event_time(Exec(1, 1, time.monotonic_ns(), 0))
     latest = datetime.now(UTC) + timedelta(milliseconds=10)
@@ -512,7 +512,7 @@ def test_event_time_of_now_is_now() -> None:
     assert earliest <= when <= latest
 
 
-def test_samples_have_extreme_numbers() -> None:
-    """Beyond what signed integers hold, so that a sign shows."""
+def test_samples_exceed_signed_integers() -> None:
+    """Otherwise the tests would not detect a field decoded as signed."""
     assert CPU > 2**31
     assert TIMESTAMP_NS > 2**63

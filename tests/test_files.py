@@ -1,4 +1,4 @@
-"""Files that are written: their owner, and safety against symbolic links."""
+"""Opening output files: mode, owner, and symbolic-link attacks."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from procconn.recording import Recorder
 
 FLAGS = os.O_WRONLY | os.O_CREAT
 IS_ROOT = os.geteuid() == 0
-takes_root = pytest.mark.skipif(not IS_ROOT, reason="takes root")
+requires_root = pytest.mark.skipif(not IS_ROOT, reason="requires root")
 NOBODY = 65_534
 
 
@@ -23,7 +23,7 @@ def mode_of(path: Path) -> int:
 
 
 def write(path: Path | str, flags: int = FLAGS | os.O_TRUNC) -> None:
-    """Write four bytes."""
+    """Open the file with open_private() and write four bytes."""
     fd = open_private(str(path), flags)
     try:
         os.write(fd, b"text")
@@ -33,14 +33,14 @@ def write(path: Path | str, flags: int = FLAGS | os.O_TRUNC) -> None:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """Give a folder that everyone may write to, without the kernel's protection."""
+    """World-writable directory without the sticky bit (fs.protected_symlinks)."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o777)
     return folder
 
 
-def test_a_file_that_is_made_is_of_its_user_alone(tmp_path: Path) -> None:
+def test_new_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         write(tmp_path / "written")
@@ -51,7 +51,7 @@ def test_a_file_that_is_made_is_of_its_user_alone(tmp_path: Path) -> None:
     assert 0o600 == mode_of(tmp_path / "written") == mode_of(tmp_path / "recorded")
 
 
-def test_a_file_that_exists_keeps_its_mode_and_is_emptied(tmp_path: Path) -> None:
+def test_existing_file_keeps_its_mode_and_is_truncated(tmp_path: Path) -> None:
     for name in ("written", "recorded"):
         (tmp_path / name).write_bytes(b"x" * 100)
         (tmp_path / name).chmod(0o644)
@@ -67,7 +67,9 @@ def test_a_file_that_exists_keeps_its_mode_and_is_emptied(tmp_path: Path) -> Non
     "path",
     ["plain", "./plain", "folder/plain", "folder//../plain", "folder/link", "chain"],
 )
-def test_links_in_own_folders_are_followed(path: str, tmp_path: Path) -> None:
+def test_symlinks_in_directories_of_the_user_are_followed(
+    path: str, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "plain").touch()
     (tmp_path / "folder/plain").touch()
@@ -79,7 +81,7 @@ def test_links_in_own_folders_are_followed(path: str, tmp_path: Path) -> None:
     assert b"text" == Path(f"{tmp_path}/{path}").read_bytes()
 
 
-def test_a_link_to_nothing_makes_what_it_names(tmp_path: Path) -> None:
+def test_dangling_symlink_creates_its_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("made")
     write(tmp_path / "link")
 
@@ -88,7 +90,7 @@ def test_a_link_to_nothing_makes_what_it_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o775, 0o757], ids=oct)
 @pytest.mark.parametrize("is_relative", [False, True], ids=["absolute", "relative"])
-def test_no_link_in_a_folder_of_several_is_followed(
+def test_symlink_in_a_directory_writable_by_others_is_refused(
     mode: int, is_relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, target = tmp_path / "shared", tmp_path / "target"
@@ -108,9 +110,11 @@ def test_no_link_in_a_folder_of_several_is_followed(
 
 
 @pytest.mark.parametrize(
-    "path", ["shared/folder/plain", "outer/plain"], ids=["on the way", "behind another"]
+    "path",
+    ["shared/folder/plain", "outer/plain"],
+    ids=["in the path", "through another link"],
 )
-def test_no_folder_is_reached_through_such_a_link(
+def test_directory_symlink_in_a_directory_writable_by_others_is_refused(
     path: str, shared: Path, tmp_path: Path
 ) -> None:
     private = tmp_path / "private"
@@ -126,7 +130,9 @@ def test_no_folder_is_reached_through_such_a_link(
     assert b"kept" == (private / "plain").read_bytes()
 
 
-def test_what_is_no_link_is_written_in_a_folder_of_several(shared: Path) -> None:
+def test_regular_path_in_a_directory_writable_by_others_is_written(
+    shared: Path,
+) -> None:
     (shared / "folder").mkdir()
     write(shared / "new")
     write(shared / "folder/new")
@@ -135,9 +141,9 @@ def test_what_is_no_link_is_written_in_a_folder_of_several(shared: Path) -> None
     assert 0o600 == mode_of(shared / "folder/new")
 
 
-@takes_root
+@requires_root
 @pytest.mark.parametrize("owner", [0, NOBODY])
-def test_no_link_in_another_users_folder_is_followed(
+def test_symlink_in_another_users_directory_is_refused(
     owner: int, tmp_path: Path
 ) -> None:
     folder, target = tmp_path / "home", tmp_path / "target"
@@ -171,7 +177,7 @@ def test_no_link_in_another_users_folder_is_followed(
         ("x" * 300, errno.ENAMETOOLONG),
     ],
 )
-def test_what_cannot_be_opened_is_an_error_with_the_whole_path(
+def test_open_error_has_the_full_path(
     path: str, error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,7 +192,7 @@ def test_what_cannot_be_opened_is_an_error_with_the_whole_path(
     assert before == len(os.listdir("/proc/self/fd"))
 
 
-def test_no_descriptor_is_left_or_inherited(tmp_path: Path) -> None:
+def test_no_descriptor_leaks_or_is_inherited(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a")
     before = len(os.listdir("/proc/self/fd"))
@@ -199,7 +205,7 @@ def test_no_descriptor_is_left_or_inherited(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
 @pytest.mark.parametrize("is_file", [False, True], ids=["pipe", "file"])
-def test_standard_output_has_its_usual_names(
+def test_standard_output_can_be_opened_by_its_usual_paths(
     path: str, is_file: bool, shared: Path
 ) -> None:
     code = (
@@ -216,7 +222,7 @@ def test_standard_output_has_its_usual_names(
     assert b"text" == ((shared / "out").read_bytes() if is_file else done.stdout)
 
 
-def test_a_device_and_a_pipe_are_written(tmp_path: Path) -> None:
+def test_device_and_fifo_are_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     write("/dev/null")

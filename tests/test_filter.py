@@ -1,4 +1,4 @@
-"""The BPF program of a filter, interpreted here, and the filter of decoded events."""
+"""The BPF program of a filter, run by an interpreter, and the filter in C."""
 
 import sys
 from functools import reduce
@@ -44,14 +44,14 @@ def built(build: "Callable[[Bpf], None]") -> bytes:
 
 
 def program(mask: EventMask, threads: bool) -> bytes:
-    selecting = new_filter(mask, threads=threads)
-    return built(lambda bpf: lib.procconn_filter_build(selecting, bpf))
+    event_filter = new_filter(mask, threads=threads)
+    return built(lambda bpf: lib.procconn_filter_build(event_filter, bpf))
 
 
 def program_by_kind(mask: EventMask, thread_mask: EventMask) -> bytes:
-    """Build the program of a filter that lets threads' events of some kinds pass."""
-    selecting = ffi.new("struct procconn_filter *", (mask, thread_mask))
-    return built(lambda bpf: lib.procconn_filter_build(selecting, bpf))
+    """Build the program of a filter that passes thread events of some kinds."""
+    event_filter = ffi.new("struct procconn_filter *", (mask, thread_mask))
+    return built(lambda bpf: lib.procconn_filter_build(event_filter, bpf))
 
 
 def matches(event_filter: "Filter", event: Event) -> bool:
@@ -73,7 +73,7 @@ def datagram(what: int, *fields: int) -> bytes:
 
 
 def event(what: int, *fields: int) -> tuple[bytes, Event]:
-    """Make a datagram and decode it."""
+    """Build a datagram and decode it."""
     message = datagram(what, *fields)
     (decoded,) = decode(message)
     return message, decoded
@@ -85,7 +85,7 @@ EVERY_MASK = [
     for chosen in combinations(EventMask.ALL, size)
 ]
 masks = st.sampled_from(EVERY_MASK)
-# Few values, so that equal ones meet; some are not alike in each byte order.
+# Few values, so that equal ones occur; some differ when their bytes are swapped.
 task_ids = st.sampled_from([0, 1, 42, 0x01020304, 0x04030201, 0x100, 0xFFFFFFFF])
 exit_codes = st.sampled_from([0, 1, 9, 0x100, 0x8B, 0xFF00, 0x01000000, 0x80000000])
 kinds = st.sampled_from([*(kind.what for kind in KINDS), 0x8, 0x400, 0x3, 0x20000000])
@@ -104,31 +104,31 @@ thorough = settings(max_examples=250)
 
 
 def each_kind() -> list[tuple[bytes, Event]]:
-    """Make events of every kind and of unknown ones, of threads and of leaders."""
-    made = []
+    """Build events of all known and some unknown kinds, of leaders and of threads."""
+    built_events = []
     for kind in KINDS:
         task = (1, 1) if kind is Fork else ()
         codes = [0, 9, 0x100, 0x01000000] if kind is Exit else [0]
         for tid in (42, 43):
-            made += [event(kind.what, *task, tid, 42, code) for code in codes]
-    return made + [event(what, 43, 42) for what in (0x8, 0x3, 0x20000000)]
+            built_events += [event(kind.what, *task, tid, 42, code) for code in codes]
+    return built_events + [event(what, 43, 42) for what in (0x8, 0x3, 0x20000000)]
 
 
 @pytest.mark.parametrize("threads", [True, False])
-def test_every_mask_selects_what_the_rule_says(threads: bool) -> None:
-    """In the kernel's program as for decoded events."""
-    made = each_kind()
+def test_every_mask_selects_the_same_events_as_the_reference(threads: bool) -> None:
+    """This holds for the BPF program and for the filter of decoded events."""
+    samples = each_kind()
     for mask in EVERY_MASK:
-        code, selecting = program(mask, threads), new_filter(mask, threads=threads)
-        expected = [is_selected(it, mask, threads=threads) for _, it in made]
+        code, event_filter = program(mask, threads), new_filter(mask, threads=threads)
+        expected = [is_selected(event, mask, threads=threads) for _, event in samples]
 
-        assert expected == [passes(code, message) for message, _ in made]
-        assert expected == [matches(selecting, it) for _, it in made]
+        assert expected == [passes(code, message) for message, _ in samples]
+        assert expected == [matches(event_filter, event) for _, event in samples]
 
 
 @given(masks, st.booleans(), events())
 @thorough
-def test_fields_of_any_value_are_compared_whole(
+def test_filter_compares_all_bits_of_a_field(
     mask: EventMask, threads: bool, event: tuple[bytes, Event]
 ) -> None:
     message, decoded = event
@@ -139,15 +139,15 @@ def test_fields_of_any_value_are_compared_whole(
 
 
 @pytest.mark.parametrize("threads", [True, False])
-def test_no_acknowledgement_passes_any_mask(threads: bool) -> None:
+def test_no_mask_passes_acknowledgements(threads: bool) -> None:
     for mask in EVERY_MASK:
         assert not passes(program(mask, threads), PROC_ACKNOWLEDGEMENT)
 
 
 @given(masks, st.booleans())
 @thorough
-def test_program_is_one_that_the_kernel_takes(mask: EventMask, threads: bool) -> None:
-    """Jumps lead forward to an instruction of it, and its last one returns."""
+def test_program_satisfies_the_kernels_checks(mask: EventMask, threads: bool) -> None:
+    """Jumps go forward and stay within the program; the last instruction returns."""
     instructions = disassemble(program(mask, threads))
 
     assert len(instructions) <= MAX_INSTRUCTIONS
@@ -161,7 +161,7 @@ def test_program_is_one_that_the_kernel_takes(mask: EventMask, threads: bool) ->
         )
 
 
-def test_longest_jump_fits_its_byte() -> None:
+def test_longest_jump_fits_into_8_bits() -> None:
     longest = max(
         max(instruction.jump_true, instruction.jump_false)
         for mask in (EventMask.ALL, EventMask.NONE, EventMask.NONZERO_EXIT)
@@ -172,11 +172,11 @@ def test_longest_jump_fits_its_byte() -> None:
     assert 0 < longest < 256
 
 
-# By value, so that the rule and the C module cannot be wrong together
+# Explicit values, in case the reference and the C module have the same error
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_each_kind_has_a_mask_of_its_own(name: str) -> None:
+def test_each_kind_is_selected_by_its_mask_bit_alone(name: str) -> None:
     own = EventMask[name.upper()]
     message, decoded = SAMPLES[name].message, SAMPLES[name].event
     without = EventMask.ALL & ~own & ~EventMask.NONZERO_EXIT
@@ -201,7 +201,7 @@ def test_each_kind_has_a_mask_of_its_own(name: str) -> None:
         (EventMask.NONE, 256, False),
     ],
 )
-def test_failing_exits_can_be_had_alone(
+def test_nonzero_exit_selects_failed_exits_only(
     mask: EventMask, exit_code: int, expected: bool
 ) -> None:
     message, decoded = event(EventType.EXIT, 42, 42, exit_code, 17)
@@ -213,7 +213,7 @@ def test_failing_exits_can_be_had_alone(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_can_be_left_out(kind: Any) -> None:
+def test_thread_events_are_filtered_without_threads(kind: Any) -> None:
     fields = (1, 1) if kind is Fork else ()
     rest = (0, 0, 0, 0)
     thread, _ = event(kind.what, *(*fields, 43, 42, *rest)[:6])
@@ -225,7 +225,7 @@ def test_threads_can_be_left_out(kind: Any) -> None:
         assert threads == passes(every_kind, thread)
 
 
-def test_forks_of_processes_by_threads_are_no_thread_events() -> None:
+def test_process_forked_by_a_thread_is_not_a_thread_event() -> None:
     message, decoded = event(EventType.FORK, 43, 42, 50, 50)
 
     assert passes(program(EventMask.FORK, threads=False), message)
@@ -241,7 +241,7 @@ def test_forks_of_processes_by_threads_are_no_thread_events() -> None:
         (EventMask.NONE, False),
     ],
 )
-def test_unknown_kinds_pass_if_all_known_ones_do(
+def test_unknown_kinds_pass_if_all_known_kinds_do(
     mask: EventMask, expected: bool
 ) -> None:
     message, decoded = event(0x400, 43, 42)
@@ -253,7 +253,7 @@ def test_unknown_kinds_pass_if_all_known_ones_do(
     )
 
 
-def test_an_empty_mask_lets_no_event_pass() -> None:
+def test_empty_mask_passes_no_event() -> None:
     rejecting = program(EventMask.NONE, threads=False)
 
     assert not passes(rejecting, PROC_ACKNOWLEDGEMENT)
@@ -261,7 +261,7 @@ def test_an_empty_mask_lets_no_event_pass() -> None:
         assert not passes(rejecting, sample.message)
 
 
-def test_only_acknowledgements_pass_their_own_program() -> None:
+def test_acknowledgement_program_passes_acknowledgements_only() -> None:
     code = built(lib.procconn_filter_build_acknowledgements)
 
     assert passes(code, PROC_ACKNOWLEDGEMENT)
@@ -270,8 +270,8 @@ def test_only_acknowledgements_pass_their_own_program() -> None:
 
 
 @pytest.mark.parametrize("own", KINDS)
-def test_threads_can_be_let_through_for_one_kind(own: Any) -> None:
-    """As the event journal does for PTRACE."""
+def test_thread_events_of_one_kind_can_pass(own: Any) -> None:
+    """The event journal needs PTRACE of threads."""
     for kind in KINDS:
         task = (1, 1) if kind is Fork else ()
         code = program_by_kind(EventMask.ALL, EventMask(int(own.what)))
@@ -281,39 +281,39 @@ def test_threads_can_be_let_through_for_one_kind(own: Any) -> None:
 
 
 @pytest.mark.parametrize("threads", [True, False])
-def test_a_liveness_check_adds_the_names_of_one_task(threads: bool) -> None:
-    """Whatever the filter says of them; of all else it decides as before."""
-    made = [*each_kind(), event(EventType.COMM, 7, 8), event(EventType.COMM, 8, 8)]
+def test_liveness_check_adds_comm_events_of_one_task(threads: bool) -> None:
+    """The filter's decision about all other events does not change."""
+    samples = [*each_kind(), event(EventType.COMM, 7, 8), event(EventType.COMM, 8, 8)]
     for mask in EVERY_MASK:
-        selecting = new_filter(mask, threads=threads)
+        event_filter = new_filter(mask, threads=threads)
 
-        def build(bpf: "Bpf", selecting: "Filter" = selecting) -> None:
-            lib.procconn_filter_build_liveness(selecting, 7, bpf)
+        def build(bpf: "Bpf", event_filter: "Filter" = event_filter) -> None:
+            lib.procconn_filter_build_liveness(event_filter, 7, bpf)
 
         code = built(build)
         expected = [
-            (isinstance(it, Comm) and it.pid == 7)
-            or is_selected(it, mask, threads=threads)
-            for _, it in made
+            (isinstance(decoded, Comm) and decoded.pid == 7)
+            or is_selected(decoded, mask, threads=threads)
+            for _, decoded in samples
         ]
 
-        assert expected == [passes(code, message) for message, _ in made]
+        assert expected == [passes(code, message) for message, _ in samples]
 
 
-def test_loss_passes_any_mask() -> None:
+def test_lost_matches_any_mask() -> None:
     assert is_match(Lost(1, 0), EventMask.NONE, threads=False)
 
 
-def test_everything_is_all_kinds_of_all_tasks() -> None:
-    """Then only answers are looked at, which costs the kernel least."""
+def test_filter_that_passes_everything_has_the_shortest_program() -> None:
+    """It checks for acknowledgements only, which costs the kernel least."""
     everything = len(program(EventMask.ALL, threads=True))
 
     assert everything < len(program(EventMask.ALL, threads=False))
     assert everything < len(program(EventMask.ALL & ~EventMask.UID, threads=True))
 
 
-@pytest.mark.skipif(sys.byteorder == "big", reason="nothing is swapped there")
-def test_constants_are_in_the_order_that_the_kernel_loads() -> None:
+@pytest.mark.skipif(sys.byteorder == "big", reason="big-endian needs no swap")
+def test_constants_are_in_network_byte_order() -> None:
     constants = {
         instruction.k
         for instruction in disassemble(program(EventMask.ALL, threads=False))

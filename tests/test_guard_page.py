@@ -1,4 +1,4 @@
-"""Inputs that end at an unmapped page: a read past their end crashes."""
+"""Buffers that end at an unmapped page, so that any over-read crashes."""
 
 import faulthandler
 import os
@@ -41,7 +41,7 @@ def guarded() -> GuardedMemory:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_reading_the_guard_page_kills(guarded: GuardedMemory) -> None:
+def test_reading_the_guard_page_raises_sigsegv(guarded: GuardedMemory) -> None:
     child = os.fork()
     if child == 0:
         faulthandler.disable()
@@ -52,7 +52,7 @@ def test_reading_the_guard_page_kills(guarded: GuardedMemory) -> None:
     assert signal.SIGSEGV == os.WTERMSIG(status)
 
 
-def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
+def test_no_over_read_of_any_prefix(guarded: GuardedMemory) -> None:
     for message in MESSAGES:
         for size in range(len(message) + 1):
             prefix = message[:size]
@@ -62,7 +62,7 @@ def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory) -> None:
             assert expected == outcome(decode, guarded.place(prefix))
 
 
-def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
+def test_no_over_read_of_prefixes_with_correct_lengths(
     guarded: GuardedMemory,
 ) -> None:
     trailers = (EXEC_WITH_PROGRAM, EXIT_WITH_USAGE)
@@ -78,7 +78,7 @@ def test_no_prefix_that_owns_up_to_its_length_is_read_past_its_end(
             assert expected == outcome(decode, guarded.place(bytes(prefix)))
 
 
-def test_one_message_is_not_read_past_its_end(guarded: GuardedMemory) -> None:
+def test_no_over_read_of_a_single_truncated_message(guarded: GuardedMemory) -> None:
     for message in MESSAGES:
         for size in range(len(message)):
             with pytest.raises(TruncatedError):
@@ -87,27 +87,27 @@ def test_one_message_is_not_read_past_its_end(guarded: GuardedMemory) -> None:
                 next(NetlinkMessageIter(guarded.place(message[:size])))
 
 
-def test_mutated_buffers_are_decoded_as_the_reference_does(
+def test_mutated_buffers_decode_like_the_reference(
     guarded: GuardedMemory,
 ) -> None:
-    met: Counter[object] = Counter()
+    results: Counter[object] = Counter()
     for buffer in mutated_buffers(random.Random(SEED), MUTATED_BUFFERS):
         expected = outcome(reference_decoder.decode, buffer)
 
         actual = outcome(decode, guarded.place(buffer))
 
         assert expected == actual, buffer.hex()
-        met[actual[0]] += 1
+        results[actual[0]] += 1
 
-    assert {"returned", TruncatedError, OverrunError, PermissionError} <= set(met)
-    assert min(met["returned"], met[TruncatedError]) > MUTATED_BUFFERS // 10
+    assert {"returned", TruncatedError, OverrunError, PermissionError} <= set(results)
+    assert min(results["returned"], results[TruncatedError]) > MUTATED_BUFFERS // 10
 
 
 # Mutation
 
 
 def mutated_buffers(rng: random.Random, count: int) -> Iterator[bytes]:
-    """Join messages of all sorts, some malformed, and corrupt some of the buffers."""
+    """Join messages of all sorts, some malformed, and corrupt some buffers."""
     for _ in range(count):
         messages = [bytearray(rng.choice(MESSAGES)) for _ in range(rng.randint(1, 5))]
         for message in messages:
@@ -153,7 +153,7 @@ def set_what(rng: random.Random, data: bytearray) -> None:
 
 
 def resize(rng: random.Random, data: bytearray) -> None:
-    """Make the message another length, and its fields agree with that."""
+    """Change the length of the message and set its length fields to match."""
     size = max(16, rng.choice((rng.randint(16, 92), len(data) + rng.randint(-4, 4))))
     data.extend(rng.randbytes(max(0, size - len(data))))
     del data[size:]
@@ -186,7 +186,7 @@ def repeat_part(rng: random.Random, data: bytearray) -> None:
 
 
 def set_in_trailer(rng: random.Random, data: bytearray) -> None:
-    """Change a 16-bit number where a trailer has its version, flags and sizes."""
+    """Change a trailer's version, flags or one of its sizes (16 bits each)."""
     if len(data) >= 116:
         at = 76 + 2 * rng.choice((*range(4), *range(14, 20)))
         (value,) = struct.unpack_from("=H", data, at)

@@ -1,4 +1,4 @@
-"""JSON of any bytes: strict parsers accept it, and no byte is lost."""
+"""JSON of arbitrary bytes: strict parsers accept it and no byte is lost."""
 
 import contextlib
 import importlib
@@ -32,15 +32,15 @@ orjson = pytest.importorskip("orjson")
 WATCH = schema("watch")
 TEXTS = ("name", "exe", "cwd", "cgroup")
 
-bytes_of = st.binary(max_size=40) | st.text(max_size=20).map(
-    lambda it: it.encode("utf-8", "surrogatepass")
+any_bytes = st.binary(max_size=40) | st.text(max_size=20).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
 )
-argument = bytes_of.map(lambda it: it.replace(b"\0", b"\xff"))
+argument = any_bytes.map(lambda data: data.replace(b"\0", b"\xff"))
 
 
-def message_of(argv: list[bytes], *texts: bytes) -> bytes:
-    """Make an exec of such a program."""
-    joined = b"".join(it + b"\0" for it in argv)
+def exec_message(argv: list[bytes], *texts: bytes) -> bytes:
+    """Build an exec message with a program trailer."""
+    joined = b"".join(argument + b"\0" for argument in argv)
     trailer = program_trailer(joined, *texts, ids=(1, 0, 0, 0, 0))
     executed = event_message(2, words(7, 7).ljust(24, b"\0"), timestamp_ns=10**9)
     message = with_trailer(executed, trailer)
@@ -51,21 +51,25 @@ EXIT = event_message(0x80000000, words(7, 7, 0, 17, 1, 1), timestamp_ns=2 * 10**
 
 
 def lines_of(*messages: bytes) -> list[bytes]:
-    """Return the lines of events whose process is followed."""
+    """Return the JSON lines of events that went through a tracker."""
     tracker = Tracker(ProcessTable())
-    seen = [it for event in decode(b"".join(messages)) for it in tracker.take(event)]
-    return [it.encode() for it in map(JsonLines(wall_ns), seen)]
+    format_line = JsonLines(wall_ns)
+    return [
+        format_line(in_context).encode()
+        for event in decode(b"".join(messages))
+        for in_context in tracker.take(event)
+    ]
 
 
-def strictly(encoded: bytes) -> dict[str, Any]:
-    """Read a line as the strictest do: UTF-8 in which no surrogate stands alone."""
+def parse_strictly(encoded: bytes) -> dict[str, Any]:
+    """Parse a line with orjson, which rejects lone surrogates."""
     record: dict[str, Any] = orjson.loads(encoded)
     assert record == json.loads(encoded.decode("ascii"))
     return record
 
 
 def check(record: dict[str, Any], field: str, data: bytes) -> None:
-    """Compare a text and its digits with the bytes."""
+    """Compare a text field, and its `_hex` field if any, with the bytes."""
     assert data.decode(errors="replace") == record[field]
     try:
         data.decode()
@@ -76,7 +80,7 @@ def check(record: dict[str, Any], field: str, data: bytes) -> None:
 
 
 def check_argv(record: dict[str, Any], argv: list[bytes]) -> None:
-    assert [it.decode(errors="replace") for it in argv] == record["argv"]
+    assert [argument.decode(errors="replace") for argument in argv] == record["argv"]
     texts = b"\0".join(argv).decode(errors="replace").split("\0") if argv else []
     if texts and "\0".join(texts).encode() != b"\0".join(argv):
         assert argv == list(map(bytes.fromhex, record["argv_hex"]))
@@ -84,12 +88,10 @@ def check_argv(record: dict[str, Any], argv: list[bytes]) -> None:
         assert "argv_hex" not in record
 
 
-@given(st.lists(argument, max_size=5), st.tuples(*[bytes_of] * 4))
-def test_an_exec_has_its_bytes_or_valid_text(
-    argv: list[bytes], texts: tuple[bytes, ...]
-) -> None:
-    (encoded,) = lines_of(message_of(argv, *texts))
-    record = strictly(encoded)
+@given(st.lists(argument, max_size=5), st.tuples(*[any_bytes] * 4))
+def test_exec_line_keeps_all_bytes(argv: list[bytes], texts: tuple[bytes, ...]) -> None:
+    (encoded,) = lines_of(exec_message(argv, *texts))
+    record = parse_strictly(encoded)
 
     assert [] == violations(WATCH, record)
     check_argv(record, argv)
@@ -97,10 +99,10 @@ def test_an_exec_has_its_bytes_or_valid_text(
         check(record, field, data)
 
 
-@given(st.lists(argument, max_size=5), bytes_of)
-def test_an_exit_has_them_too(argv: list[bytes], name: bytes) -> None:
-    executed = message_of(argv, name, b"", b"", b"")
-    record = strictly(lines_of(executed, EXIT)[-1])
+@given(st.lists(argument, max_size=5), any_bytes)
+def test_exit_line_keeps_all_bytes(argv: list[bytes], name: bytes) -> None:
+    executed = exec_message(argv, name, b"", b"", b"")
+    record = parse_strictly(lines_of(executed, EXIT)[-1])
 
     assert [] == violations(WATCH, record)
     check_argv(record, argv)
@@ -108,22 +110,22 @@ def test_an_exit_has_them_too(argv: list[bytes], name: bytes) -> None:
 
 
 @given(st.binary(min_size=16, max_size=16))
-def test_a_comm_has_them_too(comm: bytes) -> None:
+def test_comm_line_keeps_all_bytes(comm: bytes) -> None:
     message = event_message(0x200, words(7, 7) + comm)
     (encoded,) = lines_of(message)
-    record = strictly(encoded)
+    record = parse_strictly(encoded)
 
     assert [] == violations(WATCH, record)
     check(record, "name", comm.partition(b"\0")[0])
     assert comm.partition(b"\0")[0].hex() == record["comm"]
 
 
-@given(st.lists(argument, min_size=1, max_size=5), st.tuples(*[bytes_of] * 4))
-def test_the_elastic_common_schema_has_them_too(
+@given(st.lists(argument, min_size=1, max_size=5), st.tuples(*[any_bytes] * 4))
+def test_ecs_document_keeps_all_bytes(
     argv: list[bytes], texts: tuple[bytes, ...]
 ) -> None:
-    (encoded,) = lines_of(message_of(argv, *texts))
-    document = strictly(as_ecs(encoded.decode(), "web1").encode())
+    (encoded,) = lines_of(exec_message(argv, *texts))
+    document = parse_strictly(as_ecs(encoded.decode(), "web1").encode())
     process, ours = document["process"], document["procconn"]
     theirs = {
         "argv": process["args"],
@@ -138,7 +140,7 @@ def test_the_elastic_common_schema_has_them_too(
         check(record, field, data)
 
 
-def test_each_reason_why_something_is_missing_has_its_words() -> None:
+def test_each_reason_for_missing_fields_has_a_text() -> None:
     reasons = []
     with contextlib.suppress(TruncatedError):
         for number in range(1, 64):
@@ -153,46 +155,48 @@ def test_each_reason_why_something_is_missing_has_its_words() -> None:
     assert sorted(reasons) == sorted(REASONS)
 
 
-# Readers may have 64 bits for a number; nothing that is reported takes more.
+# Readers may store numbers in 64 bits; no reported number needs more.
 numbers = st.integers(-(2**63), 2**64 - 1)
 values = st.recursive(
-    st.none() | st.booleans() | numbers | bytes_of.map(os.fsdecode),
-    lambda it: (
-        st.lists(st.dictionaries(st.sampled_from("abc"), it))
-        | st.dictionaries(st.sampled_from("abc"), it)
+    st.none() | st.booleans() | numbers | any_bytes.map(os.fsdecode),
+    lambda children: (
+        st.lists(st.dictionaries(st.sampled_from("abc"), children))
+        | st.dictionaries(st.sampled_from("abc"), children)
     ),
     max_leaves=9,
 )
 
 
 @given(st.dictionaries(st.sampled_from("abc"), values))
-def test_any_object_is_a_line_that_strict_readers_take(record: dict[str, Any]) -> None:
+def test_any_object_is_one_line_that_strict_parsers_read(
+    record: dict[str, Any],
+) -> None:
     encoded = line(record)
 
     assert encoded.endswith("}\n")
     assert 1 == encoded.count("\n")
-    assert [] == differences(record, strictly(encoded.encode()))
+    assert [] == differences(record, parse_strictly(encoded.encode()))
 
 
-def differences(record: Any, read: Any) -> list[str]:
-    """Compare what was written with what was read."""
-    if isinstance(record, list):
-        pairs = zip(record, read, strict=True)
+def differences(written: Any, read: Any) -> list[str]:
+    """List the fields that differ between the written and the parsed object."""
+    if isinstance(written, list):
+        pairs = zip(written, read, strict=True)
         return [found for pair in pairs for found in differences(*pair)]
-    if not isinstance(record, dict):
-        return [] if record == read else [f"{record!r}: {read!r}"]
+    if not isinstance(written, dict):
+        return [] if written == read else [f"{written!r}: {read!r}"]
     found = []
-    for name, it in record.items():
-        if isinstance(it, str):
-            data = os.fsencode(it)
+    for name, value in written.items():
+        if isinstance(value, str):
+            data = os.fsencode(value)
             wrong = data != bytes.fromhex(read.get(f"{name}_hex", data.hex()))
             found += [name] * (wrong or data.decode(errors="replace") != read[name])
         else:
-            found += differences(it, read[name])
+            found += differences(value, read[name])
     return found
 
 
-# Under every locale
+# Locales
 
 HOSTILE = (b"caf\xe9", "ä€😀".encode(), b"\xed\xa0\x80", b"a\nb\x1b", b"")
 LATIN = "en_US.ISO-8859-1"
@@ -200,8 +204,8 @@ LATIN = "en_US.ISO-8859-1"
 
 @pytest.fixture(scope="module")
 def locales(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Return what the environment says for each locale there is."""
-    found = {it: {"LC_ALL": it} for it in ("C.UTF-8", "C", "POSIX")}
+    """Return the environment variables of each available locale."""
+    found = {name: {"LC_ALL": name} for name in ("C.UTF-8", "C", "POSIX")}
     folder = tmp_path_factory.mktemp("locales")
     if shutil.which("localedef"):
         definition = [
@@ -219,19 +223,22 @@ def locales(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
 
 @pytest.mark.parametrize("subcommand", ["watch", "stat"])
 @pytest.mark.parametrize("locale", ["C", "POSIX", LATIN])
-def test_lines_are_the_same_bytes_under_every_locale(
+def test_lines_do_not_depend_on_the_locale(
     subcommand: str,
     locale: str,
     locales: dict[str, dict[str, str]],
     tmp_path: Path,
 ) -> None:
     if locale not in locales:
-        pytest.skip("this system cannot make the locale")
+        pytest.skip("localedef cannot compile this locale here")
     path = tmp_path / "hostile.pcap"
     with Recorder(path) as recorder:
-        for it in HOSTILE:
-            recorder.write(message_of([b"true", it], it, b"/" + it, b"/" + it, it))
-            comm = words(7, 7) + it[:15].ljust(16, b"\0")
+        for data in HOSTILE:
+            path_bytes = b"/" + data
+            recorder.write(
+                exec_message([b"true", data], data, path_bytes, path_bytes, data)
+            )
+            comm = words(7, 7) + data[:15].ljust(16, b"\0")
             recorder.write(event_message(0x200, comm, timestamp_ns=10**9))
         recorder.write(EXIT)
     command = [sys.executable, "-m", "procconn", subcommand, "--json", "-i", str(path)]
@@ -242,12 +249,12 @@ def test_lines_are_the_same_bytes_under_every_locale(
     other = subprocess.check_output(command, env=environ | locales[locale])
     assert usual == other
     assert re.search(rb'"name_hex":"636166e9"', usual)
-    for it in usual.splitlines():
-        strictly(it)
+    for encoded in usual.splitlines():
+        parse_strictly(encoded)
 
 
 @pytest.mark.parametrize("name", ["wait", "stat", "doctor"])
-def test_a_schemas_version_is_the_one_that_is_written(name: str) -> None:
+def test_schema_has_the_version_that_the_command_writes(name: str) -> None:
     version = importlib.import_module(f"procconn.cli.{name}").VERSION
     document = schema(name)
 
@@ -255,15 +262,15 @@ def test_a_schemas_version_is_the_one_that_is_written(name: str) -> None:
     assert f"urn:procconn:{name}:{version}" == document["$id"]
 
 
-def test_the_lines_of_watch_are_called_what_their_schema_says() -> None:
+def test_watch_lines_name_the_id_of_their_schema() -> None:
     assert SCHEMA == schema("watch")["$id"]
 
 
 @pytest.mark.slow
 @pytest.mark.heavy
-def test_duckdb_reads_lines_of_any_bytes(tmp_path: Path) -> None:
+def test_duckdb_reads_lines_with_arbitrary_bytes(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
-    hostile = [message_of([it, it], *[it] * 4) for it in HOSTILE]
+    hostile = [exec_message([data, data], *[data] * 4) for data in HOSTILE]
     path = tmp_path / "lines.json"
     path.write_bytes(b"".join(lines_of(*hostile, EXIT)))
     rows = duckdb.sql(
@@ -272,18 +279,19 @@ def test_duckdb_reads_lines_of_any_bytes(tmp_path: Path) -> None:
     ).fetchall()
 
     assert list(HOSTILE) == [bytes.fromhex(argument) for argument, *_ in rows]
-    assert [it.decode(errors="replace") for it in HOSTILE] == [it[1] for it in rows]
-    assert {it.hex() for it in HOSTILE if not_text(it)} | {None} == {
-        it[2] for it in rows
+    names = [data.decode(errors="replace") for data in HOSTILE]
+    assert names == [row[1] for row in rows]
+    assert {data.hex() for data in HOSTILE if is_not_utf8(data)} | {None} == {
+        row[2] for row in rows
     }
 
 
-def not_text(data: bytes) -> bool:
+def is_not_utf8(data: bytes) -> bool:
     return data.decode(errors="replace").encode() != data
 
 
-def test_events_alone_are_as_valid_as_followed_ones() -> None:
-    (event,) = decode(message_of([b"\xff"], b"\xff", b"\xff", b"\xff", b"\xff"))
-    record = strictly(JsonLines(wall_ns)(EventInContext.alone(event)).encode())
+def test_event_without_a_tracker_keeps_all_bytes() -> None:
+    (event,) = decode(exec_message([b"\xff"], b"\xff", b"\xff", b"\xff", b"\xff"))
+    record = parse_strictly(JsonLines(wall_ns)(EventInContext.alone(event)).encode())
 
     assert ["ff"] == record["argv_hex"]

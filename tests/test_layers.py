@@ -1,4 +1,4 @@
-"""The sources stand in layers, and each part of a stream is written by one file."""
+"""Layers of the sources; each part of a stream is changed by one file only."""
 
 import ast
 import re
@@ -9,15 +9,15 @@ import pytest
 
 CSRC = Path(__file__).parents[1] / "csrc"
 LAYERS = ("wire", "system", "netlink", "proc", "programs", "usage", "stream", "python")
-"""Each may include its own headers and those of the folders before it."""
+"""Each directory may include its own headers and those of the ones before it."""
 
 MOST_FILES, MOST_LINES = 12, 250
 
 PACKAGE = Path(__file__).parents[1] / "procconn"
 PACKAGES = ("", "processes", "recording", "pipeline", "cli ship")
-"""Each may import those before it; "" is the modules beside them."""
+"""Each package may import those before it; "" is the top-level modules."""
 
-PARTS = {  # struct: its file and the header beside it
+PARTS = {  # struct: the .c and .h file that own it
     "buffer": "stream/buffer",
     "drain": "stream/drain",
     "failure": "stream/failure",
@@ -36,9 +36,9 @@ CHANGED = (
     r"(?:atomic_(?:store|exchange|fetch_\w+|compare_exchange_\w+)\w*\(&|(?:\+\+|--))"
 )
 
-takes_c_sources = pytest.mark.skipif(not CSRC.is_dir(), reason="takes the C sources")
-takes_modules = pytest.mark.skipif(
-    not PACKAGE.is_dir(), reason="takes the Python sources"
+requires_c_sources = pytest.mark.skipif(not CSRC.is_dir(), reason="no C sources here")
+requires_modules = pytest.mark.skipif(
+    not PACKAGE.is_dir(), reason="no Python sources here"
 )
 
 
@@ -52,13 +52,13 @@ def included(text: str) -> list[str]:
     return re.findall(r'^#include "(.+)"', text, re.MULTILINE)
 
 
-@takes_c_sources
-def test_every_folder_is_a_layer() -> None:
+@requires_c_sources
+def test_every_c_directory_is_a_layer() -> None:
     assert set(LAYERS) == {path.name for path in CSRC.iterdir() if path.is_dir()}
 
 
-@takes_c_sources
-def test_nothing_lower_includes_anything_higher() -> None:
+@requires_c_sources
+def test_no_layer_includes_a_higher_one() -> None:
     upward = [
         (name, header)
         for name, text in sources()
@@ -71,16 +71,16 @@ def test_nothing_lower_includes_anything_higher() -> None:
     assert any("/" in header for _, text in sources() for header in included(text))
 
 
-@takes_c_sources
-def test_only_one_folder_knows_python() -> None:
-    knowing = {name.split("/")[0] for name, text in sources() if "<Python.h>" in text}
+@requires_c_sources
+def test_only_one_directory_includes_python_h() -> None:
+    including = {name.split("/")[0] for name, text in sources() if "<Python.h>" in text}
 
-    assert {"python"} == knowing
+    assert {"python"} == including
 
 
-@takes_c_sources
+@requires_c_sources
 @pytest.mark.parametrize("folder", LAYERS)
-def test_folders_and_files_are_small(folder: str) -> None:
+def test_c_directories_and_files_are_small(folder: str) -> None:
     files = list((CSRC / folder).glob("*.c"))
 
     assert 1 <= len(files) <= MOST_FILES
@@ -89,7 +89,7 @@ def test_folders_and_files_are_small(folder: str) -> None:
 
 
 def members() -> dict[str, set[str]]:
-    """Name the stream's members of each part, such as `queue` and `staging`."""
+    """Map each struct to its members in the stream, such as `queue` and `staging`."""
     (struct,) = re.findall(
         r"^struct procconn_stream \{(.*?)^\};",
         (CSRC / "stream/stream.h").read_text(),
@@ -102,7 +102,7 @@ def members() -> dict[str, set[str]]:
 
 
 def changes(part: str, text: str) -> list[str]:
-    """List where a file changes a field of a part itself."""
+    """List the statements of a file that change a field of the struct `part`."""
     pointers = set(re.findall(rf"struct {part} \*(\w+)", text))
     paths = [rf"->{name}\.(\w+)" for name in members().get(part, ())]
     paths += [rf"\b{name}->(\w+)" for name in pointers]
@@ -113,9 +113,9 @@ def changes(part: str, text: str) -> list[str]:
     return found
 
 
-@takes_c_sources
+@requires_c_sources
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_written_by_one_file(part: str) -> None:
+def test_part_is_changed_by_its_owner_only(part: str) -> None:
     owner = PARTS[part]
     changed = {
         name: found
@@ -131,7 +131,7 @@ def test_a_part_is_written_by_one_file(part: str) -> None:
     )
 
 
-@takes_c_sources
+@requires_c_sources
 def test_every_part_of_a_stream_has_an_owner() -> None:
     plain = {"procconn_view", "procconn_settings"}
 
@@ -140,12 +140,12 @@ def test_every_part_of_a_stream_has_an_owner() -> None:
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name != "__main__.py":  # which starts the command
+        if path.name != "__main__.py":  # imports cli, to start the command
             yield path, ast.parse(path.read_text())
 
 
 def imported(path: Path, module: ast.Module) -> Iterator[str]:
-    """Name the modules of the package that one imports, also within functions."""
+    """Yield the procconn modules that a module imports, also within functions."""
     package = path.relative_to(PACKAGE.parent).parent.parts
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
@@ -153,7 +153,7 @@ def imported(path: Path, module: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = list(package[: len(package) - node.level + 1] if node.level else ())
             base += [node.module] if node.module else []
-            # What is taken from a package may be a module of it.
+            # A name imported from a package may be a submodule.
             names = [".".join([*base, alias.name]) for alias in node.names]
         else:
             continue
@@ -161,26 +161,26 @@ def imported(path: Path, module: ast.Module) -> Iterator[str]:
 
 
 def package_of(name: str) -> str:
-    """Return the folder that a module is in; "" beside all folders."""
+    """Return the package of a module, "" for a top-level module."""
     _, folder, *_ = [*name.split("."), ""]
     return folder if (PACKAGE / folder).is_dir() else ""
 
 
 def layer_of(package: str) -> int:
-    (layer,) = (at for at, it in enumerate(PACKAGES) if package in it.split(" "))
+    (layer,) = (at for at, names in enumerate(PACKAGES) if package in names.split(" "))
     return layer
 
 
-@takes_modules
+@requires_modules
 def test_every_package_is_in_a_layer() -> None:
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
-    assert packages | {""} == {it for them in PACKAGES for it in them.split(" ")}
+    assert packages | {""} == set(" ".join(PACKAGES).split(" "))
 
 
-@takes_modules
+@requires_modules
 @pytest.mark.parametrize("package", " ".join(PACKAGES).split(" "), ids=repr)
-def test_a_package_imports_itself_and_lower_ones(package: str) -> None:
+def test_package_imports_only_itself_and_lower_layers(package: str) -> None:
     found = [
         (str(path.relative_to(PACKAGE)), name, package_of(name))
         for path, module in modules()
@@ -189,6 +189,8 @@ def test_a_package_imports_itself_and_lower_ones(package: str) -> None:
     ]
 
     assert [] == [
-        it for it in found if it[2] != package and layer_of(it[2]) >= layer_of(package)
+        (path, name)
+        for path, name, other in found
+        if other != package and layer_of(other) >= layer_of(package)
     ]
     assert found
