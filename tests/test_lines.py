@@ -1,4 +1,4 @@
-"""The output lines of the command, as text and as JSON."""
+"""Output lines of the command, as text and as JSON."""
 
 import json
 import os
@@ -36,7 +36,7 @@ MS = 1_000_000
 
 @pytest.fixture(autouse=True)
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let CLOCK_MONOTONIC begin at 2026-01-02 03:04:05 UTC, which is local time."""
+    """Set the origin of CLOCK_MONOTONIC to 2026-01-02 03:04:05 in local time, UTC."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_767_323_045 * 10**9)
     monkeypatch.setattr(time, "monotonic_ns", lambda: 0)
     monkeypatch.setenv("TZ", "UTC")
@@ -44,7 +44,7 @@ def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def program(*argv: str, missing: str = "", cut: bool = False) -> Program:
-    """Make a program of this user; one that was not read if there are no arguments."""
+    """Build a program of this user; without arguments, one that was not read."""
     uid = None if missing else os.geteuid()
     return Program(
         argv=argv or None,
@@ -63,31 +63,31 @@ def program(*argv: str, missing: str = "", cut: bool = False) -> Program:
 
 
 def usage(cpu_ns: int | None, peak_rss: int | None) -> Usage:
-    """Make a usage of which no more is accounted."""
+    """Build a usage whose other fields are None."""
     return Usage(cpu_ns, None, None, peak_rss, *[None] * 9)
 
 
 def text(
-    seen: EventInContext | Event, width: int | None = None, coloured: bool = False
+    event: EventInContext | Event, width: int | None = None, coloured: bool = False
 ) -> str:
-    if not isinstance(seen, EventInContext):
-        seen = EventInContext.alone(seen)
-    return TextLines(event_time, width=width, coloured=coloured)(seen)
+    return TextLines(event_time, width=width, coloured=coloured)(in_context(event))
 
 
-def record(seen: EventInContext | Event) -> dict[str, object]:
-    line = JsonLines(wall_ns)(
-        seen if isinstance(seen, EventInContext) else EventInContext.alone(seen)
-    )
+def record(event: EventInContext | Event) -> dict[str, object]:
+    line = JsonLines(wall_ns)(in_context(event))
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     parsed: dict[str, object] = json.loads(line)
     return parsed
 
 
-def life(*events: Event) -> list[EventInContext]:
+def in_context(event: EventInContext | Event) -> EventInContext:
+    return event if isinstance(event, EventInContext) else EventInContext.alone(event)
+
+
+def tracked(*events: Event) -> list[EventInContext]:
     tracker = Tracker(ProcessTable())
-    return [it for event in events for it in tracker.take(event)]
+    return [item for event in events for item in tracker.take(event)]
 
 
 @pytest.mark.parametrize(
@@ -138,16 +138,16 @@ def life(*events: Event) -> list[EventInContext]:
         (Lost(0, 0), "lost           - an unknown number of events"),
     ],
 )
-def test_text_says_what_changed(event: Event, line: str) -> None:
+def test_text_line(event: Event, line: str) -> None:
     assert f"03:04:05.000 {line}\n" == text(event)
 
 
-def test_text_has_local_time_with_milliseconds() -> None:
+def test_text_line_has_local_time_in_milliseconds() -> None:
     assert text(Sid(1, 1, 1_234_567_890, 0)).startswith("03:04:06.234 ")
 
 
-def test_text_of_an_exit_has_the_command_and_the_lifetime() -> None:
-    *_, end = life(
+def test_exit_line_has_the_command_and_the_lifetime() -> None:
+    *_, end = tracked(
         Fork(7, 7, 8, 8, 0, 0),
         Exec(8, 8, 1 * MS, 0, program("sh", "-c", "kill -SEGV $$")),
         Exit(8, 8, 11, 17, 7, 7, 53 * MS, 0),
@@ -157,8 +157,8 @@ def test_text_of_an_exit_has_the_command_and_the_lifetime() -> None:
     assert f"03:04:05.053 {line}" == text(end)
 
 
-def test_a_child_runs_its_parents_program_until_its_own() -> None:
-    *_, first, fork, second = life(
+def test_child_has_the_parents_program_until_its_own_exec() -> None:
+    *_, first, fork, second = tracked(
         Exec(7, 7, 0, 0, program("make")),
         Fork(7, 7, 8, 8, 1 * MS, 0),
         Exec(7, 7, 2 * MS, 0, program("other")),
@@ -171,8 +171,8 @@ def test_a_child_runs_its_parents_program_until_its_own() -> None:
     assert fork.program == program("other")
 
 
-def test_an_exec_that_was_not_read_leaves_nothing_of_the_program_before() -> None:
-    *_, end = life(
+def test_exec_without_a_program_clears_the_previous_program() -> None:
+    *_, end = tracked(
         Exec(7, 7, 0, 0, program("make")),
         Exec(7, 7, 2 * MS, 0),
         Exit(7, 7, 0, 17, 7, 7, 3 * MS, 0),
@@ -181,8 +181,8 @@ def test_an_exec_that_was_not_read_leaves_nothing_of_the_program_before() -> Non
     assert end.program is None
 
 
-def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
-    *_, first, last = life(
+def test_exit_of_the_last_thread_has_the_status_that_wait_returns() -> None:
+    *_, first, last = tracked(
         Fork(1, 1, 8, 8, 0, 0),
         Fork(8, 8, 9, 8, 1 * MS, 0),
         Exit(8, 8, 3 << 8, 17, 0, 0, 2 * MS, 0),
@@ -195,7 +195,7 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "printed"),
+    ("accounted", "printed"),
     [
         (usage(12 * MS, 34 << 20), "status 0, cpu 12 ms, 34 MiB"),
         (usage(None, 34 << 20), "status 0, 34 MiB"),
@@ -204,14 +204,14 @@ def test_the_last_thread_ends_the_process_with_what_wait_would_tell() -> None:
         (None, "status 0"),
     ],
 )
-def test_text_of_an_exit_has_what_is_known_of_its_usage(
-    used: Usage | None, printed: str
+def test_exit_line_has_the_known_fields_of_the_usage(
+    accounted: Usage | None, printed: str
 ) -> None:
-    assert text(Exit(8, 8, 0, 17, 0, 0, 0, 0, used)).endswith(f"? {printed}\n")
+    assert text(Exit(8, 8, 0, 17, 0, 0, 0, 0, accounted)).endswith(f"? {printed}\n")
 
 
-def test_a_process_used_what_its_threads_did_and_a_thread_its_own() -> None:
-    *_, thread, last = life(
+def test_usage_of_a_process_is_the_sum_of_its_threads() -> None:
+    *_, thread, last = tracked(
         Fork(1, 1, 8, 8, 0, 0),
         Fork(8, 8, 9, 8, 1 * MS, 0),
         Exit(9, 8, 0, 17, 0, 0, 2 * MS, 0, usage(5 * MS, 3 << 20)),
@@ -223,16 +223,16 @@ def test_a_process_used_what_its_threads_did_and_a_thread_its_own() -> None:
     assert usage(7 * MS, 3 << 20)._asdict() == record(last)["usage"]
 
 
-def test_text_of_an_exec_names_a_user_who_is_not_the_readers_own() -> None:
+def test_exec_line_names_another_user() -> None:
     other = pwd.getpwuid(1 if os.geteuid() != 1 else 0)
-    ran = program("true")._replace(uid=other.pw_uid, euid=other.pw_uid)
+    executed = program("true")._replace(uid=other.pw_uid, euid=other.pw_uid)
 
-    assert f" {other.pw_name}: true\n" in text(Exec(8, 8, 0, 0, ran))
+    assert f" {other.pw_name}: true\n" in text(Exec(8, 8, 0, 0, executed))
 
 
 @pytest.mark.parametrize("width", [60, 61, 70])
-def test_on_a_terminal_commands_are_cut_and_the_end_is_not(width: int) -> None:
-    *_, start, end = life(
+def test_command_is_shortened_to_the_width_and_the_status_is_not(width: int) -> None:
+    *_, start, end = tracked(
         Exec(8, 8, 0, 0, program("echo", "x" * 100)),
         Exit(8, 8, 1 << 8, 17, 7, 7, 3 * MS, 0),
     )
@@ -250,7 +250,7 @@ def test_wide_characters_take_two_columns(columns: int, fitted: str) -> None:
     assert fitted == fit("中文字", columns)
 
 
-def test_colours_are_for_what_matters() -> None:
+def test_failed_exits_are_coloured() -> None:
     failed = Exit(8, 8, 1 << 8, 17, 0, 0, 0, 0)
 
     assert text(failed, coloured=True).startswith("\x1b[31m")
@@ -271,7 +271,7 @@ def test_colours_are_for_what_matters() -> None:
         (3600 * 27 + 60, "27 h 1 min"),
     ],
 )
-def test_spans_have_the_unit_that_suits(seconds: float, printed: str) -> None:
+def test_durations_are_printed_in_a_suitable_unit(seconds: float, printed: str) -> None:
     assert printed == span(seconds)
 
 
@@ -285,7 +285,7 @@ def test_spans_have_the_unit_that_suits(seconds: float, printed: str) -> None:
         (5 << 30, "5.0 GiB"),
     ],
 )
-def test_sizes_have_the_unit_that_suits(count: int, printed: str) -> None:
+def test_sizes_are_printed_in_a_suitable_unit(count: int, printed: str) -> None:
     assert printed == size(count)
 
 
@@ -301,14 +301,14 @@ def test_sizes_have_the_unit_that_suits(count: int, printed: str) -> None:
         ("\u202e".encode(), r"\u202e"),
     ],
 )
-def test_a_name_cannot_command_the_terminal(name: bytes, shown: str) -> None:
+def test_name_cannot_inject_terminal_escapes(name: bytes, shown: str) -> None:
     assert f'named "{shown}"' in text(Comm(8, 8, name, 0, 0))
 
 
-def test_a_command_line_cannot_command_the_terminal() -> None:
-    ran = program("echo", "\x1b[2J", "a\nb", "\udcff")
+def test_command_line_cannot_inject_terminal_escapes() -> None:
+    executed = program("echo", "\x1b[2J", "a\nb", "\udcff")
 
-    line = text(Exec(8, 8, 0, 0, ran))
+    line = text(Exec(8, 8, 0, 0, executed))
     assert line.endswith(r" echo '\x1b[2J' 'a\nb' '\xff'" + "\n")
     assert line[:-1].isprintable()
 
@@ -325,7 +325,7 @@ def test_a_command_line_cannot_command_the_terminal() -> None:
         Lost(12, 5),
     ],
 )
-def test_json_has_every_field(event: Event) -> None:
+def test_json_line_has_every_field(event: Event) -> None:
     expected = {
         "event": type(event).__name__.lower(),
         "time": "2026-01-02T03:04:05.000000+00:00",
@@ -335,17 +335,17 @@ def test_json_has_every_field(event: Event) -> None:
     assert expected == record(event)
 
 
-def test_json_of_an_exec_has_the_program() -> None:
-    ran = program("sh", "-c", "a b")
-    printed = record(Exec(8, 8, 5, 1, ran))
+def test_json_exec_has_the_fields_of_the_program() -> None:
+    executed = program("sh", "-c", "a b")
+    printed = record(Exec(8, 8, 5, 1, executed))
 
-    for field, value in ran._asdict().items():
+    for field, value in executed._asdict().items():
         assert printed.pop(field) == (list(value) if field == "argv" else value)
     assert pwd.getpwuid(os.geteuid()).pw_name == printed.pop("user")
     assert ["event", "time", "pid", "tgid", "timestamp_ns", "cpu"] == list(printed)
 
 
-def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
+def test_json_exec_without_a_program_is_unread() -> None:
     printed = record(Exec(8, 8, 5, 1))
 
     assert (None, None, "unread") == (
@@ -364,7 +364,7 @@ def test_json_of_an_exec_says_that_its_program_was_not_read() -> None:
         (SIGRTMIN + 6, -SIGRTMIN - 6, "SIGRTMIN+6"),
     ],
 )
-def test_json_of_an_exit_decodes_the_wait_status(
+def test_json_exit_has_the_decoded_wait_status(
     exit_code: int, returncode: int, signal: str | None
 ) -> None:
     printed = record(Exit(8, 8, exit_code, 17, 1, 1, 5, 1))
@@ -374,8 +374,8 @@ def test_json_of_an_exit_decodes_the_wait_status(
     assert printed["duration"] is None
 
 
-def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
-    *_, end = life(
+def test_json_exit_has_the_arguments_and_the_duration() -> None:
+    *_, end = tracked(
         Fork(7, 7, 8, 8, 0, 0),
         Exec(8, 8, 1 * MS, 0, program("sleep", "1")),
         Exit(8, 8, 0, 17, 7, 7, 1500 * MS, 0),
@@ -385,20 +385,20 @@ def test_json_of_an_exit_has_what_ran_and_how_long() -> None:
     assert (["sleep", "1"], 1.5) == (printed["argv"], printed["duration"])
 
 
-def test_json_of_an_exit_has_its_usage_and_null_for_what_is_not_known() -> None:
-    used = usage(12 * MS, None)
-    printed = record(Exit(8, 8, 0, 17, 1, 1, 5, 1, used))
+def test_json_exit_has_the_usage_and_null_for_unknown_fields() -> None:
+    accounted = usage(12 * MS, None)
+    printed = record(Exit(8, 8, 0, 17, 1, 1, 5, 1, accounted))
 
-    assert used._asdict() == printed["usage"]
+    assert accounted._asdict() == printed["usage"]
     assert record(Exit(8, 8, 0, 17, 1, 1, 5, 1))["usage"] is None
 
 
-def test_json_of_a_comm_has_the_name_and_its_bytes() -> None:
+def test_json_comm_has_the_name_and_its_bytes() -> None:
     printed = record(Comm(8, 8, b"a\xff", 5, 1))
 
     assert ("61ff", "61ff") == (printed["comm"], printed["name_hex"])
     assert "a\ufffd" == printed["name"]
 
 
-def test_json_of_an_unknown_kind_has_its_bytes() -> None:
+def test_json_of_an_unknown_kind_has_the_raw_data() -> None:
     assert "0102" == record(Unknown(0xDEAD, b"\x01\x02", 5, 1))["raw_data"]

@@ -1,4 +1,4 @@
-"""Very long command lines, of untrusted processes: little memory, cut output."""
+"""Long command lines of untrusted processes: bounded memory, shortened output."""
 
 import gc
 import os
@@ -25,15 +25,15 @@ from procconn.processes.tracker import EventInContext
 from procconn.recording import Recorder
 from procconn.ship.messages import Messages
 
-MOST = 4096  # characters of a command as text
+MAX_COMMAND = 4096  # characters
 ONE_BYTE_EACH = b"\x80\0" * 24_500
 DISTINCT = b"".join(
-    b"%c%c\xff\0" % (33 + it % 90, 33 + it // 90) for it in range(8_100)
+    b"%c%c\xff\0" % (33 + low, 33 + high) for high in range(90) for low in range(90)
 )
 
 
 def executed(pid: int, arguments: bytes = DISTINCT) -> bytes:
-    """Make an exec with about 48 KiB of arguments, the first of which is the pid."""
+    """Build an exec with about 48 KiB of arguments, the first of which is the PID."""
     trailer = program_trailer(
         b"%d\0" % pid + (2 * arguments)[:49_000], b"big", *[b"/x"] * 3
     )
@@ -46,8 +46,8 @@ def exec_of(*argv: str) -> Exec:
     return Exec(8, 8, 0, 0, process_events.PROGRAM._replace(argv=argv))
 
 
-def taken(work: Callable[[], object]) -> tuple[int, int]:
-    """Return how many bytes a call keeps, and how many it has at most."""
+def memory_of(work: Callable[[], object]) -> tuple[int, int]:
+    """Return how many bytes a call leaves allocated, and its peak."""
     gc.collect()
     tracemalloc.start()
     work()
@@ -57,7 +57,7 @@ def taken(work: Callable[[], object]) -> tuple[int, int]:
     return held, peak
 
 
-def test_equal_short_arguments_are_one_object() -> None:
+def test_equal_short_arguments_share_one_object() -> None:
     ((event,),) = [decode(executed(7, ONE_BYTE_EACH))]
     assert isinstance(event, Exec)
     assert event.program is not None
@@ -67,22 +67,24 @@ def test_equal_short_arguments_are_one_object() -> None:
     assert 2 == len({id(argument) for argument in event.program.argv})
 
 
-texts = st.binary(max_size=9).map(lambda it: os.fsdecode(it.replace(b"\0", b"")))
+texts = st.binary(max_size=9).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 
 
 @given(st.lists(texts, min_size=1, max_size=99), st.integers(1, 200))
-def test_a_command_is_cut_where_no_more_is_shown(argv: list[str], most: int) -> None:
+def test_quoted_command_is_the_beginning_of_the_full_command(
+    argv: list[str], limit: int
+) -> None:
     program = process_events.PROGRAM._replace(argv=tuple(argv))
-    whole = visible(program.command)
+    full = visible(program.command)
 
-    expected = whole if len(whole) <= most else whole[:most] + "…"
-    assert expected == quoted_command(program, most=most)
+    expected = full if len(full) <= limit else full[:limit] + "…"
+    assert expected == quoted_command(program, most=limit)
 
 
 @pytest.mark.parametrize(
     "argv", [("a" * 49_000,), ("a",) * 24_500, ("\udc80",) * 24_500]
 )
-def test_no_more_of_a_command_is_quoted_than_is_shown(
+def test_only_the_shown_part_of_a_command_is_quoted(
     argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quote, quoted = shlex.quote, []
@@ -95,15 +97,15 @@ def test_no_more_of_a_command_is_quoted_than_is_shown(
     program = process_events.PROGRAM._replace(argv=argv)
     text = quoted_command(program)
 
-    assert MOST + 1 == len(text)
+    assert MAX_COMMAND + 1 == len(text)
     assert text.endswith("…")
-    assert len(quoted) <= MOST
+    assert len(quoted) <= MAX_COMMAND
     monkeypatch.undo()
-    _, peak = taken(lambda: quoted_command(program))
-    assert peak < 64 * MOST
+    _, peak = memory_of(lambda: quoted_command(program))
+    assert peak < 64 * MAX_COMMAND
 
 
-def test_json_lines_keep_nothing_of_what_they_told() -> None:
+def test_json_lines_keep_no_memory() -> None:
     line_of = JsonLines(wall_ns)
     messages = [executed(pid) for pid in range(1, 11)]
 
@@ -112,36 +114,36 @@ def test_json_lines_keep_nothing_of_what_they_told() -> None:
             line_of(EventInContext.alone(*decode(message)))
 
     work()
-    held, peak = taken(work)
+    held, peak = memory_of(work)
     assert held < 1 << 20
     assert peak < 16 << 20
 
 
-def test_a_shipper_holds_a_message_of_each_kind() -> None:
+def test_shipper_holds_at_most_one_message_of_each_kind() -> None:
     messages = Messages("host", "origin", "schema", JsonLines(wall_ns))
     encoded = [executed(pid) for pid in range(1, 11)]
-    made = 0
+    sent = 0
 
     def work() -> None:
-        nonlocal made
+        nonlocal sent
         for message in encoded:
-            seen = map(EventInContext.alone, decode(message))
-            made += sum(it.events for it in messages.add(seen))
+            events = map(EventInContext.alone, decode(message))
+            sent += sum(complete.events for complete in messages.add(events))
 
-    held, peak = taken(work)
-    assert 5 < made
-    assert made + messages.waiting == len(encoded)
+    held, peak = memory_of(work)
+    assert 5 < sent
+    assert sent + messages.waiting == len(encoded)
     assert held < 1 << 20
     assert peak < 16 << 20
 
 
-# Of processes that run
+# Programs of running processes
 
 argv_of = st.lists(texts, min_size=1, max_size=60).map(tuple)
 
 
 @given(argv_of)
-def test_the_program_of_a_process_is_the_one_it_executed(argv: tuple[str, ...]) -> None:
+def test_packed_program_equals_the_executed_one(argv: tuple[str, ...]) -> None:
     table = ProcessTable()
     table.feed(Fork(1, 1, 8, 8, 0, 0))
     (change,) = table.feed(event := exec_of(*argv))
@@ -150,7 +152,7 @@ def test_the_program_of_a_process_is_the_one_it_executed(argv: tuple[str, ...]) 
     assert event.program == table.processes[8].program == change.program
 
 
-def test_running_processes_take_the_memory_of_their_bytes() -> None:
+def test_running_processes_take_little_more_than_their_encoded_size() -> None:
     table = ProcessTable()
     encoded = [executed(pid) for pid in range(10, 25)]
 
@@ -159,11 +161,11 @@ def test_running_processes_take_the_memory_of_their_bytes() -> None:
             table.feed(Fork(1, 1, pid, pid, 10**9, 0))
             table.feed(*decode(message))
 
-    held, _ = taken(work)
+    held, _ = memory_of(work)
     assert held < 1.5 * sum(map(len, encoded))
 
 
-def test_beyond_a_limit_only_the_beginning_is_kept(
+def test_programs_beyond_the_limit_are_truncated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(packed, "_MOST", packed.Packed.held + 100_000)
@@ -171,17 +173,17 @@ def test_beyond_a_limit_only_the_beginning_is_kept(
     for pid in range(10, 20):
         table.feed(Fork(1, 1, pid, pid, 0, 0))
         table.feed(*decode(executed(pid)))
-    programs = [it.program for it in table.processes.values() if it.pid >= 10]
-    cut = [it for it in programs if it is not None and it.cut]
+    programs = [table.processes[pid].program for pid in range(10, 20)]
+    truncated = [program for program in programs if program and program.cut]
 
     assert 10 == len(programs)
-    assert 7 <= len(cut) < 10
-    for it in cut:
-        assert it.argv is not None
-        assert 4_000 < len("\0".join(it.argv)) <= 4096
+    assert 7 <= len(truncated) < 10
+    for program in truncated:
+        assert program.argv is not None
+        assert 4_000 < len("\0".join(program.argv)) <= 4096
 
 
-def test_what_has_ended_counts_for_nothing() -> None:
+def test_ended_processes_do_not_count_towards_the_limit() -> None:
     gc.collect()
     before = packed.Packed.held
     table = ProcessTable()
@@ -195,7 +197,7 @@ def test_what_has_ended_counts_for_nothing() -> None:
     assert before == packed.Packed.held
 
 
-def test_stat_counts_rare_names_together() -> None:
+def test_stat_counts_rare_names_as_other() -> None:
     tally = Tally(0)
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
@@ -208,7 +210,7 @@ def test_stat_counts_rare_names_together() -> None:
     assert 0 < tally.started["(other)"]
 
 
-# A recording, in a process of its own
+# Reading a recording in a separate process
 
 MIB = 1 << 20
 PEAK = """
@@ -217,13 +219,13 @@ sys.argv[0] = "procconn"
 try:
     runpy.run_module("procconn", run_name="__main__")
 finally:
-    with open("/proc/self/status") as file:  # not of what ran before the exec
+    with open("/proc/self/status") as file:  # ru_maxrss survives exec
         sys.stderr.write(re.search(r"VmHWM:\\s+(\\d+)", file.read())[1])
 """
 
 
 def peak_of(count: int, path: Path, *options: str) -> int:
-    """Return the most memory that it takes to read so many execs that never end."""
+    """Return the peak memory of reading `count` execs of processes that never end."""
     if not path.exists():
         with Recorder(path) as recorder:
             for pid in range(10, 10 + count):
@@ -232,14 +234,14 @@ def peak_of(count: int, path: Path, *options: str) -> int:
     done = subprocess.run(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True
     )
-    return int(done.stderr) * 1024  # it is in kB
+    return int(done.stderr) * 1024  # VmHWM is in KiB
 
 
 @pytest.mark.skipif(
     "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer keeps memory"
 )
 @pytest.mark.parametrize("options", [("watch",), ("watch", "--json"), ("stat",)])
-def test_a_recording_is_read_in_bounded_memory(
+def test_recording_is_read_in_bounded_memory(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:
     assert peak_of(150, tmp_path / "long.pcap", *options) < 80 * MIB
@@ -248,5 +250,7 @@ def test_a_recording_is_read_in_bounded_memory(
 @pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize("options", [("watch",), ("watch", "--json"), ("stat",)])
-def test_a_recording_of_100_mb_is_too(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_recording_of_100_mb_is_read_in_bounded_memory(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
     assert peak_of(2_000, tmp_path / "long.pcap", *options) < 150 * MIB

@@ -1,4 +1,4 @@
-"""The place of overruns in the stream, by the kernel's counts and by times."""
+"""Positions of overruns in the stream, from drop counts and timestamps."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from procconn._core import ffi, lib
 MS = 1_000_000
 SECOND = 1_000 * MS
 MIN_FILL = 20 * MS
-BUFFER = 832 * 100  # half of a socket: 100 events
+BUFFER = 832 * 100  # half of the receive buffer: 100 events of 832 bytes each
 LAST = 2**63 - 1
 
 
@@ -21,7 +21,7 @@ def loss() -> Any:
 
 
 def take(loss: Any, timestamp: int = LAST) -> tuple[int, int] | None:
-    """Take what was lost before a message: the count, and since when."""
+    """Remove the overruns before a message; return their drops and start time."""
     overrun = ffi.new("struct overrun *")
     if not lib.loss_take(loss, timestamp, overrun):
         return None
@@ -33,13 +33,13 @@ def note(loss: Any, drops: int, since: int) -> bool:
     return lib.loss_note(loss, False, since)
 
 
-def test_without_loss_there_is_nothing_to_write(loss: Any) -> None:
+def test_no_drops_make_no_overrun(loss: Any) -> None:
     assert not note(loss, 0, 5)
     assert take(loss) is None
     assert 0 == lib.loss_total(loss)
 
 
-def test_each_drop_is_noted_once(loss: Any) -> None:
+def test_drops_are_reported_once(loss: Any) -> None:
     assert note(loss, 3, 10)
     assert not note(loss, 3, 20)
     assert (3, 10) == take(loss)
@@ -47,22 +47,22 @@ def test_each_drop_is_noted_once(loss: Any) -> None:
     assert 3 == lib.loss_total(loss)
 
 
-def test_the_kernels_count_wraps_around(loss: Any) -> None:
+def test_wrap_around_of_the_kernels_drop_count(loss: Any) -> None:
     for drops in (2**31, 2**32 - 1, 1, 5):
         lib.loss_set_drops(loss, drops)
 
     assert 2**32 + 5 == lib.loss_total(loss)
 
 
-def test_a_malformed_datagram_is_lost_too(loss: Any) -> None:
+def test_malformed_datagram_counts_as_a_drop(loss: Any) -> None:
     lib.loss_refuse(loss)
 
     assert note(loss, 2, 10)
     assert (3, 10) == take(loss)
 
 
-def test_loss_that_was_asked_for_in_between_keeps_its_place(loss: Any) -> None:
-    """The count may be read at any time; a drain notes it."""
+def test_reading_the_total_does_not_note_the_overrun(loss: Any) -> None:
+    """The total can be read at any time; only a drain notes the overrun."""
     lib.loss_set_drops(loss, 4)
     assert 4 == lib.loss_total(loss)
 
@@ -70,7 +70,7 @@ def test_loss_that_was_asked_for_in_between_keeps_its_place(loss: Any) -> None:
     assert (4, 10) == take(loss)
 
 
-def test_a_kernel_that_does_not_count_has_the_place_alone(loss: Any) -> None:
+def test_overrun_without_a_drop_count_has_count_0(loss: Any) -> None:
     assert lib.loss_note(loss, True, 10)
 
     assert (0, 10) == take(loss)
@@ -79,7 +79,7 @@ def test_a_kernel_that_does_not_count_has_the_place_alone(loss: Any) -> None:
 @pytest.mark.parametrize(
     ("timestamp", "expected"), [(9, None), (10, None), (11, (3, 10))]
 )
-def test_an_overrun_lies_after_what_was_queued_then(
+def test_overrun_comes_before_the_first_later_message(
     loss: Any, timestamp: int, expected: tuple[int, int] | None
 ) -> None:
     note(loss, 3, 10)
@@ -87,7 +87,7 @@ def test_an_overrun_lies_after_what_was_queued_then(
     assert expected == take(loss, timestamp)
 
 
-def test_those_without_a_message_between_them_are_one(loss: Any) -> None:
+def test_overruns_without_a_message_in_between_are_merged(loss: Any) -> None:
     for drops, since in ((3, 10), (5, 20), (9, 30)):
         note(loss, drops, since)
 
@@ -95,30 +95,30 @@ def test_those_without_a_message_between_them_are_one(loss: Any) -> None:
     assert (4, 30) == take(loss, 31)
 
 
-def test_of_too_many_the_last_one_grows(loss: Any) -> None:
-    most = lib.MAX_OVERRUNS
-    for drops in range(1, most + 11):
+def test_more_overruns_than_slots_are_added_to_the_last_one(loss: Any) -> None:
+    limit = lib.MAX_OVERRUNS
+    for drops in range(1, limit + 11):
         note(loss, drops, drops)
 
-    assert (most - 1, 1) == take(loss, most)
-    assert (11, most) == take(loss)
-    assert note(loss, most + 11, 9 * most)
+    assert (limit - 1, 1) == take(loss, limit)
+    assert (11, limit) == take(loss)
+    assert note(loss, limit + 11, 9 * limit)
 
 
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        (SECOND + MIN_FILL - 1, False),  # it cannot have been full
+        (SECOND + MIN_FILL - 1, False),  # too early for the socket to be full
         (SECOND + MIN_FILL, True),
     ],
 )
-def test_a_socket_that_can_have_been_full_is_asked_about(
+def test_drops_are_queried_once_the_socket_can_have_been_full(
     loss: Any, now: int, expected: bool
 ) -> None:
     assert expected == lib.loss_ask_amid(loss, now, SECOND, MIN_FILL)
 
 
-def test_within_a_drain_the_kernel_is_asked_once_a_millisecond(loss: Any) -> None:
+def test_drops_are_queried_at_most_once_a_millisecond_in_a_drain(loss: Any) -> None:
     now = SECOND + MIN_FILL
     asked = [
         at
@@ -130,7 +130,7 @@ def test_within_a_drain_the_kernel_is_asked_once_a_millisecond(loss: Any) -> Non
 
 
 @pytest.mark.parametrize(("received", "expected"), [(99, False), (100, True)])
-def test_after_a_drain_it_is_asked_if_half_of_the_socket_was_received(
+def test_drops_are_queried_after_receiving_half_of_the_socket_buffer(
     loss: Any, received: int, expected: bool
 ) -> None:
     lib.loss_ask_after(loss, 9 * SECOND, BUFFER)
@@ -141,7 +141,7 @@ def test_after_a_drain_it_is_asked_if_half_of_the_socket_was_received(
     assert not lib.loss_ask_after(loss, 9 * SECOND + 2, BUFFER)
 
 
-def test_it_is_asked_once_a_second_all_the_same(loss: Any) -> None:
+def test_drops_are_queried_at_least_once_a_second(loss: Any) -> None:
     asked = [
         at
         for at in range(SECOND, 4 * SECOND, SECOND // 4)
@@ -160,13 +160,13 @@ def test_it_is_asked_once_a_second_all_the_same(loss: Any) -> None:
         max_size=40,
     )
 )
-def test_each_loss_is_written_once_and_before_the_first_later_message(
+def test_each_overrun_is_reported_once_before_the_first_later_message(
     steps: list[tuple[str, int]],
 ) -> None:
-    """Against the rule itself: each place with its count, until a message passes it.
+    """The model is a list of overruns, each removed by the first later message.
 
-    Messages' timestamps are near the time, before or after it: those of two CPUs are
-    not quite in order.
+    Timestamps of messages are near the current time, before or after it, because
+    messages of different CPUs are slightly out of order.
     """
     loss = ffi.new("struct loss *")
     pending: list[tuple[int, int]] = []

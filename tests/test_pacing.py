@@ -1,4 +1,4 @@
-"""Pacing: when the receiver wakes up, drains and delivers, as a pure function."""
+"""Pacing, a pure function: when the receiver wakes up, drains and delivers."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ from procconn._core import ffi, lib
 
 LATENCY = 1_000
 MIN_FILL = 700
-BEGAN = 10_000  # of the last drain
+BEGAN = 10_000  # start of the last drain
 NEXT = BEGAN + LATENCY
 FOREVER = -1
 
@@ -27,7 +27,7 @@ STEPS = {
 def pacing_after(
     *, latency: int = LATENCY, last_wakeup: int = 0, **changed: int
 ) -> Any:
-    """Make the pacing after a drain; by default it emptied the socket and delivered."""
+    """Build the state after a drain; by default it emptied the socket and delivered."""
     pacing = ffi.new("struct pacing *")
     lib.pacing_begin(pacing, latency, MIN_FILL)
     drain = {
@@ -46,8 +46,8 @@ def pacing_after(
     return pacing
 
 
-def awaiting(due: int, **changed: int) -> Any:
-    """Make the pacing after a drain that staged an event."""
+def pacing_with_staged(due: int, **changed: int) -> Any:
+    """Build the state after a drain that staged an event."""
     return pacing_after(**{"staged": 1, "due_ns": due} | changed)
 
 
@@ -58,7 +58,7 @@ def step(
     return STEPS[found.action], found.until_ns
 
 
-def test_a_stream_that_was_never_drained_is_drained() -> None:
+def test_new_stream_is_drained_first() -> None:
     pacing = ffi.new("struct pacing *")
     lib.pacing_begin(pacing, LATENCY, MIN_FILL)
 
@@ -66,11 +66,11 @@ def test_a_stream_that_was_never_drained_is_drained() -> None:
 
 
 @pytest.mark.parametrize("deadline", [FOREVER, NEXT + 500])
-def test_after_a_silence_the_first_event_ends_the_wait(deadline: int) -> None:
+def test_idle_stream_awaits_the_first_event(deadline: int) -> None:
     assert ("await", deadline) == step(pacing_after(), NEXT, deadline=deadline)
 
 
-def test_what_follows_waits_for_the_next_wakeup() -> None:
+def test_events_after_a_wakeup_wait_for_the_next_one() -> None:
     pacing = pacing_after()
 
     assert ("sleep", BEGAN + MIN_FILL) == step(pacing, BEGAN + 1)
@@ -79,20 +79,20 @@ def test_what_follows_waits_for_the_next_wakeup() -> None:
     assert ("drain", NEXT) == step(pacing, NEXT, since=BEGAN + 1)
 
 
-def test_a_drain_that_delivered_nothing_is_no_wakeup() -> None:
-    silent = pacing_after(has_delivered=False, last_wakeup=BEGAN - LATENCY)
+def test_drain_without_a_delivery_is_no_wakeup() -> None:
+    undelivered = pacing_after(has_delivered=False, last_wakeup=BEGAN - LATENCY)
 
-    assert ("await", FOREVER) == step(silent, BEGAN + 1)
+    assert ("await", FOREVER) == step(undelivered, BEGAN + 1)
 
 
-def test_what_is_left_in_the_socket_is_drained_at_once() -> None:
+def test_data_left_in_the_socket_is_drained_at_once() -> None:
     assert ("drain", BEGAN + 1) == step(pacing_after(has_emptied=False), BEGAN + 1)
-    left = awaiting(BEGAN + 500, has_emptied=False)
+    left = pacing_with_staged(BEGAN + 500, has_emptied=False)
     assert ("drain", BEGAN + 1) == step(left, BEGAN + 1)
 
 
 @pytest.mark.parametrize("deadline", [BEGAN + 300, BEGAN + MIN_FILL])
-def test_a_deadline_ends_the_wait(deadline: int) -> None:
+def test_deadline_ends_the_wait(deadline: int) -> None:
     assert ("sleep", deadline) == step(pacing_after(), BEGAN + 1, deadline=deadline)
     assert ("drain", deadline) == step(
         pacing_after(), deadline, since=BEGAN + 1, deadline=deadline
@@ -103,17 +103,17 @@ def test_a_deadline_ends_the_wait(deadline: int) -> None:
     "pacing",
     [
         pacing_after(),
-        awaiting(BEGAN + 5_000),
-        awaiting(BEGAN + 5_000, has_space=False, has_emptied=False),
+        pacing_with_staged(BEGAN + 5_000),
+        pacing_with_staged(BEGAN + 5_000, has_space=False, has_emptied=False),
     ],
 )
-def test_a_deadline_of_0_is_not_paced(pacing: Any) -> None:
+def test_deadline_0_drains_at_once(pacing: Any) -> None:
     assert ("drain", BEGAN + 1) == step(pacing, BEGAN + 1, deadline=0)
 
 
-def test_a_latency_of_0_paces_nothing() -> None:
+def test_latency_0_disables_pacing() -> None:
     assert ("await", FOREVER) == step(pacing_after(latency=0), BEGAN)
-    staged = awaiting(BEGAN + 9, latency=0)
+    staged = pacing_with_staged(BEGAN + 9, latency=0)
     assert ("sleep", BEGAN + 9) == step(staged, BEGAN)
     assert ("drain", BEGAN + 9) == step(staged, BEGAN + 9, since=BEGAN)
 
@@ -122,22 +122,24 @@ def test_a_latency_of_0_paces_nothing() -> None:
     ("due", "expected"),
     [
         (BEGAN + 10, NEXT),  # not earlier than the next wake-up
-        (NEXT + 10, NEXT + 10),  # not before it can be complete
+        (NEXT + 10, NEXT + 10),  # not before it is due
     ],
 )
-def test_what_was_staged_is_delivered_when_due_and_paced(
+def test_staged_event_is_delivered_at_the_first_wakeup_after_it_is_due(
     due: int, expected: int
 ) -> None:
-    pacing = awaiting(due)
+    pacing = pacing_with_staged(due)
     lib.pacing_note_fill(pacing, BEGAN + MIN_FILL, False)
 
     assert ("sleep", expected) == step(pacing, BEGAN + MIN_FILL)
     assert ("drain", expected) == step(pacing, expected, since=BEGAN)
 
 
-def test_after_a_silence_it_is_delivered_when_due() -> None:
-    """Receiving it was no wake-up, as nothing was delivered."""
-    pacing = awaiting(BEGAN + 10, has_delivered=False, last_wakeup=BEGAN - LATENCY)
+def test_staged_event_on_an_idle_stream_is_delivered_when_due() -> None:
+    """The drain that received it delivered nothing, so it was no wake-up."""
+    pacing = pacing_with_staged(
+        BEGAN + 10, has_delivered=False, last_wakeup=BEGAN - LATENCY
+    )
 
     assert ("sleep", BEGAN + 10) == step(pacing, BEGAN + 1)
     assert ("drain", BEGAN + 10) == step(pacing, BEGAN + 10)
@@ -146,17 +148,14 @@ def test_after_a_silence_it_is_delivered_when_due() -> None:
 @pytest.mark.parametrize(
     ("staged", "expected"), [(49, BEGAN + MIN_FILL), (50, BEGAN + 10)]
 )
-def test_a_staging_buffer_that_is_half_full_is_not_paced(
-    staged: int, expected: int
-) -> None:
-    pacing = awaiting(BEGAN + 10, staged=staged)
+def test_half_full_staging_buffer_is_not_paced(staged: int, expected: int) -> None:
+    pacing = pacing_with_staged(BEGAN + 10, staged=staged)
 
     assert ("sleep", expected) == step(pacing, BEGAN + 1)
 
 
-@pytest.mark.parametrize("pacing", [pacing_after(), awaiting(NEXT + 5_000)])
-def test_the_socket_is_watched_for_filling(pacing: Any) -> None:
-    """Whatever the wait is for."""
+@pytest.mark.parametrize("pacing", [pacing_after(), pacing_with_staged(NEXT + 5_000)])
+def test_full_socket_is_drained_during_any_wait(pacing: Any) -> None:
     now = BEGAN + MIN_FILL
     assert ("check", now) == step(pacing, now, since=BEGAN)
     lib.pacing_note_fill(pacing, now, False)
@@ -165,7 +164,7 @@ def test_the_socket_is_watched_for_filling(pacing: Any) -> None:
     assert ("drain", now) == step(pacing, now, since=BEGAN)
 
 
-def test_after_a_drain_the_socket_is_not_full_any_more() -> None:
+def test_drain_clears_the_full_state_of_the_socket() -> None:
     pacing = pacing_after()
     lib.pacing_note_fill(pacing, BEGAN, True)
     drain = {"began_ns": BEGAN, "has_emptied": True, "has_space": True}
@@ -174,42 +173,42 @@ def test_after_a_drain_the_socket_is_not_full_any_more() -> None:
     assert ("sleep", BEGAN + MIN_FILL) == step(pacing, BEGAN + 1)
 
 
-def test_without_space_it_is_not_watched() -> None:
-    """As another drain would receive nothing."""
-    pacing = awaiting(NEXT + 5_000, has_space=False, has_emptied=False)
+def test_full_socket_is_not_drained_without_space() -> None:
+    """Another drain could not receive anything."""
+    pacing = pacing_with_staged(NEXT + 5_000, has_space=False, has_emptied=False)
     lib.pacing_note_fill(pacing, BEGAN, True)
 
     assert ("sleep", NEXT + 5_000) == step(pacing, BEGAN + MIN_FILL)
 
 
-def test_what_the_queue_had_no_space_for_is_delivered_at_once() -> None:
-    assert ("drain", BEGAN + 1) == step(awaiting(0), BEGAN + 1)
+def test_staged_event_that_is_due_is_delivered_at_once() -> None:
+    assert ("drain", BEGAN + 1) == step(pacing_with_staged(0), BEGAN + 1)
 
 
-def test_drains_that_go_on_look_for_what_is_complete_when_it_is_due() -> None:
-    going_on = awaiting(BEGAN + 10, has_emptied=False)
+def test_consecutive_drains_deliver_when_due() -> None:
+    unfinished = pacing_with_staged(BEGAN + 10, has_emptied=False)
 
-    assert not lib.pacing_delivers(going_on, BEGAN + 9)
-    assert lib.pacing_delivers(going_on, BEGAN + 10)
-    assert lib.pacing_delivers(awaiting(BEGAN + 10), BEGAN + 9)
+    assert not lib.pacing_delivers(unfinished, BEGAN + 9)
+    assert lib.pacing_delivers(unfinished, BEGAN + 10)
+    assert lib.pacing_delivers(pacing_with_staged(BEGAN + 10), BEGAN + 9)
     assert lib.pacing_delivers(pacing_after(has_emptied=False), BEGAN + 9)
 
 
 @dataclass
 class Message:
-    """One event: when it is queued, and how long proving its program takes."""
+    """An event: when it is queued, and how long the proof of its program takes."""
 
     queued: int
     proof: int
 
     @property
     def due(self) -> int:
-        """Return when it can be delivered."""
+        """Earliest time of delivery."""
         return self.queued + self.proof
 
 
 def deliveries(messages: list[Message], latency: int) -> list[tuple[int, Message]]:
-    """Pace messages that each wait for those before them; return their times."""
+    """Run the pacing of messages, delivered in order; return their delivery times."""
     pacing = ffi.new("struct pacing *")
     lib.pacing_begin(pacing, latency, 1 << 60)  # never fills
     socket, staged = list(messages), list[Message]()
@@ -220,7 +219,7 @@ def deliveries(messages: list[Message], latency: int) -> list[tuple[int, Message
             break
         action, until = step(pacing, now, since=since)
         if action == "sleep":
-            assert until > now, "it sleeps for nothing"
+            assert until > now, "sleeps until a time that has passed"
             now = until
             continue
         if action == "await":
@@ -252,7 +251,7 @@ def deliveries(messages: list[Message], latency: int) -> list[tuple[int, Message
     ),
     st.sampled_from([0, 1, 200, 1_000, 5_000]),
 )
-def test_one_wakeup_in_latency_and_nothing_older_than_its_proof_and_latency(
+def test_wakeups_are_latency_apart_and_events_wait_at_most_latency(
     waits: list[tuple[int, int]], latency: int
 ) -> None:
     queued, messages = 10_000, []
@@ -267,7 +266,7 @@ def test_one_wakeup_in_latency_and_nothing_older_than_its_proof_and_latency(
     assert messages == [message for _, message in delivered]
     complete = 0
     for now, message in delivered:
-        complete = max(complete, message.due)  # with those before it
+        complete = max(complete, message.due)  # earlier messages go first
         assert complete <= now <= complete + latency
     first, message = delivered[0]
-    assert first == message.due, "there was a silence"
+    assert first == message.due, "the stream was idle"

@@ -1,4 +1,4 @@
-"""The C walk over a recording's packets, compared with the reference."""
+"""The C parser of a recording's packets, compared with the reference."""
 
 import random
 import struct
@@ -64,13 +64,13 @@ def walk(
     messages = bytes(memoryview(copies)[: packets.copied])
     ffi.release(target)
     ffi.release(buffer)
-    seen = (packets.wall_ns, packets.timestamp_ns) if packets.has_clock else None
+    last_clock = (packets.wall_ns, packets.timestamp_ns) if packets.has_clock else None
     return Walked(
         status,
         packets.offset,
         messages,
         bool(packets.is_step),
-        seen,
+        last_clock,
         packets.malformed,
     )
 
@@ -81,7 +81,7 @@ def compare(
     unit_ns: int,
     memory: tuple[GuardedMemory, GuardedMemory] | None = None,
 ) -> list[Walked]:
-    """Walk over all of it, call by call, and check each; return what was found."""
+    """Walk over the data; compare each call with the reference and return all."""
     calls: list[Walked] = []
     offset, since = 0, None
     place = memory[0].place(data) if memory else bytearray(data)
@@ -101,28 +101,28 @@ def compare(
 
 @pytest.fixture(scope="module")
 def guarded() -> tuple[GuardedMemory, GuardedMemory]:
-    """What is read, and what is written."""
+    """Memory for the packets, and for the messages copied from them."""
     return GuardedMemory(), GuardedMemory()
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_prefix_is_walked_past_its_end(
+def test_no_over_read_of_any_prefix(
     order: str, guarded: tuple[GuardedMemory, GuardedMemory]
 ) -> None:
     for message in ALL:
-        whole = packet(message, order)
-        for size in range(len(whole) + 1):
-            (found,) = compare(whole[:size], order, 1, guarded)
+        complete = packet(message, order)
+        for size in range(len(complete) + 1):
+            (found,) = compare(complete[:size], order, 1, guarded)
 
-            assert (found.offset == size) == (size in (0, len(whole)))
+            assert (found.offset == size) == (size in (0, len(complete)))
             assert found.status == PART
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_message_of_any_length_is_converted_past_its_end(
+def test_no_over_read_of_truncated_messages(
     order: str, guarded: tuple[GuardedMemory, GuardedMemory]
 ) -> None:
-    """Also where its own length, in either byte order, covers all of it."""
+    """Each message has the correct nlmsg_len, in either byte order."""
     for message in ALL:
         for size in range(4, len(message) + 1):
             for length_order in ORDERS:
@@ -131,45 +131,45 @@ def test_no_message_of_any_length_is_converted_past_its_end(
                 compare(packet(part, order), order, 1, guarded)
 
 
-def test_mutated_packets_are_read_as_the_reference_does(
+def test_mutated_packets_are_read_like_the_reference(
     guarded: tuple[GuardedMemory, GuardedMemory],
 ) -> None:
     rng = random.Random(SEED)
-    met: Counter[object] = Counter()
+    outcomes: Counter[object] = Counter()
     for _ in range(MUTATED):
         order, unit_ns = rng.choice(ORDERS), rng.choice(UNITS)
 
         calls = compare(mutated(rng, order), order, unit_ns, guarded)
 
-        met.update(found.status for found in calls)
-        met["messages"] += any(found.messages for found in calls)
-        met["malformed"] += any(found.malformed for found in calls)
+        outcomes.update(found.status for found in calls)
+        outcomes["messages"] += any(found.messages for found in calls)
+        outcomes["malformed"] += any(found.malformed for found in calls)
 
-    assert {BAD, PART, STEP, "messages", "malformed"} == set(met)
-    assert min(met.values()) > MUTATED // 50
+    assert {BAD, PART, STEP, "messages", "malformed"} == set(outcomes)
+    assert min(outcomes.values()) > MUTATED // 50
 
 
 def mutated(rng: random.Random, order: str) -> bytes:
-    """Make packets of all sorts of messages, and damage some."""
+    """Build packets of all sorts of messages, and corrupt some."""
     data = b""
     for _ in range(rng.randint(1, 5)):
         messages = bytearray()
         for message in rng.choices(ALL, k=rng.choice((1, 1, 1, 2, 3))):
             messages += message + bytes(-len(message) % 4 * (rng.random() < 0.9))
         if rng.random() < 0.3:
-            damage(rng, messages)
+            corrupt(rng, messages)
         time = (rng.choice((0, 1, 1, 1, 2**32 - 1)), rng.choice((2, 2, 2**32 - 1)))
         cooked = OTHER_PROTOCOL if rng.random() < 0.1 else COOKED
         data += packet(bytes(messages), order, time, cooked)
     result = bytearray(data)
     if rng.random() < 0.3:
-        damage(rng, result)
+        corrupt(rng, result)
     if rng.random() < 0.2:
         del result[rng.randrange(len(result)) :]
     return bytes(result)
 
 
-def damage(rng: random.Random, data: bytearray) -> None:
+def corrupt(rng: random.Random, data: bytearray) -> None:
     at = rng.randrange(len(data))
     match rng.randrange(4):
         case 0:
@@ -185,7 +185,7 @@ def damage(rng: random.Random, data: bytearray) -> None:
 
 
 @pytest.mark.parametrize("wall", [-clock.STEP, -600_000, -1, 0, 1, 600_000, clock.STEP])
-def test_step_is_a_change_of_the_difference_by_more_than_the_limit(wall: int) -> None:
+def test_step_is_a_change_of_the_clock_offset_beyond_the_limit(wall: int) -> None:
     for change in (-clock.STEP - 1, -clock.STEP, clock.STEP, clock.STEP + 1):
         first = exec_at(10**9, (1, 10**8))
         second = exec_at(10**9 + wall - change, (1, 10**8 + wall))
@@ -201,25 +201,25 @@ def exec_at(timestamp_ns: int, time: tuple[int, int]) -> bytes:
 
 times = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 near_times = st.tuples(st.just(5), st.integers(0, 3_000_000))
-stamps = st.integers(0, 2**64 - 1) | st.integers(0, 3_000_000)
+timestamps = st.integers(0, 2**64 - 1) | st.integers(0, 3_000_000)
 
 
-@given(st.lists(st.tuples(times | near_times, stamps), max_size=6))
-def test_any_times_are_steps_as_for_the_reference(
+@given(st.lists(st.tuples(times | near_times, timestamps), max_size=6))
+def test_steps_at_any_times_match_the_reference(
     packets: list[tuple[tuple[int, int], int]],
 ) -> None:
-    """Also where the difference of two times fits into no C integer."""
-    data = b"".join(exec_at(stamp, time) for time, stamp in packets)
+    """This includes differences of two times that overflow every C integer."""
+    data = b"".join(exec_at(timestamp, time) for time, timestamp in packets)
     for unit_ns in UNITS:
         calls = compare(data, "=", unit_ns)
 
         assert sum(len(found.messages) for found in calls) == 76 * len(packets)
 
 
-messages_of_any_sort = st.sampled_from(ALL) | st.binary(max_size=120)
-packets_of_any_sort = st.builds(
+any_message = st.sampled_from(ALL) | st.binary(max_size=120)
+any_packet = st.builds(
     packet,
-    st.lists(messages_of_any_sort, max_size=3).map(b"".join),
+    st.lists(any_message, max_size=3).map(b"".join),
     st.just("="),
     times | near_times,
     st.sampled_from([COOKED, COOKED, COOKED, OTHER_PROTOCOL]),
@@ -227,9 +227,9 @@ packets_of_any_sort = st.builds(
 
 
 @st.composite
-def damaged_files(draw: st.DrawFn) -> bytes:
-    """Packets of the machine's own byte order, and changes anywhere in them."""
-    data = bytearray(b"".join(draw(st.lists(packets_of_any_sort, max_size=5))))
+def malformed_packets(draw: st.DrawFn) -> bytes:
+    """Packets in native byte order, with changes at random positions."""
+    data = bytearray(b"".join(draw(st.lists(any_packet, max_size=5))))
     for _ in range(draw(st.integers(0, 3)) if data else 0):
         at = draw(st.integers(0, len(data) - 1))
         data[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
@@ -237,17 +237,17 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@given(damaged_files(), st.sampled_from(ORDERS), st.sampled_from(UNITS))
+@given(malformed_packets(), st.sampled_from(ORDERS), st.sampled_from(UNITS))
 @settings(max_examples=200)
-def test_any_packets_are_read_as_the_reference_does(
+def test_any_packets_are_read_like_the_reference(
     data: bytes, order: str, unit_ns: int
 ) -> None:
     compare(data, order, unit_ns)
 
 
-@given(damaged_files(), st.integers(1, 300))
+@given(malformed_packets(), st.integers(1, 300))
 @settings(max_examples=200)
-def test_recording_has_the_messages_and_damage_of_the_reference(
+def test_replay_has_the_messages_and_damage_of_the_reference(
     data: bytes, piece: int
 ) -> None:
     calls = compare(data, "=", 1)
@@ -274,7 +274,7 @@ def test_trailers_of_each_version_are_converted() -> None:
         assert message + bytes(-len(message) % 4) == found.messages
 
 
-def test_largest_packet_is_taken_and_a_larger_one_is_not() -> None:
+def test_largest_packet_is_accepted_and_a_larger_one_rejected() -> None:
     largest = packet(words(0) * ((262_144 - 16) // 4))
     larger = packet(bytes(262_144 - 16 + 1))
 

@@ -1,4 +1,4 @@
-"""Random histories of processes, against a slow model of them."""
+"""Random process histories, compared with a slow model."""
 
 import random
 from collections import Counter
@@ -25,7 +25,7 @@ def code_of(process: Process) -> int:
 
 
 class Reported:
-    """The changes that a table has reported; asserts that each is possible."""
+    """Collects the changes that a table reports; asserts that each is possible."""
 
     def __init__(self, history: History, *, has_loss: bool = False) -> None:
         self._history, self._has_loss = history, has_loss
@@ -33,24 +33,24 @@ class Reported:
         self.ended: dict[ModelProcess, Process] = {}
         self.executed: list[int] = []
 
-    def take(self, changes: list[Change]) -> None:
-        """Take changes; assert that each is possible."""
+    def add(self, changes: list[Change]) -> None:
+        """Add changes; assert that each is possible."""
         for change in changes:
             if isinstance(change, Lost):
                 continue
-            truth = self._truth(change.process)
+            model = self._model(change.process)
             if isinstance(change, Started):
-                assert truth not in self.ended
-                self.started[truth] += 1
+                assert model not in self.ended
+                self.started[model] += 1
             elif isinstance(change, Executed):
                 self.executed.append(change.timestamp_ns)
             else:
-                assert truth not in self.ended
-                self.ended[truth] = change.process
-                assert truth.ended_ns is not None
+                assert model not in self.ended
+                self.ended[model] = change.process
+                assert model.ended_ns is not None
 
     def check(self, table: ProcessTable) -> None:
-        """Assert that what the table reported and holds is true in the end."""
+        """Assert that the changes, and the table at the end, agree with the history."""
         running = self._history.states[-1].running
 
         assert {pid: threads for pid, (_, threads) in running.items()} == (
@@ -58,133 +58,142 @@ class Reported:
         )
         assert not set(table.processes.values()) & set(self.ended.values())
         assert set(self.started.values()) <= {1}
-        for truth in self.started:
-            assert truth in self.ended or truth.pid in running
-        for truth, process in self.ended.items():
+        for model in self.started:
+            assert model in self.ended or model.pid in running
+        for model, process in self.ended.items():
             if process.returncode is not None:
-                assert (code_of(process), process.ended_ns) in self._ends(truth)
+                assert (code_of(process), process.ended_ns) in self._ends(model)
 
-    def _ends(self, truth: ModelProcess) -> set[tuple[int | None, int | None]]:
-        """Tell how the holders of a pid ended: after a loss an exit may be the next's.
+    def _ends(self, model: ModelProcess) -> set[tuple[int | None, int | None]]:
+        """Return the exit code and time of a process.
 
-        Nothing in an exit says of which holder it is.
+        After a loss, include all processes with the same PID: an exit event does not
+        say which of them exited.
         """
         return {
-            (it.exit_code, it.ended_ns)
-            for it in self._history.all
-            if it is truth or (it.pid == truth.pid and self._has_loss)
+            (other.exit_code, other.ended_ns)
+            for other in self._history.all
+            if other is model or (other.pid == model.pid and self._has_loss)
         }
 
-    def _truth(self, process: Process) -> ModelProcess:
-        truth = self._history.process_at(process.pid, process._record.known_ns)
-        assert truth is not None
-        return truth
+    def _model(self, process: Process) -> ModelProcess:
+        model = self._history.process_at(process.pid, process._record.known_ns)
+        assert model is not None
+        return model
 
 
 @given(STEPS)
-def test_a_table_that_sees_everything_knows_everything(
+def test_table_that_gets_all_events_equals_the_model(
     steps: list[tuple[str, int, int]],
 ) -> None:
     history = History(steps)
     table, reported = ProcessTable(), Reported(history)
     table.resync(history.snapshot(0, 0))
     fed = 0
-    for moment in history.states:
-        while fed < moment.events:
-            reported.take(table.feed(history.events[fed]))
+    for state in history.states:
+        while fed < state.events:
+            reported.add(table.feed(history.events[fed]))
             fed += 1
 
-        assert {pid: threads for pid, (_, threads) in moment.running.items()} == (
+        assert {pid: threads for pid, (_, threads) in state.running.items()} == (
             threads_of(table)
         )
 
     reported.check(table)
     assert set(history.all[1:]) == set(reported.started)
-    ended = {it for it in history.all if it.ended_ns is not None}
+    ended = {model for model in history.all if model.ended_ns is not None}
     assert ended == set(reported.ended)
     assert all(process.returncode is not None for process in reported.ended.values())
-    assert sorted(ns for it in history.all for ns in it.execs) == reported.executed
+    assert reported.executed == sorted(
+        ns for model in history.all for ns in model.execs
+    )
 
 
 @given(STEPS)
-def test_a_tree_is_what_comes_of_its_root(steps: list[tuple[str, int, int]]) -> None:
+def test_tree_has_the_root_and_its_descendants(
+    steps: list[tuple[str, int, int]],
+) -> None:
     history = History(steps)
-    root = next((it for it in history.all if it.in_tree), None)
+    root = next((model for model in history.all if model.in_tree), None)
     table = ProcessTable(tree=root.pid if root else 0)
     fed = 0
-    for moment in history.states:
-        for event in history.events[fed : moment.events]:
+    for state in history.states:
+        for event in history.events[fed : state.events]:
             if root and event.timestamp_ns >= root.started_ns:
                 table.feed(event)
-        fed = moment.events
+        fed = state.events
 
         assert {
             pid: threads
-            for pid, (truth, threads) in moment.running.items()
-            if truth.in_tree
+            for pid, (model, threads) in state.running.items()
+            if model.in_tree
         } == threads_of(table)
 
 
 @given(STEPS, POSITION, POSITION, st.integers(0, 3), POSITION)
-def test_a_snapshot_makes_up_for_what_was_before(
-    steps: list[tuple[str, int, int]], begin: int, taken: int, stride: int, put: int
+def test_snapshot_supplies_pre_existing_processes(
+    steps: list[tuple[str, int, int]],
+    begin: int,
+    delay: int,
+    stride: int,
+    position: int,
 ) -> None:
-    """The snapshot may go into the table before or after the events that it covers."""
+    """The table may get the snapshot before or after the events that it covers."""
     history = History(steps)
-    moments = history.states
-    opened = moments[begin % len(moments)]
-    first = begin % len(moments) + taken % (len(moments) - begin % len(moments))
+    states = history.states
+    opened = states[begin % len(states)]
+    first = begin % len(states) + delay % (len(states) - begin % len(states))
     events = history.events[opened.events :]
     table, reported = ProcessTable(), Reported(history)
-    position = put % (len(events) + 1)
+    position %= len(events) + 1
     for event in events[:position]:
-        reported.take(table.feed(event))
-    reported.take(table.resync(history.snapshot(first, stride)))
+        reported.add(table.feed(event))
+    reported.add(table.resync(history.snapshot(first, stride)))
     for event in events[position:]:
-        reported.take(table.feed(event))
+        reported.add(table.feed(event))
 
     reported.check(table)
-    for truth in history.all:
-        begins = truth.started_ns > opened.now_ns
-        assert truth not in reported.started or begins
-        # One that ended before its pid was another's in the snapshot may go untold.
-        last = history.process_at(truth.pid, moments[first].now_ns)
-        assert truth in reported.started or not begins or truth is not last
+    for model in history.all:
+        begins = model.started_ns > opened.now_ns
+        assert model not in reported.started or begins
+        # If the snapshot shows another process with this PID, no start is required.
+        last = history.process_at(model.pid, states[first].now_ns)
+        assert model in reported.started or not begins or model is not last
 
 
 @given(STEPS, st.tuples(*[POSITION] * 4), st.integers(0, 3))
-def test_a_snapshot_makes_up_for_a_loss(
+def test_snapshot_repairs_a_loss(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
-    """It is taken after the loss, and applied after the events that it covers."""
-    see_it_made_up_for(steps, where, stride)
+    """The snapshot is taken after the loss and applied after the events it covers."""
+    check_resync_after_a_loss(steps, where, stride)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_so_it_does_in_long_histories(seed: int) -> None:
-    """Longer ones than hypothesis likes to make, in which pids come again and again."""
-    numbers = random.Random(seed)
+def test_snapshot_repairs_a_loss_in_long_histories(seed: int) -> None:
+    """Longer histories than Hypothesis generates, with frequent PID reuse."""
+    rng = random.Random(seed)
     for _ in range(1500):
         steps = [
-            (numbers.choice(STEP_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
+            (rng.choice(STEP_KINDS), rng.randint(0, 20), rng.randint(0, 20))
             for _ in range(60)
         ]
-        where = tuple(numbers.randint(0, 100) for _ in range(4))
-        see_it_made_up_for(steps, where, numbers.randint(0, 3))
+        where = tuple(rng.randint(0, 100) for _ in range(4))
+        check_resync_after_a_loss(steps, where, rng.randint(0, 3))
 
 
-def see_it_made_up_for(
+def check_resync_after_a_loss(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
     history = History(steps)
-    begin, length, taken, late = where
-    moments, events = history.states, history.events
+    begin, length, delay, late = where
+    states, events = history.states, history.events
     lost_from = begin % (len(events) + 1)
     lost_to = min(len(events), lost_from + length % 20)
-    after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]
-    first = after[taken % len(after)]
+    after = [i for i, state in enumerate(states) if state.events >= lost_to]
+    first = after[delay % len(after)]
     snapshot = history.snapshot(first, stride)
-    seen = max(
+    covered = max(
         [lost_to]
         + [
             i + 1
@@ -192,15 +201,15 @@ def see_it_made_up_for(
             if event.timestamp_ns <= snapshot.after_ns
         ]
     )
-    position = min(len(events), seen + late % 10)
+    position = min(len(events), covered + late % 10)
     lost_ns = events[lost_from - 1].timestamp_ns if lost_from else 0
-    gap: list[Event] = [Lost(lost_to - lost_from, lost_ns)]
+    loss: list[Event] = [Lost(lost_to - lost_from, lost_ns)]
     table, reported = ProcessTable(), Reported(history, has_loss=True)
     table.resync(history.snapshot(0, 0))
-    for event in events[:lost_from] + gap + events[lost_to:position]:
-        reported.take(table.feed(event))
-    reported.take(table.resync(snapshot))
+    for event in events[:lost_from] + loss + events[lost_to:position]:
+        reported.add(table.feed(event))
+    reported.add(table.resync(snapshot))
     for event in events[position:]:
-        reported.take(table.feed(event))
+        reported.add(table.feed(event))
 
     reported.check(table)
