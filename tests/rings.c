@@ -1,5 +1,5 @@
-/* Fill the rings of programs from one thread and empty them from another; say what is
- * wrong with what arrives. Compiled with csrc/programs/store.c. */
+/* Fill the rings of programs in one thread and empty them in another; count the complete,
+ * busy and malformed programs. Compiled with csrc/programs/store.c. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,17 +31,16 @@ static void *fill(void *argument)
 
         memset(trailer, (int)(serial % 251), entry.size);
         procconn_store_program(programs, &entry, trailer);
-        if (serial % PAUSE == 0 && serial < ROUNDS) /* until all is taken: the rings begin anew */
+        if (serial % PAUSE == 0 && serial < ROUNDS) /* until the rings are empty and start over */
             while (atomic_load(&programs->released) != atomic_load(&programs->stored))
                 sched_yield();
     }
     return NULL;
 }
 
-/* How often each outcome was seen. */
-static unsigned whole, busy, damaged;
+static unsigned complete, busy, malformed; /* programs */
 
-static void look(struct procconn_programs *programs, struct program_entry *entry)
+static void check(struct procconn_programs *programs, struct program_entry *entry)
 {
     const uint8_t *bytes = programs->bytes + entry->at % MOST_BYTES;
     uint32_t serial = entry->pid;
@@ -51,10 +50,10 @@ static void look(struct procconn_programs *programs, struct program_entry *entry
         return;
     }
     if (entry->size != size_of(serial) || entry->at % MOST_BYTES + entry->size > MOST_BYTES)
-        damaged++;
+        malformed++;
     for (uint32_t i = 0; i < entry->size; i++)
-        damaged += bytes[i] != serial % 251;
-    whole++;
+        malformed += bytes[i] != serial % 251;
+    complete++;
 }
 
 int main(void)
@@ -75,21 +74,21 @@ int main(void)
         serial = procconn_program_at(programs, index)->pid;
         entry = procconn_find_program(programs, &(struct program_key){serial % 2, serial, serial},
                                       &index);
-        damaged += entry == NULL || serial <= last;
+        malformed += entry == NULL || serial <= last;
         if (entry == NULL)
             break;
         last = serial;
-        look(programs, entry);
-        entry->is_taken = serial % 3 != 0; /* others are never asked for */
+        check(programs, entry);
+        entry->is_taken = serial % 3 != 0; /* every third is never consumed */
         procconn_release_programs(programs, serial % 3 != 0 ? 0 : (int64_t)serial + 1);
     }
-    while (last < ROUNDS) { /* what is left, and what the other waits for */
+    while (last < ROUNDS) { /* release the rest, for which the other thread waits */
         index = atomic_load(&programs->stored);
         last = procconn_program_at(programs, index - 1)->pid;
         procconn_release_programs(programs, INT64_MAX);
     }
     pthread_join(thread, NULL);
-    printf("whole %u busy %u damaged %u\n", whole, busy, damaged);
+    printf("complete %u busy %u malformed %u\n", complete, busy, malformed);
     free(programs->entries);
     free(programs->bytes);
     free(programs);

@@ -1,4 +1,4 @@
-"""Snapshots in the table of processes: pre-existing, lost and missing processes."""
+"""Snapshots in the process table: pre-existing, unobserved and hidden processes."""
 
 import pickle
 import time
@@ -22,7 +22,7 @@ from procconn.processes import Ended, Executed, ProcessTable, SnapshotEntry, Sta
 from procconn.processes.resync import ChangeQueue
 
 
-def test_what_ran_before_is_known_and_not_told() -> None:
+def test_pre_existing_process_is_known_but_not_reported() -> None:
     table = ProcessTable()
     first = snapshot(
         snapshot_entry(1, 0, S), snapshot_entry(10, S // 2, S, 10, 11), at=S
@@ -36,9 +36,9 @@ def test_what_ran_before_is_known_and_not_told() -> None:
     assert [Ended(process, 3 * S)] == table.feed(exit_event(11, 10, 3 * S))
 
 
-@pytest.mark.parametrize("is_late", [False, True], ids=["before", "behind"])
-def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
-    """Whichever comes first; each start and each end is reported once."""
+@pytest.mark.parametrize("is_late", [False, True], ids=["before", "after"])
+def test_snapshot_and_the_events_it_covers_agree(is_late: bool) -> None:
+    """In either order, each start and each end is reported once."""
     table = ProcessTable()
     taken = snapshot(
         snapshot_entry(10, 980 * MS, 1200 * MS),
@@ -58,7 +58,9 @@ def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
     changes += [] if is_late else feed(table, *events)
 
     assert [
-        (type(it).__name__, it[0].pid) for it in changes if not isinstance(it, Lost)
+        (type(change).__name__, change.process.pid)
+        for change in changes
+        if not isinstance(change, Lost)
     ] == [
         ("Started", 10),
         ("Executed", 10),
@@ -73,7 +75,7 @@ def test_a_snapshot_and_the_events_it_has_seen_agree(is_late: bool) -> None:
     assert table.processes[20].started_ns == 500 * MS
 
 
-def test_what_ended_unseen_ends_without_a_status() -> None:
+def test_unobserved_exit_has_no_status() -> None:
     table, process = started()
 
     assert [Lost(5, S + 1)] == table.feed(Lost(5, S + 1))
@@ -82,7 +84,7 @@ def test_what_ended_unseen_ends_without_a_status() -> None:
     assert [] == table.resync(snapshot(at=3 * S))
 
 
-def test_a_zombie_has_ended() -> None:
+def test_zombie_has_ended() -> None:
     table, process = started(Lost(5, S + 1))
 
     assert [Ended(process, 2 * S)] == table.resync(
@@ -90,7 +92,7 @@ def test_a_zombie_has_ended() -> None:
     )
 
 
-def test_what_started_unseen_is_told_once() -> None:
+def test_unobserved_start_is_reported_once() -> None:
     table, _ = started(Lost(5, S + 1))
     taken = snapshot(
         snapshot_entry(10, S, 3 * S),
@@ -108,7 +110,7 @@ def test_what_started_unseen_is_told_once() -> None:
     assert [] == table.resync(taken)
 
 
-def test_a_pid_that_was_used_again_unseen_is_another_process() -> None:
+def test_pid_reused_during_a_loss_is_another_process() -> None:
     table, first = started(Lost(5, S + 1))
     ended, begun = table.resync(snapshot(snapshot_entry(10, 2 * S, 3 * S), at=3 * S))
 
@@ -117,8 +119,8 @@ def test_a_pid_that_was_used_again_unseen_is_another_process() -> None:
     assert begun == Started(table.processes[10], 2 * S)
 
 
-def test_after_a_loss_an_end_waits_for_the_snapshot_that_confirms_it() -> None:
-    """Threads may have begun in the gap, so this exit may not be the last one."""
+def test_end_after_a_loss_waits_for_a_confirming_snapshot() -> None:
+    """Threads may have started during the loss, so other exits may follow."""
     table, process = started(fork(20, S, parent=1), Lost(5, S + 1))
     other = table.processes[20]
 
@@ -132,7 +134,7 @@ def test_after_a_loss_an_end_waits_for_the_snapshot_that_confirms_it() -> None:
     assert other.returncode == 5
 
 
-def test_without_snapshots_ends_are_told_at_once_also_after_a_loss() -> None:
+def test_end_after_a_loss_is_reported_at_once_without_snapshots() -> None:
     table = ProcessTable()
     changes = feed(
         table, fork(10, S), Lost(5, S + 1), exit_event(10, 10, 2 * S, 3 << 8)
@@ -142,7 +144,7 @@ def test_without_snapshots_ends_are_told_at_once_also_after_a_loss() -> None:
     assert changes[-1].process.returncode == 3
 
 
-def test_a_process_that_proc_hides_is_left_alone() -> None:
+def test_process_hidden_in_proc_is_kept() -> None:
     table, process = started(Lost(5, S + 1))
     hidden = SnapshotEntry(10, None, None, None, (10,), 2 * S, 2 * S)
 
@@ -150,7 +152,7 @@ def test_a_process_that_proc_hides_is_left_alone() -> None:
     assert process.is_running
 
 
-def test_an_exec_in_a_recording_makes_its_process_known() -> None:
+def test_exec_without_a_snapshot_adds_its_process() -> None:
     table = ProcessTable()
     (change,) = table.feed(execute(10, S, PROGRAM))
 
@@ -160,8 +162,8 @@ def test_an_exec_in_a_recording_makes_its_process_known() -> None:
     assert change.process.duration is None
 
 
-def test_a_tree_is_marked_at_fork() -> None:
-    """Reparenting does not take anybody out, and nobody else gets in."""
+def test_tree_membership_is_decided_at_fork() -> None:
+    """Reparenting neither adds a process to the tree nor removes one."""
     table = ProcessTable(tree=10)
     table.resync(
         snapshot(
@@ -178,14 +180,14 @@ def test_a_tree_is_marked_at_fork() -> None:
     assert [11, 30, 50] == sorted(table.processes)
 
 
-def test_a_tree_in_a_recording_may_have_a_root_that_is_older() -> None:
+def test_tree_root_may_be_older_than_the_recording() -> None:
     table = ProcessTable(tree=10)
     feed(table, fork(20, S, parent=10), fork(30, 2 * S, parent=20), fork(40, 2 * S))
 
     assert [20, 30] == sorted(table.processes)
 
 
-def test_a_tree_grows_unseen() -> None:
+def test_snapshot_adds_descendants_forked_during_a_loss() -> None:
     table = ProcessTable(tree=10)
     table.resync(snapshot(snapshot_entry(10, 0, S), at=S))
     table.feed(Lost(5, 2 * S))
@@ -202,14 +204,14 @@ def test_a_tree_grows_unseen() -> None:
     assert [Started(table.processes[pid], 3 * S) for pid in (20, 30)] == changes
 
 
-def test_snapshots_can_be_kept_with_a_recording() -> None:
+def test_snapshot_can_be_pickled() -> None:
     taken = snapshot(snapshot_entry(10, 0, S), at=S)
 
     assert taken == pickle.loads(pickle.dumps(taken))
 
 
-def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
-    """Its time is when the first drop was noticed; more may have followed since."""
+def test_loss_reported_after_a_snapshot_requires_another_one() -> None:
+    """Its timestamp is that of the first drop noticed; more drops may have followed."""
     now = time.monotonic_ns() - 9 * S
     queue = ChangeQueue(ProcessTable(), snapshot(snapshot_entry(10, now, now), at=now))
     queue.put_events([Lost(1, now + S)])
@@ -219,7 +221,7 @@ def test_a_loss_that_is_told_behind_a_snapshot_takes_another_one() -> None:
     queue.put_snapshot(taken)
     queue.put_events([Lost(9, now + 2 * S - 50 * MS)])
     queue.all_changes()
-    assert not queue.is_due  # before that one is in the table
+    assert not queue.is_due  # that snapshot is not yet in the table
     queue.put_events([])
 
     assert queue.is_due

@@ -1,4 +1,4 @@
-"""The table at the head of procconn/processes/table.py, row by row."""
+"""The state table in the docstring of procconn/processes/table.py, row by row."""
 
 import re
 
@@ -26,7 +26,7 @@ THREADED: list[Step] = [*SINGLE, thread(11, 10, 2 * S + 1)]
 AMBIGUOUS: list[Step] = [*SINGLE, Lost(1, 3 * S)]
 UNCONFIRMED: list[Step] = [*AMBIGUOUS, exit_event(10, 10, 4 * S)]
 REUSED: list[Step] = [*SINGLE, fork(10, 3 * S)]
-LEFT: list[Step] = [*THREADED, Lost(1, 3 * S), exit_event(11, 10, 4 * S)]
+AMBIGUOUS_EXIT: list[Step] = [*THREADED, Lost(1, 3 * S), exit_event(11, 10, 4 * S)]
 
 ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
     ("UNKNOWN", "fork"): ([snapshot(at=S)], fork(10, 2 * S), "SINGLE"),
@@ -55,7 +55,7 @@ ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
         "UNCONFIRMED",
     ),
     ("ambiguous", "snapshot: gone, after an exit"): (
-        LEFT,
+        AMBIGUOUS_EXIT,
         snapshot(at=5 * S),
         "UNKNOWN",
     ),
@@ -92,8 +92,8 @@ ROWS: dict[tuple[str, str], tuple[list[Step], Step, str]] = {
 ANY = {"as shown", "as before"}
 
 
-def put(processes: ProcessTable, step: Step) -> list[str]:
-    """Name the changes that a step makes."""
+def apply(processes: ProcessTable, step: Step) -> list[str]:
+    """Apply a step; return the names of its changes."""
     if step is None:
         changes = processes.end_unconfirmed()
     elif isinstance(step, Snapshot):
@@ -111,31 +111,31 @@ def state_of(processes: ProcessTable) -> str:
 
 
 def rows() -> dict[tuple[str, str], tuple[str, list[str]]]:
-    """Read the table: by state and event, the next state and the changes."""
+    """Parse the table: map state and event to the next state and the changes."""
     lines = re.findall(r"^\|(.*)\|$", table.__doc__ or "", re.MULTILINE)
     cells = [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
     return {
-        (state, event): (following, re.findall("[A-Z][a-z]+", changes))
-        for state, event, following, changes in cells
+        (state, event): (next_state, re.findall("[A-Z][a-z]+", changes))
+        for state, event, next_state, changes in cells
     }
 
 
 @pytest.mark.parametrize("row", rows(), ids=" ".join)
-def test_a_row_of_the_table_is_as_it_says(row: tuple[str, str]) -> None:
-    following, changes = rows()[row]
+def test_row_of_the_state_table(row: tuple[str, str]) -> None:
+    next_state, changes = rows()[row]
     before, step, expected = ROWS[row]
     processes = ProcessTable()
     for earlier in before:
-        put(processes, earlier)
+        apply(processes, earlier)
 
-    assert changes == put(processes, step)
+    assert changes == apply(processes, step)
     assert expected == state_of(processes)
-    assert following in {expected, *ANY}
+    assert next_state in {expected, *ANY}
 
 
 def test_every_state_has_a_row() -> None:
     named = {state for state, _ in rows()} | {
-        following for following, _ in rows().values()
+        next_state for next_state, _ in rows().values()
     }
 
     assert {state.name for state in State} <= named
@@ -147,4 +147,4 @@ def test_an_exec_reports_a_start_if_its_fork_was_dropped() -> None:
     processes.resync(snapshot(at=S))
     feed(processes, Lost(1, 2 * S))
 
-    assert ["Started", "Executed"] == put(processes, execute(10, 3 * S))
+    assert ["Started", "Executed"] == apply(processes, execute(10, 3 * S))

@@ -1,4 +1,4 @@
-"""The table of processes: events in, changes out."""
+"""The process table: events in, changes out."""
 
 import gc
 import os
@@ -26,7 +26,7 @@ from procconn.processes import Ended, Executed, Process, ProcessTable, Started, 
 from procconn.programs import Usage
 
 
-def test_a_process_starts_executes_and_ends() -> None:
+def test_process_starts_executes_and_ends() -> None:
     table = ProcessTable()
     changes = feed(
         table,
@@ -50,7 +50,7 @@ def test_a_process_starts_executes_and_ends() -> None:
     assert not table.processes
 
 
-def test_what_is_not_known_of_a_running_process_is_none() -> None:
+def test_unknown_attributes_of_a_running_process_are_none() -> None:
     table, process = started()
 
     assert table.processes == {10: process}
@@ -61,7 +61,7 @@ def test_what_is_not_known_of_a_running_process_is_none() -> None:
     assert repr(process) == "<Process pid=10 name=None running>"
 
 
-def test_a_signal_that_ended_a_process_is_named() -> None:
+def test_signal_that_killed_a_process_is_named() -> None:
     table, process = started()
     table.feed(exit_event(10, 10, 2 * S, 11 | 128))
 
@@ -71,7 +71,7 @@ def test_a_signal_that_ended_a_process_is_named() -> None:
     assert repr(process) == "<Process pid=10 name=None returncode=-11>"
 
 
-def test_a_process_goes_on_without_its_first_thread() -> None:
+def test_process_outlives_its_thread_group_leader() -> None:
     table, process = started(thread(11, 10, S + 1))
 
     assert [] == table.feed(exit_event(10, 10, 2 * S, 3 << 8))
@@ -80,8 +80,8 @@ def test_a_process_goes_on_without_its_first_thread() -> None:
     assert process.returncode == 7
 
 
-def test_an_exec_by_another_thread_leaves_the_process_one_thread() -> None:
-    """The exits of others come before it and after, one under the caller's id."""
+def test_exec_by_another_thread_leaves_one_thread() -> None:
+    """The other threads exit before and after it, the leader with the caller's TID."""
     table, process = started(*(thread(tid, 10, S + tid) for tid in (11, 12, 13)))
     changes = feed(
         table,
@@ -97,27 +97,27 @@ def test_an_exec_by_another_thread_leaves_the_process_one_thread() -> None:
     assert process.returncode == 1
 
 
-@pytest.mark.parametrize("begun", [(), (thread(14, 10, 2 * S + 3),)])
-def test_the_first_threads_exit_may_come_behind_the_exec_that_ended_it(
-    begun: tuple[Event, ...],
+@pytest.mark.parametrize("clones", [(), (thread(14, 10, 2 * S + 3),)])
+def test_exit_of_the_leader_may_follow_the_exec_that_ended_it(
+    clones: tuple[Event, ...],
 ) -> None:
     table, process = started(thread(11, 10, S + 1))
-    feed(table, execute(10, 2 * S + 2), *begun)
+    feed(table, execute(10, 2 * S + 2), *clones)
 
     assert [] == table.feed(exit_event(10, 10, 2 * S + 1))
-    ends = [exit_event(14, 10, 3 * S - 1)] if begun else []
+    ends = [exit_event(14, 10, 3 * S - 1)] if clones else []
     assert [Ended(process, 3 * S)] == feed(table, *ends, exit_event(10, 10, 3 * S))
 
 
-def test_the_status_is_not_that_of_a_thread_that_was_ending_anyway() -> None:
-    """Its exit may be reported after that of the thread that ended the process."""
+def test_status_is_not_that_of_a_thread_that_was_already_exiting() -> None:
+    """Its exit may be reported after the exit of the thread that ended the process."""
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S, 7 << 8), exit_event(11, 10, 2 * S + 50_000))
 
     assert (process.returncode, process.ended_ns) == (7, 2 * S + 50_000)
 
 
-def test_a_core_is_told_of_whichever_thread_has_the_bit() -> None:
+def test_core_dump_bit_of_any_thread_counts() -> None:
     table, process = started(thread(11, 10, S + 1))
     feed(
         table, exit_event(10, 10, 2 * S, 6 | 128), exit_event(11, 10, 2 * S + 50_000, 6)
@@ -126,7 +126,7 @@ def test_a_core_is_told_of_whichever_thread_has_the_bit() -> None:
     assert (process.returncode, process.dumped_core) == (-6, True)
 
 
-def test_threads_that_dump_core_may_end_much_later() -> None:
+def test_threads_may_exit_long_after_the_one_with_the_core_dump_bit() -> None:
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S, 6 | 128), exit_event(11, 10, 3 * S, 6))
 
@@ -138,7 +138,7 @@ def test_threads_that_dump_core_may_end_much_later() -> None:
     ("first", "last", "known"),
     [(0, 7 << 8, False), (3 << 8, 5 << 8, False), (7 << 8, 7 << 8, True), (0, 9, True)],
 )
-def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
+def test_status_may_be_unknown_before_linux_6_if_the_leader_exits_first(
     monkeypatch: pytest.MonkeyPatch,
     *,
     first: int,
@@ -155,7 +155,7 @@ def test_a_first_thread_that_leaves_early_may_have_the_status_before_linux_6(
     assert process.duration == 2.0
 
 
-def test_before_linux_6_a_process_that_execs_has_a_new_first_thread(
+def test_exec_replaces_an_exited_leader_before_linux_6(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", False)
@@ -166,7 +166,7 @@ def test_before_linux_6_a_process_that_execs_has_a_new_first_thread(
     assert process.returncode == 7
 
 
-def test_a_pid_that_comes_again_is_another_process() -> None:
+def test_reused_pid_is_another_process() -> None:
     table, first = started(exit_event(10, 10, 2 * S))
     (change,) = table.feed(fork(10, 3 * S))
 
@@ -175,7 +175,7 @@ def test_a_pid_that_comes_again_is_another_process() -> None:
     assert change.process != first
 
 
-def test_an_exit_may_be_reported_when_its_pid_is_used_again() -> None:
+def test_exit_may_be_reported_after_its_pid_is_reused() -> None:
     """The kernel lets the parent reap a process before it reports its exit."""
     table, first = started()
     (begun,) = table.feed(fork(10, 3 * S))
@@ -189,7 +189,7 @@ def test_an_exit_may_be_reported_when_its_pid_is_used_again() -> None:
     assert second.returncode == 2
 
 
-def test_a_process_whose_end_nobody_told_ends_with_the_next_that_has_its_pid() -> None:
+def test_process_without_an_exit_ends_when_its_pid_is_reused() -> None:
     table, first = started()
     (begun,) = table.feed(fork(10, 3 * S))
     ended, _ = table.feed(exit_event(10, 10, 5 * S, 2 << 8))
@@ -199,7 +199,7 @@ def test_a_process_whose_end_nobody_told_ends_with_the_next_that_has_its_pid() -
     assert first.returncode is None
 
 
-def test_a_parent_is_let_go_once_its_end_was_told() -> None:
+def test_parent_is_released_after_its_end_is_reported() -> None:
     table, parent = started(fork(20, S + 1, parent=10), fork(30, S + 2, parent=20))
     child, grandchild = table.processes[20], table.processes[30]
     (ended,) = table.feed(exit_event(20, 20, 2 * S))
@@ -211,21 +211,21 @@ def test_a_parent_is_let_go_once_its_end_was_told() -> None:
     assert (child.ppid, grandchild.ppid, grandchild.parent) == (10, 20, child)
 
 
-def test_a_name_is_inherited_set_and_replaced() -> None:
+def test_name_is_inherited_set_by_comm_and_replaced_by_exec() -> None:
     table, parent = started(Comm(10, 10, b"own", S + 1, 0), thread(11, 10, S + 2))
     table.feed(Comm(11, 10, b"thread", S + 3, 0))
     table.feed(fork(20, S + 4, parent=10))
     table.feed(Fork(11, 10, 30, 30, S + 5, 0))
 
     assert [parent.name, table.processes[20].name] == ["own", "own"]
-    assert table.processes[30].name is None  # nobody asks for the names of threads
+    assert table.processes[30].name is None  # names of threads are not kept
     table.feed(execute(10, 2 * S, PROGRAM))
     assert parent.name == "sh"
     table.feed(execute(10, 3 * S))
     assert parent.name is None
 
 
-def test_usage_is_that_of_all_threads() -> None:
+def test_usage_is_the_sum_of_all_threads() -> None:
     table, process = started(thread(11, 10, S + 1), thread(12, 10, S + 2))
     feed(table, exit_event(11, 10, S + 3, 0, usage(1)), execute(10, S + 4))
     feed(table, exit_event(12, 10, S + 5, 0, usage(100)))
@@ -239,7 +239,7 @@ def test_usage_is_that_of_all_threads() -> None:
 
 
 @pytest.mark.parametrize("other", [None, usage(1)._replace(cpu_ns=None)])
-def test_usage_is_none_where_a_part_is_not_known(other: Usage | None) -> None:
+def test_usage_is_none_if_a_part_is_unknown(other: Usage | None) -> None:
     table, process = started(thread(11, 10, S + 1))
     feed(
         table,
@@ -250,7 +250,7 @@ def test_usage_is_none_where_a_part_is_not_known(other: Usage | None) -> None:
     assert (process.usage and process.usage.cpu_ns) is None
 
 
-def test_usage_is_not_known_after_a_loss() -> None:
+def test_usage_is_none_after_a_loss() -> None:
     table, process = started(Lost(1, S + 1))
     table.resync(snapshot(snapshot_entry(10, S, 2 * S), at=2 * S))
     table.feed(exit_event(10, 10, 3 * S, 0, usage(1)))
@@ -261,11 +261,11 @@ def test_usage_is_not_known_after_a_loss() -> None:
 
 def processes_alive() -> int:
     gc.collect()
-    return sum(isinstance(it, Process) for it in gc.get_objects())
+    return sum(isinstance(item, Process) for item in gc.get_objects())
 
 
 def lineage(generations: int) -> int:
-    """Let each process fork once and end; count the processes that are kept."""
+    """Let each process fork once and exit; return how many ended ones are kept."""
     table = started()[0]
     before = processes_alive()
     for number in range(generations):
@@ -278,12 +278,12 @@ def lineage(generations: int) -> int:
     return processes_alive() - before
 
 
-def test_a_lineage_keeps_one_process() -> None:
-    assert lineage(10_007) == 1  # more than one: its parent, which it names
+def test_lineage_keeps_one_ended_process() -> None:
+    assert lineage(10_007) == 1  # the parent of the running process
 
 
 def memory_of(act: Callable[[], None]) -> int:
-    """Return by how many bytes memory grows."""
+    """Return by how many bytes the call increases allocated memory."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -294,7 +294,7 @@ def memory_of(act: Callable[[], None]) -> int:
         tracemalloc.stop()
 
 
-def test_a_running_process_takes_at_most_a_kilobyte() -> None:
+def test_running_process_takes_at_most_a_kilobyte() -> None:
     table, _ = started()
     count = 5003
 
@@ -308,12 +308,12 @@ def test_a_running_process_takes_at_most_a_kilobyte() -> None:
 
 
 @pytest.mark.heavy
-def test_memory_is_that_of_what_runs_not_of_its_history() -> None:
-    """Of half a million events, and a hundred thousand generations."""
+def test_memory_does_not_grow_with_history() -> None:
+    """After half a million events and a hundred thousand generations."""
     table, _ = started()
 
-    def history(lives: int) -> None:
-        for number in range(lives):
+    def history(count: int) -> None:
+        for number in range(count):
             at, pid = 2 * S + number * MS, 20 + number % 30_000
             for event in (
                 fork(pid, at, parent=10),

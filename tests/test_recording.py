@@ -1,4 +1,4 @@
-"""Recordings are read as written, on other machines and when damaged, too."""
+"""Recordings: writing and reading, other machines' files, malformed files."""
 
 import errno
 import gzip
@@ -46,7 +46,7 @@ from procconn import (
     recording,
 )
 
-WHOLE = [
+COMPLETE = [
     *(sample.message for sample in SAMPLES.values()),
     *NO_EVENTS.values(),
     OLDER_EXIT,
@@ -56,8 +56,8 @@ WHOLE = [
     EXIT_WITH_USAGE,
     event_message(0x400, words(1, 2, 3), cpu=2, timestamp_ns=7),
 ]
-BUFFER = b"".join(message + bytes(-len(message) % 4) for message in WHOLE)
-SWAPPED = [converted(message, "=") for message in WHOLE]
+BUFFER = b"".join(message + bytes(-len(message) % 4) for message in COMPLETE)
+SWAPPED = [converted(message, "=") for message in COMPLETE]
 EVENTS = decode(BUFFER)
 
 
@@ -78,11 +78,11 @@ def exec_at(timestamp_ns: int, pid: int = 1) -> bytes:
     return event_message(2, union, timestamp_ns=timestamp_ns)
 
 
-def test_every_kind_is_read_as_it_was_written() -> None:
+def test_every_kind_survives_recording() -> None:
     assert replay(recorded(BUFFER)) == EVENTS
 
 
-def test_programs_usages_and_losses_are_in_a_recording() -> None:
+def test_recording_has_programs_usages_and_losses() -> None:
     events = replay(recorded(EXIT_WITH_USAGE + LOSS + EXEC_WITH_PROGRAM))
 
     assert isinstance(events[0], Exit)
@@ -90,23 +90,23 @@ def test_programs_usages_and_losses_are_in_a_recording() -> None:
     assert (USAGE, LOST, PROGRAM) == (events[0].usage, events[1], events[2].program)
 
 
-def test_file_is_one_packet_for_each_message_with_its_date() -> None:
+def test_each_message_is_a_packet_with_its_date() -> None:
     before = time.time_ns()
-    stamp = time.monotonic_ns()
+    timestamp_ns = time.monotonic_ns()
     after = time.time_ns()
 
-    file = recorded(exec_at(stamp) + LOSS)
+    file = recorded(exec_at(timestamp_ns) + LOSS)
 
     seconds, nanoseconds, *sizes = struct.unpack_from("=IIII", file, HEADER_SIZE)
     date = seconds * 10**9 + nanoseconds
     assert before - 2 * clock.STEP <= date <= after + 2 * clock.STEP
     assert [92, 92] == sizes
-    assert file[HEADER_SIZE + 16 :][:92] == COOKED + exec_at(stamp)
+    assert file[HEADER_SIZE + 16 :][:92] == COOKED + exec_at(timestamp_ns)
     assert len(file) == HEADER_SIZE + 32 + 76 + 32 + 60
     assert file[:HEADER_SIZE] == pcap()
 
 
-def test_ways_to_read_can_be_mixed(tmp_path: Path) -> None:
+def test_read_methods_can_be_mixed(tmp_path: Path) -> None:
     count = 7001
     path = tmp_path / "some.pcap"
     path.write_bytes(recorded(b"".join(exec_at(0, pid) for pid in range(count))))
@@ -131,12 +131,12 @@ def test_ways_to_read_can_be_mixed(tmp_path: Path) -> None:
 def test_write_counts_messages() -> None:
     recorder = recording.Recorder(io.BytesIO())
 
-    assert recorder.write(BUFFER) == len(WHOLE)
+    assert recorder.write(BUFFER) == len(COMPLETE)
     assert recorder.write(b"") == 0
     assert recorder.write(bytearray(LOSS)) == 1
 
 
-def test_messages_are_written_only_whole() -> None:
+def test_truncated_message_is_not_written() -> None:
     file = io.BytesIO()
     recorder = recording.Recorder(file)
 
@@ -147,7 +147,7 @@ def test_messages_are_written_only_whole() -> None:
     assert replay(file.getvalue()) == [LOST]
 
 
-def test_what_was_written_is_in_the_file_at_once(tmp_path: Path) -> None:
+def test_written_messages_are_in_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     with recording.Recorder(path) as recorder:
         recorder.write(LOSS)
@@ -155,8 +155,8 @@ def test_what_was_written_is_in_the_file_at_once(tmp_path: Path) -> None:
         assert [LOST] == replay(path.read_bytes())
 
 
-def test_full_disk_takes_nothing_of_a_write(tmp_path: Path) -> None:
-    """The file stays complete, and writing goes on when there is space."""
+def test_failed_write_leaves_the_file_unchanged(tmp_path: Path) -> None:
+    """Recording can continue once there is space again."""
     path = tmp_path / "some.pcap"
     resource = pytest.importorskip("resource")
     signal = pytest.importorskip("signal")
@@ -179,7 +179,7 @@ def test_full_disk_takes_nothing_of_a_write(tmp_path: Path) -> None:
     assert [LOST, *decode(OLDER_EXIT)] == replay(path.read_bytes())
 
 
-def test_pipe_is_read_as_it_is_written() -> None:
+def test_pipe_is_read_while_it_is_written() -> None:
     out, into = os.pipe()
     with open(out, "rb") as reading, open(into, "wb") as writing:
         recorder = recording.Recorder(writing)
@@ -198,7 +198,7 @@ def test_pipe_is_read_as_it_is_written() -> None:
         assert replayed.recv() is None
 
 
-def test_file_opened_otherwise_is_read_and_left_open(tmp_path: Path) -> None:
+def test_callers_file_object_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap.gz"
     with gzip.open(path, "wb") as packed:
         packed.write(recorded(LOSS))
@@ -212,40 +212,44 @@ def test_file_opened_otherwise_is_read_and_left_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(("magic", "unit"), [(0xA1B23C4D, 1), (0xA1B2C3D4, 1000)])
-def test_other_writers_headers_are_understood(
+def test_byte_order_and_time_unit_of_the_header_are_respected(
     order: str, magic: int, unit: int
 ) -> None:
-    stamp = 5_000_000_000
+    timestamp_ns = 5_000_000_000
     fraction = 123_456_000 // unit
-    file = pcap(exec_at(stamp), order=order, magic=magic, times=[(7, fraction)])
+    file = pcap(exec_at(timestamp_ns), order=order, magic=magic, times=[(7, fraction)])
     replayed = recording.open(io.BytesIO(file))
 
-    assert [Exec(1, 1, stamp, 0)] == (events := list(replayed))
+    assert [Exec(1, 1, timestamp_ns, 0)] == (events := list(replayed))
     date = datetime(1970, 1, 1, 0, 0, 7, 123_456, tzinfo=UTC)
     assert date == replayed.event_time(events[0])
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_messages_of_the_other_byte_order_are_turned_round(order: str) -> None:
-    """By the message, as a tool may have rewritten the file in its own order."""
+def test_messages_in_the_other_byte_order_are_converted(order: str) -> None:
+    """The message decides: a tool may have rewritten the headers in its own order."""
     file = pcap(*SWAPPED, order=order)
 
     assert EVENTS == replay(file)
 
 
-def test_messages_of_both_orders_in_one_file() -> None:
+def test_file_may_have_messages_of_both_byte_orders() -> None:
     file = pcap(OLDER_EXIT, converted(OLDER_EXIT, "="), LOSS, converted(LOSS, "="))
 
     assert [*decode(OLDER_EXIT) * 2, LOST, LOST] == replay(file)
 
 
-def test_event_time_is_that_of_the_recording_machine() -> None:
-    """Timestamps count from its start; this machine's offset is another."""
-    stamp, year = 3_000_000_000, timedelta(days=365)
+def test_event_time_uses_the_recording_machines_clock_offset() -> None:
+    """Timestamps count from that machine's boot, so this machine's offset is wrong."""
+    timestamp_ns, year = 3_000_000_000, timedelta(days=365)
     then = datetime.now(UTC).replace(microsecond=0) - year
     date = int(then.timestamp())
     replayed = recording.open(
-        io.BytesIO(pcap(exec_at(stamp), exec_at(stamp + 1), times=[(date, 0)] * 2))
+        io.BytesIO(
+            pcap(
+                exec_at(timestamp_ns), exec_at(timestamp_ns + 1), times=[(date, 0)] * 2
+            )
+        )
     )
     first, second = replayed.recv_many()
 
@@ -254,9 +258,9 @@ def test_event_time_is_that_of_the_recording_machine() -> None:
 
 
 def test_event_time_follows_a_step_of_the_wall_clock() -> None:
-    stamps = [10**9, 2 * 10**9, 3 * 10**9]
+    timestamps = [10**9, 2 * 10**9, 3 * 10**9]
     times = [(1001, 0), (1002, 0), (5003, 0)]
-    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, stamps), times=times)))
+    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, timestamps), times=times)))
 
     events = list(replayed)
 
@@ -264,20 +268,22 @@ def test_event_time_follows_a_step_of_the_wall_clock() -> None:
     assert [1001, 1002, 5003] == dates
 
 
-def test_event_time_of_a_machine_that_started_again() -> None:
-    """Its clock begins anew; the events just read are dated right."""
-    stamps = [9 * 10**9, 10 * 10**9, 1 * 10**9, 2 * 10**9]
+def test_event_time_follows_a_reboot() -> None:
+    """CLOCK_MONOTONIC restarts; each event is dated when it is read."""
+    timestamps = [9 * 10**9, 10 * 10**9, 1 * 10**9, 2 * 10**9]
     times = [(1009, 0), (1010, 0), (7001, 0), (7002, 0)]
-    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, stamps), times=times)))
+    replayed = recording.open(io.BytesIO(pcap(*map(exec_at, timestamps), times=times)))
 
     dates = [int(replayed.event_time(event).timestamp()) for event in replayed]
 
     assert [1009, 1010, 7001, 7002] == dates
 
 
-def test_recorded_here_event_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    stamp = time.monotonic_ns()
-    replayed = recording.open(io.BytesIO(recorded(exec_at(stamp))))
+def test_event_time_of_a_local_recording_is_the_live_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timestamp_ns = time.monotonic_ns()
+    replayed = recording.open(io.BytesIO(recorded(exec_at(timestamp_ns))))
     (event,) = replayed.recv_many()
     here = event_time(event)
     monkeypatch.setattr(clock, "wall_offset", lambda: 0)  # as on another machine
@@ -285,43 +291,43 @@ def test_recorded_here_event_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert abs(replayed.event_time(event) - here) <= timedelta(milliseconds=2)
 
 
-def test_event_time_needs_something_read() -> None:
+def test_event_time_before_the_first_read_is_an_error() -> None:
     replayed = recording.open(io.BytesIO(recorded(LOSS)))
 
     with pytest.raises(ValueError, match="read it first"):
         replayed.event_time(LOST)
 
 
-def test_dates_no_file_can_hold_do_not_stop_recording() -> None:
+def test_dates_out_of_the_formats_range_do_not_stop_recording() -> None:
     buffer = exec_at(2**64 - 1) + exec_at(0)
 
     assert decode(buffer) == replay(recorded(buffer))
 
 
-def test_recording_that_was_cut_off_says_so_behind_the_last_event() -> None:
-    """For every place where it can be cut, but within the file's header."""
+def test_truncated_recording_warns_after_the_last_event() -> None:
+    """Tests every truncation after the file header."""
     file = recorded(OLDER_EXIT + LOSS + OLDER_COREDUMP)
     ends = [HEADER_SIZE]
     for message in (OLDER_EXIT, LOSS, OLDER_COREDUMP):
         ends.append(ends[-1] + 32 + len(message))
     events = decode(OLDER_EXIT + LOSS + OLDER_COREDUMP)
     for size in range(HEADER_SIZE, len(file)):
-        whole = sum(end <= size for end in ends[1:])
+        complete = sum(end <= size for end in ends[1:])
         replayed = recording.open(io.BytesIO(file[:size]))
-        got = [event for _, event in zip(range(whole), replayed, strict=False)]
+        got = [event for _, event in zip(range(complete), replayed, strict=False)]
 
-        assert events[:whole] == got
-        left = size - ends[whole]
+        assert events[:complete] == got
+        left = size - ends[complete]
         if left == 0:
             assert replayed.recv() is None
             assert not replayed.damage
             continue
         with pytest.warns(RuntimeWarning, match=f"cut off: its last {left} bytes"):
             assert replayed.recv() is None
-        assert f"from byte {ends[whole]} on" in replayed.damage
+        assert f"from byte {ends[complete]} on" in replayed.damage
 
 
-def test_damage_is_told_once() -> None:
+def test_damage_is_reported_once() -> None:
     replayed = recording.open(io.BytesIO(recorded(LOSS)[:-1]))
     with pytest.warns(RuntimeWarning, match="cut off"):
         assert replayed.recv_many() == []
@@ -330,22 +336,22 @@ def test_damage_is_told_once() -> None:
     assert list(replayed) == []
 
 
-def test_zeros_behind_a_crash_are_damage() -> None:
-    """As some filesystems leave them."""
+def test_trailing_zeros_are_damage() -> None:
+    """Some filesystems leave zeros after a crash."""
     file = recorded(LOSS)
     with pytest.warns(RuntimeWarning, match=f"from byte {len(file)} on"):
         assert [LOST] == replay(file + bytes(4096))
 
 
-def test_damaged_message_does_not_hide_the_next() -> None:
+def test_malformed_message_does_not_hide_the_next() -> None:
     too_short = event_message(2, words(1))
     file = pcap(OLDER_EXIT, too_short, LOSS[:-4], LOSS)
     with pytest.warns(RuntimeWarning, match="no whole event: 2 packets"):
         assert [*decode(OLDER_EXIT), LOST] == replay(file)
 
 
-def test_packets_that_are_no_events_are_left_out() -> None:
-    """Such as a capture of all netlink traffic has."""
+def test_packets_without_events_are_skipped() -> None:
+    """A capture of all netlink traffic has such packets."""
     other_protocol = pcap(LOSS)
     at = other_protocol.index(COOKED)
     other_protocol = other_protocol[: at + 15] + b"\0" + other_protocol[at + 16 :]
@@ -375,7 +381,7 @@ def test_several_messages_in_one_packet() -> None:
     ],
     ids=["empty", "short", "script", "raw", "ethernet", "pcapng", "gzip"],
 )
-def test_file_that_is_no_recording_says_what_to_do(
+def test_error_for_a_file_of_another_format_says_what_to_do(
     content: bytes, remedy: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "some.file"
@@ -387,13 +393,13 @@ def test_file_that_is_no_recording_says_what_to_do(
     assert remedy in str(caught.value)
 
 
-def test_missing_file_is_the_systems_error(tmp_path: Path) -> None:
+def test_missing_file_is_a_file_not_found_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         recording.open(tmp_path / "none")
 
 
 def read_all(file: bytes) -> list[Event]:
-    """Read bytes nobody should trust, in each way."""
+    """Read untrusted bytes with each read method."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
@@ -412,7 +418,7 @@ def read_all(file: bytes) -> list[Event]:
 
 
 @given(st.binary(max_size=600))
-def test_any_bytes_behind_a_header(rest: bytes) -> None:
+def test_any_bytes_after_a_header(rest: bytes) -> None:
     for order in "<>":
         read_all(pcap(order=order) + rest)
 
@@ -427,7 +433,7 @@ def test_any_packets(packets: list[bytes]) -> None:
     read_all(pcap(*packets))
 
 
-def damaged(messages: list[bytes], draw: Callable[[int], int]) -> bytes:
+def mutated(messages: list[bytes], draw: Callable[[int], int]) -> bytes:
     file = bytearray(pcap(*messages))
     for _ in range(draw(3)):
         file[draw(len(file) - 1)] = draw(255)
@@ -438,20 +444,18 @@ def damaged(messages: list[bytes], draw: Callable[[int], int]) -> bytes:
     st.lists(st.sampled_from([*MESSAGES, *SWAPPED]), max_size=6),
     st.data(),
 )
-def test_damaged_recordings(messages: list[bytes], data: st.DataObject) -> None:
-    read_all(damaged(messages, lambda most: data.draw(st.integers(0, most))))
+def test_mutated_recordings(messages: list[bytes], data: st.DataObject) -> None:
+    read_all(mutated(messages, lambda most: data.draw(st.integers(0, most))))
 
 
-@given(st.lists(st.sampled_from(WHOLE), max_size=20), st.integers(1, 50))
-def test_pieces_a_file_is_read_in_do_not_matter(
-    messages: list[bytes], piece: int
-) -> None:
+@given(st.lists(st.sampled_from(COMPLETE), max_size=20), st.integers(1, 50))
+def test_sizes_of_file_reads_do_not_matter(messages: list[bytes], piece: int) -> None:
     buffer = b"".join(message + bytes(-len(message) % 4) for message in messages)
 
     assert decode(buffer) == list(recording.open(ChunkedFile(recorded(buffer), piece)))
 
 
 @pytest.mark.parametrize("opened", [recording.open, recording.Recorder])
-def test_a_file_of_text_is_refused(opened: Callable[[io.StringIO], object]) -> None:
+def test_text_file_is_a_type_error(opened: Callable[[io.StringIO], object]) -> None:
     with pytest.raises(TypeError, match=r"^file must be binary, as of mode '[rw]b'"):
         opened(io.StringIO())

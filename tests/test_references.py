@@ -1,4 +1,4 @@
-"""Decoding leaks no reference and releases none too many."""
+"""Decoding leaks no references and releases none twice."""
 
 import gc
 import subprocess
@@ -35,19 +35,19 @@ EVENTS = [
 ]
 
 SMALL_INTS = [0, 1, 2, 17, 255, 256]
-"""CPython keeps one object of each, so a leak of one shows only in its count."""
-OF_SMALL_INTS = event_message(0x80000000, words(0, 1, 2, 17, 255, 256))
+"""CPython caches these objects, so a leak shows only in their reference counts."""
+SMALL_INTS_EVENT = event_message(0x80000000, words(0, 1, 2, 17, 255, 256))
 
 IMMORTAL = 1 << 30
-"""Objects that can go have fewer references; of others the count means nothing."""
+"""Immortal objects have at least this many references, whatever refers to them."""
 
 SLACK = 200
-"""Blocks and references that come and go with the interpreter's own caches."""
+"""Tolerance for blocks and references in the interpreter's own caches."""
 
-# One message for each kind of failure, after some good ones.
-DAMAGED = [
-    b"".join(EVENTS) + damage
-    for damage in (
+# Valid messages, then one message that fails, for each kind of failure.
+FAILING = [
+    b"".join(EVENTS) + failing
+    for failing in (
         bytes(1),
         bytes(16),
         netlink_message(NLMSG_ERROR),
@@ -60,8 +60,8 @@ DAMAGED = [
 
 
 @pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """Cycles that only the collector would end count as leaks."""
+def without_collector() -> Iterator[None]:
+    """Disable the garbage collector, so that reference cycles count as leaks."""
     gc.collect()
     gc.disable()
     yield
@@ -69,9 +69,9 @@ def no_collector() -> Iterator[None]:
 
 
 @contextmanager
-def nothing_kept() -> Iterator[None]:
-    # Those that live for ever are not counted, and compiled for an older Python this
-    # module may add to what stands in the place of their count.
+def no_leaks() -> Iterator[None]:
+    # Immortal objects have no meaningful count, and a C module compiled for an older
+    # Python may change it.
     shared = [*SMALL_INTS, *KINDS, Unknown, None, b"", b"x"]
     shared = [item for item in shared if sys.getrefcount(item) < IMMORTAL]
     before = [sys.getrefcount(item) for item in shared]
@@ -92,18 +92,18 @@ def repeat(times: int, action: Callable[[], object]) -> None:
         action()
 
 
-def test_a_million_events_leave_nothing_behind() -> None:
-    buffer = (b"".join(EVENTS) + OF_SMALL_INTS) * 834
+def test_decoding_a_million_events_does_not_leak() -> None:
+    buffer = (b"".join(EVENTS) + SMALL_INTS_EVENT) * 834
     decode(buffer)
 
-    with nothing_kept():
+    with no_leaks():
         repeat(100, lambda: decode(buffer))
 
     assert 100 * len(decode(buffer)) > 1_000_000
 
 
-def test_events_taken_one_by_one_leave_nothing_behind() -> None:
-    buffer = (b"".join(EVENTS) + OF_SMALL_INTS) * 10
+def test_iteration_and_parsing_do_not_leak() -> None:
+    buffer = (b"".join(EVENTS) + SMALL_INTS_EVENT) * 10
 
     def action() -> None:
         for _ in NetlinkMessageIter(buffer):
@@ -111,69 +111,69 @@ def test_events_taken_one_by_one_leave_nothing_behind() -> None:
         parse_netlink_message(buffer)
 
     action()
-    with nothing_kept():
+    with no_leaks():
         repeat(300, action)
 
 
-@pytest.mark.parametrize("buffer", DAMAGED, ids=range(len(DAMAGED)))
+@pytest.mark.parametrize("buffer", FAILING, ids=range(len(FAILING)))
 @pytest.mark.parametrize("function", [decode, lambda b: list(NetlinkMessageIter(b))])
-def test_failures_leave_nothing_behind(
+def test_failures_do_not_leak(
     function: Callable[[bytes], object], buffer: bytes
 ) -> None:
-    """Not even a cycle for the collector, and also not the events before them."""
+    """This includes reference cycles, and the events decoded before the failure."""
 
     def action() -> None:
         try:
             function(buffer)
         except Exception:
             return
-        pytest.fail("nothing was raised")
+        pytest.fail("no exception was raised")
 
     action()
-    with nothing_kept():
+    with no_leaks():
         repeat(1000, action)
 
 
 @pytest.mark.parametrize("buffer", [b"", b"\0", OVERRUN, REFUSAL, FOREIGN])
-def test_failures_of_one_message_leave_nothing_behind(buffer: bytes) -> None:
+def test_failures_of_parsing_do_not_leak(buffer: bytes) -> None:
     def action() -> None:
         try:
             parse_netlink_message(buffer)
         except Exception:
             return
-        pytest.fail("nothing was raised")
+        pytest.fail("no exception was raised")
 
     action()
-    with nothing_kept():
+    with no_leaks():
         repeat(1000, action)
 
 
-def test_wrong_types_leave_nothing_behind() -> None:
+def test_type_errors_do_not_leak() -> None:
     def action() -> None:
         try:
             decode("text")  # type: ignore[arg-type]
         except TypeError:
             return
-        pytest.fail("nothing was raised")
+        pytest.fail("no exception was raised")
 
     action()
-    with nothing_kept():
+    with no_leaks():
         repeat(1000, action)
 
 
-def test_iterations_not_ended_leave_nothing_behind() -> None:
+def test_unfinished_iterations_do_not_leak() -> None:
     buffer = b"".join(EVENTS)
 
     def action() -> None:
         next(NetlinkMessageIter(memoryview(buffer)))
 
     action()
-    with nothing_kept():
+    with no_leaks():
         repeat(1000, action)
 
 
 def test_views_in_cycles_can_be_collected() -> None:
-    """CPython 3.11 crashes when it collects a view that a C array still uses."""
+    """CPython 3.11 crashes when it collects a memoryview that cffi still uses."""
     for message in MESSAGES:
         for function in (decode, parse_netlink_message, NetlinkMessageIter):
             cycle: list[object] = [memoryview(bytearray(message))]
@@ -187,18 +187,18 @@ def test_views_in_cycles_can_be_collected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "least"),
+    ("function", "minimum"),
     [
-        # An event takes a tuple, and its timestamp an int.
+        # An event allocates a tuple, and an int for its timestamp.
         ("decode", 2 * len(EVENTS)),
         ("parse_netlink_message", 2),
         ("NetlinkMessageIter", 2 * len(EVENTS)),
     ],
 )
-def test_want_of_memory_is_a_memory_error_wherever_it_strikes(
-    function: str, least: int
+def test_failed_allocation_anywhere_is_a_memory_error(
+    function: str, minimum: int
 ) -> None:
-    pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+    pytest.importorskip("_testcapi", reason="requires _testcapi, CPython's test module")
     result = subprocess.run(
         [
             sys.executable,
@@ -214,13 +214,13 @@ def test_want_of_memory_is_a_memory_error_wherever_it_strikes(
 
     assert (0, "") == (result.returncode, result.stderr)
     first, second, grown = map(int, result.stdout.split())
-    assert least <= first
-    assert least <= second
+    assert minimum <= first
+    assert minimum <= second
     assert abs(grown) < 10
 
 
-def test_event_that_there_was_no_memory_for_comes_again() -> None:
-    pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+def test_event_is_returned_again_after_a_memory_error() -> None:
+    pytest.importorskip("_testcapi", reason="requires _testcapi, CPython's test module")
     result = subprocess.run(
         [sys.executable, PROGRAMS / "step_without_memory.py", b"".join(EVENTS).hex()],
         capture_output=True,
@@ -229,5 +229,5 @@ def test_event_that_there_was_no_memory_for_comes_again() -> None:
         check=True,
     )
 
-    # An allocation of Python itself after the C call may still lose one.
+    # An allocation by the interpreter after the C call may fail and lose one event.
     assert result.stdout.split().count("False") <= 1

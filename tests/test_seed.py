@@ -1,7 +1,7 @@
-"""The cases of the Rust parser that this project grew from, by value.
+"""The test cases of the Rust parser that this project is based on, by value.
 
-Those of its functions that have no counterpart here, as the alignment of a length,
-are stated through what decoding makes of the bytes.
+Functions without a counterpart here, such as the alignment of lengths, are tested
+through decoding.
 """
 
 import errno
@@ -149,7 +149,7 @@ def test_unknown_kind_keeps_a_kilobyte_of_data() -> None:
     assert Unknown(0xFFFFFFFF, b"\xab" * 1024, 0, 0) == event
 
 
-def test_nlm_f_request_does_not_matter() -> None:
+def test_nlm_f_request_is_ignored() -> None:
     flagged = bytearray(EXEC_42)
     flagged[6:8] = struct.pack("=H", NLM_F_REQUEST)
 
@@ -167,7 +167,7 @@ def test_nlm_f_request_does_not_matter() -> None:
         pytest.param(netlink_message(NLMSG_ERROR, bytes(20)), id="acknowledgement"),
     ],
 )
-def test_control_messages_are_no_events(control: bytes) -> None:
+def test_control_messages_have_no_event(control: bytes) -> None:
     assert parse_netlink_message(control) is None
 
 
@@ -233,7 +233,7 @@ def test_overrun_message_raises() -> None:
         ),
     ],
 )
-def test_damaged_message_raises(buffer: bytes) -> None:
+def test_malformed_message_raises(buffer: bytes) -> None:
     with pytest.raises(TruncatedError):
         parse_netlink_message(buffer)
 
@@ -274,7 +274,7 @@ def test_iteration_stays_ended() -> None:
     assert next(messages, "ended") == "ended"
 
 
-def test_control_messages_between_events_are_passed() -> None:
+def test_control_messages_between_events_are_skipped() -> None:
     fork = message(FORK, words(10, 10, 20, 20))
     buffer = NOOP + EXEC_42 + NOOP + fork + DONE
 
@@ -291,7 +291,7 @@ def test_iterating_over_less_than_a_header_raises() -> None:
         next(NetlinkMessageIter(bytes(4)))
 
 
-def test_messages_lie_side_by_side_when_aligned() -> None:
+def test_aligned_messages_have_no_padding() -> None:
     assert [16, 60, 16] == [len(NOOP), len(EXEC_42), len(DONE)]
     assert [EXEC_42_EVENT] == events_of(NOOP + EXEC_42 + DONE)
 
@@ -406,14 +406,14 @@ def test_error_text(error: Exception, text: str) -> None:
     ],
     ids=repr,
 )
-def test_errors_have_no_other_source(error: Exception) -> None:
-    """An interrupted call is Python's own InterruptedError; elsewhere it goes on."""
+def test_errors_have_no_cause(error: Exception) -> None:
+    """The Rust error for EINTR is InterruptedError; Python retries most calls."""
     assert error.__cause__ is None
     assert error.__context__ is None
     assert isinstance(error, ProcConnError | InterruptedError)
 
 
-def test_errors_of_the_decoder_have_no_other_cause() -> None:
+def test_decoder_errors_have_no_cause() -> None:
     for buffer in (bytes(4), netlink_message(NLMSG_OVERRUN)):
         with pytest.raises(ProcConnError) as caught:
             decode(buffer)
@@ -422,7 +422,7 @@ def test_errors_of_the_decoder_have_no_other_cause() -> None:
         assert caught.value.__context__ is None
 
 
-def test_refusal_is_the_system_error_itself() -> None:
+def test_nlmsg_error_raises_the_system_error() -> None:
     """An errno in a message raises what a failed system call raises."""
     payload = struct.pack("=i", -errno.EPERM).ljust(20, b"\0")
 
@@ -433,7 +433,7 @@ def test_refusal_is_the_system_error_itself() -> None:
     assert not isinstance(caught.value, ProcConnError)
 
 
-# Equality and the way there and back
+# Equality and round trips
 
 
 def test_equal_events_are_equal() -> None:
@@ -454,7 +454,7 @@ def test_equal_events_are_equal() -> None:
         (EXIT, Exit, 6),
     ],
 )
-def test_words_packed_are_the_fields_decoded(
+def test_decoded_fields_are_the_packed_words(
     what: int, make: Callable[..., Event], number: int
 ) -> None:
     values = [value for value, _ in zip(count(1000), range(number), strict=False)]

@@ -1,4 +1,4 @@
-"""The man page and the shell completions: they match the parser, and work."""
+"""The man page and the shell completions: they match the parser and work."""
 
 import argparse
 import os
@@ -21,11 +21,11 @@ PAGE = SHARE / "man/man1/procconn.1"
 BASH = SHARE / "bash-completion/completions/procconn"
 ZSH = SHARE / "zsh/site-functions/_procconn"
 START = str(PAGE).removesuffix(".1")
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """List the subcommands."""
+    """Return the parser of each subcommand."""
     for action in make_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -33,34 +33,38 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def options(name: str) -> Iterator[argparse.Action]:
-    return (it for it in parsers()[name]._actions if it.option_strings)
+    return (action for action in parsers()[name]._actions if action.option_strings)
 
 
 def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"takes {program}")
+    return pytest.mark.skipif(
+        shutil.which(program) is None, reason=f"requires {program}"
+    )
 
 
 @pytest.mark.parametrize("path", [PAGE, BASH, ZSH], ids=lambda path: path.name)
-def test_what_is_shipped_is_what_the_parser_makes(path: Path, tmp_path: Path) -> None:
+def test_shipped_file_is_the_one_generated_from_the_parser(
+    path: Path, tmp_path: Path
+) -> None:
     subprocess.run([sys.executable, SHARE / "generate.py", tmp_path], check=True)
-    made = (tmp_path / path.relative_to(SHARE)).read_text()
+    generated = (tmp_path / path.relative_to(SHARE)).read_text()
 
-    assert made == path.read_text(), "the parser has changed: run `make share`"
+    assert generated == path.read_text(), "the parser has changed: run `make share`"
 
 
 @needs("man")
-def test_the_page_tells_of_every_subcommand_and_option() -> None:
-    shown = subprocess.run(
+def test_man_page_documents_every_subcommand_and_option() -> None:
+    page = subprocess.run(
         ["man", "-E", "UTF-8", "-l", PAGE],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "MANWIDTH": "120", "MAN_KEEP_FORMATTING": ""},
     ).stdout
-    _, *sections = shown.split("\n   procconn ")
+    _, *sections = page.split("\n   procconn ")
 
-    assert list(parsers()) == [it.split()[0] for it in sections]
-    assert "\n       -h, --help\n" in shown
+    assert list(parsers()) == [section.split()[0] for section in sections]
+    assert "\n       -h, --help\n" in page
     for section in sections:
         name = section.split()[0]
         for option in options(name):
@@ -85,16 +89,16 @@ def test_the_page_tells_of_every_subcommand_and_option() -> None:
         ),
     ],
 )
-def test_the_page_is_good_roff(command: list[str]) -> None:
+def test_man_page_has_no_roff_warnings(command: list[str]) -> None:
     done = subprocess.run([*command, PAGE], capture_output=True, text=True, check=False)
-    complaints = done.stderr + (done.stdout if command[0] == "mandoc" else "")
+    warnings = done.stderr + (done.stdout if command[0] == "mandoc" else "")
 
-    # It has no date: it is of a version, and may be made at any time.
-    assert [] == [it for it in complaints.splitlines() if "missing date" not in it]
+    # The page has no date, so that its build is reproducible.
+    assert [] == [line for line in warnings.splitlines() if "missing date" not in line]
 
 
 def completed(*words: str) -> set[str]:
-    """Tell what bash offers for the last word."""
+    """Return the completions that bash offers for the last word."""
     script = (
         f'source {BASH}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
         '_procconn "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"\n'
@@ -135,17 +139,19 @@ def test_bash_offers_every_subcommand() -> None:
     ],
     ids=" ".join,
 )
-def test_bash_offers_what_suits(words: list[str], offered: set[str]) -> None:
+def test_bash_offers_values_that_suit_the_option(
+    words: list[str], offered: set[str]
+) -> None:
     assert offered == completed(*words)
 
 
 @needs("bash")
 @pytest.mark.parametrize("words", [["watch", "--pid"], ["wait", "1"]], ids=" ".join)
-def test_bash_offers_processes(words: list[str]) -> None:
+def test_bash_offers_process_ids(words: list[str]) -> None:
     assert str(os.getpid()) in completed(*words, "")
 
 
-SETTINGS = {
+SHELLS = {
     "bash": (
         ["bash", "--norc", "--noprofile", "-i"],
         f"source {BASH}; procconn() {{ printf 'GOT <%s>\\n' \"$*\"; }}",
@@ -159,25 +165,25 @@ SETTINGS = {
 
 
 def typed(shell: str, keys: str) -> str:
-    """Type after the command's name in a shell on a terminal; return its output."""
-    command, setup = SETTINGS[shell]
+    """Type arguments of procconn in an interactive shell; return the completed ones."""
+    command, setup = SHELLS[shell]
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm", PATH="/usr/bin:/bin")
         os.execvp(command[0], command)
     try:
         os.write(terminal, f"{setup}; echo READY-$((0 + 1))\n".encode())
-        _heard(terminal, "READY-1")
+        _read_until(terminal, "READY-1")
         os.write(terminal, f"procconn {keys}\n".encode())
-        return _heard(terminal, ">\r\n").partition("GOT <")[2].partition(">")[0]
+        return _read_until(terminal, ">\r\n").partition("GOT <")[2].partition(">")[0]
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
 
 
-def _heard(terminal: int, end: str) -> str:
+def _read_until(terminal: int, end: str) -> str:
     output = ""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while end not in output:
         assert time.monotonic() < deadline, output
         if select.select([terminal], [], [], 1)[0]:
@@ -189,10 +195,10 @@ def _heard(terminal: int, end: str) -> str:
     "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
 )
 @pytest.mark.parametrize(
-    "shell", [pytest.param(it, marks=needs(it)) for it in SETTINGS]
+    "shell", [pytest.param(name, marks=needs(name)) for name in SHELLS]
 )
 @pytest.mark.parametrize(
-    ("keys", "got"),
+    ("keys", "expected"),
     [
         ("wat\t--ev\texec,for\t", "watch --events exec,fork"),
         ("watch --events=exec,for\t", "watch --events exec,fork"),
@@ -202,6 +208,8 @@ def _heard(terminal: int, end: str) -> str:
         ("doctor --js\t", "doctor --json"),
     ],
 )
-def test_a_shell_completes_what_is_typed(shell: str, keys: str, got: str) -> None:
-    """Shells may complete an option with an equals sign."""
-    assert got == typed(shell, keys).replace("=", " ")
+def test_interactive_shell_completes_arguments(
+    shell: str, keys: str, expected: str
+) -> None:
+    """A shell may complete an option with an equals sign instead of a space."""
+    assert expected == typed(shell, keys).replace("=", " ")

@@ -1,4 +1,4 @@
-"""The messages of `procconn ship`, without a server."""
+"""Messages and options of `procconn ship`, without a server."""
 
 import argparse
 import errno
@@ -41,66 +41,67 @@ def messages_of(*events: Event, host: str = "web1") -> list[Message]:
 
 
 def records_of(message: Message) -> list[dict[str, object]]:
-    return [json.loads(it) for it in gzip.decompress(message.payload).splitlines()]
+    return [json.loads(line) for line in gzip.decompress(message.payload).splitlines()]
 
 
 def ecs_of(event: Event) -> dict[str, dict[str, object]]:
-    seen = EventInContext(event, None, PROGRAM, 0, ended=isinstance(event, Exit))
+    in_context = EventInContext(event, None, PROGRAM, 0, ended=isinstance(event, Exit))
     document: dict[str, dict[str, object]] = json.loads(
-        as_ecs(JsonLines(wall_ns)(seen), "web1.example")
+        as_ecs(JsonLines(wall_ns)(in_context), "web1.example")
     )
     return document
 
 
-def test_a_message_has_the_events_of_one_kind_in_their_order() -> None:
+def test_message_has_events_of_one_kind_in_order() -> None:
     fork, other = Fork(1, 1, 2, 2, 10, 0), Fork(1, 1, 3, 3, 30, 0)
     messages = messages_of(fork, Comm(2, 2, b"a", 20, 0), other)
 
     assert ["procconn.web1.fork", "procconn.web1.comm"] == [
-        it.subject for it in messages
+        message.subject for message in messages
     ]
-    assert [2, 3] == [it["child_pid"] for it in records_of(messages[0])]
-    assert [2, 1] == [it.events for it in messages]
+    assert [2, 3] == [record["child_pid"] for record in records_of(messages[0])]
+    assert [2, 1] == [message.events for message in messages]
 
 
-def test_what_was_lost_stands_alone_behind_all_that_came_before() -> None:
+def test_lost_is_a_separate_message_after_all_earlier_events() -> None:
     messages = messages_of(
         Comm(1, 1, b"a", 10, 0), Lost(5, 15), Comm(1, 1, b"b", 20, 0)
     )
 
-    assert ["comm", "lost", "comm"] == [it.subject.split(".")[2] for it in messages]
-    assert [1, 0, 1] == [it.events for it in messages]
+    kinds = [message.subject.split(".")[2] for message in messages]
+    assert ["comm", "lost", "comm"] == kinds
+    assert [1, 0, 1] == [message.events for message in messages]
 
 
-def test_ids_count_up_and_headers_tell_of_the_lines() -> None:
+def test_message_ids_count_up_and_headers_describe_the_payload() -> None:
     events = (Comm(1, 1, b"a", 10, 0), Fork(1, 1, 2, 2, 10, 0))
-    headers = [it.headers for it in messages_of(*events, host="web1.example")]
+    messages = messages_of(*events, host="web1.example")
 
-    assert ["origin-1", "origin-2"] == [it["Nats-Msg-Id"] for it in headers]
-    assert {"web1.example"} == {it["Procconn-Host"] for it in headers}
-    assert {"gzip"} == {it["Content-Encoding"] for it in headers}
-    assert {"urn:test"} == {it["Procconn-Schema"] for it in headers}
+    assert ["origin-1", "origin-2"] == [m.headers["Nats-Msg-Id"] for m in messages]
+    assert {"web1.example"} == {m.headers["Procconn-Host"] for m in messages}
+    assert {"gzip"} == {m.headers["Content-Encoding"] for m in messages}
+    assert {"urn:test"} == {m.headers["Procconn-Schema"] for m in messages}
 
 
 @pytest.mark.parametrize("host", ["web1.example", "web 1", "web*1", "web>1"])
-def test_a_hosts_name_is_one_token_of_the_subject(host: str) -> None:
+def test_host_name_is_one_token_of_the_subject(host: str) -> None:
     (message,) = messages_of(Comm(1, 1, b"a", 10, 0), host=host)
 
     assert 3 == len(message.subject.split("."))
     assert not set(" *>") & set(message.subject)
 
 
-def test_no_message_is_too_large_for_a_server() -> None:
-    """A server accepts 1 MiB unless it is configured otherwise."""
+def test_messages_fit_a_servers_default_limit() -> None:
+    """A server accepts payloads of 1 MiB by default."""
     long = Exec(1, 1, 10, 0, PROGRAM._replace(argv=("\xff" * 49_000,)))
     messages = messages_of(*[long] * 9)
 
-    assert 9 == sum(it.events for it in messages)
+    assert 9 == sum(message.events for message in messages)
     for message in messages:
         assert len(gzip.decompress(message.payload)) <= 524_288
 
 
-def test_the_elastic_common_schema_names_what_ran() -> None:
+def test_ecs_document_of_an_exec_has_the_program() -> None:
     document = ecs_of(Exec(42, 42, 10, 1, PROGRAM))
 
     assert {
@@ -129,7 +130,7 @@ def test_the_elastic_common_schema_names_what_ran() -> None:
         (Lost(3, 10), "pipeline_error", "info"),
     ],
 )
-def test_the_elastic_common_schema_has_categories(
+def test_ecs_document_has_the_kind_type_and_action(
     event: Event, kind: str, type_: str
 ) -> None:
     document = ecs_of(event)
@@ -139,20 +140,22 @@ def test_the_elastic_common_schema_has_categories(
     assert type(event).__name__.lower() == document["event"]["action"]
 
 
-def test_an_exit_has_its_status_there_and_nothing_that_is_null() -> None:
+def test_ecs_document_of_an_exit_has_the_status_and_no_nulls() -> None:
     document = ecs_of(Exit(2, 2, 256, 17, 1, 1, 10, 0, None))
 
     assert 1 == document["process"]["exit_code"]
     assert None not in document["procconn"].values()
 
 
-def test_the_elastic_common_schema_takes_any_text_and_what_was_used() -> None:
+def test_ecs_document_has_any_text_and_the_usage() -> None:
     text = 'a"]},{%s\\"x":null, \xe9'
-    seen = EventInContext(
+    in_context = EventInContext(
         Exec(42, 42, 10, 1, PROGRAM._replace(argv=(text, "", text), name=text)),
         *(None, PROGRAM._replace(argv=(text, "", text), name=text), 0),
     )
-    line = JsonLines(wall_ns)(seen).removesuffix("}\n") + ',"usage":{"cpu_ns":5}}\n'
+    line = (
+        JsonLines(wall_ns)(in_context).removesuffix("}\n") + ',"usage":{"cpu_ns":5}}\n'
+    )
     document = json.loads(as_ecs(line, text))
 
     assert [text, "", text] == document["process"]["args"]
@@ -160,7 +163,7 @@ def test_the_elastic_common_schema_takes_any_text_and_what_was_used() -> None:
     assert {"cpu_ns": 5} == document["procconn"]["usage"]
 
 
-def test_without_the_client_it_says_how_to_get_it(
+def test_error_without_the_nats_client_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "nats", None)
@@ -169,7 +172,7 @@ def test_without_the_client_it_says_how_to_get_it(
     assert "pip install 'procconn[nats]'" in capfd.readouterr().err
 
 
-def test_the_command_line_has_no_place_for_secrets() -> None:
+def test_no_option_takes_a_secret() -> None:
     options = vars(parse(["ship", "nats://localhost"]))
 
     assert not {"token", "password", "creds", "user_credentials"} & options.keys()
@@ -188,7 +191,7 @@ def test_the_command_line_has_no_place_for_secrets() -> None:
         ("nats://me:secret@localhost", "all can see who you are"),
     ],
 )
-def test_an_address_is_one_of_a_server_and_tells_nobody_who_we_are(
+def test_invalid_address_or_one_with_credentials_is_an_error(
     url: str, text: str
 ) -> None:
     server = pytest.importorskip("procconn.ship.server")
@@ -214,7 +217,7 @@ ey.ab.cd
         ("NATS_CREDS", "user_credentials", CREDS),
     ],
 )
-def test_a_file_of_credentials_is_taken_or_named(
+def test_credentials_file_is_read_or_named_in_the_error(
     name: str,
     parameter: str,
     text: str,
@@ -239,7 +242,7 @@ def test_a_file_of_credentials_is_taken_or_named(
 
 
 @pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT"])
-def test_a_file_for_tls_is_named_with_its_variable(
+def test_error_for_a_tls_file_names_its_variable(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = pytest.importorskip("procconn.ship.server")
@@ -253,7 +256,7 @@ def test_a_file_for_tls_is_named_with_its_variable(
         server.settings_for("nats://localhost")
 
 
-def test_a_name_that_is_not_found_is_told_as_that() -> None:
+def test_unresolved_host_name_is_unreachable() -> None:
     server = pytest.importorskip("procconn.ship.server")
     error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -276,7 +279,7 @@ def test_a_name_that_is_not_found_is_told_as_that() -> None:
         ("--max-age", "nan", "not a number of seconds"),
     ],
 )
-def test_what_no_server_takes_is_refused_at_once(
+def test_options_that_no_server_accepts_are_usage_errors(
     option: str, value: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -285,7 +288,7 @@ def test_what_no_server_takes_is_refused_at_once(
     assert text in capsys.readouterr().err
 
 
-def test_a_queue_larger_than_memory_is_told_by_its_option(
+def test_error_for_a_queue_larger_than_memory_names_the_option(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shipping = pytest.importorskip("procconn.ship.shipping")
@@ -298,8 +301,8 @@ def test_a_queue_larger_than_memory_is_told_by_its_option(
         shipping.Shipping(parse(["ship", "nats://localhost", "--queue", "99"]))
 
 
-def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
-    """Return what a shipper sends to a server, and what it prints."""
+def ship_to(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
+    """Ship to a fake server; return what it receives and the line that is printed."""
     recording = str(Path(__file__).parents[1] / "examples" / "build.pcap")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
@@ -322,20 +325,20 @@ def said(scheme: str, info: bytes, **environ: str) -> tuple[bytes, str]:
                 shipper.kill()
 
 
-def test_a_server_without_tls_is_told_nothing_where_that_is_asked_for() -> None:
+def test_nothing_is_sent_to_a_server_without_the_required_tls() -> None:
     pytest.importorskip("nats")
-    text, printed = said("tls", b'{"auth_required":true}', NATS_TOKEN="secret")
+    text, printed = ship_to("tls", b'{"auth_required":true}', NATS_TOKEN="secret")
 
     assert b"" == text
     assert "it speaks no TLS" in printed
 
 
-def test_a_server_is_told_who_we_are_from_a_file(tmp_path: Path) -> None:
+def test_credentials_of_a_file_are_sent_to_the_server(tmp_path: Path) -> None:
     pytest.importorskip("nkeys")
     path = tmp_path / "creds"
     path.write_text(CREDS.replace("\n", "\r\n"))
     info = b'{"auth_required":true,"nonce":"abc"}'
-    text, _ = said("nats", info, NATS_CREDS=str(path))
+    text, _ = ship_to("nats", info, NATS_CREDS=str(path))
     connect = json.loads(text.splitlines()[0].removeprefix(b"CONNECT "))
 
     assert "ey.ab.cd" == connect["jwt"]

@@ -1,4 +1,4 @@
-"""The summary of a command that ran, from made events."""
+"""The summary of a traced command, from synthetic events."""
 
 import re
 from collections import deque
@@ -28,7 +28,7 @@ def run_of(events: Iterable[Event]) -> Run:
 
 
 def chain(count: int) -> Iterator[Event]:
-    """Each process forks the next one and ends, so that one is alive at a time."""
+    """Each process forks the next one and exits."""
     yield Fork(1, 1, ROOT, ROOT, 0, 0)
     yield Exec(ROOT, ROOT, 1, 0, program("./chain", str(count)))
     for pid in range(ROOT + 1, ROOT + count):
@@ -38,7 +38,7 @@ def chain(count: int) -> Iterator[Event]:
 
 
 def siblings(count: int) -> Iterator[Event]:
-    """All alive at once."""
+    """All processes run at once."""
     yield Fork(1, 1, ROOT, ROOT, 0, 0)
     yield Exec(ROOT, ROOT, 1, 0, program("make"))
     for pid in range(ROOT + 1, ROOT + count):
@@ -46,7 +46,7 @@ def siblings(count: int) -> Iterator[Event]:
 
 
 def comb(count: int) -> Iterator[Event]:
-    """A chain of processes that each has another child, too."""
+    """A chain of processes, each with one more child."""
     yield Fork(1, 1, ROOT, ROOT, 0, 0)
     for pid in range(ROOT + 1, ROOT + count):
         parent = ROOT if pid < ROOT + 3 else pid - 1 - pid % 2
@@ -56,12 +56,12 @@ def comb(count: int) -> Iterator[Event]:
 SHAPES = {"chain": chain, "siblings": siblings, "comb": comb}
 
 
-def drawn(run: Run) -> str:
+def drawn_tree(run: Run) -> str:
     return "".join(tree(run.all, width=None))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_twice_the_processes_take_twice_the_steps_and_lines(shape: str) -> None:
+def test_time_and_output_grow_linearly_with_the_processes(shape: str) -> None:
     def steps(count: int) -> int:
         def draw() -> None:
             deque(tree(run_of(SHAPES[shape](count)).all, width=None), maxlen=0)
@@ -72,33 +72,33 @@ def test_twice_the_processes_take_twice_the_steps_and_lines(shape: str) -> None:
 
     assert 4000 == len(large.all)
     assert steps(1000) < 2.2 * steps(500)
-    assert len(drawn(large)) < 2.2 * len(drawn(small))
+    assert len(drawn_tree(large)) < 2.2 * len(drawn_tree(small))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_large_tree_is_cut_in_the_middle(
+def test_large_tree_omits_its_middle(
     shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(SHAPES[shape](100))
-    whole = drawn(run).splitlines()
+    full = drawn_tree(run).splitlines()
     monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
-    cut = drawn(run).splitlines()
+    shortened = drawn_tree(run).splitlines()
 
-    assert 100 == len(whole)
-    assert [*whole[:10], "… 80 processes are left out here", *whole[-10:]] == cut
+    assert 100 == len(full)
+    assert [*full[:10], "… 80 processes are left out here", *full[-10:]] == shortened
 
 
 @pytest.mark.parametrize("count", [20, 21])
-def test_a_tree_as_large_as_the_limit_is_whole(
+def test_tree_at_the_limit_is_complete(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
 
-    assert (count > 20) == ("left out" in drawn(run_of(siblings(count))))
+    assert (count > 20) == ("left out" in drawn_tree(run_of(siblings(count))))
 
 
-def test_a_deep_tree_begins_at_the_left_again_behind_its_level() -> None:
-    lines = drawn(run_of(chain(42))).splitlines()
+def test_deep_tree_restarts_at_the_left_with_its_level() -> None:
+    lines = drawn_tree(run_of(chain(42))).splitlines()
 
     assert re.fullmatch(r"100000 \./chain 42 .*", lines[0])
     assert lines[19].startswith(" " * 3 * 18 + "└─ 100019 ")
@@ -119,7 +119,7 @@ def test_a_deep_tree_begins_at_the_left_again_behind_its_level() -> None:
     ],
     ids=["long", "quotes", "unprintable", "empty", "many"],
 )
-def test_a_long_command_line_is_cut_before_it_is_quoted(argv: tuple[str, ...]) -> None:
+def test_long_command_line_is_shortened_before_quoting(argv: tuple[str, ...]) -> None:
     long, short = Ran.__new__(Ran), Ran.__new__(Ran)
     steps = lines_run(lambda: long.execute(program(*argv)))
     usual = lines_run(lambda: short.execute(program("cc", *["-DA=1"] * 200)))
@@ -129,14 +129,14 @@ def test_a_long_command_line_is_cut_before_it_is_quoted(argv: tuple[str, ...]) -
     assert steps < 10 * usual
 
 
-def test_a_command_line_that_is_not_long_is_whole() -> None:
+def test_short_command_line_is_complete() -> None:
     ran = Ran.__new__(Ran)
     ran.execute(program("cc", "a b", "x" * 900))
 
     assert f"cc 'a b' {'x' * 900}" == ran.command
 
 
-def test_nothing_that_is_long_is_kept_of_a_program() -> None:
+def test_long_strings_of_a_program_are_not_kept() -> None:
     text = "x" * 4000
     long = program(*[text] * 10)._replace(exe=text, cwd=text, cgroup=text)
     run = run_of(
@@ -148,7 +148,7 @@ def test_nothing_that_is_long_is_kept_of_a_program() -> None:
     assert len(repr(process.program)) < 1000
 
 
-def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
+def test_child_has_the_parents_program_until_its_own_exec() -> None:
     events: list[Event] = [
         Fork(1, 1, ROOT, ROOT, 0, 0),
         Exec(ROOT, ROOT, 1, 0, program("make", name="make")),
@@ -159,7 +159,7 @@ def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
     ]
 
     assert [("?", None), ("make", "make"), ("cc", "cc")] == [
-        (it.command, it.name) for it in run_of(events).all
+        (process.command, process.name) for process in run_of(events).all
     ]
 
 
@@ -174,7 +174,7 @@ def test_a_child_runs_its_parents_program_until_it_executes_another() -> None:
     ],
     ids=["name", "file", "long", "no argument", "unread"],
 )
-def test_a_name_that_is_not_known_is_that_of_the_file(
+def test_unknown_name_is_replaced_by_the_file_name(
     read: Program | None, name: str | None
 ) -> None:
     run = run_of([Fork(1, 1, ROOT, ROOT, 0, 0), Exec(ROOT, ROOT, 1, 0, read)])
@@ -183,7 +183,7 @@ def test_a_name_that_is_not_known_is_that_of_the_file(
     assert {name or "?": 1} == run.programs
 
 
-def test_processes_are_told_also_where_their_forks_were_lost() -> None:
+def test_processes_are_counted_after_a_loss_of_forks() -> None:
     events: list[Event] = [
         Fork(1, 1, ROOT, ROOT, 0, 0),
         Lost(3, 1),
@@ -196,5 +196,5 @@ def test_processes_are_told_also_where_their_forks_were_lost() -> None:
     run = run_of(events)
 
     assert (3, True, 2) == (run.lost, run.is_over, run.peak)
-    assert [ROOT, 7, 7] == [it.pid for it in run.all]
-    assert [0, 1, None] == [it.returncode for it in run.all]
+    assert [ROOT, 7, 7] == [process.pid for process in run.all]
+    assert [0, 1, None] == [process.returncode for process in run.all]

@@ -1,4 +1,4 @@
-"""Threads that use the library concurrently, with or without the GIL."""
+"""Concurrent use of the library by threads, with or without the GIL."""
 
 import threading
 from collections import Counter
@@ -24,8 +24,8 @@ BUFFER = ROWS + (EXEC_WITH_PROGRAM + PADDING + LOSS + EXIT_WITH_USAGE) * 40
 EVENTS = decode(BUFFER)
 
 
-def all_at_once(work: Callable[[int], object]) -> None:
-    """Have each thread work, as many at a time as there are processors."""
+def run_in_threads(work: Callable[[int], object]) -> None:
+    """Call `work` in all threads at once; raise the first failure."""
     start = threading.Barrier(THREADS)
     failures: list[BaseException] = []
 
@@ -46,39 +46,41 @@ def all_at_once(work: Callable[[int], object]) -> None:
 
 
 @pytest.mark.parametrize("copied", [bytes, bytearray, None])
-def test_threads_decode_at_the_same_time(
+def test_threads_decode_concurrently(
     copied: Callable[[bytes], bytes | bytearray] | None,
 ) -> None:
-    """Buffers of their own, or one they share."""
+    """Each thread has its own copy, or all share one buffer."""
 
     def work(_: int) -> None:
         for _ in range(ROUNDS):
             assert EVENTS == decode(copied(BUFFER) if copied else BUFFER)
 
-    all_at_once(work)
+    run_in_threads(work)
 
 
-def test_threads_make_columns_at_the_same_time() -> None:
-    """Of one buffer, in place, and of copies where an acknowledgement is in between."""
+def test_threads_build_columns_concurrently() -> None:
+    """From a shared buffer in place, and by copying around an acknowledgement."""
     expected = as_array(ROWS).copy()
-    gapped = ROWS[:76] + ACKNOWLEDGEMENT + ROWS[76:]
+    interrupted = ROWS[:76] + ACKNOWLEDGEMENT + ROWS[76:]
 
     def work(_: int) -> None:
         for _ in range(ROUNDS):
             assert np.array_equal(expected, as_array(ROWS))
-            assert np.array_equal(expected, as_array(gapped))
+            assert np.array_equal(expected, as_array(interrupted))
 
-    all_at_once(work)
+    run_in_threads(work)
 
 
-def test_one_iteration_over_messages_gives_each_to_one_thread() -> None:
+def test_shared_iterator_yields_each_message_to_one_thread() -> None:
     for _ in range(ROUNDS):
         messages = NetlinkMessageIter(BUFFER)
-        taken: list[list[object]] = [[] for _ in range(THREADS)]
+        received: list[list[object]] = [[] for _ in range(THREADS)]
 
         def work(index: int) -> None:
-            taken[index].extend(messages)  # noqa: B023
+            received[index].extend(messages)  # noqa: B023
 
-        all_at_once(work)
+        run_in_threads(work)
 
-        assert Counter(EVENTS) == Counter(event for part in taken for event in part)
+        assert Counter(EVENTS) == Counter(
+            event for events in received for event in events
+        )

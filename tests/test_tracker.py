@@ -32,22 +32,23 @@ OTHER = PROGRAM._replace(argv=("sleep", "2"), exe="/bin/sleep", euid=1000)
 
 
 def tracking(*entries: SnapshotEntry) -> Tracker:
-    """Track from a snapshot of 1 s on; it is later than that now."""
+    """Build a tracker with a snapshot at 1 s, which is in the past."""
     return Tracker(ProcessTable(), snapshot(*entries, at=S))
 
 
 def take(tracker: Tracker, *events: Event) -> list[EventInContext]:
-    return [it for event in events for it in tracker.take(event)]
+    return [item for event in events for item in tracker.take(event)]
 
 
-def reported(taken: list[EventInContext]) -> list[tuple[str, int, bool]]:
-    """Tell the kinds of events, when they were, and whether they ended processes."""
+def reported(items: list[EventInContext]) -> list[tuple[str, int, bool]]:
+    """Return kind, time in milliseconds and `ended` of each event."""
     return [
-        (type(it.event).__name__, it.event.timestamp_ns // MS, it.ended) for it in taken
+        (type(item.event).__name__, item.event.timestamp_ns // MS, item.ended)
+        for item in items
     ]
 
 
-def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
+def test_exit_after_a_loss_is_returned_once_a_snapshot_confirms_it() -> None:
     tracker = tracking()
     end = exit_event(10, 10, 4 * S, 3 << 8)
     before = take(tracker, fork(10, 2 * S), execute(10, 2 * S, OTHER), Lost(1, 3 * S))
@@ -56,7 +57,7 @@ def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
     *after, last = take(tracker, fork(30, 7 * S))
     (ended,) = after
 
-    assert [False] * 3 == [it.ended for it in before]
+    assert [False] * 3 == [item.ended for item in before]
     assert [("Fork", 5000, False)] == reported(held)
     assert (ended.event, ended.ended) == (end, True)
     assert (ended.program, ended.uid, ended.duration) == (OTHER, 1000, 2.0)
@@ -64,50 +65,48 @@ def test_an_exit_after_a_loss_is_told_when_a_snapshot_confirms_it() -> None:
     assert ("Fork", 7000, False) == reported([last])[0]
 
 
-def test_an_exit_that_left_threads_is_that_of_a_thread() -> None:
-    """Its process is in the snapshot, with a thread that began in the gap."""
+def test_exit_that_leaves_threads_is_of_a_thread() -> None:
+    """The snapshot has the process, with a thread that started during the loss."""
     tracker = tracking(snapshot_entry(10, 0, S))
     held = take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
     tracker.put_snapshot(snapshot(snapshot_entry(10, 0, 4 * S, 11), at=4 * S))
-    taken = take(tracker, exit_event(11, 10, 5 * S, 7 << 8))
+    returned = take(tracker, exit_event(11, 10, 5 * S, 7 << 8))
 
-    assert ["Lost"] == [type(it.event).__name__ for it in held]
-    assert [("Exit", 3000, False), ("Exit", 5000, True)] == reported(taken)
-    assert isinstance(taken[-1].event, Exit)
-    assert 7 == taken[-1].returncode_of(taken[-1].event)
+    assert ["Lost"] == [type(item.event).__name__ for item in held]
+    assert [("Exit", 3000, False), ("Exit", 5000, True)] == reported(returned)
+    assert isinstance(returned[-1].event, Exit)
+    assert 7 == returned[-1].returncode_of(returned[-1].event)
 
 
-def test_a_process_has_ended_with_the_last_exit_whatever_threads_ended_in_the_gap() -> (
-    None
-):
-    tracker = tracking(snapshot_entry(10, 0, S, 10, 11, 12))  # 12 ends in the gap
+def test_last_exit_ends_the_process_whose_threads_exited_during_a_loss() -> None:
+    tracker = tracking(snapshot_entry(10, 0, S, 10, 11, 12))  # 12's exit is lost
     first = take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S, 9))
     second = take(tracker, exit_event(11, 10, 3 * S + MS, 9))
     tracker.put_snapshot(snapshot(at=4 * S))
     last = take(tracker, fork(20, 5 * S))
 
     assert [("Lost", 2000, False)] == reported(first)
-    assert [("Exit", 3000, False)] == reported(second)  # as another one follows it
+    assert [("Exit", 3000, False)] == reported(second)  # another exit follows
     assert [("Exit", 3001, True), ("Fork", 5000, False)] == reported(last)
     assert (last[0].process and last[0].process.returncode) == -9
 
 
-def test_a_snapshot_waits_for_what_is_older_also_behind_another_loss() -> None:
+def test_snapshot_waits_for_older_events_also_after_another_loss() -> None:
     """Events after the loss may be older than it, if the reader was stopped."""
     tracker = tracking(snapshot_entry(10, 0, S), snapshot_entry(20, 0, S))
     take(tracker, Lost(1, 2 * S))
     tracker.put_snapshot(snapshot(snapshot_entry(30, 3 * S, 5 * S), at=5 * S))
     held = take(tracker, Lost(7, 6 * S), exit_event(10, 10, 4 * S, 3 << 8))
-    taken = take(tracker, fork(40, 5 * S + 50 * MS))
+    returned = take(tracker, fork(40, 5 * S + 50 * MS))
 
     assert [("Lost", 6000, False)] == reported(held)
-    assert [("Exit", 4000, True), ("Fork", 5050, False)] == reported(taken)
-    assert (taken[0].process and taken[0].process.returncode) == 3
-    assert {30, 40} == set(tracker.table.processes)  # 20 has ended in a gap
-    assert tracker.is_due  # that loss may be of what is newer
+    assert [("Exit", 4000, True), ("Fork", 5050, False)] == reported(returned)
+    assert (returned[0].process and returned[0].process.returncode) == 3
+    assert {30, 40} == set(tracker.table.processes)  # 20's exit was lost
+    assert tracker.is_due  # the second loss may include newer events
 
 
-def test_a_loss_behind_a_snapshot_leaves_its_processes_in_doubt() -> None:
+def test_loss_after_a_snapshot_makes_its_processes_ambiguous() -> None:
     tracker = tracking()
     take(tracker, Lost(1, 2 * S))
     tracker.put_snapshot(snapshot(snapshot_entry(10, 3 * S, 4 * S), at=4 * S))
@@ -115,13 +114,13 @@ def test_a_loss_behind_a_snapshot_leaves_its_processes_in_doubt() -> None:
         tracker, Lost(1, 4 * S), exit_event(20, 20, 5 * S), exit_event(10, 10, 5 * S)
     )
     tracker.put_snapshot(snapshot(at=6 * S))
-    taken = take(tracker, fork(30, 7 * S))
+    returned = take(tracker, fork(30, 7 * S))
 
     assert [("Lost", 4000, False), ("Exit", 5000, True)] == reported(held)
-    assert [("Exit", 5000, True), ("Fork", 7000, False)] == reported(taken)
+    assert [("Exit", 5000, True), ("Fork", 7000, False)] == reported(returned)
 
 
-def test_silence_shows_that_what_is_older_has_come() -> None:
+def test_idle_stream_shows_that_older_events_have_arrived() -> None:
     tracker = tracking(snapshot_entry(10, 0, S))
     take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
     now = time.monotonic_ns()
@@ -137,7 +136,7 @@ def test_silence_shows_that_what_is_older_has_come() -> None:
     assert tracker.patience(None) is None
 
 
-def test_silence_is_longer_where_events_are_held_back() -> None:
+def test_idle_time_is_longer_with_a_larger_max_latency() -> None:
     tracker = Tracker(ProcessTable(), snapshot(at=S), max_latency=1.0)
     take(tracker, Lost(1, 2 * S))
     now = time.monotonic_ns()
@@ -148,7 +147,7 @@ def test_silence_is_longer_where_events_are_held_back() -> None:
     assert patience > 2
 
 
-def test_at_the_end_all_is_told_with_and_without_a_last_snapshot() -> None:
+def test_finish_returns_held_events_with_and_without_a_snapshot() -> None:
     ends = []
     for last in (snapshot(at=5 * S), None):
         tracker = tracking(snapshot_entry(10, 0, S))
@@ -161,22 +160,22 @@ def test_at_the_end_all_is_told_with_and_without_a_last_snapshot() -> None:
     assert [3, 3] == [end.process and end.process.returncode for (end,) in ends]
 
 
-def test_without_a_snapshot_nothing_ends_and_it_is_asked_for_again_later() -> None:
+def test_failed_snapshot_ends_nothing_and_is_retried_later() -> None:
     tracker = tracking(snapshot_entry(10, 0, S))
     take(tracker, Lost(1, 2 * S))
     assert tracker.is_due
     tracker.put_snapshot(None)
-    taken = take(tracker, fork(20, 9 * S))
+    returned = take(tracker, fork(20, 9 * S))
 
     assert not tracker.is_due
-    assert [("Fork", 9000, False)] == reported(taken)
+    assert [("Fork", 9000, False)] == reported(returned)
     assert {10, 20} == set(tracker.table.processes)
     patience = tracker.patience(None)
     assert patience is not None
     assert 0 < patience <= 1
 
 
-def test_a_slow_snapshot_is_taken_seldom() -> None:
+def test_slow_snapshots_are_rarely_taken() -> None:
     now = time.monotonic_ns()
     tracker = Tracker(ProcessTable(), Snapshot((), now - 2 * S, now))
     take(tracker, Lost(1, now))
@@ -187,7 +186,7 @@ def test_a_slow_snapshot_is_taken_seldom() -> None:
     assert patience > 4
 
 
-def test_a_recording_has_no_snapshots_and_tells_at_once() -> None:
+def test_tracker_without_snapshots_returns_events_at_once() -> None:
     tracker = Tracker(ProcessTable())
     *_, lost, end = take(
         tracker, fork(10, 0), Lost(1, 1), exit_event(10, 10, 2, 3 << 8)
@@ -199,7 +198,7 @@ def test_a_recording_has_no_snapshots_and_tells_at_once() -> None:
     assert [] == tracker.finish()
 
 
-def test_an_exit_is_of_the_earlier_one_where_its_pid_is_used_again_already() -> None:
+def test_exit_after_its_pid_is_reused_is_of_the_earlier_process() -> None:
     """The kernel reports the exit of the first process after the fork of the second."""
     tracker = tracking()
     take(tracker, fork(10, 2 * S), execute(10, 2 * S, PROGRAM))
@@ -212,79 +211,79 @@ def test_an_exit_is_of_the_earlier_one_where_its_pid_is_used_again_already() -> 
     assert (last.program, last.ended) == (OTHER, True)
 
 
-def test_an_older_exit_does_not_stand_for_an_end_that_was_not_seen() -> None:
-    """Its thread was gone when the process was read; what came later was lost."""
+def test_exit_older_than_the_snapshot_does_not_explain_an_unobserved_end() -> None:
+    """Its thread exited before the snapshot; the process's own exit was lost."""
     tracker = tracking(snapshot_entry(10, 0, S))
     take(tracker, Lost(1, 2 * S), exit_event(11, 10, S - MS, 3 << 8))
     tracker.put_snapshot(snapshot(at=4 * S))
-    taken = take(tracker, fork(20, 5 * S))
+    returned = take(tracker, fork(20, 5 * S))
 
-    assert [("Exit", 999, False), ("Fork", 5000, False)] == reported(taken)
+    assert [("Exit", 999, False), ("Fork", 5000, False)] == reported(returned)
     assert [20] == list(tracker.table.processes)
 
 
 @given(STEPS, st.tuples(*[POSITION] * 5), st.integers(0, 3))
-def test_each_event_comes_out_once_and_ends_agree(
+def test_each_event_is_returned_once_and_ends_match_the_history(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
-    """Whatever is lost, and if more is lost between the snapshot and its time."""
-    see_that_ends_agree(steps, where, stride)
+    """Also with a second loss, between the snapshot and its application."""
+    check_events_and_ends(steps, where, stride)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_so_they_do_in_long_histories(seed: int) -> None:
-    numbers = random.Random(seed)
+def test_each_event_is_returned_once_in_long_histories(seed: int) -> None:
+    rng = random.Random(seed)
     for _ in range(700):
         steps = [
-            (numbers.choice(STEP_KINDS), numbers.randint(0, 20), numbers.randint(0, 20))
+            (rng.choice(STEP_KINDS), rng.randint(0, 20), rng.randint(0, 20))
             for _ in range(60)
         ]
-        where = tuple(numbers.randint(0, 100) for _ in range(5))
-        see_that_ends_agree(steps, where, numbers.randint(0, 3))
+        where = tuple(rng.randint(0, 100) for _ in range(5))
+        check_events_and_ends(steps, where, rng.randint(0, 3))
 
 
-def see_that_ends_agree(
+def check_events_and_ends(
     steps: list[tuple[str, int, int]], where: tuple[int, ...], stride: int
 ) -> None:
     history = History(steps)
-    begin, length, taken, later, second = where
-    moments, events = history.states, history.events
+    begin, length, delay, later, second = where
+    states, events = history.states, history.events
     lost_from = begin % (len(events) + 1)
     lost_to = min(len(events), lost_from + length % 20)
-    after = [i for i, moment in enumerate(moments) if moment.events >= lost_to]
-    first = after[taken % len(after)]
-    position = moments[first].events
-    gap_start = min(len(events), position + second % 10)
-    resumed = min(len(events), gap_start + later % 5)
+    after = [i for i, state in enumerate(states) if state.events >= lost_to]
+    first = after[delay % len(after)]
+    position = states[first].events
+    second_loss = min(len(events), position + second % 10)
+    resumed = min(len(events), second_loss + later % 5)
     tracker = Tracker(ProcessTable(), history.snapshot(0, 0))
     out = take(tracker, *events[:lost_from], Lost(1, 0), *events[lost_to:position])
     tracker.put_snapshot(history.snapshot(first, stride))
-    out += take(tracker, *events[position:gap_start], Lost(1, 0), *events[resumed:])
-    gap = events[gap_start:resumed]
-    # An exit may have been the last one, or be that of who has the pid since.
-    lost_again = {it.tgid for it in gap if isinstance(it, Exit)}
-    lost_again |= {it.child_pid for it in gap if isinstance(it, Fork)}
-    last = history.snapshot(len(moments) - 1, 0)
+    out += take(tracker, *events[position:second_loss], Lost(1, 0), *events[resumed:])
+    lost = events[second_loss:resumed]
+    # A lost exit may have been the last one, and a lost fork may have reused a PID.
+    ambiguous = {event.tgid for event in lost if isinstance(event, Exit)}
+    ambiguous |= {event.child_pid for event in lost if isinstance(event, Fork)}
+    last = history.snapshot(len(states) - 1, 0)
     out += tracker.finish(last)
 
-    fed = [*events[:lost_from], *events[lost_to:gap_start], *events[resumed:]]
+    fed = [*events[:lost_from], *events[lost_to:second_loss], *events[resumed:]]
     assert Counter(map(id, fed)) == Counter(
-        id(it.event) for it in out if not isinstance(it.event, Lost)
+        id(item.event) for item in out if not isinstance(item.event, Lost)
     )
-    assert set(moments[-1].running) == set(tracker.table.processes)
-    ends = [it.process for it in out if it.ended and it.process is not None]
+    assert set(states[-1].running) == set(tracker.table.processes)
+    ends = [item.process for item in out if item.ended and item.process is not None]
     assert len(ends) == len(set(ends))
-    true_ends = {(it.pid, it.ended_ns) for it in history.all}
-    for it in out:
-        if it.ended and isinstance(it.event, Exit) and it.process is not None:
-            end = it.process.pid, it.event.timestamp_ns
-            assert end in true_ends or end[0] in lost_again
+    true_ends = {(model.pid, model.ended_ns) for model in history.all}
+    for item in out:
+        if item.ended and isinstance(item.event, Exit) and item.process is not None:
+            end = item.process.pid, item.event.timestamp_ns
+            assert end in true_ends or end[0] in ambiguous
 
 
-# What the table knows of a process:
+# Attributes of processes in the table
 
 
-def test_a_fork_runs_its_parents_program_as_its_parents_user() -> None:
+def test_child_inherits_the_program_and_user_of_its_parent() -> None:
     table = ProcessTable()
     feed(table, execute(7, S, OTHER), fork(8, 2 * S, parent=7), execute(7, 3 * S))
     child = table.processes[8]
@@ -293,14 +292,14 @@ def test_a_fork_runs_its_parents_program_as_its_parents_user() -> None:
     assert table.processes[7].program is None
 
 
-def test_users_follow_their_events_of_the_first_thread() -> None:
+def test_user_follows_the_uid_events_of_the_main_thread() -> None:
     table, process = started(execute(10, S, OTHER))
     feed(table, Uid(11, 10, 5, 6, 2 * S, 0), Uid(10, 10, 33, 34, 2 * S, 0))
 
     assert (process.uid, process.euid) == (33, 34)
 
 
-def test_a_snapshot_brings_the_programs_of_who_ran_before() -> None:
+def test_snapshot_supplies_programs_of_pre_existing_processes() -> None:
     table = ProcessTable()
     entry = snapshot_entry(10, 0, S)._replace(kept=OTHER, uid=0, euid=1000)
     table.resync(snapshot(entry, at=S))
@@ -310,7 +309,7 @@ def test_a_snapshot_brings_the_programs_of_who_ran_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "is_taken"),
+    ("read", "is_used"),
     [
         (OTHER, True),
         (PROGRAM._replace(exe="/bin/dash"), True),
@@ -321,20 +320,20 @@ def test_a_snapshot_brings_the_programs_of_who_ran_before() -> None:
     ],
     ids=["arguments", "executable", "directory", "padding", "unread", "none"],
 )
-def test_after_a_loss_a_program_is_read_again(
-    read: Program | None, is_taken: bool
+def test_snapshot_replaces_a_program_that_changed_during_a_loss(
+    read: Program | None, is_used: bool
 ) -> None:
-    """An exec may have been lost. What was read at the exec is better, if the same."""
+    """If arguments and executable are the same, the reading at the exec is kept."""
     table, process = started(execute(10, S, PROGRAM), Lost(1, 2 * S))
     entry = snapshot_entry(10, S, 3 * S)._replace(kept=read)
     table.resync(snapshot(entry, at=3 * S))
 
-    assert (read if is_taken else PROGRAM) is process.program
+    assert (read if is_used else PROGRAM) is process.program
 
 
 @pytest.mark.parametrize("at", [3 * S - MS, 3 * S + MS], ids=["older", "newer"])
-def test_what_an_event_said_is_kept_if_it_is_newer_than_the_reading(at: int) -> None:
-    """The program that was read is of the exec before, or of the one after."""
+def test_event_newer_than_the_snapshot_takes_precedence(at: int) -> None:
+    """The snapshot may have read the program before or after the exec."""
     table, process = started(execute(10, S), Lost(1, 2 * S), execute(10, at, PROGRAM))
     feed(table, Uid(10, 10, 5, 5, at, 0))
     entry = snapshot_entry(10, S, 3 * S)._replace(kept=OTHER, uid=1, euid=1)
@@ -345,7 +344,7 @@ def test_what_an_event_said_is_kept_if_it_is_newer_than_the_reading(at: int) -> 
     assert (1 if is_older else 5) == process.euid
 
 
-def test_an_exec_from_before_the_reading_that_comes_later_changes_nothing() -> None:
+def test_exec_older_than_the_snapshot_is_ignored() -> None:
     table = ProcessTable()
     entry = snapshot_entry(10, 0, S)._replace(kept=OTHER)
     table.resync(snapshot(entry, at=S))
@@ -354,10 +353,9 @@ def test_an_exec_from_before_the_reading_that_comes_later_changes_nothing() -> N
     assert OTHER is table.processes[10].program
 
 
-def test_a_kernel_thread_has_no_program_and_no_name_until_proc_says_it() -> None:
+def test_kernel_thread_gets_its_name_from_a_snapshot() -> None:
     table = ProcessTable()
-    thread_of = fork(10, S, parent=2)
-    (change,) = feed(table, thread_of)
+    (change,) = feed(table, fork(10, S, parent=2))
     assert isinstance(change, Started)
     process = change.process
     before = (process.name, process.program, process.is_kernel_thread, process.euid)
@@ -370,8 +368,8 @@ def test_a_kernel_thread_has_no_program_and_no_name_until_proc_says_it() -> None
     assert (process.name, process.is_kernel_thread) == ("kworker/0:1", True)
 
 
-def test_what_a_kernel_thread_forks_is_one_until_it_executes_a_program() -> None:
-    """So does call_usermodehelper(), as for modprobe."""
+def test_child_of_a_kernel_thread_is_one_until_its_exec() -> None:
+    """call_usermodehelper() starts programs such as modprobe this way."""
     table = ProcessTable()
     kthreadd = snapshot_entry(2, 0, S, ppid=0)._replace(
         name="kthreadd", is_kernel_thread=True
@@ -379,16 +377,16 @@ def test_what_a_kernel_thread_forks_is_one_until_it_executes_a_program() -> None
     table.resync(snapshot(kthreadd, at=S))
     feed(table, fork(10, 2 * S, parent=2), fork(20, 3 * S, parent=10))
     process = table.processes[20]
-    was_one = process.is_kernel_thread
+    before_exec = process.is_kernel_thread
     feed(table, execute(20, 4 * S, OTHER), fork(30, 5 * S, parent=20))
 
-    assert was_one
+    assert before_exec
     assert (process.is_kernel_thread, process.program) == (False, OTHER)
     assert not table.processes[30].is_kernel_thread
     assert table.processes[10].name is None
 
 
-def test_a_child_of_pid_2_is_none_where_that_is_not_kthreadd() -> None:
+def test_child_of_pid_2_is_no_kernel_thread_if_pid_2_is_not_kthreadd() -> None:
     table = ProcessTable()
     table.resync(snapshot(snapshot_entry(2, 0, S)._replace(kept=OTHER), at=S))
     feed(table, fork(10, 2 * S, parent=2))
@@ -398,16 +396,16 @@ def test_a_child_of_pid_2_is_none_where_that_is_not_kthreadd() -> None:
 
 
 class _Counting(dict[int, tuple[SnapshotEntry, set[int]]]):
-    """A dict that counts how often it is asked."""
+    """A dict that counts its lookups."""
 
-    asked = 0
+    lookups = 0
 
     def __getitem__(self, pid: int) -> tuple[SnapshotEntry, set[int]]:
-        self.asked += 1
+        self.lookups += 1
         return super().__getitem__(pid)
 
 
-def test_a_long_line_of_descent_takes_linear_time() -> None:
+def test_long_line_of_descent_takes_linear_time() -> None:
     count = 2000
     chain = _Counting(
         {
@@ -419,19 +417,19 @@ def test_a_long_line_of_descent_takes_linear_time() -> None:
     descendants = descendants_among(chain, {10}, root=None)
 
     assert (set(), set(chain)) == (strangers, descendants)
-    assert chain.asked <= 3 * count
+    assert chain.lookups <= 3 * count
 
 
-def test_a_circle_of_descent_is_passed_once() -> None:
-    """As where pids were used again while a snapshot was taken."""
-    circle = {pid: (snapshot_entry(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
+def test_cycle_of_parents_is_walked_once() -> None:
+    """PIDs reused while a snapshot is returned can make such a cycle."""
+    cycle = {pid: (snapshot_entry(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
 
-    assert set() == descendants_among(circle, {}, root=None)
+    assert set() == descendants_among(cycle, {}, root=None)
 
 
-def test_threads_and_names_do_not_make_a_process_known() -> None:
+def test_thread_forks_and_comms_do_not_add_a_process() -> None:
     tracker = tracking()
-    taken = take(tracker, thread(11, 10, 2 * S), Comm(10, 10, b"x", 2 * S, 0))
+    returned = take(tracker, thread(11, 10, 2 * S), Comm(10, 10, b"x", 2 * S, 0))
 
-    assert [None, None] == [it.process for it in taken]
-    assert isinstance(taken[0].event, Fork)
+    assert [None, None] == [item.process for item in returned]
+    assert isinstance(returned[0].event, Fork)

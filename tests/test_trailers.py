@@ -1,4 +1,4 @@
-"""Trailers that the library attaches to events: programs and usages."""
+"""Trailers that the library appends to events: programs and usages."""
 
 import copy
 import gc
@@ -37,29 +37,29 @@ ID = "0123456789abcdef" * 4
 OTHER_ID = "fedcba9876543210" * 4
 
 both = pytest.mark.parametrize(
-    ("message", "attached"),
+    ("message", "value"),
     [(EXEC_WITH_PROGRAM, PROGRAM), (EXIT_WITH_USAGE, USAGE)],
     ids=["program", "usage"],
 )
 
 
-def attached(message: bytes) -> Program | Usage | None:
+def decoded_trailer(message: bytes) -> Program | Usage | None:
     (event,) = decode(message)
     match event:
         case Exec():
             return event.program
         case Exit():
             return event.usage
-    pytest.fail(f"{event} can have nothing attached")
+    pytest.fail(f"{event} cannot have a trailer")
 
 
 def program(*texts: bytes | None, flags: int = 0) -> Program:
-    found = attached(with_trailer(EXEC, program_trailer(*texts, flags=flags)))
+    found = decoded_trailer(with_trailer(EXEC, program_trailer(*texts, flags=flags)))
     assert isinstance(found, Program)
     return found
 
 
-def is_damaged(message: bytes) -> bool:
+def is_malformed(message: bytes) -> bool:
     try:
         decode(message)
     except TruncatedError as error:
@@ -69,37 +69,37 @@ def is_damaged(message: bytes) -> bool:
     return False
 
 
-def of(cgroup: str | None, *, argv: tuple[str, ...] | None = None) -> Program:
+def program_with(cgroup: str | None, *, argv: tuple[str, ...] | None = None) -> Program:
     return PROGRAM._replace(cgroup=cgroup, argv=argv)
 
 
-# Whole ones
+# Complete trailers
 
 
 @both
-def test_event_carries_what_is_attached(
-    message: bytes, attached: Program | Usage
+def test_event_has_the_value_of_its_trailer(
+    message: bytes, value: Program | Usage
 ) -> None:
-    name = "exec" if isinstance(attached, Program) else "exit"
+    name = "exec" if isinstance(value, Program) else "exit"
     plain = SAMPLES[name].event
     (event,) = decode(message)
 
-    assert (*tuple(plain)[:-1], attached) == tuple(event)
-    assert type(attached) is type(event[-1])
+    assert (*tuple(plain)[:-1], value) == tuple(event)
+    assert type(value) is type(event[-1])
     assert event == parse_netlink_message(message)
     assert [event] == list(NetlinkMessageIter(message))
     assert str(plain) == str(event)
     assert plain != event
 
 
-def test_events_without_a_trailer_have_nothing_attached() -> None:
-    assert attached(EXEC) is None
-    assert attached(EXIT) is None
+def test_events_without_a_trailer_have_no_program_or_usage() -> None:
+    assert decoded_trailer(EXEC) is None
+    assert decoded_trailer(EXIT) is None
 
 
 @both
-def test_next_message_is_found_behind_a_trailer(
-    message: bytes, attached: Program | Usage
+def test_message_after_a_trailer_is_decoded(
+    message: bytes, value: Program | Usage
 ) -> None:
     _, event = decode(message + bytes(-len(message) % 4) + EXEC)
 
@@ -108,7 +108,7 @@ def test_next_message_is_found_behind_a_trailer(
 
 @both
 def test_event_with_a_trailer_survives_pickling_and_copying(
-    message: bytes, attached: Program | Usage
+    message: bytes, value: Program | Usage
 ) -> None:
     (event,) = decode(message)
 
@@ -119,19 +119,19 @@ def test_event_with_a_trailer_survives_pickling_and_copying(
 
 
 @both
-def test_event_with_a_trailer_is_none_of_the_collectors_business(
-    message: bytes, attached: Program | Usage
+def test_garbage_collector_does_not_track_events_with_a_trailer(
+    message: bytes, value: Program | Usage
 ) -> None:
-    """It refers to nothing that could refer to it."""
+    """They refer only to objects that cannot be part of a cycle."""
     (event,) = decode(message)
-    own = event[-1]
+    decoded = event[-1]
 
     assert not gc.is_tracked(event)
-    assert not gc.is_tracked(own)
-    if isinstance(own, Program):
-        assert not gc.is_tracked(own.argv)
+    assert not gc.is_tracked(decoded)
+    if isinstance(decoded, Program):
+        assert not gc.is_tracked(decoded.argv)
     gc.collect()
-    assert attached == own
+    assert value == decoded
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_event_with_a_trailer_is_none_of_the_collectors_business(
         (b"\0" * 49_152, ("",) * 49_152),
     ],
 )
-def test_arguments_are_what_ends_with_a_nul(
+def test_arguments_end_at_a_nul(
     raw: bytes | None, argv: tuple[str, ...] | None
 ) -> None:
     assert argv == program(raw, *NOTHING[1:]).argv
@@ -173,14 +173,14 @@ def test_arguments_are_what_ends_with_a_nul(
         (0xF0FE, False, ""),
     ],
 )
-def test_flags_say_what_is_missing_and_why(flags: int, cut: bool, missing: str) -> None:
+def test_flags_encode_cut_and_missing(flags: int, cut: bool, missing: str) -> None:
     found = program(*NOTHING, flags=flags)
 
     assert (cut, missing) == (found.cut, found.missing)
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_version_1_is_read_too(version: int) -> None:
+def test_all_versions_of_a_program_are_decoded(version: int) -> None:
     texts = [b"sh\0", b"sh", b"/bin/sh", b"/", b"/group"]
     trailer = program_trailer(*texts, flags=0x400, version=version)
 
@@ -191,12 +191,12 @@ def test_version_1_is_read_too(version: int) -> None:
     assert (("sh",), "busy") == (event.program.argv, event.program.missing)
 
 
-def test_version_1_has_fewer_reasons() -> None:
+def test_reasons_added_in_version_2_are_malformed_in_version_1() -> None:
     with pytest.raises(TruncatedError):
         decode(with_trailer(EXEC, program_trailer(*NOTHING, flags=0x500, version=1)))
 
 
-def test_texts_are_told_apart_by_their_sizes() -> None:
+def test_texts_are_delimited_by_their_sizes() -> None:
     texts = [b"arg\0", b"name", b"", b"/", b"/group"]
 
     found = program(*texts)
@@ -217,16 +217,16 @@ def test_texts_are_told_apart_by_their_sizes() -> None:
     )
 
 
-def test_ids_that_are_not_known_are_none() -> None:
+def test_unknown_ids_are_none() -> None:
     trailer = program_trailer(*NOTHING, ids=(0xFFFFFFFF,) * 5)
 
-    assert (None,) * 9 == tuple(attached(with_trailer(EXEC, trailer)) or ())[:9]
+    assert (None,) * 9 == tuple(decoded_trailer(with_trailer(EXEC, trailer)) or ())[:9]
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**63, 2**64 - 2])
-def test_usage_takes_any_value_but_the_largest(value: int) -> None:
-    known = attached(with_trailer(EXIT, usage_trailer(*[value] * 13)))
-    unknown = attached(with_trailer(EXIT, usage_trailer(*[2**64 - 1] * 13)))
+def test_largest_number_in_a_usage_means_unknown(value: int) -> None:
+    known = decoded_trailer(with_trailer(EXIT, usage_trailer(*[value] * 13)))
+    unknown = decoded_trailer(with_trailer(EXIT, usage_trailer(*[2**64 - 1] * 13)))
 
     assert [(value,) * 13, (None,) * 13] == [known, unknown]
 
@@ -235,10 +235,10 @@ def test_usage_takes_any_value_but_the_largest(value: int) -> None:
     st.tuples(*[st.none() | st.binary(max_size=60)] * 5),
     st.tuples(*[st.integers(0, 2**32 - 1)] * 5),
 )
-def test_texts_lead_back_to_their_bytes(
+def test_texts_round_trip_to_their_bytes(
     texts: tuple[bytes | None, ...], ids: tuple[int, ...]
 ) -> None:
-    found = attached(with_trailer(EXEC, program_trailer(*texts, ids=ids)))
+    found = decoded_trailer(with_trailer(EXEC, program_trailer(*texts, ids=ids)))
 
     assert isinstance(found, Program)
     shown = [found.name, found.exe, found.cwd, found.cgroup]
@@ -257,7 +257,7 @@ def test_texts_lead_back_to_their_bytes(
         )
 
 
-# What is not the library's
+# Longer unions of newer kernels
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_texts_lead_back_to_their_bytes(
         pytest.param(usage_trailer(*range(13)), id="a usage"),
     ],
 )
-def test_longer_union_of_a_newer_kernel_is_no_program(trailer: bytes) -> None:
+def test_longer_union_of_a_newer_kernel_is_not_a_program(trailer: bytes) -> None:
     assert [SAMPLES["exec"].event] == decode(with_trailer(EXEC, trailer))
 
 
@@ -286,74 +286,74 @@ def test_longer_union_of_a_newer_kernel_is_no_program(trailer: bytes) -> None:
         pytest.param(program_trailer(*NOTHING), id="a program"),
     ],
 )
-def test_longer_union_of_a_newer_kernel_is_no_usage(trailer: bytes) -> None:
+def test_longer_union_of_a_newer_kernel_is_not_a_usage(trailer: bytes) -> None:
     assert [SAMPLES["exit"].event] == decode(with_trailer(EXIT, trailer))
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLES if n not in ("exec", "exit")])
-def test_other_kinds_have_nothing_attached(name: str) -> None:
+def test_other_kinds_have_no_trailer(name: str) -> None:
     for trailer in (program_trailer(*NOTHING), usage_trailer(*range(13))):
         assert [SAMPLES[name].event] == decode(
             with_trailer(SAMPLES[name].message, trailer)
         )
 
 
-def test_trailer_begins_behind_a_whole_union_only() -> None:
+def test_trailer_must_follow_a_complete_union() -> None:
     message = event_message(0x2, struct.pack("=2I", 1, 2) + program_trailer(*NOTHING))
 
-    assert attached(message) is None
+    assert decoded_trailer(message) is None
 
 
-# Damaged ones
+# Malformed trailers
 
 
-def test_every_prefix_of_a_program_is_damaged() -> None:
+def test_every_prefix_of_a_program_is_malformed() -> None:
     trailer = EXEC_WITH_PROGRAM[76:]
     for size in range(6, len(trailer)):
-        assert is_damaged(with_trailer(EXEC, trailer[:size])), size
+        assert is_malformed(with_trailer(EXEC, trailer[:size])), size
 
 
-def test_every_prefix_of_a_usage_is_damaged() -> None:
+def test_every_prefix_of_a_usage_is_malformed() -> None:
     trailer = EXIT_WITH_USAGE[76:]
     for size in range(6, len(trailer)):
-        assert is_damaged(with_trailer(EXIT, trailer[:size])), size
+        assert is_malformed(with_trailer(EXIT, trailer[:size])), size
 
 
 @both
-def test_more_than_a_trailer_is_damaged(
-    message: bytes, attached: Program | Usage
+def test_bytes_after_a_trailer_are_malformed(
+    message: bytes, value: Program | Usage
 ) -> None:
-    assert is_damaged(with_trailer(message, b"\0"))
+    assert is_malformed(with_trailer(message, b"\0"))
 
 
-def test_texts_longer_than_their_limits_are_damaged() -> None:
+def test_texts_longer_than_their_limits_are_malformed() -> None:
     for number, limit in enumerate((49_152, 4096, 4096, 4096, 4096)):
         texts: list[bytes | None] = [*NOTHING]
         texts[number] = b"x" * limit
-        assert not is_damaged(with_trailer(EXEC, program_trailer(*texts)))
+        assert not is_malformed(with_trailer(EXEC, program_trailer(*texts)))
 
         texts[number] = b"x" * (limit + 1)
-        assert is_damaged(with_trailer(EXEC, program_trailer(*texts)))
+        assert is_malformed(with_trailer(EXEC, program_trailer(*texts)))
 
 
-def test_sizes_that_add_up_to_the_right_sum_only_when_cut_off_are_damaged() -> None:
-    """49,152 and four times 4,096 bytes are 65,536, 0 in 16 bits."""
+def test_sizes_whose_sum_overflows_16_bits_are_malformed() -> None:
+    """49,152 and four times 4,096 are 65,536, which is 0 in 16 bits."""
     header = bytearray(program_trailer(*NOTHING))
     header[28:38] = struct.pack("=5H", 49_152, 4096, 4096, 4096, 4096)
 
-    assert is_damaged(with_trailer(EXEC, bytes(header)))
+    assert is_malformed(with_trailer(EXEC, bytes(header)))
 
 
 @pytest.mark.parametrize("reason", range(9, 16))
-def test_reasons_that_there_are_not_are_damaged(reason: int) -> None:
+def test_unknown_reasons_are_malformed(reason: int) -> None:
     trailer = program_trailer(*NOTHING, flags=reason << 8)
 
-    assert is_damaged(with_trailer(EXEC, trailer))
+    assert is_malformed(with_trailer(EXEC, trailer))
 
 
-def test_damaged_trailer_keeps_what_comes_before_and_behind() -> None:
-    damaged = with_trailer(EXEC, program_trailer(*NOTHING) + bytes(4))
-    messages = NetlinkMessageIter(EXIT + damaged + EXIT)
+def test_messages_around_a_malformed_trailer_are_decoded() -> None:
+    malformed = with_trailer(EXEC, program_trailer(*NOTHING) + bytes(4))
+    messages = NetlinkMessageIter(EXIT + malformed + EXIT)
     found: list[Event | None] = [next(messages)]
 
     with pytest.raises(TruncatedError):
@@ -363,10 +363,10 @@ def test_damaged_trailer_keeps_what_comes_before_and_behind() -> None:
     assert [SAMPLES["exit"].event] * 2 == found
 
 
-# The types
+# Program and Usage
 
 
-def test_types_are_found_where_pickle_looks_for_them() -> None:
+def test_types_are_exported_and_name_the_module_that_pickle_imports() -> None:
     assert ("procconn.programs", "procconn.programs") == (
         Program.__module__,
         Usage.__module__,
@@ -395,10 +395,8 @@ def test_fields_have_their_names_and_order() -> None:
         (("a", "", "it's"), "a '' 'it'\"'\"'s'"),
     ],
 )
-def test_command_is_what_one_would_type(
-    argv: tuple[str, ...] | None, command: str
-) -> None:
-    assert command == of(None, argv=argv).command
+def test_command_is_shell_quoted(argv: tuple[str, ...] | None, command: str) -> None:
+    assert command == program_with(None, argv=argv).command
 
 
 @pytest.mark.parametrize(
@@ -421,8 +419,8 @@ def test_command_is_what_one_would_type(
         f"/docker/{OTHER_ID}/docker/{ID}",
     ],
 )
-def test_container_is_the_id_in_the_control_group(cgroup: str) -> None:
-    assert ID == of(cgroup).container
+def test_container_is_the_id_in_the_cgroup(cgroup: str) -> None:
+    assert ID == program_with(cgroup).container
 
 
 @pytest.mark.parametrize(
@@ -441,5 +439,5 @@ def test_container_is_the_id_in_the_control_group(cgroup: str) -> None:
         f"/machine.slice/machine-libpod_pod_{ID}.slice",
     ],
 )
-def test_elsewhere_there_is_no_container(cgroup: str | None) -> None:
-    assert of(cgroup).container is None
+def test_other_cgroups_have_no_container(cgroup: str | None) -> None:
+    assert program_with(cgroup).container is None

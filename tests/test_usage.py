@@ -43,7 +43,7 @@ VALUES = (
     "elapsed_ns",
 )
 FIELDS = ("pid", "tgid", "exit_code", *VALUES)
-COUNTED = {
+RAW_FIELDS = {
     "ac_exitcode": 256,
     "ac_tgid": 41,
     "cpu_delay_total": 11,
@@ -65,7 +65,7 @@ COUNTED = {
 
 
 def parse(message: bytes | memoryview, size: int | None = None) -> dict[str, int] | int:
-    """Return the record in a message, or why there is none."""
+    """Return the record in a message, or the status code if there is none."""
     record = ffi.new("struct procconn_task_record *")
     status = lib.procconn_parse_taskstats(
         ffi.from_buffer("uint8_t[]", message),
@@ -90,8 +90,8 @@ def guarded() -> GuardedMemory:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_record_is_read_alike_from_every_version(version: int) -> None:
-    """Version 15 has fields where the others do not."""
+def test_every_version_gives_the_same_record(version: int) -> None:
+    """Version 15 inserts fields between the existing ones."""
     expected = {
         "pid": 42,
         "tgid": 41,
@@ -111,32 +111,32 @@ def test_a_record_is_read_alike_from_every_version(version: int) -> None:
         "elapsed_ns": 9000,
     }
 
-    assert expected == parse(task_message(42, stats(version, **COUNTED)))
+    assert expected == parse(task_message(42, stats(version, **RAW_FIELDS)))
 
 
-def test_a_structure_that_has_grown_further_is_read() -> None:
+def test_longer_structure_of_a_newer_kernel_is_read() -> None:
     assert isinstance(parse(task_message(42, stats(16) + bytes(128))), dict)
 
 
-def test_the_oldest_structure_has_no_group() -> None:
-    record = parse(task_message(42, stats(13, **COUNTED | {"version": 9})[:352]))
+def test_oldest_structure_has_no_tgid() -> None:
+    record = parse(task_message(42, stats(13, **RAW_FIELDS | {"version": 9})[:352]))
 
     assert isinstance(record, dict)
     assert (record["tgid"], record["switches"]) == (0, 7)
 
 
-def test_a_structure_too_small_is_no_record() -> None:
+def test_too_small_structure_is_malformed() -> None:
     assert lib.PROCCONN_TASK_BAD == parse(task_message(42, stats(13)[:287]))
 
 
-def test_padding_before_the_structure_is_passed_over() -> None:
-    """Where a processor wants 64-bit fields aligned, the kernel aligns them."""
+def test_padding_before_the_structure_is_skipped() -> None:
+    """The kernel pads on CPUs that require alignment of 64-bit fields."""
     task = attribute(PID, words(42)) + attribute(NULL, b"") + attribute(STATS, stats())
 
     assert isinstance(parse(generic_message(attribute(AGGR_PID, task))), dict)
 
 
-def test_the_groups_own_record_is_not_taken_for_the_tasks() -> None:
+def test_record_of_the_thread_group_is_ignored() -> None:
     group = attribute(TGID, words(41)) + attribute(STATS, stats(nvcsw=99))
     message = task_message(42, stats(nvcsw=1), after=attribute(AGGR_TGID, group))
     record = parse(message)
@@ -153,7 +153,7 @@ def test_the_groups_own_record_is_not_taken_for_the_tasks() -> None:
         generic_message(b"", family=FAMILY + 1),
     ],
 )
-def test_other_messages_are_no_records(message: bytes) -> None:
+def test_other_messages_have_no_record(message: bytes) -> None:
     assert lib.PROCCONN_TASK_NONE == parse(message)
 
 
@@ -172,18 +172,18 @@ def test_other_messages_are_no_records(message: bytes) -> None:
         task_message(0, stats()),
     ],
 )
-def test_a_record_that_is_not_whole_is_damaged(message: bytes) -> None:
+def test_incomplete_record_is_malformed(message: bytes) -> None:
     assert lib.PROCCONN_TASK_BAD == parse(message)
 
 
-def test_cpu_time_is_the_schedulers_of_a_task_that_slept() -> None:
+def test_cpu_time_of_a_task_that_slept_is_the_schedulers() -> None:
     fields = {"cpu_run_virtual_total": 70, "ac_etime": 9, "cpu_delay_total": 2000}
 
     assert value("cpu_ns", nvcsw=1, **fields) == 70
 
 
-def test_cpu_time_of_a_task_that_never_slept_is_all_it_did_not_wait() -> None:
-    """The scheduler counts at ticks and switches; what came after is missing there."""
+def test_cpu_time_of_a_task_that_never_slept_is_elapsed_time_minus_delays() -> None:
+    """The scheduler accounts at ticks and switches, and misses time after the last."""
     fields = {"cpu_run_virtual_total": 70, "ac_etime": 9, "cpu_delay_total": 2000}
 
     assert value("cpu_ns", nvcsw=0, **fields) == 7000
@@ -191,20 +191,20 @@ def test_cpu_time_of_a_task_that_never_slept_is_all_it_did_not_wait() -> None:
     assert value("cpu_ns", nvcsw=0, **fields | {"cpu_delay_total": 9001}) == 70
 
 
-def test_what_the_kernel_does_not_account_is_absent() -> None:
-    """Without CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_XACCT their fields are 0."""
+def test_values_that_the_kernel_does_not_account_are_absent() -> None:
+    """Fields are 0 without CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_XACCT."""
     without = {"cpu_count": 0, "hiwater_rss": 0, "hiwater_vm": 0}
     names = ("cpu_ns", "peak_rss", "read_chars", "write_chars")
 
     assert {ABSENT} == {value(name, **without) for name in names}
 
 
-def test_nothing_read_or_written_is_zero() -> None:
+def test_no_io_is_zero_rather_than_absent() -> None:
     assert value("read_chars", hiwater_rss=1, hiwater_vm=1) == 0
     assert value("write_bytes") == 0
 
 
-def test_a_record_is_written_as_the_trailer_that_is_decoded() -> None:
+def test_written_trailer_decodes_to_the_record() -> None:
     record = ffi.new("struct procconn_task_record *")
     for number, name in enumerate(VALUES):
         setattr(record, name, ABSENT if name == "peak_rss" else number)
@@ -220,7 +220,7 @@ def test_a_record_is_written_as_the_trailer_that_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory, version: int) -> None:
+def test_no_over_read_of_any_prefix(guarded: GuardedMemory, version: int) -> None:
     message = task_message(42, stats(version))
     for size in range(len(message)):
         prefix = guarded.place(message[:size])
@@ -228,16 +228,16 @@ def test_no_prefix_is_read_past_its_end(guarded: GuardedMemory, version: int) ->
         assert lib.PROCCONN_TASK_BAD == parse(prefix)
 
 
-def test_no_mutation_is_read_past_its_end(guarded: GuardedMemory) -> None:
+def test_no_over_read_of_mutated_messages(guarded: GuardedMemory) -> None:
     rng = random.Random(SEED)
     group = attribute(TGID, words(41)) + attribute(STATS, stats())
-    whole = [task_message(42, stats(version, **COUNTED)) for version in VERSIONS]
-    whole.append(task_message(42, stats(), after=attribute(AGGR_TGID, group)))
+    messages = [task_message(42, stats(version, **RAW_FIELDS)) for version in VERSIONS]
+    messages.append(task_message(42, stats(), after=attribute(AGGR_TGID, group)))
     outcomes = set()
     for _ in range(MUTATED_MESSAGES):
-        message = bytearray(rng.choice(whole))
+        message = bytearray(rng.choice(messages))
         for _ in range(rng.randint(1, 3)):
-            at = rng.randrange(48)  # in the headers; numbers follow them
+            at = rng.randrange(48)  # within the headers
             message[at] = rng.choice((0, 1, 2, 3, 4, 8, 0x7F, 0x80, 0xFF))
         size = rng.choice((len(message), rng.randrange(len(message))))
         outcome = parse(guarded.place(bytes(message[:size])))

