@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from procconn.processes import exits
 
-# A shell starts background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP. An
-# ignored signal stays ignored across exec, a handler does not, so install handlers for
-# the sake of the programs that tests start and then signal.
+# A shell ignores SIGINT and SIGQUIT for background jobs, nohup ignores SIGHUP. Ignored
+# signals stay ignored across exec; with these handlers, programs that tests start have
+# the default action.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Errors about arguments name the parameter and the values it accepts."""
+"""Argument errors name the parameter and the values that it accepts."""
 
 import math
 import os
@@ -78,7 +78,7 @@ def test_out_of_range_error_names_the_parameter(name: str, value: Any) -> None:
 def test_default_receive_buffer_is_a_64th_of_memory_within_bounds(
     memory: int, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the amount of memory is unknown, it is the lower bound."""
+    """The lower bound applies if the amount of memory is unknown."""
     values = {"SC_PHYS_PAGES": memory // 4096, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", values.__getitem__)
 

@@ -103,7 +103,7 @@ events = st.builds(
     cpu=st.integers(0, 2**32 - 1),
     timestamp_ns=st.integers(0, 2**64 - 1),
 )
-others = st.one_of(
+other_messages = st.one_of(
     st.builds(event_message, st.sampled_from([*KIND_OF, 0xDEAD]), st.binary()),
     st.sampled_from(
         [PROC_ACKNOWLEDGEMENT, NOOP, FOREIGN, LOSS, BARE_DONE, EXEC_WITH_16_BYTE_UNION]
@@ -129,7 +129,7 @@ def test_uniform_buffer_is_viewed_without_a_copy(buffer: bytes) -> None:
     assert not buffer or np.shares_memory(array, np.frombuffer(buffer, np.uint8))
 
 
-@given(st.lists(events | others).map(padded))
+@given(st.lists(events | other_messages).map(padded))
 def test_mixed_buffer_has_the_same_events_as_decode(buffer: bytes) -> None:
     assert outcome(decode, buffer) == outcome(as_array, buffer)
 

@@ -559,7 +559,7 @@ def test_messages_are_padded_to_four_bytes(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", range(1, 8))
-def test_the_last_message_needs_no_padding(size: int) -> None:
+def test_last_message_needs_no_padding(size: int) -> None:
     message = event_message(0x400, b"x" * size)
 
     for padding in range(-len(message) % 4 + 1):
@@ -811,7 +811,7 @@ def test_iteration_over_a_single_message_of_every_sort_has_one_step() -> None:
 # The table of kinds in C against the classes in Python
 
 
-def test_the_c_table_and_the_classes_agree() -> None:
+def test_c_table_and_the_classes_agree() -> None:
     """C counts words, name and trailer; each class also has timestamp_ns and cpu."""
     rows = {
         1 << bit: row.words + row.has_name + 2 + row.has_trailer

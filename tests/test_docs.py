@@ -93,7 +93,7 @@ def test_systemd_accepts_the_unit(unit: Block, tmp_path: Path) -> None:
 def test_systemd_rates_the_exposure_of_the_unit_as_low(
     unit: Block, tmp_path: Path
 ) -> None:
-    """The scale is 0 to 100; systemd calls less than 50 "OK"."""
+    """The scale is 0 to 100; systemd rates less than 50 as OK."""
     if not (analyze := shutil.which("systemd-analyze")):
         pytest.skip("systemd-analyze is not installed")
     (tmp_path / "one.service").write_text(unit.text)

@@ -139,9 +139,9 @@ def test_asdict_maps_field_names_to_values(event: Event) -> None:
 
 @every_event
 def test_make_builds_an_equal_event_from_an_iterable(event: Event) -> None:
-    again = type(event)._make([*event])
+    made = type(event)._make([*event])
 
-    assert (type(event), event) == (type(again), again)
+    assert (type(event), event) == (type(made), made)
 
 
 @every_event
@@ -166,9 +166,9 @@ def test_event_is_immutable(event: Event) -> None:
 @every_event
 def test_event_survives_pickling(event: Event) -> None:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        again = pickle.loads(pickle.dumps(event, protocol))
+        unpickled = pickle.loads(pickle.dumps(event, protocol))
 
-        assert [event] == [again]
+        assert [event] == [unpickled]
 
 
 @every_event

@@ -177,13 +177,13 @@ def test_longest_jump_fits_into_8_bits() -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_each_kind_is_selected_by_its_mask_bit_alone(name: str) -> None:
-    own = EventMask[name.upper()]
+    bit = EventMask[name.upper()]
     message, decoded = SAMPLES[name].message, SAMPLES[name].event
-    without = EventMask.ALL & ~own & ~EventMask.NONZERO_EXIT
+    without = EventMask.ALL & ~bit & ~EventMask.NONZERO_EXIT
 
-    assert passes(program(own, threads=True), message)
+    assert passes(program(bit, threads=True), message)
     assert not passes(program(without, threads=True), message)
-    assert is_match(decoded, own, threads=True)
+    assert is_match(decoded, bit, threads=True)
     assert not is_match(decoded, without, threads=True)
 
 
@@ -269,15 +269,15 @@ def test_acknowledgement_program_passes_acknowledgements_only() -> None:
         assert not passes(code, sample.message)
 
 
-@pytest.mark.parametrize("own", KINDS)
-def test_thread_events_of_one_kind_can_pass(own: Any) -> None:
+@pytest.mark.parametrize("thread_kind", KINDS)
+def test_thread_events_of_one_kind_can_pass(thread_kind: Any) -> None:
     """The event journal needs PTRACE of threads."""
     for kind in KINDS:
         task = (1, 1) if kind is Fork else ()
-        code = program_by_kind(EventMask.ALL, EventMask(int(own.what)))
+        code = program_by_kind(EventMask.ALL, EventMask(int(thread_kind.what)))
 
         assert passes(code, datagram(kind.what, *task, 42, 42))
-        assert (kind is own) == passes(code, datagram(kind.what, *task, 43, 42))
+        assert (kind is thread_kind) == passes(code, datagram(kind.what, *task, 43, 42))
 
 
 @pytest.mark.parametrize("threads", [True, False])

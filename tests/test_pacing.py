@@ -87,8 +87,8 @@ def test_drain_without_a_delivery_is_no_wakeup() -> None:
 
 def test_data_left_in_the_socket_is_drained_at_once() -> None:
     assert ("drain", BEGAN + 1) == step(pacing_after(has_emptied=False), BEGAN + 1)
-    left = pacing_with_staged(BEGAN + 500, has_emptied=False)
-    assert ("drain", BEGAN + 1) == step(left, BEGAN + 1)
+    unfinished = pacing_with_staged(BEGAN + 500, has_emptied=False)
+    assert ("drain", BEGAN + 1) == step(unfinished, BEGAN + 1)
 
 
 @pytest.mark.parametrize("deadline", [BEGAN + 300, BEGAN + MIN_FILL])

@@ -84,13 +84,13 @@ def compare(
     """Walk over the data; compare each call with the reference and return all."""
     calls: list[Walked] = []
     offset, since = 0, None
-    place = memory[0].place(data) if memory else bytearray(data)
+    source = memory[0].place(data) if memory else bytearray(data)
     while not calls or calls[-1].status == STEP:
         space = bytes(len(data) - offset)
         copies = memory[1].place(space) if memory else bytearray(space)
 
         actual = walk(
-            place, copies, offset=offset, order=order, unit_ns=unit_ns, since=since
+            source, copies, offset=offset, order=order, unit_ns=unit_ns, since=since
         )
 
         assert reference_packets.walk(data, offset, order, unit_ns, since) == actual

@@ -25,7 +25,7 @@ def code_of(process: Process) -> int:
 
 
 class Reported:
-    """Collects the changes that a table reports; asserts that each is possible."""
+    """Changes that a table has reported, each of which the history allows."""
 
     def __init__(self, history: History, *, has_loss: bool = False) -> None:
         self._history, self._has_loss = history, has_loss
@@ -34,7 +34,7 @@ class Reported:
         self.executed: list[int] = []
 
     def add(self, changes: list[Change]) -> None:
-        """Add changes; assert that each is possible."""
+        """Add changes; assert that the history allows each of them."""
         for change in changes:
             if isinstance(change, Lost):
                 continue
@@ -156,7 +156,7 @@ def test_snapshot_supplies_pre_existing_processes(
     for model in history.all:
         begins = model.started_ns > opened.now_ns
         assert model not in reported.started or begins
-        # If the snapshot shows another process with this PID, no start is required.
+        # The start may go unreported if the snapshot has a later process with this PID.
         last = history.process_at(model.pid, states[first].now_ns)
         assert model in reported.started or not begins or model is not last
 

@@ -40,7 +40,7 @@ def test_pre_existing_process_is_known_but_not_reported() -> None:
 def test_snapshot_and_the_events_it_covers_agree(is_late: bool) -> None:
     """In either order, each start and each end is reported once."""
     table = ProcessTable()
-    taken = snapshot(
+    latest = snapshot(
         snapshot_entry(10, 980 * MS, 1200 * MS),
         snapshot_entry(20, 500 * MS, 1200 * MS),
         at=1200 * MS,
@@ -54,7 +54,7 @@ def test_snapshot_and_the_events_it_covers_agree(is_late: bool) -> None:
         exit_event(10, 10, 1300 * MS, 4 << 8),
     ]
     changes = feed(table, *events) if is_late else []
-    changes += table.resync(taken)
+    changes += table.resync(latest)
     changes += [] if is_late else feed(table, *events)
 
     assert [
@@ -94,12 +94,12 @@ def test_zombie_has_ended() -> None:
 
 def test_unobserved_start_is_reported_once() -> None:
     table, _ = started(Lost(5, S + 1))
-    taken = snapshot(
+    latest = snapshot(
         snapshot_entry(10, S, 3 * S),
         snapshot_entry(20, 2 * S, 3 * S, ppid=10),
         at=3 * S,
     )
-    (change,) = table.resync(taken)
+    (change,) = table.resync(latest)
 
     assert isinstance(change, Started)
     assert change == Started(table.processes[20], 2 * S)
@@ -107,7 +107,7 @@ def test_unobserved_start_is_reported_once() -> None:
         "snapshot",
         table.processes[10],
     )
-    assert [] == table.resync(taken)
+    assert [] == table.resync(latest)
 
 
 def test_pid_reused_during_a_loss_is_another_process() -> None:
@@ -127,8 +127,8 @@ def test_end_after_a_loss_waits_for_a_confirming_snapshot() -> None:
     assert [] == feed(
         table, exit_event(10, 10, 2 * S, 3 << 8), exit_event(20, 20, 2 * S)
     )
-    taken = snapshot(snapshot_entry(20, S, 3 * S, 21), at=3 * S)
-    assert [Ended(process, 2 * S)] == table.resync(taken)
+    latest = snapshot(snapshot_entry(20, S, 3 * S, 21), at=3 * S)
+    assert [Ended(process, 2 * S)] == table.resync(latest)
     assert process.returncode == 3
     assert [Ended(other, 4 * S)] == table.feed(exit_event(21, 20, 4 * S, 5 << 8))
     assert other.returncode == 5
@@ -205,9 +205,9 @@ def test_snapshot_adds_descendants_forked_during_a_loss() -> None:
 
 
 def test_snapshot_can_be_pickled() -> None:
-    taken = snapshot(snapshot_entry(10, 0, S), at=S)
+    latest = snapshot(snapshot_entry(10, 0, S), at=S)
 
-    assert taken == pickle.loads(pickle.dumps(taken))
+    assert latest == pickle.loads(pickle.dumps(latest))
 
 
 def test_loss_reported_after_a_snapshot_requires_another_one() -> None:
@@ -217,8 +217,8 @@ def test_loss_reported_after_a_snapshot_requires_another_one() -> None:
     queue.put_events([Lost(1, now + S)])
     queue.all_changes()
     assert queue.is_due
-    taken = snapshot(snapshot_entry(10, now, now + 2 * S), at=now + 2 * S)
-    queue.put_snapshot(taken)
+    latest = snapshot(snapshot_entry(10, now, now + 2 * S), at=now + 2 * S)
+    queue.put_snapshot(latest)
     queue.put_events([Lost(9, now + 2 * S - 50 * MS)])
     queue.all_changes()
     assert not queue.is_due  # that snapshot is not yet in the table

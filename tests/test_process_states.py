@@ -142,7 +142,7 @@ def test_every_state_has_a_row() -> None:
     assert set(ROWS) == set(rows())
 
 
-def test_an_exec_reports_a_start_if_its_fork_was_dropped() -> None:
+def test_exec_reports_a_start_if_its_fork_was_dropped() -> None:
     processes = ProcessTable()
     processes.resync(snapshot(at=S))
     feed(processes, Lost(1, 2 * S))

@@ -115,7 +115,7 @@ def test_pid_reuse_after_a_loss_ends_the_previous_process() -> None:
     assert begun == Started(table.processes[10], 5 * S)
 
 
-def test_exit_after_the_pid_was_reused_is_not_the_previous_status() -> None:
+def test_exit_after_the_pid_was_reused_is_not_of_the_previous_process() -> None:
     """It is the exit of one thread of the next process, whose other threads run."""
     table, process = started(Lost(3, 2 * S), exit_event(10, 10, 4 * S, 3 << 8))
     ended, begun = table.resync(

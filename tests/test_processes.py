@@ -279,7 +279,7 @@ def lineage(generations: int) -> int:
 
 
 def test_lineage_keeps_one_ended_process() -> None:
-    assert lineage(10_007) == 1  # the parent of the running process
+    assert lineage(10_007) == 1  # the parent of the process that still runs
 
 
 def memory_of(act: Callable[[], None]) -> int:

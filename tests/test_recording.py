@@ -1,4 +1,4 @@
-"""Recordings: writing and reading, other machines' files, malformed files."""
+"""Recordings: writing, reading, files of other machines, malformed files."""
 
 import errno
 import gzip
@@ -305,7 +305,7 @@ def test_dates_out_of_the_formats_range_do_not_stop_recording() -> None:
 
 
 def test_truncated_recording_warns_after_the_last_event() -> None:
-    """Tests every truncation after the file header."""
+    """The file is cut at every byte after its header."""
     file = recorded(OLDER_EXIT + LOSS + OLDER_COREDUMP)
     ends = [HEADER_SIZE]
     for message in (OLDER_EXIT, LOSS, OLDER_COREDUMP):

@@ -39,7 +39,7 @@ SMALL_INTS = [0, 1, 2, 17, 255, 256]
 SMALL_INTS_EVENT = event_message(0x80000000, words(0, 1, 2, 17, 255, 256))
 
 IMMORTAL = 1 << 30
-"""Immortal objects have at least this many references, whatever refers to them."""
+"""Minimum reference count of immortal objects, which never changes (PEP 683)."""
 
 SLACK = 200
 """Tolerance for blocks and references in the interpreter's own caches."""

@@ -251,7 +251,7 @@ def test_two_messages_are_iterated() -> None:
     assert [EXEC_42_EVENT, Exec(43, 101, 0, 0)] == events_of(buffer)
 
 
-def test_a_hundred_messages_are_iterated() -> None:
+def test_hundred_messages_are_iterated() -> None:
     assert [EXEC_42_EVENT] * 100 == events_of(EXEC_42 * 100)
 
 

@@ -198,7 +198,7 @@ def test_tracker_without_snapshots_returns_events_at_once() -> None:
     assert [] == tracker.finish()
 
 
-def test_exit_after_its_pid_is_reused_is_of_the_earlier_process() -> None:
+def test_exit_reported_after_its_pid_is_reused_is_of_the_earlier_process() -> None:
     """The kernel reports the exit of the first process after the fork of the second."""
     tracker = tracking()
     take(tracker, fork(10, 2 * S), execute(10, 2 * S, PROGRAM))
@@ -421,7 +421,7 @@ def test_long_line_of_descent_takes_linear_time() -> None:
 
 
 def test_cycle_of_parents_is_walked_once() -> None:
-    """PIDs reused while a snapshot is returned can make such a cycle."""
+    """PIDs reused while a snapshot is taken can form such a cycle."""
     cycle = {pid: (snapshot_entry(pid, 0, S, ppid=11 - pid), {pid}) for pid in (5, 6)}
 
     assert set() == descendants_among(cycle, {}, root=None)
