@@ -138,7 +138,7 @@ def test_mixed_buffer_has_the_same_events_as_decode(buffer: bytes) -> None:
     st.lists(events, min_size=1, max_size=4).map(padded).map(bytearray),
     st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=3),
 )
-def test_malformed_buffer_fails_like_decode(
+def test_mutated_buffer_has_the_outcome_of_decode(
     buffer: bytearray, changes: list[tuple[int, int]]
 ) -> None:
     for at, value in changes:

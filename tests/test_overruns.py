@@ -120,13 +120,13 @@ def test_drops_are_queried_once_the_socket_can_have_been_full(
 
 def test_drops_are_queried_at_most_once_a_millisecond_in_a_drain(loss: Any) -> None:
     now = SECOND + MIN_FILL
-    asked = [
+    queried = [
         at
         for at in range(now, now + 5 * MS, MS // 4)
         if lib.loss_ask_amid(loss, at, SECOND, MIN_FILL)
     ]
 
-    assert [now + n * MS for n in range(5)] == asked
+    assert [now + n * MS for n in range(5)] == queried
 
 
 @pytest.mark.parametrize(("received", "expected"), [(99, False), (100, True)])
@@ -142,13 +142,13 @@ def test_drops_are_queried_after_receiving_half_of_the_socket_buffer(
 
 
 def test_drops_are_queried_at_least_once_a_second(loss: Any) -> None:
-    asked = [
+    queried = [
         at
         for at in range(SECOND, 4 * SECOND, SECOND // 4)
         if lib.loss_ask_after(loss, at, BUFFER)
     ]
 
-    assert [SECOND, 2 * SECOND, 3 * SECOND] == asked
+    assert [SECOND, 2 * SECOND, 3 * SECOND] == queried
 
 
 @given(

@@ -182,6 +182,7 @@ def test_full_socket_is_not_drained_without_space() -> None:
 
 
 def test_staged_event_that_is_due_is_delivered_at_once() -> None:
+    """The queue had no space for an event with due time 0."""
     assert ("drain", BEGAN + 1) == step(pacing_with_staged(0), BEGAN + 1)
 
 

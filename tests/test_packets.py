@@ -42,7 +42,7 @@ def walk(
     unit_ns: int,
     since: Clock | None,
 ) -> Walked:
-    """Call the C function once."""
+    """Call procconn_packets_read() once."""
     native = "<" if sys.byteorder == "little" else ">"
     buffer = ffi.from_buffer("uint8_t[]", data)
     packets = ffi.new(
@@ -81,7 +81,7 @@ def compare(
     unit_ns: int,
     memory: tuple[GuardedMemory, GuardedMemory] | None = None,
 ) -> list[Walked]:
-    """Walk over the data; compare each call with the reference and return all."""
+    """Parse all packets; compare each call with the reference; return the results."""
     calls: list[Walked] = []
     offset, since = 0, None
     source = memory[0].place(data) if memory else bytearray(data)

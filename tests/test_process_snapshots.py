@@ -112,11 +112,13 @@ def test_unobserved_start_is_reported_once() -> None:
 
 def test_pid_reused_during_a_loss_is_another_process() -> None:
     table, first = started(Lost(5, S + 1))
-    ended, begun = table.resync(snapshot(snapshot_entry(10, 2 * S, 3 * S), at=3 * S))
+    ended, next_start = table.resync(
+        snapshot(snapshot_entry(10, 2 * S, 3 * S), at=3 * S)
+    )
 
     assert isinstance(ended, Ended)
     assert ended.process is first
-    assert begun == Started(table.processes[10], 2 * S)
+    assert next_start == Started(table.processes[10], 2 * S)
 
 
 def test_end_after_a_loss_waits_for_a_confirming_snapshot() -> None:

@@ -108,23 +108,23 @@ def test_exec_older_than_the_snapshot_that_ended_its_process_is_ignored() -> Non
 
 def test_pid_reuse_after_a_loss_ends_the_previous_process() -> None:
     table, process = started(Lost(1, S + 1))
-    ended, begun = table.feed(fork(10, 5 * S))
+    ended, next_start = table.feed(fork(10, 5 * S))
 
     assert ended == Ended(process, 5 * S)
     assert process.returncode is None
-    assert begun == Started(table.processes[10], 5 * S)
+    assert next_start == Started(table.processes[10], 5 * S)
 
 
 def test_exit_after_the_pid_was_reused_is_not_of_the_previous_process() -> None:
     """It is the exit of one thread of the next process, whose other threads run."""
     table, process = started(Lost(3, 2 * S), exit_event(10, 10, 4 * S, 3 << 8))
-    ended, begun = table.resync(
+    ended, next_start = table.resync(
         snapshot(snapshot_entry(10, 3 * S, 5 * S, 11), at=5 * S)
     )
 
     assert ended == Ended(process, 5 * S)
     assert process.returncode is None
-    assert begun == Started(table.processes[10], 3 * S)
+    assert next_start == Started(table.processes[10], 3 * S)
 
 
 def test_thread_older_than_the_snapshot_and_not_in_it_has_ended() -> None:

@@ -178,11 +178,11 @@ def test_reused_pid_is_another_process() -> None:
 def test_exit_may_be_reported_after_its_pid_is_reused() -> None:
     """The kernel lets the parent reap a process before it reports its exit."""
     table, first = started()
-    (begun,) = table.feed(fork(10, 3 * S))
+    (next_start,) = table.feed(fork(10, 3 * S))
     ended = feed(table, exit_event(10, 10, 3 * S + 1, 1 << 8))
     second = table.processes[10]
 
-    assert begun == Started(second, 3 * S)
+    assert next_start == Started(second, 3 * S)
     assert ended == [Ended(first, 3 * S + 1)]
     assert first.returncode == 1
     assert [Ended(second, 4 * S)] == table.feed(exit_event(10, 10, 4 * S, 2 << 8))
@@ -191,11 +191,11 @@ def test_exit_may_be_reported_after_its_pid_is_reused() -> None:
 
 def test_process_without_an_exit_ends_when_its_pid_is_reused() -> None:
     table, first = started()
-    (begun,) = table.feed(fork(10, 3 * S))
+    (next_start,) = table.feed(fork(10, 3 * S))
     ended, _ = table.feed(exit_event(10, 10, 5 * S, 2 << 8))
 
     assert ended == Ended(first, 3 * S)
-    assert isinstance(begun, Started)
+    assert isinstance(next_start, Started)
     assert first.returncode is None
 
 

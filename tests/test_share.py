@@ -36,7 +36,7 @@ def options(name: str) -> Iterator[argparse.Action]:
     return (action for action in parsers()[name]._actions if action.option_strings)
 
 
-def needs(program: str) -> pytest.MarkDecorator:
+def requires(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         shutil.which(program) is None, reason=f"requires {program}"
     )
@@ -52,7 +52,7 @@ def test_shipped_file_is_the_one_generated_from_the_parser(
     assert generated == path.read_text(), "the parser has changed: run `make share`"
 
 
-@needs("man")
+@requires("man")
 def test_man_page_documents_every_subcommand_and_option() -> None:
     page = subprocess.run(
         ["man", "-E", "UTF-8", "-l", PAGE],
@@ -79,12 +79,12 @@ def test_man_page_documents_every_subcommand_and_option() -> None:
     [
         pytest.param(
             ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"],
-            marks=needs("man"),
+            marks=requires("man"),
             id="man",
         ),
         pytest.param(
             ["mandoc", "-T", "lint", "-W", "warning"],
-            marks=needs("mandoc"),
+            marks=requires("mandoc"),
             id="mandoc",
         ),
     ],
@@ -108,7 +108,7 @@ def completed(*words: str) -> set[str]:
     return set(subprocess.check_output(command, text=True).split())
 
 
-@needs("bash")
+@requires("bash")
 @pytest.mark.parametrize("name", parsers())
 def test_bash_offers_every_option(name: str) -> None:
     expected = {option.option_strings[-1] for option in options(name)}
@@ -116,12 +116,12 @@ def test_bash_offers_every_option(name: str) -> None:
     assert expected == completed(name, "-")
 
 
-@needs("bash")
+@requires("bash")
 def test_bash_offers_every_subcommand() -> None:
     assert {*parsers(), "--help", "--version"} == completed("")
 
 
-@needs("bash")
+@requires("bash")
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -145,7 +145,7 @@ def test_bash_offers_values_that_suit_the_option(
     assert offered == completed(*words)
 
 
-@needs("bash")
+@requires("bash")
 @pytest.mark.parametrize("words", [["watch", "--pid"], ["wait", "1"]], ids=" ".join)
 def test_bash_offers_process_ids(words: list[str]) -> None:
     assert str(os.getpid()) in completed(*words, "")
@@ -195,7 +195,7 @@ def _read_until(terminal: int, end: str) -> str:
     "ignore:.*multi-threaded, use of forkpty:DeprecationWarning"
 )
 @pytest.mark.parametrize(
-    "shell", [pytest.param(name, marks=needs(name)) for name in SHELLS]
+    "shell", [pytest.param(name, marks=requires(name)) for name in SHELLS]
 )
 @pytest.mark.parametrize(
     ("keys", "expected"),

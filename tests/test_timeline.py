@@ -32,8 +32,8 @@ def trace_events(processes: list[SampleProcess], title: str) -> str:
 def tooltips(picture: str) -> dict[str, str]:
     """Map the tooltip of each bar to its class."""
     root = ET.fromstring(picture)
-    bars = [g for g in root.iter(f"{SVG}g") if "bar" in g.attrib["class"].split()]
-    return {bar.findtext(f"{SVG}title", ""): bar.attrib["class"] for bar in bars}
+    groups = [g for g in root.iter(f"{SVG}g") if "bar" in g.attrib["class"].split()]
+    return {g.findtext(f"{SVG}title", ""): g.attrib["class"] for g in groups}
 
 
 def test_each_process_has_a_bar_with_a_tooltip() -> None:
