@@ -104,9 +104,8 @@ def test_table_that_gets_all_events_equals_the_model(
     ended = {model for model in history.all if model.ended_ns is not None}
     assert ended == set(reported.ended)
     assert all(process.returncode is not None for process in reported.ended.values())
-    assert reported.executed == sorted(
-        ns for model in history.all for ns in model.execs
-    )
+    execs = sorted(ns for model in history.all for ns in model.execs)
+    assert execs == reported.executed
 
 
 @given(STEPS)
