@@ -76,7 +76,7 @@ def shells(folder: Path) -> Iterator[Shells]:
 
 def command(*arguments: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Run one that has little space; it warns of what it loses."""
-    program = [sys.executable, "-Wignore", str(PROGRAMS / "little_space.py")]
+    program = [sys.executable, "-Wignore", str(PROGRAMS / "small_buffer.py")]
     return watching(*arguments, command=program, stderr=subprocess.DEVNULL)
 
 

@@ -1,4 +1,4 @@
-"""Events before a signal are reported, whatever the command does when it comes."""
+"""The command reports all events that happened before a signal, at any point."""
 
 import json
 import signal
@@ -13,11 +13,15 @@ from support.subprocesses import PROGRAMS
 
 from procconn import recording
 
-MOMENTS = 32  # more than it takes to bring some events and to wait for others
+SIGNAL_RUNS = (sys.executable, PROGRAMS / "signal_at_each_point.py")
+POINTS = 32  # enough to process some events and to wait for others
 
 
 def recorded(path: Path, pid: int) -> tuple[list[int], int]:
-    """Tell the numbers that a process named itself, and how much was lost."""
+    """Return the serials that a process set as its name, and the number of lost events.
+
+    The other readers return the same from other outputs.
+    """
     with recording.open(path) as replayed:
         events = list(replayed)
     return serials_of(events, pid), lost_count(events)
@@ -31,10 +35,10 @@ def watched(path: Path, pid: int) -> tuple[list[int], int]:
 
 
 def counted(path: Path, _: int) -> tuple[list[int], int]:
-    seconds = [json.loads(line) for line in path.read_text().splitlines()]
-    count = sum(second["events"].get("comm", 0) for second in seconds)
-    count = min(count, 100)  # one more is the library's own
-    return list(range(count)), sum(second["lost"] for second in seconds)
+    intervals = [json.loads(line) for line in path.read_text().splitlines()]
+    count = sum(interval["events"].get("comm", 0) for interval in intervals)
+    count = min(count, 100)  # the library sets the name once itself
+    return list(range(count)), sum(interval["lost"] for interval in intervals)
 
 
 @pytest.mark.parametrize(
@@ -46,28 +50,28 @@ def counted(path: Path, _: int) -> tuple[list[int], int]:
     ],
     ids=["record", "watch", "stat"],
 )
-def test_what_happened_until_a_signal_is_told_at_any_moment(
+def test_events_before_a_signal_are_reported_at_any_point(
     command: tuple[str, ...],
     read_output: Callable[[Path, int], tuple[list[int], int]],
     tmp_path: Path,
 ) -> None:
-    words = [it.format(tmp_path) for it in command]
+    words = [word.format(tmp_path) for word in command]
     done = subprocess.run(
         [
-            *(sys.executable, PROGRAMS / "signalled.py", str(signal.SIGTERM)),
-            *(str(MOMENTS), *words, "--events", "comm", "--duration", "5"),
+            *(*SIGNAL_RUNS, str(signal.SIGTERM), str(POINTS)),
+            *(*words, "--events", "comm", "--duration", "5"),
         ],
         stdout=subprocess.PIPE,
         timeout=2 * DEADLINE,
         text=True,
         check=True,
     )
-    rounds = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    runs = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     wrong = {}
-    for moment, pid, status in rounds:
-        serials, lost = read_output(tmp_path / str(moment), pid)
+    for point, pid, status in runs:
+        serials, lost = read_output(tmp_path / str(point), pid)
         if status != 0 or (not lost and serials != list(range(100))):
-            wrong[moment] = (status, lost, serials)
+            wrong[point] = (status, lost, serials)
 
     assert {} == wrong
-    assert len(rounds) > MOMENTS / 2
+    assert len(runs) > POINTS / 2

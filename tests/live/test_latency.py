@@ -177,7 +177,7 @@ def calls_of_wakings(before: str, read: str) -> Counter[str]:
         ) as reader:
             assert reader.stdout
             reader.stdout.readline()
-            number = (sys.executable, "-I", PROGRAMS / "number.py")
+            number = (sys.executable, "-I", PROGRAMS / "set_uids.py")
             while reader.poll() is None:
                 assert 0 == run(*map(str, number), "500", "1000000").returncode
         lines = Path(log.name).read_text().splitlines()

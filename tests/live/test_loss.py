@@ -270,7 +270,7 @@ def test_lost_is_known_before_it_is_read_about() -> None:
 )
 def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> None:
     count = 100_000
-    arguments = (PROGRAMS / "older.py", str(count), str(int(mask)), "50000")
+    arguments = (PROGRAMS / "without_meminfo.py", str(count), str(int(mask)), "50000")
     result = run_sandboxed(NO_MEMINFO, *arguments)
     assert "" == result.stderr
     reported = json.loads(result.stdout)

@@ -276,7 +276,7 @@ def test_snapshot_includes_the_threads_of_each_process(lifetimes: Path) -> None:
 
 def test_running_processes_do_not_end_if_descriptors_run_out() -> None:
     """Reads fail with EMFILE until the monitor can read /proc again."""
-    done = run(*PYTHON, str(PROGRAMS / "exhausted.py"))
+    done = run(*PYTHON, str(PROGRAMS / "monitor_without_descriptors.py"))
 
     assert json.loads(done.stdout or done.stderr) == {
         "errors": [errno.EMFILE, errno.EMFILE],

@@ -79,7 +79,7 @@ def test_each_exec_of_a_chain_has_its_own_program_or_none(
 def test_last_exec_of_a_program_that_re_executes_itself_is_certain(
     high_latency: ProcConnector,
 ) -> None:
-    again = str(compiled("again"))
+    again = str(compiled("reexec"))
     with started(again, "x", env={"TIMES": "3"}) as process:
         programs = programs_of(high_latency, process.pid, 4)
 
@@ -105,7 +105,7 @@ def test_name_and_exe_are_of_the_same_program(tmp_path: Path) -> None:
     """A process alternates between two executables with equal arguments."""
     paths = [tmp_path / "one", tmp_path / "other"]
     for path in paths:
-        shutil.copy(compiled("flip"), path)
+        shutil.copy(compiled("alternate"), path)
     with started(*paths) as process:
         found = [read_program(process.pid) for _ in range(2000)]
     names = {(it.name, Path(it.exe).name) for it in found if it and it.name and it.exe}
@@ -269,7 +269,7 @@ def test_slow_read_does_not_report_the_next_executable(tmp_path: Path) -> None:
 
     With a max_latency above 10 ms the standby thread would take over.
     """
-    first, second = compiled("next"), shutil.copy(compiled("next"), tmp_path)
+    first, second = compiled("exec_next"), shutil.copy(compiled("exec_next"), tmp_path)
     before = threads()
     with (
         ProcConnector(MASK, programs=True, max_latency=0.01) as connector,
@@ -292,7 +292,7 @@ def test_exec_stopped_by_a_tracer_is_held() -> None:
     before = threads()
     with (
         ProcConnector(MASK, programs=True, max_latency=0.01) as connector,
-        started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process,
+        started(compiled("stop_at_exec"), "/bin/sh", "-c", "exec cat x") as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
@@ -316,7 +316,7 @@ def test_exec_stopped_by_a_tracer_is_held() -> None:
 
 @requires_root
 def test_traced_execs_have_the_right_program_or_none(connector: ProcConnector) -> None:
-    with started(compiled("hold"), "/bin/sh", "-c", "exec cat x") as process:
+    with started(compiled("stop_at_exec"), "/bin/sh", "-c", "exec cat x") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         pid = int(process.stdout.readline())
@@ -336,7 +336,7 @@ def test_pid_reused_at_once_has_the_right_program_or_none(
 ) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    take = compiled("take")
+    take = compiled("exec_with_pid")
     for serial in range(50):
         subprocess.run([take, str(child.pid), "/bin/true", str(serial)], check=True)
     programs = programs_of(connector, child.pid, 51)

@@ -96,13 +96,13 @@ class Load:
 
     def run(self, rounds: int) -> None:
         """Run each of them so often."""
-        early = str(compiled("early"))
+        early = str(compiled("early_change"))
         for number in range(rounds):
             serial = str(number)
             here = {"cwd": str(self._folder)}
             self._run("sh", here, "/bin/sh", "-c", "cd sub; sleep 0.003", serial)
             self._run("make", here, "make", "-sC", "sub", f"SERIAL={serial}")
-            self._run("name", {"name": "early"}, early, "name", serial)
+            self._run("name", {"name": "early_change"}, early, "name", serial)
             ids = dict.fromkeys(ID_NAMES, 0)
             self._run("ids", ids, early, "ids", serial, as_root=True)
             sleep = ("/bin/sleep", f"0.02{number:05}")
@@ -166,7 +166,7 @@ def test_no_field_is_of_later_than_the_exec(
 def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
     """Their event comes before the EXEC."""
     path = folder / "set-user-id"
-    shutil.copy(compiled("early"), path)
+    shutil.copy(compiled("early_change"), path)
     os.chown(path, 1, 1)
     path.chmod(0o6755)
     lines = {(str(path), "nothing", str(number)) for number in range(20)}

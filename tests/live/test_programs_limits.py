@@ -18,7 +18,7 @@ from procconn._core import lib
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root: real-time priority")
 def test_without_descriptors_programs_are_read_all_the_same() -> None:
     """The thread that reads keeps some for that."""
-    done = run(*PYTHON, PROGRAMS / "few_descriptors.py")
+    done = run(*PYTHON, PROGRAMS / "programs_without_descriptors.py")
 
     assert "('sleep', '100') True\n" == done.stdout, done.stderr
 
@@ -57,7 +57,7 @@ def test_a_refused_call_ends_the_thread_and_is_reported(call: str) -> None:
 
 def test_the_warning_of_that_may_read() -> None:
     """It is Python code, so it runs outside the stream, as signal handlers do."""
-    done = run(sys.executable, PROGRAMS / "warned_reader.py")
+    done = run(sys.executable, PROGRAMS / "read_in_warning.py")
 
     assert "1 True\n" == done.stdout, done.stderr
 

@@ -313,7 +313,7 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
 @pytest.mark.heavy
 def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
     """A process that runs itself again has equal arguments: which it was is unsure."""
-    again = str(compiled("again"))
+    again = str(compiled("reexec"))
     expected: dict[int, list[tuple[str, ...]]] = {}
 
     def load() -> None:

@@ -293,7 +293,7 @@ def test_a_timeout_is_kept_under_a_storm_of_signals(
 def test_a_timeout_is_kept_under_a_storm_of_other_programs_answers(
     mode: Callable[[ProcConnector, float], object],
 ) -> None:
-    with program("ask"), ProcConnector(EventMask.NONE) as connector:
+    with program("request_loop"), ProcConnector(EventMask.NONE) as connector:
         started = time.monotonic()
         result = mode(connector, 0.3)
         elapsed = time.monotonic() - started
@@ -412,7 +412,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None
         while len(interruptions.places) <= 20 or interruptions.in_iterators <= 5:
             serials: list[int] = []
             interruptions.left = 0  # until there are events
-            with program("number", count, 20_000) as producer:
+            with program("set_uids", count, 20_000) as producer:
                 while count not in serials[-1:]:
                     assert time.monotonic() < deadline
                     with suppress(InterruptionError):
@@ -455,7 +455,7 @@ def test_batches_come_no_more_often_than_the_latency_lets_them(latency: float) -
     began = time.monotonic()
     with (
         ProcConnector(EventMask.UID | EventMask.EXIT, max_latency=latency) as connector,
-        program("number", 500, 1_000_000) as producer,
+        program("set_uids", 500, 1_000_000) as producer,
     ):
         ended = False
         while not ended:

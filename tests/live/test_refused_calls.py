@@ -25,7 +25,7 @@ def test_a_refused_call_ends_the_thread_and_is_raised(
     """What was received before is delivered first."""
     if call not in NUMBERS:
         pytest.skip("no filter sees the arguments of socketcall(2)")
-    done = run(sys.executable, PROGRAMS / "refused.py", call, *way)
+    done = run(sys.executable, PROGRAMS / "refused_receiver.py", call, *way)
     raised, is_running, received = json.loads(done.stdout)
 
     assert done.stderr == ""

@@ -165,7 +165,7 @@ def test_root_gets_more_than_rmem_max() -> None:
 
 def test_answers_to_other_programs_are_no_events_and_not_ours() -> None:
     """Connectors open and read while others ask as fast as they can."""
-    with program("ask"), program("ask"):
+    with program("request_loop"), program("request_loop"):
         for _ in range(20):
             with ProcConnector(EventMask.COMM) as connector:
                 set_serials(range(5))
@@ -324,7 +324,7 @@ def test_an_opening_that_gives_up_waiting_takes_every_request_back() -> None:
 @as_root
 def test_others_answers_do_not_keep_an_opening_from_its_deadline() -> None:
     """In a pid namespace of its own only others get answers, and it sees those."""
-    with program("ask"):
+    with program("request_loop"):
         result = run("unshare", "--pid", "--fork", sys.executable, "-c", OPEN)
     (kind, _, _), seconds = json.loads(result.stdout)
 

@@ -256,7 +256,7 @@ def test_many_processes_take_neither_memory_nor_room(
 ) -> None:
     tree, picture = tmp_path / "tree", tmp_path / f"picture.{suffix}"
     options = ("--show-tree", "--usage", "-o", tree, "--timeline", picture)
-    command = (compiled("many"), shape, "20000")
+    command = (compiled("fork_many"), shape, "20000")
     done = subprocess.run(
         [sys.executable, "-c", PEAK, "trace", *options, *command],
         capture_output=True,

@@ -13,7 +13,7 @@ from support.subprocesses import PROGRAMS
 
 BUILT = PROGRAMS / "built"  # precompiled programs, for a machine without a compiler
 FLAGS = ("-O1", "-Wall", "-Werror", "-pthread")
-MORE_FLAGS = {"early": ("-static",)}
+MORE_FLAGS = {"early_change": ("-static",)}
 
 # The scenarios of programs/lifetimes.c, and the exit status that wait(2) returns.
 WAIT_STATUS = {

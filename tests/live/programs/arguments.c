@@ -1,9 +1,9 @@
-/* Do something to the own arguments, print a line, and wait for the end of stdin.
+/* Tamper with its own argv, print "ready", and wait for EOF on stdin.
  *
- *   arguments write TEXT        write over the last one
- *   arguments protect TEXT      let nobody read a page in the middle of it
- *   arguments replace TEXT      map a file over such a page
- *   arguments fault TEXT        let userfaultfd hold such a page, and answer never
+ *   arguments write TEXT        overwrite TEXT
+ *   arguments protect TEXT      make a page in the middle of TEXT unreadable
+ *   arguments replace TEXT      map a file over that page
+ *   arguments fault TEXT        register that page with userfaultfd and never resolve faults
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void hold(char *page, size_t size)
+static void block_faults(char *page, size_t size)
 {
     int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
     struct uffdio_api api = {.api = UFFD_API};
@@ -42,7 +42,7 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "replace") == 0)
         mmap(page, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, open("/proc/self/exe", O_RDONLY), 0);
     else if (strcmp(argv[1], "fault") == 0)
-        hold(page, size);
+        block_faults(page, size);
     puts("ready");
     fflush(stdout);
     while (getchar() != EOF)

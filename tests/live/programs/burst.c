@@ -1,9 +1,9 @@
-/* Run a program in several processes at once: burst COUNT PATH ARGUMENTS...
+/* Execute a program in several processes at the same time: burst COUNT PATH ARGUMENTS...
  *
- * For a byte of stdin it makes so many children, and says their pids, one a line. For the
- * next byte they run PATH, all in the same moment, with its base name, a serial number that
- * each has for itself, and ARGUMENTS as arguments. When all have ended, and what they left
- * behind, it says "ended".
+ * On one byte of stdin, forks COUNT children and prints their PIDs, one a line. On the next,
+ * all children execute PATH at once; argv is the base name of PATH, a serial number unique
+ * to the child, and ARGUMENTS. Prints "ended" when the children and their descendants have
+ * ended.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -14,16 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 64 };
+enum { MAX_COUNT = 64 };
 
 int main(int argc, char **argv)
 {
     int count = argc > 2 ? atoi(argv[1]) : 0, serial = 0, start[2];
     char *path = argv[2], *name, byte, text[16];
     struct rlimit limit;
-    pid_t pids[MOST];
+    pid_t pids[MAX_COUNT];
 
-    if (count <= 0 || count > MOST)
+    if (count <= 0 || count > MAX_COUNT)
         return 2;
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     getrlimit(RLIMIT_STACK, &limit);

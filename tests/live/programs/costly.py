@@ -1,4 +1,4 @@
-"""Use memory and two CPUs, and write to the file that the argument names."""
+"""Use 200 MiB of memory and two CPUs, and write 10 MiB to the file in argv[1]."""
 
 import hashlib
 import os
@@ -7,8 +7,8 @@ import threading
 import time
 
 memory = bytearray(200 << 20)
-for at in range(0, len(memory), 4096):
-    memory[at] = 1
+for offset in range(0, len(memory), 4096):
+    memory[offset] = 1
 
 
 def burn() -> None:

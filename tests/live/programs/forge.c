@@ -1,9 +1,7 @@
-/* Show arguments that nobody started this program with, and a stack that begins elsewhere:
- *   forge SERIAL
+/* Forge its own argv and startstack in /proc for 5 ms: forge SERIAL
  *
- * For some milliseconds, and others every now and then: some of its own making, and those
- * of the program before. PR_SET_MM_MAP takes no privilege. The kernel shows arguments in
- * anonymous memory only.
+ * Alternates between an invented argv and that of the previous program. PR_SET_MM_MAP needs
+ * no privilege. The kernel shows argv from anonymous memory only.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FORGING_NS = 5000000, SHOWING_NS = 50000, ROOM = 4096 };
+enum { FORGING_NS = 5000000, INTERVAL_NS = 50000, CAPACITY = 4096 };
 
 static int64_t now_ns(void)
 {
@@ -26,7 +24,7 @@ static int64_t now_ns(void)
 
 int main(int argc, char **argv)
 {
-    char *page = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *page = mmap(NULL, CAPACITY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t at = (uintptr_t)page, stack = (uintptr_t)argv;
     struct prctl_mm_map map = {.start_code = at,
                                .end_code = at + 1,
@@ -38,13 +36,13 @@ int main(int argc, char **argv)
                                .env_end = at,
                                .exe_fd = (uint32_t)-1};
     int64_t until_ns = now_ns() + FORGING_NS, next_ns;
-    char path[ROOM / 2] = "";
+    char path[CAPACITY / 2] = "";
     size_t size;
 
     if (argc != 2 || readlink("/proc/self/exe", path, sizeof path - 1) < 0)
         return 2;
     for (int i = 0; now_ns() < until_ns; i++) {
-        next_ns = now_ns() + SHOWING_NS * (1 + atoi(argv[1]) % 6);
+        next_ns = now_ns() + INTERVAL_NS * (1 + atoi(argv[1]) % 6);
         if (i % 2 == 0)
             size = (size_t)sprintf(page, "forged%c%d", 0, i) + 1;
         else

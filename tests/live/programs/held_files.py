@@ -1,10 +1,11 @@
-"""Serve a file system whose one file takes long to read and to close, as root.
+"""Serve a FUSE file system whose only file blocks in read() and close(), as root.
 
 usage: held_files.py FOLDER
 
-It is mounted in a namespace of its own, for every user. Says "ready", and for each
-READ or FLUSH that waits for its answer how many do. A line of stdin answers them
-and all later ones. At the end of stdin it ends, and the kernel answers what is left.
+It is mounted in a new mount namespace, accessible to all users. Prints "ready", then
+the number of pending READ and FLUSH requests each time one arrives. A line on stdin
+replies to them and makes later requests succeed at once. Exits at EOF on stdin; the
+kernel then aborts the remaining requests.
 """
 
 import ctypes
@@ -18,23 +19,23 @@ CLONE_NEWNS = 0x20000  # linux/sched.h
 MS_REC, MS_PRIVATE = 0x4000, 0x40000  # linux/mount.h
 LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 18, 25, 26
 INTERRUPT, BATCH_FORGET = 36, 42  # linux/fuse.h
-NO_ANSWER = {FORGET, INTERRUPT, BATCH_FORGET}
+NO_REPLY = {FORGET, INTERRUPT, BATCH_FORGET}
 ENOSYS = 38
 ROOT, FILE = 1, 2  # node ids
 SIZE = 4096  # of the file
 HEADER = struct.Struct("=IIQQIIIHH")  # of a request
-FOREVER = 3600  # seconds that an answer may be kept
+FOREVER = 3600  # seconds for which the kernel may cache a reply
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def check(status: int, what: str) -> None:
+def check(status: int, call: str) -> None:
     if status != 0:
-        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+        raise OSError(ctypes.get_errno(), f"{call}: {os.strerror(ctypes.get_errno())}")
 
 
 def mount(folder: str) -> int:
-    """Mount it; return the descriptor that requests come to."""
+    """Mount the file system; return the descriptor that receives requests."""
     fd = os.open("/dev/fuse", os.O_RDWR)
     check(libc.unshare(CLONE_NEWNS), "unshare")
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
@@ -48,8 +49,8 @@ def attributes(node: int) -> bytes:
     return struct.pack("=6Q10I", node, SIZE, *[0] * 7, mode, 1, *[0] * 5)
 
 
-def answer(operation: int, node: int) -> bytes | None:
-    """Return what a request is answered with; None if it is not known."""
+def reply_to(operation: int, node: int) -> bytes | None:
+    """Return the body of the reply; None if the operation is not supported."""
     if operation == INIT:
         return struct.pack("=IIIIHHI40x", 7, 31, 0, 0, 0, 0, 4096)
     if operation == LOOKUP:
@@ -63,33 +64,33 @@ def answer(operation: int, node: int) -> bytes | None:
     return b"" if operation in (FLUSH, RELEASE) else None
 
 
-def reply(fd: int, unique: int, body: bytes | None) -> None:
+def send_reply(fd: int, unique: int, body: bytes | None) -> None:
     error = -ENOSYS if body is None else 0
     body = body or b""
     os.write(fd, struct.pack("=IiQ", 16 + len(body), error, unique) + body)
 
 
 def serve(fd: int) -> None:
-    """Answer requests until stdin ends."""
-    waiting: list[tuple[int, int]] = []
-    holds = True
+    """Reply to requests until EOF on stdin."""
+    pending: list[tuple[int, int]] = []
+    is_blocking = True
     while True:
         ready, _, _ = select.select([fd, 0], [], [])
         if 0 in ready:
             if not os.read(0, 64):
-                return  # the kernel ends what waits
-            holds = False
-            while waiting:
-                unique, operation = waiting.pop()
-                reply(fd, unique, answer(operation, FILE))
+                return  # the kernel aborts pending requests
+            is_blocking = False
+            while pending:
+                unique, operation = pending.pop()
+                send_reply(fd, unique, reply_to(operation, FILE))
         if fd in ready:
             request = os.read(fd, 1 << 18)
             _, operation, unique, node, *_ = HEADER.unpack_from(request)
-            if holds and operation in (READ, FLUSH):
-                waiting.append((unique, operation))
-                print(len(waiting), flush=True)
-            elif operation not in NO_ANSWER:
-                reply(fd, unique, answer(operation, node))
+            if is_blocking and operation in (READ, FLUSH):
+                pending.append((unique, operation))
+                print(len(pending), flush=True)
+            elif operation not in NO_REPLY:
+                send_reply(fd, unique, reply_to(operation, node))
 
 
 fuse = mount(sys.argv[1])

@@ -1,8 +1,8 @@
-/* Keep a CPU from all others, at real-time priority 90: hog CPU. Needs CAP_SYS_NICE.
+/* Occupy a CPU at real-time priority 90: hog CPU. Needs CAP_SYS_NICE.
  *
- * For each line of stdin, "MICROSECONDS [PID NAME]", spins so long, and before that until
- * the process has that name, or for a second. Writes a byte before, and one after. It looks
- * at nothing that waits for a lock, as others would have the CPU meanwhile.
+ * For each line of stdin, "MICROSECONDS [PID NAME]", first spins until the process has that
+ * name (for a second at most), then for that time. Writes one byte before and one after.
+ * Reads only /proc/PID/comm, which takes no sleeping lock, so the CPU is never given up.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_NS = 1000000000 };
+enum { TIMEOUT_NS = 1000000000 };
 
 static int64_t now_ns(void)
 {
@@ -33,9 +33,9 @@ static void spin(int64_t ns)
         ;
 }
 
-static void await_name(int pid, const char *name)
+static void spin_until_named(int pid, const char *name)
 {
-    int64_t until_ns = now_ns() + MOST_NS;
+    int64_t until_ns = now_ns() + TIMEOUT_NS;
     char path[32], shown[32] = "";
     ssize_t size = 1;
     int fd;
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
     CPU_ZERO(&cpus);
     CPU_SET(argc > 1 ? atoi(argv[1]) : 0, &cpus);
     if (sched_setaffinity(0, sizeof cpus, &cpus) != 0 ||
-        syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &priority) != 0) /* musl's does nothing */
+        syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &priority) != 0) /* a stub in musl */
         return 1;
     while (fgets(line, sizeof line, stdin) != NULL) {
         pid = 0;
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
         if (write(1, ".", 1) != 1)
             return 1;
         if (pid != 0)
-            await_name(pid, name);
+            spin_until_named(pid, name);
         spin((int64_t)microseconds * 1000);
         if (write(1, ".", 1) != 1)
             return 1;

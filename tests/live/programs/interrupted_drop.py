@@ -1,31 +1,34 @@
-"""Drop connectors while a trace function raises at each call in turn."""
+"""Drop the last reference to a connector while a trace function raises an exception.
+
+Each round raises at a later call.
+"""
 
 import os
 import sys
 
 from procconn import EventMask, ProcConnector
 
-calls = 0
+calls_left = 0
 
 
 def interrupt(*_: object) -> None:
-    """Raise at the last of the calls."""
-    global calls  # noqa: PLW0603
-    calls -= 1
-    if calls == 0:
+    """Raise KeyboardInterrupt at the last call."""
+    global calls_left  # noqa: PLW0603
+    calls_left -= 1
+    if calls_left == 0:
         raise KeyboardInterrupt
 
 
-sys.unraisablehook = id  # which nothing can interrupt
+sys.unraisablehook = id  # a C function, so it is not traced
 before = os.listdir("/proc/self/fd")
-for moment in range(1, 9):
+for call in range(1, 9):
     connectors = [ProcConnector(EventMask.NONE)]
-    calls = moment
+    calls_left = call
     sys.settrace(interrupt)
     try:  # noqa: SIM105  # suppress() would be traced too
         connectors.pop()
     except KeyboardInterrupt:
         pass
     sys.settrace(None)
-    assert calls < moment
+    assert calls_left < call
     assert os.listdir("/proc/self/fd") == before

@@ -1,4 +1,4 @@
-"""End the thread-group leader; another thread goes on, and ends the process."""
+"""End the thread-group leader first; another thread keeps running, then exits."""
 
 import ctypes
 import os
@@ -13,17 +13,17 @@ def is_zombie() -> bool:
     return stat.rpartition(")")[2].split()[0] == "Z"
 
 
-def live_on() -> None:
-    """Use memory and CPU time after the end of the leader."""
+def outlive_leader() -> None:
+    """Use memory and CPU time after the leader has ended."""
     while not is_zombie():
         pass
-    while time.thread_time() < 0.3:  # much more than giving up the memory takes
+    while time.thread_time() < 0.3:  # much more than freeing the memory takes
         pass
     memory = bytearray(64 << 20)
-    for at in range(0, len(memory), 4096):
-        memory[at] = 1
+    for offset in range(0, len(memory), 4096):
+        memory[offset] = 1
     os._exit(3)
 
 
-threading.Thread(target=live_on).start()
+threading.Thread(target=outlive_leader).start()
 ctypes.CDLL(None).pthread_exit(None)

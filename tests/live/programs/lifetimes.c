@@ -1,5 +1,5 @@
-/* A process that lives and ends in one of the ways that are easily told wrongly:
- * lifetimes HOW. It goes on when its input ends, and first prints the pid to follow. */
+/* End in a way that is easy to report wrongly: lifetimes HOW. Prints the PID to observe
+ * first, and continues at EOF on stdin. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -19,7 +19,7 @@ static void wait_for_input(void)
         ;
 }
 
-/* Waits until the first thread has ended, and could be reaped but for the others. */
+/* Wait until the thread-group leader is a zombie. */
 static void wait_for_leader(void)
 {
     char text[512];
@@ -35,7 +35,7 @@ static void wait_for_leader(void)
     }
 }
 
-static void tell(pid_t pid)
+static void print_pid(pid_t pid)
 {
     printf("%d\n", (int)pid);
     fflush(stdout);
@@ -69,7 +69,7 @@ static void *end_by_exec(void *unused)
     return unused;
 }
 
-static void *sleep_on(void *unused)
+static void *sleep_forever(void *unused)
 {
     pause();
     return unused;
@@ -89,28 +89,28 @@ static pthread_t start(void *(*run)(void *))
     return thread;
 }
 
-static void *tell_and_run(void *run)
+static void *wait_for_leader_and_run(void *run)
 {
     void *(*function)(void *) = *(void *(**)(void *))run;
 
     wait_for_leader();
-    tell(getpid());
+    print_pid(getpid());
     return function(NULL);
 }
 
-/* The first thread ends with 3, which is not the process's status, before the other. */
-static void leave(void *(*run)(void *))
+/* The leader exits first, with 3, which is not the status of the process. */
+static void exit_leader_first(void *(*run)(void *))
 {
-    static void *(*kept)(void *);
+    static void *(*function)(void *);
     pthread_t thread;
 
-    kept = run;
-    if (pthread_create(&thread, NULL, tell_and_run, &kept) != 0)
+    function = run;
+    if (pthread_create(&thread, NULL, wait_for_leader_and_run, &function) != 0)
         abort();
     syscall(SYS_exit, 3);
 }
 
-/* The grandchild is not its maker's child, and its parent ends at once. */
+/* Daemonize: the process to observe is reparented, as its parent ends at once. */
 static void fork_twice(void)
 {
     pid_t child = fork();
@@ -119,24 +119,24 @@ static void fork_twice(void)
         if (fork() != 0)
             _exit(0);
         setsid();
-        tell(getpid());
+        print_pid(getpid());
         wait_for_input();
         _exit(4);
     }
     waitpid(child, NULL, 0);
 }
 
-static void stay(void *(*run)(void *))
+static void run_in_thread(void *(*run)(void *))
 {
-    tell(getpid());
-    start(sleep_on);
+    print_pid(getpid());
+    start(sleep_forever);
     start(run);
     pause();
 }
 
-static void join(void)
+static void join_threads(void)
 {
-    tell(getpid());
+    print_pid(getpid());
     wait_for_input();
     for (int i = 0; i < 200; i++)
         pthread_join(start(return_at_once), NULL);
@@ -145,9 +145,9 @@ static void join(void)
 
 static void dump_core(void)
 {
-    tell(getpid());
+    print_pid(getpid());
     for (int i = 0; i < 3; i++)
-        start(sleep_on);
+        start(sleep_forever);
     wait_for_input();
     abort();
 }
@@ -157,19 +157,19 @@ int main(int argc, char **argv)
     const char *how = argc == 2 ? argv[1] : "";
 
     if (strcmp(how, "leader-first") == 0)
-        leave(end_by_exit);
+        exit_leader_first(end_by_exit);
     else if (strcmp(how, "leader-first-alone") == 0)
-        leave(end_alone);
+        exit_leader_first(end_alone);
     else if (strcmp(how, "leader-first-killed") == 0)
-        leave(end_by_signal);
+        exit_leader_first(end_by_signal);
     else if (strcmp(how, "leader-first-exec") == 0)
-        leave(end_by_exec);
+        exit_leader_first(end_by_exec);
     else if (strcmp(how, "exec-by-thread") == 0)
-        stay(end_by_exec);
+        run_in_thread(end_by_exec);
     else if (strcmp(how, "exit-by-thread") == 0)
-        stay(end_by_exit);
+        run_in_thread(end_by_exit);
     else if (strcmp(how, "joined") == 0)
-        join();
+        join_threads();
     else if (strcmp(how, "core") == 0)
         dump_core();
     else if (strcmp(how, "double-fork") == 0)

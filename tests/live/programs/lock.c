@@ -1,8 +1,9 @@
-/* Lock the own memory, so that who reads the arguments waits until a file can be read.
+/* Keep the mmap lock of this process busy, so that a reader of its argv blocks until the
+ * file $FILE can be read.
  *
- * The file is the one that FILE names. A thread reads a page of it by /proc/self/mem, which
- * has the lock meanwhile, and another one waits to write: no reader overtakes it. Says "ready"
- * then.
+ * One thread reads a mapped page of the file through /proc/self/mem, which holds the lock for
+ * reading during the page fault. Another thread waits for it for writing (mmap), which makes
+ * later readers queue. Prints "ready" then.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SIZE = 4096, PAUSE_US = 1000, MOST_PAUSES = 5000 };
+enum { SIZE = 4096, PAUSE_US = 1000, MAX_PAUSES = 5000 };
 
 static volatile pid_t reader, writer;
 static volatile bool is_locked;
@@ -32,7 +33,7 @@ static void *read_page(void *unused)
     return unused;
 }
 
-static void *map_another(void *unused)
+static void *map_page(void *unused)
 {
     while (!is_locked)
         sched_yield();
@@ -41,14 +42,15 @@ static void *map_another(void *unused)
     return unused;
 }
 
-/* Until it waits in the kernel: neither has anything else to wait for. False if it does not. */
-static bool await(volatile pid_t *thread)
+/* Wait until the thread sleeps in the kernel, which it does only for the lock or the file;
+ * return false on timeout. */
+static bool wait_until_blocked(volatile pid_t *thread)
 {
     char path[64], text[512], state = 0;
     ssize_t size;
     int fd;
 
-    for (int i = 0; i < MOST_PAUSES && state != 'D' && state != 'S'; i++) {
+    for (int i = 0; i < MAX_PAUSES && state != 'D' && state != 'S'; i++) {
         usleep(PAUSE_US);
         snprintf(path, sizeof path, "/proc/self/task/%d/stat", *thread);
         fd = open(path, O_RDONLY);
@@ -68,12 +70,12 @@ int main(void)
     page = mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
     if (page == MAP_FAILED)
         return 1;
-    pthread_create(&threads[1], NULL, map_another, NULL);
+    pthread_create(&threads[1], NULL, map_page, NULL);
     pthread_create(&threads[0], NULL, read_page, NULL);
-    if (!await(&reader))
+    if (!wait_until_blocked(&reader))
         _exit(1);
     is_locked = true;
-    if (!await(&writer) || write(1, "ready\n", 6) != 6)
+    if (!wait_until_blocked(&writer) || write(1, "ready\n", 6) != 6)
         _exit(1);
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);

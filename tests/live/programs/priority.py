@@ -1,6 +1,9 @@
-"""Start reading programs with less privilege, and print what it lacks.
+"""Start reading programs without a privilege, and print which one it lacks.
 
 usage: priority.py nothing | capability | runtime DIRECTORY
+
+"capability" drops CAP_SYS_NICE; "runtime" joins the cgroup DIRECTORY, which has no
+real-time runtime.
 """
 
 import ctypes
@@ -16,20 +19,20 @@ CAPABILITY_VERSION, SYS_NICE = 0x20080522, 23  # linux/capability.h
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def give_capability_up() -> None:
+def drop_capability() -> None:
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)()
     if libc.capget(header, sets):
         raise OSError(ctypes.get_errno(), "capget")
-    sets[0] &= ~(1 << SYS_NICE)  # of those in effect
+    sets[0] &= ~(1 << SYS_NICE)  # the effective set
     if libc.capset(header, sets):
         raise OSError(ctypes.get_errno(), "capset")
 
 
-what, *arguments = sys.argv[1:]
-if what == "capability":
-    give_capability_up()
-elif what == "runtime":
+lacking, *arguments = sys.argv[1:]
+if lacking == "capability":
+    drop_capability()
+elif lacking == "runtime":
     Path(arguments[0], "cgroup.procs").write_text(str(os.getpid()))
 
 names = {
@@ -38,8 +41,8 @@ names = {
     lib.PROCCONN_NEEDS_RUNTIME: "runtime",
     lib.PROCCONN_IN_SANDBOX: "sandbox",
 }
-place = ffi.new("struct procconn_programs *[1]")
-status = lib.procconn_programs_start(65536, 0, place)
+slot = ffi.new("struct procconn_programs *[1]")
+status = lib.procconn_programs_start(65536, 0, slot)
 print(names.get(status, status))
 if status >= 0:
-    lib.procconn_programs_stop(place[0])
+    lib.procconn_programs_stop(slot[0])

@@ -1,4 +1,4 @@
-"""Fill the queue with programs and the socket with events; check the memory used."""
+"""Fill the queue with programs and the socket with events; check the memory use."""
 
 import ctypes
 import os
@@ -11,8 +11,8 @@ from procconn import EventMask, ProcConnector
 QUEUE, RING, OTHER = 1 << 16, 8 << 20, 3 << 20
 
 
-def used() -> int:
-    """Return the anonymous memory of this process in bytes."""
+def anonymous_memory() -> int:
+    """Return the anonymous memory of this process, in bytes."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("Anonymous:"))
     return int(line.split()[1]) * 1024
@@ -21,7 +21,7 @@ def used() -> int:
 buffer = bytearray(65_536)
 arguments = ["true"] + ["x"] * 24_000
 rename = ctypes.CDLL(None).prctl
-before = used()
+before = anonymous_memory()
 mask = EventMask.EXEC | EventMask.COMM | EventMask.EXIT
 with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
     for _ in range(300):
@@ -29,13 +29,13 @@ with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
         os.waitpid(pid, 0)
     for serial in range(100_000):
         rename(15, b"%d" % serial, 0, 0, 0)
-    most, size, end = used() - before, 1, time.monotonic_ns()
+    peak, size, end = anonymous_memory() - before, 1, time.monotonic_ns()
     received = 0
-    # Until an event of another process after `end`; a quiet machine has none.
+    # Until a later event of another process, or until the stream is empty.
     while size and int.from_bytes(buffer[44:52], sys.byteorder) < end:
         size = connector.recv_into(buffer, 1)
         received += size
-        if size > 40_000:  # a program
-            most = max(most, used() - before)
+        if size > 40_000:  # an EXEC with its program
+            peak = max(peak, anonymous_memory() - before)
 assert received > 300 * 48_000, received
-assert most < QUEUE + RING + OTHER, most
+assert peak < QUEUE + RING + OTHER, peak

@@ -1,8 +1,8 @@
 """Refuse a system call to the threads that read programs, and print the effect.
 
 refused_reader.py CALL
-Prints how many warnings say so, why a program is missing then, and whether the
-processor is left to others.
+Prints the number of warnings about it, why later programs are missing, and whether the
+process then leaves the CPU idle.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from sandbox import refuse  # type: ignore[import-not-found]
 from procconn import EventMask, Exec, ProcConnector, Program
 
 
-def warned() -> int:
+def warning_count() -> int:
     return sum("programs are not read" in str(it.message) for it in caught)
 
 
@@ -27,19 +27,17 @@ with (
     ProcConnector(EventMask.EXEC, programs=True, queue=0) as connector,
 ):
     refuse(sys.argv[1], errno.EPERM)
-    while not warned():
+    while not warning_count():
         subprocess.run(["true"], check=True)
-        # Some processors have one call for both to wait by.
+        # On some architectures this thread waits with the refused call, too.
         with contextlib.suppress(PermissionError):
             connector.recv_many(1)
     subprocess.run(["true"], check=True)
     programs: list[Program | None] = []
-    until = time.monotonic() + 5
-    while (
-        not programs and time.monotonic() < until
-    ):  # which polls, and waits by no call
+    deadline = time.monotonic() + 5
+    while not programs and time.monotonic() < deadline:  # a poll needs no refused call
         programs = [it.program for it in connector.recv_many(0) if isinstance(it, Exec)]
     before = time.process_time()
     time.sleep(0.5)
-    spent = time.process_time() - before
-print(warned(), *{it.missing for it in programs if it}, spent < 0.25)
+    cpu_time = time.process_time() - before
+print(warning_count(), *{it.missing for it in programs if it}, cpu_time < 0.25)

@@ -1,4 +1,4 @@
-"""Set the own name to 0, 1, 2, … and perhaps begin a session.
+"""Set its own name (comm) to 0, 1, … COUNT - 1 at intervals; optionally call setsid().
 
 rename.py COUNT INTERVAL_NS [setsid]
 """

@@ -1,6 +1,6 @@
-"""Print the programs of all EXEC events as JSON when a process has ended.
+"""Print the programs of all EXEC events as JSON once a given process has ended.
 
-Prints "ready" first; a line of stdin has the PID of the process.
+Prints "ready", then reads the PID of that process from stdin.
 """
 
 import json

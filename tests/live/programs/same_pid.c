@@ -1,5 +1,5 @@
-/* Makes two children, one after the other, with the same pid; the first ends with 1,
- * the second with 2. Prints the pid. */
+/* Run two children, one after the other, with the same PID: the first exits with 1, the
+ * second with 2. Print the PID. */
 
 #define _GNU_SOURCE
 #include <linux/sched.h>

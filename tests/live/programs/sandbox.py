@@ -1,7 +1,7 @@
-"""Run a command to which a seccomp filter refuses a system call.
+"""Run a command under a seccomp filter that refuses a system call.
 
 sandbox.py CALL ERRNO [INDEX=VALUE…] -- COMMAND…
-Only calls whose arguments have those values are refused, with that errno.
+The call fails with ERRNO if each argument INDEX has the given VALUE.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-# struct seccomp_data: the number, and the lower halves of 64-bit arguments
+# Offsets in struct seccomp_data: the call number, the low words of the arguments.
 NUMBER_AT, ARGUMENTS_AT = 0, 16 if sys.byteorder == "little" else 20
 
 
@@ -25,20 +25,20 @@ def refuse(call: str, error: int, values: dict[int, int] | None = None) -> None:
 
     Args:
         call: its name.
-        error: the errno of a refused call.
-        values: by the index of an argument, the value with which it is refused.
+        error: the errno that the call fails with.
+        values: refuse the call only if its arguments, by index, have these values.
     """
     if call not in NUMBERS:
         if values:
-            raise ValueError("no filter sees what socketcall(2) is given")
+            raise ValueError("a seccomp filter cannot see socketcall(2) arguments")
         call, values = "socketcall", {0: SOCKETCALLS[call]}
     tests = [(NUMBER_AT, NUMBERS[call])]
     for index, value in (values or {}).items():
         tests.append((ARGUMENTS_AT + 8 * index, value))
     program = []
-    for left, (offset, value) in zip(range(len(tests), 0, -1), tests, strict=True):
+    for remaining, (offset, value) in zip(range(len(tests), 0, -1), tests, strict=True):
         program.append((LOAD_WORD, 0, 0, offset))
-        program.append((JUMP_IF_EQUAL, 0, 2 * left - 1, value))
+        program.append((JUMP_IF_EQUAL, 0, 2 * remaining - 1, value))
     program.append((RETURN, 0, 0, SECCOMP_RET_ERRNO | error))
     program.append((RETURN, 0, 0, SECCOMP_RET_ALLOW))
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

@@ -1,14 +1,14 @@
-/* Run one program after the other, each at once: stages SERIAL [HOW PATH]...
+/* Execute one program after the other without delay: stages SERIAL [HOW PATH]...
  *
- *   plain      by execve(2), and nothing else
- *   strings    with an environment of 600,000 strings, which the kernel takes long to set up
- *   clone      while a process that shares this one's memory (CLONE_VM) goes on
- *   vfork      while a child of vfork(2) goes on in this one's memory
- *   thread     by another thread than the main one
- *   held       with a file open, the one that FILE names, that is closed on exec
+ *   plain      execve(2) only
+ *   strings    with an environment of 600,000 strings, which makes execve(2) slow
+ *   clone      while another process shares the memory (CLONE_VM)
+ *   vfork      while a vfork(2) child runs in the same memory
+ *   thread     from a thread other than the thread-group leader
+ *   held       with the file $FILE open and close-on-exec
  *
- * The next one is started with the base name of PATH, SERIAL and what follows as its
- * arguments. The last one waits some milliseconds and ends.
+ * argv of the next program is the base name of PATH, SERIAL, and the remaining arguments.
+ * The last program sleeps for 5 ms and exits.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

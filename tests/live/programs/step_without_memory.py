@@ -1,6 +1,7 @@
-"""Take one event while an allocation fails, then the rest; print if all events come.
+"""Decode one event while an allocation fails, then the others without failures.
 
-The argument is a buffer in hexadecimal. Prints a line for each allocation.
+The argument is a buffer in hexadecimal. For each allocation, prints whether all events
+were decoded.
 """
 
 import sys
@@ -8,7 +9,7 @@ from importlib import import_module
 
 from procconn import NetlinkMessageIter
 
-testcapi = import_module("_testcapi")  # which has no types
+testcapi = import_module("_testcapi")  # has no type stubs
 
 buffer = bytes.fromhex(sys.argv[1])
 expected = list(NetlinkMessageIter(buffer))

@@ -1,11 +1,11 @@
-"""System call numbers of the processors that the tests run on, from asm/unistd.h."""
+"""System call numbers of the architectures that the tests run on, from asm/unistd.h."""
 
 import platform
 
-_PROCESSORS = ("x86_64", "aarch64", "s390x")
-_COLUMN = _PROCESSORS.index(platform.machine())
+_ARCHITECTURES = ("x86_64", "aarch64", "s390x")
+_COLUMN = _ARCHITECTURES.index(platform.machine())
 
-# None: the C library uses another one, as the processor had none in the beginning.
+# None: the C library uses another call on that architecture.
 _NUMBERS = {
     "read": (0, 63, 3),
     "write": (1, 64, 4),
@@ -29,6 +29,6 @@ NUMBERS: dict[str, int] = {
     if (number := row[_COLUMN]) is not None
 }
 
-# The first argument of socketcall(2), by what the C library uses it for. The other one
-# is an address, where no filter sees.
+# The first argument of socketcall(2), by call. The second one is a pointer, which a
+# seccomp filter cannot follow.
 SOCKETCALLS = {"socket": 1, "recvfrom": 12, "getsockopt": 15}  # linux/net.h

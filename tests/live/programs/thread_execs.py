@@ -1,4 +1,4 @@
-"""Execute /bin/true in a thread that is not the thread-group leader."""
+"""Execute /bin/true from a thread that is not the thread-group leader."""
 
 import os
 import threading

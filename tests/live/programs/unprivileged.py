@@ -1,4 +1,4 @@
-"""Start 30 commands and check their programs, as an ordinary user."""
+"""Start 30 commands as an ordinary user, and check their programs."""
 
 import subprocess
 import warnings
@@ -7,19 +7,19 @@ from procconn import EventMask, Exec, ProcConnector
 
 warnings.simplefilter("ignore")
 with ProcConnector(EventMask.EXEC, programs=True) as connector:
-    numbers: dict[int, str] = {}
-    for number in range(30):
-        with subprocess.Popen(["sh", "-c", f"exec true {number}"]) as process:
-            numbers[process.pid] = str(number)
+    serials: dict[int, str] = {}
+    for serial in range(30):
+        with subprocess.Popen(["sh", "-c", f"exec true {serial}"]) as process:
+            serials[process.pid] = str(serial)
     subprocess.run(["true", "last"], check=True)
     found: list[Exec] = []
     while events := connector.recv_many(1):
-        found += [it for it in events if isinstance(it, Exec) and it.pid in numbers]
+        found += [it for it in events if isinstance(it, Exec) and it.pid in serials]
         if len(found) == 60:
             break
 for event in found:
-    last, program = numbers[event.pid], event.program
-    right = {("sh", "-c", f"exec true {last}"), ("true", last)}
+    own, program = serials[event.pid], event.program
+    expected = {("sh", "-c", f"exec true {own}"), ("true", own)}
     assert program is not None
-    assert program.argv in right if program.argv else program.missing, event
+    assert program.argv in expected if program.argv else program.missing, event
 print(len(found))

@@ -1,7 +1,7 @@
-"""Count the MemoryErrors of a function when each of its allocations fails once.
+"""Count the MemoryErrors of a function if each of its allocations fails once.
 
-The arguments are the function and a buffer in hexadecimal. Prints how many there were
-in the first round, the fewest of ten later rounds, and how many blocks those leaked.
+The arguments are the function and a buffer in hexadecimal. Prints the count of a first
+round, the lowest count of ten later rounds, and how many blocks those leaked.
 """
 
 import gc
@@ -12,10 +12,10 @@ from itertools import islice
 
 from procconn import NetlinkMessageIter, decode, parse_netlink_message
 
-testcapi = import_module("_testcapi")  # which has no types
+testcapi = import_module("_testcapi")  # has no type stubs
 
-# With enough memory, none of these raises: an interpreter that cannot make the frame
-# object of a traceback forgets the exception.
+# With enough memory none of these raises an exception: if CPython cannot allocate the
+# frame object of a traceback, it drops the exception.
 functions: dict[str, Callable[[bytes], object]] = {
     "decode": decode,
     "parse_netlink_message": parse_netlink_message,
@@ -27,8 +27,8 @@ buffer = bytes.fromhex(sys.argv[2])
 
 def fails_at(allocation: int) -> bool:
     """Return whether the function raises MemoryError if that allocation fails."""
-    # Tuples are to be allocated, not taken from the free lists of the interpreter.
-    kept = [(None,) * size for size in range(1, 10) for _ in range(20)]
+    # Empties CPython's free lists, so that the function allocates its tuples.
+    tuples = [(None,) * size for size in range(1, 10) for _ in range(20)]
     testcapi.set_nomemory(allocation, allocation + 1)
     try:
         function(buffer)
@@ -36,12 +36,12 @@ def fails_at(allocation: int) -> bool:
         return True
     finally:
         testcapi.remove_mem_hooks()
-        del kept
+        del tuples
     return False
 
 
 def failures() -> int:
-    """Return how many allocations fail the function: it has less than a thousand."""
+    """Return how many allocations make the function fail, of the first thousand."""
     return sum(map(fails_at, range(1000)))
 
 
@@ -49,7 +49,7 @@ expected = repr(function(buffer))
 gc.disable()
 count = failures()
 blocks = sys.getallocatedblocks()
-again = min(failures() for _ in range(10))
-grown = sys.getallocatedblocks() - blocks
+later_count = min(failures() for _ in range(10))
+leaked = sys.getallocatedblocks() - blocks
 assert repr(function(buffer)) == expected
-print(count, again, grown)
+print(count, later_count, leaked)

@@ -1,10 +1,9 @@
-/*
- * Make children, one after the other; each writes another number of KiB and ends.
+/* Run COUNT children, one after the other; each writes a different number of KiB and exits.
  *
- *   writers wrap COUNT   with the PIDs that the kernel gives
- *   writers set COUNT    all with one PID, as root
+ *   writers wrap COUNT   with the PIDs that the kernel allocates
+ *   writers set COUNT    all with the same PID, as root
  *
- * Prints for each: its PID, the KiB, CLOCK_MONOTONIC before it began and after it ended.
+ * Prints for each child: PID, KiB, CLOCK_MONOTONIC before its start and after its end.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_KIB = 900 };
+enum { MAX_KIB = 900 };
 
-static char bytes[MOST_KIB * 1024];
+static char bytes[MAX_KIB * 1024];
 
 static long long now(void)
 {
@@ -53,7 +52,7 @@ int main(int argc, char **argv)
         waitpid(wanted, NULL, 0);
     }
     for (long i = 0; i < count; i++) {
-        kib = i % MOST_KIB + 1;
+        kib = i % MAX_KIB + 1;
         begun = now();
         child = is_set ? fork_as(wanted) : vfork();
         if (child == 0)

@@ -1,4 +1,4 @@
-/* Run itself again, so often, with equal arguments; then wait for the end of stdin. */
+/* Execute itself TIMES more times with the same argv, then wait for EOF on stdin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -6,12 +6,12 @@
 int main(int argc, char **argv)
 {
     const char *times = getenv("TIMES");
-    char left[16];
+    char remaining[16];
 
     (void)argc;
     if (times != NULL && atoi(times) > 0) {
-        snprintf(left, sizeof left, "%d", atoi(times) - 1);
-        setenv("TIMES", left, 1);
+        snprintf(remaining, sizeof remaining, "%d", atoi(times) - 1);
+        setenv("TIMES", remaining, 1);
         execv("/proc/self/exe", argv);
         return 1;
     }

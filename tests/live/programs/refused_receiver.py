@@ -1,6 +1,8 @@
-"""Refuse a system call to a connector's receiving thread, and print what a reader gets.
+"""Refuse a system call to a connector's receiving thread; print the reader's result.
 
-refused.py CALL [asyncio]
+refused_receiver.py CALL [asyncio]
+Prints the exception raised, whether the thread is still running, and how many events
+were received.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from procconn import Comm, Event, EventMask, ProcConnector
 
 SO_MEMINFO, PR_SET_NAME = 55, 15
 QUEUE = 262_144  # bytes: 3,449 events
-RENAMINGS = 6000
+RENAMES = 6000
 DEADLINE = 60
 
 call = sys.argv[1]
@@ -28,13 +30,13 @@ pid = os.getpid()
 
 
 def is_running() -> bool:
-    """Tell whether the thread is there."""
+    """Return whether the receiving thread exists."""
     return len(os.listdir("/proc/self/task")) > 1
 
 
 def is_sleeping() -> bool:
-    """Tell whether all threads but this one wait for something."""
-    tasks = [it for it in os.listdir("/proc/self/task") if int(it) != pid]
+    """Return whether the receiving thread is blocked."""
+    tasks = [tid for tid in os.listdir("/proc/self/task") if int(tid) != pid]
     states = []
     for task in tasks:
         with open(f"/proc/self/task/{task}/stat") as file:
@@ -55,16 +57,16 @@ async def receive() -> list[Event]:
 
 
 async def main() -> None:
-    # The next descriptor will be the one that the thread reads when its queue is full.
+    # The thread reads from the next descriptor to be opened when its queue is full.
     next_descriptor = os.dup(0)
     os.close(next_descriptor)
     values = {"read": {0: next_descriptor}, "getsockopt": {2: SO_MEMINFO}}.get(call, {})
     refuse(call, errno.EPERM, values)
-    connector._stream.start_thread(QUEUE)  # which inherits the filter
-    for serial in range(RENAMINGS):
+    connector._stream.start_thread(QUEUE)  # the thread inherits the filter
+    for serial in range(RENAMES):
         prctl(PR_SET_NAME, b"%d" % serial, 0, 0, 0)
     if call == "read":
-        wait(is_sleeping)  # for space in the queue
+        wait(is_sleeping)  # until there is space in the queue
     received, raised = 0, None
     deadline = time.monotonic() + DEADLINE
     while raised is None and time.monotonic() < deadline:

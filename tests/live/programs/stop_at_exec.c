@@ -1,4 +1,4 @@
-/* Trace a program and hold its execs: at each, print its pid and wait for a line. */
+/* Run a program under ptrace: stop it at each exec, print its PID, and wait for a line. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ptrace.h>

@@ -1,4 +1,4 @@
-"""Read the programs of commands when the process has no free descriptor left."""
+"""Read the programs of commands while no file descriptor is free."""
 
 import os
 import resource
@@ -13,11 +13,11 @@ with ProcConnector(EventMask.EXEC, programs=True) as connector:
     reading, writing = os.pipe()
     script = ["sh", "-c", "read line; exec sleep 100"]
     children = [subprocess.Popen(script, stdin=reading) for _ in range(20)]
-    begun = {child.pid for child in children}
+    pids = {child.pid for child in children}
     programs = (
         event.program
         for event in connector
-        if isinstance(event, Exec) and event.program and event.pid in begun
+        if isinstance(event, Exec) and event.program and event.pid in pids
     )
     for _ in children:
         next(programs)
@@ -27,8 +27,8 @@ with ProcConnector(EventMask.EXEC, programs=True) as connector:
             filler.append(os.open("/dev/null", os.O_RDONLY))
     except OSError:
         pass
-    for _ in children:  # on a slow machine some readings are too late
-        os.write(writing, b"\n")  # one of the children reads it
+    for _ in children:  # on a slow machine some are read too late
+        os.write(writing, b"\n")  # releases one of the children
         program = next(programs)
         if program.argv:
             break

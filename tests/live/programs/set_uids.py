@@ -1,6 +1,7 @@
-"""Take the real user ids 1, 2, 3, … up to a count, so many ns apart, as root.
+"""Set the real user ID to 1, 2, … COUNT at intervals, as root.
 
-Other programs cause such events rarely, unlike COMM events.
+set_uids.py COUNT INTERVAL_NS
+Unlike COMM events, UID events of other programs are rare.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Send LISTEN and IGNORE requests, in pairs, as fast as possible until killed."""
+"""Send pairs of LISTEN and IGNORE requests as fast as possible, until killed."""
 
 import socket
 import struct

@@ -1,5 +1,5 @@
-/* Be one program and the other in turn, each for 300 microseconds, with equal arguments:
- * the two paths. For a minute at most. */
+/* Alternate between two executables every 300 microseconds, with the same argv (the two
+ * paths), for at most a minute. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,7 +11,7 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 1;
     if (now == NULL)
-        alarm(60); /* which an exec does not change */
+        alarm(60); /* kept across exec */
     usleep(300);
     if (now == NULL || now[0] == '2')
         execve(argv[0], argv, first);

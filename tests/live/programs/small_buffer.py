@@ -1,6 +1,6 @@
-"""The command with so little space for events that it loses some while it is stopped.
+"""Run the command with a receive buffer so small that it overruns while stopped.
 
-`ship` prints the lines that it would publish.
+`ship` prints the lines instead of publishing them.
 """
 
 import functools
@@ -13,12 +13,12 @@ from procconn.cli.output import Output
 from procconn.cli.parser import parse
 from procconn.pipeline import source
 
-little = functools.partial(ProcConnector, receive_buffer=131_072)
-setattr(source, "ProcConnector", little)  # noqa: B010 - types would object
+small = functools.partial(ProcConnector, receive_buffer=131_072)
+setattr(source, "ProcConnector", small)  # noqa: B010 - an assignment fails mypy
 if sys.argv[1] != "ship":
     sys.exit(main())
 
-from procconn.ship.shipping import Shipping  # noqa: E402 - it takes a while
+from procconn.ship.shipping import Shipping  # noqa: E402 - a slow import
 
 for batch in Shipping(parse(sys.argv[1:]))._read():
     for message in batch:

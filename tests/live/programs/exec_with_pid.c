@@ -1,5 +1,5 @@
-/* Start a program with a chosen PID, as root, and return its status:
- *   take PID PROGRAM ARGUMENTS... */
+/* Run a program with a chosen PID, as root, and return its exit status:
+ *   exec_with_pid PID PROGRAM ARGUMENTS... */
 #define _GNU_SOURCE
 #include <linux/sched.h>
 #include <signal.h>

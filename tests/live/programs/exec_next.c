@@ -1,5 +1,5 @@
-/* Run another program after some milliseconds, with equal arguments: the one that NEXT
- * names, without it; then wait for the end of stdin. */
+/* If NEXT is set, execute that file after 3 ms, with the same argv and no environment;
+ * otherwise wait for EOF on stdin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -7,12 +7,12 @@
 int main(int argc, char **argv)
 {
     const char *next = getenv("NEXT");
-    char *nothing[] = {NULL};
+    char *empty[] = {NULL};
 
     (void)argc;
     if (next != NULL) {
         usleep(3000);
-        execve(next, argv, nothing);
+        execve(next, argv, empty);
         return 1;
     }
     puts("ready");

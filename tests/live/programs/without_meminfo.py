@@ -1,6 +1,6 @@
-"""Read a burst of names to its end, and print what was reported.
+"""Receive the events of a burst of renames, and print how many were received and lost.
 
-Made to run in a sandbox that refuses SO_MEMINFO, as kernels before 4.12 do.
+Run in a sandbox that refuses SO_MEMINFO, which kernels before 4.12 do not have.
 """
 
 import json
@@ -19,24 +19,24 @@ with warnings.catch_warnings(record=True) as caught:
     connector = ProcConnector(EventMask(mask), receive_buffer=receive_buffer)
 
 command = [sys.executable, "-I", str(rename), str(count), "0"]
-with connector, subprocess.Popen(command) as storm:
-    last: set[int] = set()
-    reported = occasions = received = 0
+with connector, subprocess.Popen(command) as burst:
+    markers: set[int] = set()
+    reported = overruns = received = 0
     ended = False
     while not ended:
         events = connector.recv_many(timeout=60)
         assert events
-        time.sleep(0.002)  # so that the socket fills
+        time.sleep(0.002)  # lets the socket fill
         for event in events:
             reported += event.count if isinstance(event, Lost) else 0
-            occasions += isinstance(event, Lost)
-            received += isinstance(event, Comm) and event.pid == storm.pid
-            ended = ended or (isinstance(event, Exit) and event.pid in last)
-        if not ended and storm.poll() is not None:
-            # Its own exit may be lost, but not one of a time when nothing else is.
-            last.add(subprocess.Popen("/bin/true").pid)
+            overruns += isinstance(event, Lost)
+            received += isinstance(event, Comm) and event.pid == burst.pid
+            ended = ended or (isinstance(event, Exit) and event.pid in markers)
+        if not ended and burst.poll() is not None:
+            # The exit of `burst` may be lost; later exits of quiet processes are not.
+            markers.add(subprocess.Popen("/bin/true").pid)
             time.sleep(0.01)
-    total = connector.lost
+    lost = connector.lost
 
 print(
     json.dumps(
@@ -44,8 +44,8 @@ print(
             "warnings": [str(warning.message) for warning in caught],
             "received": received,
             "reported": reported,
-            "occasions": occasions,
-            "lost": total,
+            "overruns": overruns,
+            "lost": lost,
         }
     )
 )
