@@ -1,4 +1,4 @@
-"""Live tests run on the kernel of this machine, or skip and say why."""
+"""Fixtures of the live tests, which run against the kernel of this machine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,20 +15,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", expected)
 
 
-def _obstacle() -> str | None:
+def _unavailable() -> str | None:
+    """Return why this machine has no process events, if so."""
     try:
         ProcConnector().close()
     except OSError as error:
-        return f"no process events here: {error}"
+        return f"process events are not available: {error}"
     return None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def live_kernel(pytestconfig: pytest.Config) -> None:
-    if obstacle := _obstacle():
+    if reason := _unavailable():
         if pytestconfig.getoption("require_live"):
-            pytest.fail(obstacle)
-        pytest.skip(obstacle)
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture

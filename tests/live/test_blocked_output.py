@@ -1,4 +1,4 @@
-"""A blocked output: loss is reported, and signals still end the command.
+"""The command with blocked output: it reports the loss, and signals still end it.
 
 The output is a pipe that is full from the start.
 """
@@ -20,20 +20,20 @@ from support.live import wait_for
 from support.machine import IS_ROOT
 from support.strace import subscription_balance, traced_command
 
-IMPATIENT = """
+SHORT_GRACE_PERIOD = """
 import sys
 from procconn.cli import main, shutdown
 
 shutdown._GRACE = 0.1
 sys.exit(main(sys.argv[1:]))
 """
-PAGE = 4096  # bytes of a pipe that become free together
-STORM = 5_003
+PAGE = 4096  # bytes; a pipe frees its space by pages
+BURST = 5_003
 
 
 @contextmanager
 def full_pipe(free_pages: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
-    """Give a pipe that is full, but for so many pages."""
+    """Create a pipe that is full except for `free_pages`; yield its two ends."""
     ends = os.pipe()
     with FileIO(ends[0]) as reading, FileIO(ends[1], "w") as writing:
         os.set_blocking(ends[1], False)
@@ -45,13 +45,13 @@ def full_pipe(free_pages: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
 
 
 def is_blocked(process: subprocess.Popen[bytes]) -> bool:
-    """Whether its main thread is writing, which nothing else than a full pipe lasts."""
+    """Return whether the main thread is in write(2), which only a full pipe blocks."""
     call, _ = system_call_of(Path(f"/proc/{process.pid}"))
     return call == "write"
 
 
 def block(process: subprocess.Popen[bytes]) -> None:
-    """Let things happen until it has something to write."""
+    """Cause events until the process blocks on its output."""
     while not is_blocked(process):
         subprocess.run([sys.executable, "-c", RENAME, "100"], check=True)
 
@@ -59,12 +59,12 @@ def block(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [("watch", "--json"), ("stat", "--json"), ("record", "-")],
-    ids=lambda it: it[0],
+    ids=lambda arguments: arguments[0],
 )
-def test_a_signal_ends_it_and_what_is_missing_is_told(
+def test_signal_ends_blocked_command_which_reports_unwritten_events(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", IMPATIENT]
+    command = [sys.executable, "-c", SHORT_GRACE_PERIOD]
     free_pages = int(arguments[0] == "record")  # for the header
     path = tmp_path / "trace"
     with (
@@ -83,7 +83,7 @@ def test_a_signal_ends_it_and_what_is_missing_is_told(
     assert (0, 0) == (process.returncode, subscription_balance(path))
 
 
-def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -> None:
+def test_signal_ends_traced_command_that_blocks_on_its_output(tmp_path: Path) -> None:
     script = "echo ready >&2; exec cat /dev/zero"
     path = tmp_path / "trace"
     arguments = ("trace", "sh", "-c", script)
@@ -102,8 +102,8 @@ def test_a_command_that_is_traced_blocks_and_ends_as_by_itself(tmp_path: Path) -
     assert (128 + signal.SIGTERM, 0) == (process.returncode, subscription_balance(path))
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="others are warned before anything runs")
-def test_a_signal_ends_a_summary_that_nobody_reads(tmp_path: Path) -> None:
+@pytest.mark.skipif(not IS_ROOT, reason="ordinary users get warnings on stderr first")
+def test_signal_ends_command_blocked_on_its_summary(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     arguments = ("trace", "sh", "-c", "exit 7")
     with (
@@ -118,17 +118,17 @@ def test_a_signal_ends_a_summary_that_nobody_reads(tmp_path: Path) -> None:
     assert (7, 0) == (process.returncode, subscription_balance(path))
 
 
-def test_watch_tells_all_when_its_output_is_read_again() -> None:
+def test_watch_prints_all_events_once_its_output_is_read_again() -> None:
     with (
         full_pipe() as (reading, writing),
         watching("--json", "--events", "comm", stdout=writing) as watch,
     ):
         block(watch)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(STORM)])
-        storm.wait()
+        burst = subprocess.Popen([sys.executable, "-c", RENAME, str(BURST)])
+        burst.wait()
         watch.send_signal(signal.SIGTERM)
         writing.close()
         lines = reading.readall().lstrip(b"\0").splitlines()
     records = map(json.loads, lines)
 
-    assert STORM == sum(r.get("pid") == storm.pid for r in records)
+    assert BURST == sum(r.get("pid") == burst.pid for r in records)

@@ -1,4 +1,4 @@
-"""The command, on the live kernel."""
+"""`procconn watch` on the live kernel: output, limits, and errors of the output."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ from support.command import (
 from support.machine import requires_capacity
 
 
-def test_prints_a_process_from_fork_to_exit() -> None:
+def test_json_reports_process_from_fork_to_exit() -> None:
     options = "--json", "--latency", "0", "--events", "fork,exec,exit"
     with watching(*options) as watch:
         wait_until_printing(watch)
@@ -36,7 +36,7 @@ def test_prints_a_process_from_fork_to_exit() -> None:
     assert (3, None) == (records[-1]["returncode"], records[-1]["signal"])
 
 
-def test_prints_text_with_the_exit_decoded() -> None:
+def test_text_reports_exit_with_command_and_signal() -> None:
     with watching("--events", "fork,exec,exit") as watch:
         wait_until_printing(watch)
         child = subprocess.Popen(["sh", "-c", "read go; kill -KILL $$"], stdin=-1)
@@ -52,7 +52,7 @@ def test_prints_text_with_the_exit_decoded() -> None:
     assert f" {child.pid} {command} killed by SIGKILL after " in text
 
 
-def test_stops_after_count_events() -> None:
+def test_count_ends_command() -> None:
     with watching("--count", "3", "--events", "exec") as watch:
         wait_until_printing(watch)
         for _ in range(3):
@@ -62,14 +62,14 @@ def test_stops_after_count_events() -> None:
     assert (0, 2, b"") == (watch.returncode, rest.count(b"\n"), errors)
 
 
-def test_stops_after_the_duration() -> None:
+def test_duration_ends_command() -> None:
     with watching("--duration", "0.2", "--events", "ptrace") as watch:
         _, errors = finish(watch)
 
     assert (0, b"") == (watch.returncode, errors)
 
 
-def test_the_duration_may_be_longer_than_anyone_waits() -> None:
+def test_duration_may_exceed_the_clock_range() -> None:
     with watching("--duration", "1e308", "--events", "exec") as watch:
         wait_until_printing(watch)
         watch.send_signal(signal.SIGINT)
@@ -78,7 +78,7 @@ def test_the_duration_may_be_longer_than_anyone_waits() -> None:
     assert (0, b"") == (watch.returncode, errors)
 
 
-def test_events_limits_what_is_printed() -> None:
+def test_events_option_selects_the_kinds_of_events() -> None:
     with watching("--json", "--events", "exec,nonzero-exit") as watch:
         wait_until_printing(watch)
         subprocess.run(["true"], check=True)
@@ -91,9 +91,7 @@ def test_events_limits_what_is_printed() -> None:
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), False), (("--threads",), True)])
-def test_threads_are_hidden_unless_asked_for(
-    options: tuple[str, ...], shown: bool
-) -> None:
+def test_threads_are_hidden_by_default(options: tuple[str, ...], shown: bool) -> None:
     code = "import threading as t; x = t.Thread(target=int); x.start(); x.join()"
     with watching("--json", "--events", "fork,exit", *options) as watch:
         wait_until_printing(watch)
@@ -105,7 +103,8 @@ def test_threads_are_hidden_unless_asked_for(
     assert shown == bool(threads)
 
 
-def test_head_ends_it_quietly() -> None:
+def test_closed_pipe_ends_command_with_status_0() -> None:
+    """As in `procconn watch | head`."""
     with watching("--events", "exec") as watch:
         wait_until_printing(watch)
         assert watch.stdout is not None
@@ -117,7 +116,7 @@ def test_head_ends_it_quietly() -> None:
         assert (0, b"") == (watch.returncode, unexpected_errors(watch.stderr.read()))
 
 
-def test_failing_to_write_is_one_line_and_status_2() -> None:
+def test_write_error_is_one_line_and_status_2() -> None:
     options = ("--events", "exec")
     with open("/dev/full", "wb") as full, watching(*options, stdout=full) as watch:
         assert watch.stderr is not None
@@ -130,7 +129,7 @@ def test_failing_to_write_is_one_line_and_status_2() -> None:
 
 
 @requires_capacity(5000)
-def test_an_output_that_does_not_block_is_waited_for() -> None:
+def test_nonblocking_output_gets_all_lines() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with watching("--events", "comm", stdout=writing) as watch:
@@ -150,7 +149,7 @@ def test_an_output_that_does_not_block_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("command", ["watch --duration 0.1", "doctor"])
-def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
+def test_closed_standard_output_is_one_line_and_status_2(command: str) -> None:
     line = f"exec {sys.executable} -m procconn {command} >&-"
     shell = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, check=False)
 
@@ -160,7 +159,7 @@ def test_a_closed_output_is_one_line_and_status_2(command: str) -> None:
     assert errors.startswith(b"procconn: standard output is closed")
 
 
-def test_each_warning_is_one_line_whatever_the_environment_says() -> None:
+def test_each_warning_is_one_line_under_any_warning_filter() -> None:
     code = (
         "import sys, warnings\n"
         "from procconn.cli import main, watch\n"
@@ -178,9 +177,9 @@ def test_each_warning_is_one_line_whatever_the_environment_says() -> None:
     assert (0, b"procconn: renewed\n" * 2) == (process.returncode, process.stderr)
 
 
-def test_errors_do_not_go_to_the_output_instead() -> None:
+def test_closed_standard_error_does_not_move_errors_to_standard_output() -> None:
     if os.geteuid() != 0:
-        pytest.skip("making a network namespace takes root")
+        pytest.skip("creating a network namespace requires root")
     line = f"exec unshare --net {sys.executable} -m procconn watch 2>&-"
     shell = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, check=False)
 
@@ -189,53 +188,53 @@ def test_errors_do_not_go_to_the_output_instead() -> None:
 
 @pytest.mark.heavy
 @requires_capacity(5000)
-def test_nothing_is_lost_while_the_output_is_blocked() -> None:
-    """A pipe nobody reads during a storm of 4,000 processes, which it cannot hold."""
-    storm = "for ((i = 0; i < 4000; i++)); do (:); done"
+def test_blocked_output_loses_no_event() -> None:
+    """Nobody reads the pipe during a burst of 4,000 processes, which overfills it."""
+    burst = "for ((i = 0; i < 4000; i++)); do (:); done"
     with watching("--json", "--events", "fork,exit") as watch:
         wait_until_printing(watch)
-        child = subprocess.Popen(["bash", "-c", storm])
+        child = subprocess.Popen(["bash", "-c", burst])
         child.wait()
         records = events_until(watch, child.pid, "exit")
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
-    # An exit has no parent if bash was so quick to wait that the kernel knew of none.
-    born = Counter(
+    # EXIT events may lack the parent: bash may have reaped the child before.
+    forked = Counter(
         r["child_pid"]
         for r in records
         if r.get("parent_pid") == child.pid and r["event"] == "fork"
     )
-    died = Counter(r["pid"] for r in records if r["event"] == "exit")
+    exited = Counter(r["pid"] for r in records if r["event"] == "exit")
     assert b"" == errors
     assert [] == [record for record in records if record["event"] == "lost"]
-    assert 4_000 == born.total() == (born & died).total()
+    assert 4_000 == forked.total() == (forked & exited).total()
 
 
 @pytest.mark.heavy
 @requires_capacity(40_000)
-def test_nothing_is_lost_of_many_events_at_full_speed() -> None:
-    """Of five times as many as the kernel's buffer holds."""
+def test_burst_at_full_speed_loses_no_event() -> None:
+    """The burst is five times as long as the receive buffer holds."""
     count = 200_000
     with watching("--json", "--events", "comm,exit") as watch:
         wait_until_printing(watch)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
-        own = b'"pid":%d,' % storm.pid
+        burst = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
+        own = b'"pid":%d,' % burst.pid
         assert watch.stdout is not None
-        shown = 0
+        printed = 0
         for line in watch.stdout:
-            shown += own in line and b'"name":"storm"' in line
+            printed += own in line and b'"name":"storm"' in line
             if own in line and b'"exit"' in line:
                 break
-        storm.wait()
+        burst.wait()
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
-    assert (count, b"") == (shown, errors)
+    assert (count, b"") == (printed, errors)
 
 
-def with_little_room(receive_buffer: int) -> str:
-    """Return the beginning of a program that runs the command, its queue small."""
+def with_small_buffers(receive_buffer: int) -> str:
+    """Return code that gives the command a small queue and receive buffer."""
     return f"""if 1:
         import sys
         from procconn.cli import main
@@ -248,10 +247,9 @@ def with_little_room(receive_buffer: int) -> str:
         """
 
 
-def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
-    """With the queue and the kernel's buffer made small, and nobody reading."""
+def test_loss_is_reported_in_the_stream_and_at_the_end() -> None:
     code = (
-        with_little_room(20_000)
+        with_small_buffers(20_000)
         + "sys.exit(main(['watch', '--json', '--events', 'comm']))"
     )
     with watching(command=[sys.executable, "-c", code]) as watch:
@@ -274,23 +272,23 @@ def test_loss_is_told_in_the_stream_and_at_the_end() -> None:
     assert 0 < sum(in_stream) <= int(errors.split()[1])
 
 
-def test_what_happened_within_the_duration_is_printed_or_counted() -> None:
-    """With the queue and the kernel's buffer made small, and nobody reading."""
+def test_events_within_the_duration_are_printed_or_counted_as_lost() -> None:
+    """Even if nobody reads the output until the duration is over."""
     code = (
-        with_little_room(1_000_000)
+        with_small_buffers(1_000_000)
         + "sys.exit(main(['watch', '--json', '--events', 'comm', '--duration', '3']))"
     )
     count = 50_000
     with watching(command=[sys.executable, "-c", code]) as watch:
         lines = [wait_until_printing(watch)]
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
-        storm.wait()
+        burst = subprocess.Popen([sys.executable, "-c", RENAME, str(count)])
+        burst.wait()
         time.sleep(3)
         rest, errors = finish(watch)
 
     records = [json.loads(line) for line in [*lines, *rest.splitlines()]]
     in_stream = sum(r["count"] for r in records if r["event"] == "lost")
-    shown = sum(record.get("pid") == storm.pid for record in records)
+    printed = sum(record.get("pid") == burst.pid for record in records)
     assert 0 == watch.returncode
-    assert shown < count <= shown + in_stream
+    assert printed < count <= printed + in_stream
     assert in_stream <= int(errors.split()[1])

@@ -18,7 +18,8 @@ from support.command import (
 from support.strace import subscription_balance, traced_command
 
 
-def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
+def test_ignored_sighup_stays_ignored() -> None:
+    """As under nohup(1)."""
     with watching("--events", "exec", command=["nohup", *WATCH]) as watch:
         wait_until_printing(watch)
         watch.send_signal(signal.SIGHUP)
@@ -33,7 +34,7 @@ def test_a_closed_terminal_ends_it_unless_that_is_to_be_ignored() -> None:
 STATUSES = {
     signal.SIGINT: 0,
     signal.SIGTERM: 0,
-    signal.SIGHUP: 129,  # this and what follows as shells show it
+    signal.SIGHUP: 129,  # 128 + signal number, as in shells
     signal.SIGQUIT: 131,
     signal.SIGUSR1: 138,
     signal.SIGUSR2: 140,
@@ -41,7 +42,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("number", STATUSES, ids=lambda number: number.name)
-def test_a_signal_ends_it_quietly_and_leaves_no_subscription(
+def test_signal_ends_command_and_subscription_without_message(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     with traced_command(tmp_path / "trace", "--events", "exec") as watch:
@@ -58,7 +59,7 @@ def test_a_signal_ends_it_quietly_and_leaves_no_subscription(
 
 
 @pytest.mark.parametrize("delay", [0, 5, 15, 40], ids=str)
-def test_the_same_signal_again_changes_nothing(delay: int, tmp_path: Path) -> None:
+def test_repeated_signal_has_no_further_effect(delay: int, tmp_path: Path) -> None:
     with traced_command(tmp_path / "trace") as watch:
         wait_until_printing(watch)
         for _ in range(3):
@@ -68,24 +69,23 @@ def test_the_same_signal_again_changes_nothing(delay: int, tmp_path: Path) -> No
     assert (0, 0) == (watch.returncode, subscription_balance(tmp_path / "trace"))
 
 
-AT_ONCE = ("--events", "exec", "--duration", "0")
+SHORT_RUN = ("--events", "exec", "--duration", "0")
 
 
 @pytest.fixture(scope="module")
 def duration(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long one takes that ends by itself, in seconds."""
-    begun = time.monotonic()
-    with traced_command(tmp_path_factory.mktemp("whole") / "trace", *AT_ONCE):
+    """Measure how long a run takes without a signal, in seconds."""
+    began = time.monotonic()
+    with traced_command(tmp_path_factory.mktemp("complete") / "trace", *SHORT_RUN):
         pass
-    return time.monotonic() - begun
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("progress", [0.3, 0.6, 0.8, 0.9, 1.0, 1.1], ids=str)
-def test_signals_while_it_opens_or_closes_harm_nothing(
+def test_signals_during_startup_and_shutdown_leave_no_subscription(
     progress: float, duration: float, tmp_path: Path
 ) -> None:
-    """At moments that are derived from how long another run took."""
-    with traced_command(tmp_path / "trace", *AT_ONCE) as watch:
+    with traced_command(tmp_path / "trace", *SHORT_RUN) as watch:
         time.sleep(progress * duration)
         for _ in range(2):
             watch.send_signal(signal.SIGTERM)
@@ -94,11 +94,11 @@ def test_signals_while_it_opens_or_closes_harm_nothing(
         assert b"" == unexpected_errors(watch.stderr.read())
 
     assert 0 == subscription_balance(tmp_path / "trace")
-    assert watch.returncode in (0, -signal.SIGTERM)  # that before it ran at all
+    assert watch.returncode in (0, -signal.SIGTERM)  # -SIGTERM: no handler was set yet
 
 
-def test_a_later_signal_ends_also_what_blocks_at_the_end() -> None:
-    """Here a message for a pipe that nobody reads."""
+def test_later_signal_ends_command_that_blocks_at_the_end() -> None:
+    """A message blocks here, on a pipe that nobody reads."""
     code = (
         "import os, signal, sys\n"
         "from procconn.cli import main, watch\n"

@@ -1,4 +1,4 @@
-"""Input and output files of the command: how they are opened, and `-`."""
+"""Input and output files of the command, rotation, and standard streams (`-`)."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ from support.command import (
     COMMAND,
     RENAME,
     TRACE,
-    TerminalCommand,
+    OnTerminal,
     run,
     wait_until_printing,
     watching,
@@ -30,20 +30,20 @@ from support.machine import IS_ROOT, requires_capacity
 from procconn import Comm, recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"
-STORM = 20_000  # more than a pipe takes
+BURST = 20_000  # events; more than fit in a pipe
 WATCH = ("watch", "--json", "--events", "exec")
 
 
 @contextmanager
 def logging(path: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Watch into a file; the first line is there when the block begins."""
+    """Run `watch -o path`, which has written its first line when the block begins."""
     with watching(*WATCH, *options, "-o", str(path), command=COMMAND) as process:
-        write_a_line(path)
+        wait_for_line(path)
         yield process
 
 
-def write_a_line(path: Path) -> None:
-    """Let programs run until one more is in the file."""
+def wait_for_line(path: Path) -> None:
+    """Run programs until the file grows."""
     before = path.stat().st_size if path.exists() else 0
 
     def is_written() -> bool:
@@ -53,49 +53,49 @@ def write_a_line(path: Path) -> None:
     wait_for(is_written)
 
 
-def end(process: "subprocess.Popen[bytes]") -> int:
+def terminate(process: "subprocess.Popen[bytes]") -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait()
 
 
-def are_lines_whole(*paths: Path) -> bool:
-    """Whether all lines are, each a JSON object."""
+def are_lines_complete(*paths: Path) -> bool:
+    """Return whether each line is a complete JSON object."""
     lines = [line for path in paths for line in path.read_bytes().splitlines()]
     return {"exec"} == {json.loads(line)["event"] for line in lines}
 
 
-def test_a_rotation_that_copies_and_truncates_leaves_no_hole(tmp_path: Path) -> None:
+def test_copytruncate_rotation_leaves_no_hole(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with logging(log) as process:
         log.write_bytes(b"")
-        write_a_line(log)
-        status = end(process)
+        wait_for_line(log)
+        status = terminate(process)
 
     assert 0 == status
     assert b"\0" not in log.read_bytes()
-    assert are_lines_whole(log)
+    assert are_lines_complete(log)
 
 
-def test_a_hangup_reopens_the_file_by_its_name(tmp_path: Path) -> None:
+def test_sighup_reopens_the_output_file(tmp_path: Path) -> None:
     log, old = tmp_path / "log", tmp_path / "old"
     with logging(log) as process:
         log.rename(old)
         process.send_signal(signal.SIGHUP)
-        wait_for(log.exists)  # also if nothing happens
-        write_a_line(log)
+        wait_for(log.exists)  # even without events
+        wait_for_line(log)
         process.send_signal(signal.SIGHUP)
         size = log.stat().st_size
-        write_a_line(log)
-        status = end(process)
+        wait_for_line(log)
+        status = terminate(process)
 
     assert 0 == status
     assert 0o600 == stat.S_IMODE(log.stat().st_mode)
-    assert size < log.stat().st_size, "it was emptied"
-    assert are_lines_whole(old, log)
+    assert size < log.stat().st_size, "the file was truncated"
+    assert are_lines_complete(old, log)
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="takes programs read in time, and no loss")
-def test_hangups_at_any_moment_lose_no_line_and_cut_none(tmp_path: Path) -> None:
+@pytest.mark.skipif(not IS_ROOT, reason="requires programs read in time, and no loss")
+def test_sighups_at_any_time_lose_and_truncate_no_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     count = 300
     with logging(log, "--name", "^true", "--latency", "0") as process:
@@ -105,7 +105,7 @@ def test_hangups_at_any_moment_lose_no_line_and_cut_none(tmp_path: Path) -> None
                 wait_for(log.exists)
                 log.rename(tmp_path / f"old{number}")
                 process.send_signal(signal.SIGHUP)
-        status = end(process)
+        status = terminate(process)
     lines = [
         json.loads(line)
         for path in tmp_path.iterdir()
@@ -114,11 +114,11 @@ def test_hangups_at_any_moment_lose_no_line_and_cut_none(tmp_path: Path) -> None
     printed = [it["argv"][1] for it in lines if len(it["argv"]) > 1]
 
     assert 0 == status
-    assert count - len(printed) <= 5, "a program may be missing on a busy machine"
+    assert count - len(printed) <= 5, "more than a busy machine explains"
     assert len({*printed}) == len(printed)
 
 
-def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> None:
+def test_failed_reopen_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     with logging(folder / "log") as process:
@@ -127,8 +127,8 @@ def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> N
         assert process.stderr is not None
         while b"reopened" not in (line := process.stderr.readline()):
             assert line
-        write_a_line(tmp_path / "moved/log")
-        status = end(process)
+        wait_for_line(tmp_path / "moved/log")
+        status = terminate(process)
 
     absent = os.strerror(errno.ENOENT)
     expected = f"procconn: {folder / 'log'}: cannot be reopened: {absent}"
@@ -139,7 +139,7 @@ def test_where_it_cannot_be_reopened_it_goes_on_and_says_so(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "output", [(), ("-o", "-")], ids=["without --output", "standard output"]
 )
-def test_a_hangup_ends_what_has_no_file(output: tuple[str, ...]) -> None:
+def test_sighup_ends_command_without_output_file(output: tuple[str, ...]) -> None:
     with watching(*WATCH, *output, command=COMMAND) as process:
         wait_until_printing(process)
         process.send_signal(signal.SIGHUP)
@@ -149,11 +149,11 @@ def test_a_hangup_ends_what_has_no_file(output: tuple[str, ...]) -> None:
     assert 128 + signal.SIGHUP == process.returncode
 
 
-def test_a_terminal_that_is_closed_ends_it_all_the_same(tmp_path: Path) -> None:
+def test_sighup_on_a_terminal_ends_command_despite_output_file(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [*COMMAND, *WATCH, "-o", str(log)]
-    with TerminalCommand(command) as terminal:
-        write_a_line(log)
+    with OnTerminal(command) as terminal:
+        wait_for_line(log)
         terminal.signal(signal.SIGHUP)
         status = terminal.wait()
 
@@ -174,15 +174,15 @@ def test_a_terminal_that_is_closed_ends_it_all_the_same(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_each_file_is_private_and_no_link_of_others_is_followed(
+def test_output_files_are_private_and_untrusted_symlinks_refused(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     shared, kept = tmp_path / "shared", tmp_path / "kept"
     shared.mkdir()
     shared.chmod(0o777)
     kept.write_text("kept")
-    words = [it.replace("FILE", str(shared / "file")) for it in arguments]
-    (path,) = (Path(it) for it in words if it.startswith(str(shared)))
+    words = [word.replace("FILE", str(shared / "file")) for word in arguments]
+    (path,) = (Path(word) for word in words if word.startswith(str(shared)))
 
     path.symlink_to(kept)
     refused = run(*words)
@@ -195,7 +195,7 @@ def test_each_file_is_private_and_no_link_of_others_is_followed(
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
 
-def test_nothing_is_emptied_where_what_is_awaited_is_not_there(tmp_path: Path) -> None:
+def test_wait_for_absent_pid_does_not_truncate_the_output_file(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("kept")
 
@@ -206,7 +206,7 @@ def test_nothing_is_emptied_where_what_is_awaited_is_not_there(tmp_path: Path) -
 # Standard input and output
 
 
-def test_a_recording_comes_and_goes_by_standard_streams() -> None:
+def test_recording_is_piped_from_record_to_watch() -> None:
     line = " ".join(map(shlex.quote, COMMAND))
     script = f"{line} record -c 2 -e exec - | {line} watch -i - --json -e exec,comm"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as process:
@@ -220,7 +220,7 @@ def test_a_recording_comes_and_goes_by_standard_streams() -> None:
 
 
 @pytest.mark.parametrize("subcommand", ["watch", "stat"])
-def test_a_recording_is_read_from_standard_input(subcommand: str) -> None:
+def test_recording_is_read_from_standard_input(subcommand: str) -> None:
     with BUILD.open("rb") as file:
         read = run(subcommand, "-i", "-", stdin=file)
 
@@ -228,7 +228,7 @@ def test_a_recording_is_read_from_standard_input(subcommand: str) -> None:
     assert read.stdout
 
 
-def test_no_file_is_named_after_standard_output(tmp_path: Path) -> None:
+def test_dash_writes_to_standard_output(tmp_path: Path) -> None:
     settings = {"cwd": tmp_path}
     printed = run("watch", "-i", BUILD, "-o", "-", **settings).stdout
     recorded = run("record", "-d", "0", "-", encoding="latin-1", **settings)
@@ -244,7 +244,7 @@ def test_no_file_is_named_after_standard_output(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_what_comes_by_standard_input_is_not_overwritten(tmp_path: Path) -> None:
+def test_input_file_on_standard_input_is_not_overwritten(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copy(BUILD, kept)
     with kept.open("rb") as file:
@@ -255,8 +255,8 @@ def test_what_comes_by_standard_input_is_not_overwritten(tmp_path: Path) -> None
     assert BUILD.read_bytes() == kept.read_bytes()
 
 
-@requires_capacity(STORM)
-def test_a_standard_output_that_does_not_block_gets_a_whole_recording() -> None:
+@requires_capacity(BURST)
+def test_nonblocking_standard_output_gets_the_complete_recording() -> None:
     ends = os.pipe()
     os.set_blocking(ends[1], False)
     with (
@@ -264,26 +264,26 @@ def test_a_standard_output_that_does_not_block_gets_a_whole_recording() -> None:
         watching("record", "-", command=COMMAND, stdout=ends[1]) as recorder,
     ):
         os.close(ends[1])
-        header = reading.read(24)  # so it has begun
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(STORM)])
-        storm.wait()
+        header = reading.read(24)  # the recorder has subscribed
+        burst = subprocess.Popen([sys.executable, "-c", RENAME, str(BURST)])
+        burst.wait()
         recorder.send_signal(signal.SIGTERM)
         events = recording.open(io.BytesIO(header + reading.readall()))
-        renamed = sum(isinstance(it, Comm) and it.pid == storm.pid for it in events)
+        renamed = sum(isinstance(it, Comm) and it.pid == burst.pid for it in events)
 
-    assert (0, STORM) == (recorder.returncode, renamed)
-
-
-# Standard streams that are closed
-
-NAMES = "0<&-", "1>&-", "2>&-"
+    assert (0, BURST) == (recorder.returncode, renamed)
 
 
-def closed(number: int, *arguments: str, cwd: Path) -> tuple[int, bytes, bytes]:
-    """Run it with a standard stream closed; give its status and what it wrote."""
+# Closed standard streams
+
+REDIRECTIONS = "0<&-", "1>&-", "2>&-"
+
+
+def run_closed(number: int, *arguments: str, cwd: Path) -> tuple[int, bytes, bytes]:
+    """Run the command with a standard stream closed; return status, stdout, stderr."""
     line = " ".join(map(shlex.quote, [*COMMAND, *arguments]))
     done = subprocess.run(
-        ["sh", "-c", f"exec {line} {NAMES[number]}"],
+        ["sh", "-c", f"exec {line} {REDIRECTIONS[number]}"],
         capture_output=True,
         check=False,
         cwd=cwd,
@@ -291,7 +291,7 @@ def closed(number: int, *arguments: str, cwd: Path) -> tuple[int, bytes, bytes]:
     return done.returncode, done.stdout, done.stderr
 
 
-WITHOUT_OUTPUT = {
+TO_STANDARD_OUTPUT = {
     "watch": ("watch", "-d", "0"),
     "stat": ("stat", "-d", "0"),
     "wait": ("wait", "--timeout", "0", "1"),
@@ -301,16 +301,16 @@ WITHOUT_OUTPUT = {
 }
 
 
-@pytest.mark.parametrize("name", WITHOUT_OUTPUT)
-def test_what_takes_a_closed_standard_output_says_so(name: str, tmp_path: Path) -> None:
-    status, _, errors = closed(1, *WITHOUT_OUTPUT[name], cwd=tmp_path)
+@pytest.mark.parametrize("name", TO_STANDARD_OUTPUT)
+def test_closed_standard_output_is_an_error(name: str, tmp_path: Path) -> None:
+    status, _, errors = run_closed(1, *TO_STANDARD_OUTPUT[name], cwd=tmp_path)
 
     assert 2 == status
     assert b"procconn: standard output is closed; redirect it to" in errors
     assert b"Traceback" not in errors
 
 
-WITH_FILES = {
+TO_FILES = {
     "watch": (0, ("watch", "-d", "0", "-o", "file")),
     "recorded": (0, ("watch", "-i", str(BUILD), "-o", "file")),
     "stat": (0, ("stat", "-d", "0", "-o", "file")),
@@ -322,40 +322,39 @@ WITH_FILES = {
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [(name, 1) for name in WITH_FILES] + [("trace", 0), ("trace", 2), ("watch", 2)],
+    [(name, 1) for name in TO_FILES] + [("trace", 0), ("trace", 2), ("watch", 2)],
 )
-def test_a_file_never_becomes_a_standard_stream_that_is_closed(
+def test_output_file_does_not_get_the_descriptor_of_a_closed_standard_stream(
     name: str, number: int, tmp_path: Path
 ) -> None:
-    """The command that is run would write there, or a message."""
-    expected, words = WITH_FILES[name]
+    """Otherwise messages, or output of the traced command, would end up in it."""
+    expected, words = TO_FILES[name]
     more = ("echo output; echo errors >&2; cat; exit 3",) if name == "trace" else ()
-    status, output, _ = closed(number, *words, *more, cwd=tmp_path)
-    texts = [it.read_bytes() for it in tmp_path.iterdir()]
+    status, output, _ = run_closed(number, *words, *more, cwd=tmp_path)
+    texts = [path.read_bytes() for path in tmp_path.iterdir()]
 
     assert expected == status
-    assert not [it for it in texts if b"output\n" in it or b"errors\n" in it]
-    assert not [it for it in texts if b"procconn: " in it]
+    assert not [text for text in texts if b"output\n" in text or b"errors\n" in text]
+    assert not [text for text in texts if b"procconn: " in text]
     if name == "trace" and number != 1:
         assert b"output\n" == output
 
 
-def test_nothing_takes_the_places_of_standard_streams_that_are_closed(
-    tmp_path: Path,
-) -> None:
+def test_closed_standard_streams_are_reserved(tmp_path: Path) -> None:
+    """The root directory holds descriptors 0 to 2, so that no file gets them."""
     log = tmp_path / "log"
     line = " ".join(map(shlex.quote, [*COMMAND, *WATCH, "-o", str(log)]))
-    closed = ["sh", "-c", f"exec {line} {' '.join(NAMES)}"]
+    closed = ["sh", "-c", f"exec {line} {' '.join(REDIRECTIONS)}"]
     with watching(command=closed) as process:
-        write_a_line(log)
+        wait_for_line(log)
         folder = f"/proc/{process.pid}/fd"
-        opened = {number: os.readlink(f"{folder}/{number}") for number in "012"}
-        status = end(process)
+        targets = {os.readlink(f"{folder}/{number}") for number in "012"}
+        status = terminate(process)
 
-    assert (0, {"/"}) == (status, {*opened.values()})
+    assert (0, {"/"}) == (status, targets)
 
 
-def test_what_is_run_finds_closed_what_was_closed() -> None:
+def test_closed_standard_stream_stays_closed_in_the_traced_command() -> None:
     command = [*TRACE, "sh", "-c", "readlink /proc/self/fd/1 >&2; exit 5"]
     line = " ".join(map(shlex.quote, command))
     done = subprocess.run(
@@ -366,10 +365,8 @@ def test_what_is_run_finds_closed_what_was_closed() -> None:
     assert b"/\n" not in done.stderr
 
 
-def test_standard_input_that_is_closed_is_an_error_where_it_is_read(
-    tmp_path: Path,
-) -> None:
-    status, _, errors = closed(0, "watch", "-i", "-", cwd=tmp_path)
+def test_closed_standard_input_is_an_error_if_read(tmp_path: Path) -> None:
+    status, _, errors = run_closed(0, "watch", "-i", "-", cwd=tmp_path)
 
     assert 2 == status
     assert b"procconn: standard input is closed; redirect it from a file\n" == errors

@@ -1,7 +1,7 @@
-"""After a loss, subcommands know processes as before: the kernel drops events here.
+"""Subcommands resynchronize after an overrun, and report processes as before.
 
-Each subcommand runs with each way to choose processes, is stopped while more happens
-than there is space for, and goes on.
+Each subcommand runs with each filter, is stopped during a burst that overruns its
+receive buffer, and continues.
 """
 
 import json
@@ -33,32 +33,32 @@ FILTERS = ["none", "name", "user", "tree", "pid"]
 
 
 class Shells:
-    """Two shells with a name of their own, which a subcommand may be asked for."""
+    """Two shells with a unique program name, which subcommands can filter by."""
 
     def __init__(self, folder: Path) -> None:
         self.program = str(folder / "ourshell")
         shutil.copy("/bin/sh", self.program)
         self.mark = f"mark-{os.getpid()}"
-        self.ends = self._start(SCRIPT)  # and its exit is to be reported
-        self.is_killed = self._start("read a")  # while nobody looks
+        self.observed = self._start(SCRIPT)  # exits after the overrun
+        self.killed = self._start("read a")  # ends during the overrun
 
     def _start(self, script: str) -> subprocess.Popen[bytes]:
         command = [self.program, "-c", script, self.mark]
         return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
 
-    def options(self, which: str) -> list[str]:
-        """Make the options by which `ends` is chosen."""
+    def options(self, filter_name: str) -> list[str]:
+        """Return the options of a filter that matches `observed`."""
         return {
             "none": [],
             "name": ["--name", re.escape(self.mark)],
             "user": ["--user", str(os.geteuid())],
             "tree": ["--tree", str(os.getpid())],
-            "pid": ["--pid", str(self.ends.pid)],
-        }[which]
+            "pid": ["--pid", str(self.observed.pid)],
+        }[filter_name]
 
     @staticmethod
-    def tell(shell: subprocess.Popen[bytes]) -> None:
-        """Let it go on."""
+    def resume(shell: subprocess.Popen[bytes]) -> None:
+        """Let a shell return from its current `read`."""
         assert shell.stdin is not None
         shell.stdin.write(b"go\n")
 
@@ -69,31 +69,31 @@ def shells(folder: Path) -> Iterator[Shells]:
     try:
         yield started
     finally:
-        for shell in (started.ends, started.is_killed):
+        for shell in (started.observed, started.killed):
             shell.kill()
             shell.communicate()
 
 
 def command(*arguments: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """Run one that has little space; it warns of what it loses."""
+    """Run a subcommand with a small receive buffer; ignore its warnings."""
     program = [sys.executable, "-Wignore", str(PROGRAMS / "small_buffer.py")]
     return watching(*arguments, command=program, stderr=subprocess.DEVNULL)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE
-    while not is_so():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def overload(started: Shells, commands: list[subprocess.Popen[bytes]]) -> None:
-    """Have all of them lose events, and the end of a shell among them."""
+def overrun(started: Shells, commands: list[subprocess.Popen[bytes]]) -> None:
+    """Make all commands lose events, including the exit of a shell."""
     for process in commands:
         process.send_signal(signal.SIGSTOP)
     subprocess.run(["sh", "-c", BURST], check=True)
-    started.is_killed.kill()
-    started.is_killed.wait()
+    started.killed.kill()
+    started.killed.wait()
     for process in commands:
         process.send_signal(signal.SIGCONT)
 
@@ -110,38 +110,40 @@ def records_until(
 
 
 @pytest.mark.parametrize(
-    "what",
+    "arguments",
     [
         ["watch", "--json"],
         pytest.param(["ship", "nats://localhost"], marks=pytest.mark.slow),
     ],
     ids=["watch", "ship"],
 )
-def test_after_a_loss_exits_keep_their_program_and_duration(
-    what: list[str], tmp_path: Path
+def test_after_overrun_exits_keep_their_program_and_duration(
+    arguments: list[str], tmp_path: Path
 ) -> None:
-    """Also that of a process which ran before, and whichever processes are chosen."""
-    options = ["--events", "fork,exit", *(["--argv"] if what[0] == "ship" else [])]
+    """With each filter, and for a pre-existing process."""
+    options = ["--events", "fork,exit"]
+    if arguments[0] == "ship":
+        options.append("--argv")
     with shells(tmp_path) as started, ExitStack() as stack:
-        ends = started.ends
+        shell = started.observed
         commands = [
-            stack.enter_context(command(*what, *options, *started.options(which)))
-            for which in FILTERS
+            stack.enter_context(command(*arguments, *options, *started.options(name)))
+            for name in FILTERS
         ]
         outputs = [it.stdout for it in commands if it.stdout is not None]
         for process in commands:
             wait_until_subscribed(process)
-        started.tell(ends)
+        started.resume(shell)
         for output in outputs:
-            records_until(output, lambda it: it.get("parent_pid") == ends.pid)
-        overload(started, commands)
+            records_until(output, lambda it: it.get("parent_pid") == shell.pid)
+        overrun(started, commands)
         for output in outputs:
             records_until(output, lambda it: bool(it["event"] == "lost"))
-        started.tell(ends)
-        ends.wait()
+        started.resume(shell)
+        shell.wait()
         after = [
             records_until(
-                output, lambda it: it["event"] == "exit" and it["pid"] == ends.pid
+                output, lambda it: it["event"] == "exit" and it["pid"] == shell.pid
             )
             for output in outputs
         ]
@@ -151,75 +153,75 @@ def test_after_a_loss_exits_keep_their_program_and_duration(
         assert [started.program, "-c", SCRIPT, started.mark] == end["argv"]
         assert (3, "ourshell") == (end["returncode"], end["name"])
         assert end["duration"] > 0
-        assert 1 == sum(it.get("pid") == ends.pid for it in records)
+        assert 1 == sum(it.get("pid") == shell.pid for it in records)
     of_pid = [it for it in after[FILTERS.index("pid")] if it["event"] != "lost"]
-    assert {ends.pid} == {it.get("pid", it.get("parent_pid")) for it in of_pid}
+    assert {shell.pid} == {it.get("pid", it.get("parent_pid")) for it in of_pid}
 
 
 @pytest.mark.slow
-def test_after_a_loss_stat_counts_what_fails_and_what_still_runs(
+def test_after_overrun_stat_counts_failed_and_running_processes(
     tmp_path: Path,
 ) -> None:
-    def of_ours(record: dict[str, Any], key: str) -> int:
+    def count_of_shells(record: dict[str, Any], key: str) -> int:
         counts = {it["name"]: int(it[key]) for it in record["programs"]}
         return counts.get("ourshell", 0)
 
     with shells(tmp_path) as started, ExitStack() as stack:
         commands = [
-            stack.enter_context(command("stat", "--json", *started.options(which)))
-            for which in FILTERS
+            stack.enter_context(command("stat", "--json", *started.options(name)))
+            for name in FILTERS
         ]
         outputs = [it.stdout for it in commands if it.stdout is not None]
         first = [
-            records_until(output, lambda it: of_ours(it, "running") > 0)[-1]
+            records_until(output, lambda it: count_of_shells(it, "running") > 0)[-1]
             for output in outputs
         ]
-        overload(started, commands)
+        overrun(started, commands)
         for output in outputs:
             records_until(output, lambda it: bool(it["lost"] > 0))
-        started.tell(started.ends)
-        started.tell(started.ends)
-        started.ends.wait()
+        started.resume(started.observed)
+        started.resume(started.observed)
+        started.observed.wait()
         after = [
-            records_until(output, lambda it: of_ours(it, "running") == 0)
+            records_until(output, lambda it: count_of_shells(it, "running") == 0)
             for output in outputs
         ]
 
-    for which, record, records in zip(FILTERS, first, after, strict=True):
-        assert (1 if which == "pid" else 2) == of_ours(record, "running")
-        failed = sum(of_ours(it, "failed") for it in records)
-        assert (1 if which == "pid" else 2) == failed  # and its child with status 5
+    for name, record, records in zip(FILTERS, first, after, strict=True):
+        assert (1 if name == "pid" else 2) == count_of_shells(record, "running")
+        failed = sum(count_of_shells(it, "failed") for it in records)
+        assert (1 if name == "pid" else 2) == failed  # the subshell exits with 5
 
 
-def test_after_a_loss_record_has_the_exits_of_those_that_were_chosen(
+def test_after_overrun_record_has_the_exits_of_matching_processes(
     tmp_path: Path,
 ) -> None:
-    paths = [tmp_path / f"{which}.pcap" for which in FILTERS]
+    paths = [tmp_path / f"{name}.pcap" for name in FILTERS]
 
-    def all_have(is_so: Callable[[Event], bool]) -> bool:
-        return all(any(map(is_so, recorded(path))) for path in paths)
+    def all_have(is_match: Callable[[Event], bool]) -> bool:
+        return all(any(map(is_match, recorded(path))) for path in paths)
 
     with shells(tmp_path) as started, ExitStack() as stack:
-        ends = started.ends
+        shell = started.observed
         commands = [
-            stack.enter_context(command("record", str(path), *started.options(which)))
-            for which, path in zip(FILTERS, paths, strict=True)
+            stack.enter_context(command("record", str(path), *started.options(name)))
+            for name, path in zip(FILTERS, paths, strict=True)
         ]
         wait_until(lambda: all(path.exists() for path in paths))
-        started.tell(ends)
-        pid = ends.pid
+        started.resume(shell)
+        pid = shell.pid
         wait_until(
             lambda: all_have(lambda it: isinstance(it, Fork) and it.parent_pid == pid)
         )
-        overload(started, commands)
+        overrun(started, commands)
         wait_until(lambda: all_have(lambda it: isinstance(it, Lost)))
-        started.tell(ends)
-        ends.wait()
+        started.resume(shell)
+        shell.wait()
         wait_until(lambda: all_have(lambda it: isinstance(it, Exit) and it.pid == pid))
 
     for path in paths:
-        its = [it for it in recorded(path) if isinstance(it, Exit) and it.pid == pid]
-        assert [3] == [it.returncode for it in its]
+        exits = [it for it in recorded(path) if isinstance(it, Exit) and it.pid == pid]
+        assert [3] == [it.returncode for it in exits]
 
 
 def recorded(path: Path) -> list[Event]:

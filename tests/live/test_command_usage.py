@@ -1,4 +1,4 @@
-"""`--usage`: what processes used, as the command prints it."""
+"""Resource usage in the output of the command (`--usage`)."""
 
 import json
 import os
@@ -25,19 +25,19 @@ from procconn import Usage
 SCHEMA = schema("watch")
 MIB = 1 << 20
 
-# What 64 MiB and 0.3 s on a processor show, though no first thread has used the latter.
+# Uses 64 MiB of memory, and 0.3 s of CPU time in a thread other than the main thread.
 COSTLY = """
 import threading, time
 def burn():
     while time.thread_time() < 0.3:
         pass
-held = b"1" * (64 << 20)
+memory = b"1" * (64 << 20)
 thread = threading.Thread(target=burn)
 thread.start()
 thread.join()
 """
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="taskstats requires root")
 
 
 def run_costly() -> int:
@@ -46,25 +46,25 @@ def run_costly() -> int:
     return child.pid
 
 
-def check(usage: dict[str, int]) -> None:
+def assert_is_costly(usage: dict[str, int]) -> None:
     assert list(Usage._fields) == list(usage)
     assert 0.29e9 <= usage["cpu_ns"] <= usage["elapsed_ns"]
     assert 64 * MIB < usage["peak_rss"] < 128 * MIB
 
 
 @as_root
-def test_json_has_at_each_exit_what_the_process_used() -> None:
+def test_json_exit_has_the_usage_of_the_process() -> None:
     with watching("--json", "--usage") as watch:
         wait_until_printing(watch)
         records = events_until(watch, run_costly(), "exit")
 
-    for record in records[-500:]:  # others may have made many more
+    for record in records[-500:]:  # other programs may cause many more
         assert [] == violations(SCHEMA, record)
-    check(records[-1]["usage"])
+    assert_is_costly(records[-1]["usage"])
 
 
 @as_root
-def test_with_threads_each_tells_what_it_used_itself() -> None:
+def test_thread_exit_has_the_usage_of_the_thread() -> None:
     with watching("--json", "--usage", "--threads") as watch:
         wait_until_printing(watch)
         pid = run_costly()
@@ -76,7 +76,7 @@ def test_with_threads_each_tells_what_it_used_itself() -> None:
 
 
 @as_root
-def test_text_tells_processor_time_and_memory() -> None:
+def test_text_exit_has_cpu_time_and_memory() -> None:
     with watching("--usage", "--events", "exit") as watch:
         wait_until_printing(watch)
         pid = str(run_costly()).encode()
@@ -90,7 +90,7 @@ def test_text_tells_processor_time_and_memory() -> None:
     assert "MiB" == unit
 
 
-def test_nobody_is_told_what_was_not_asked_for() -> None:
+def test_usage_is_null_by_default() -> None:
     with watching("--json") as watch:
         wait_until_printing(watch)
         child = subprocess.Popen(["true"])
@@ -101,9 +101,9 @@ def test_nobody_is_told_what_was_not_asked_for() -> None:
 
 
 @as_root
-@pytest.mark.skipif(KERNEL < (6, 6), reason="takes Linux 6.6")
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="takes setpriv")
-def test_who_may_not_have_it_is_told_so_and_gets_all_the_rest() -> None:
+@pytest.mark.skipif(KERNEL < (6, 6), reason="requires Linux 6.6")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="requires setpriv")
+def test_missing_capability_is_reported_and_events_have_no_usage() -> None:
     without = ["setpriv", "--bounding-set=-net_admin", *WATCH]
     with watching("--json", "--usage", command=without) as watch:
         wait_until_printing(watch)
@@ -119,7 +119,7 @@ def test_who_may_not_have_it_is_told_so_and_gets_all_the_rest() -> None:
 
 
 @as_root
-def test_a_recording_has_it_and_tells_it(tmp_path: Path) -> None:
+def test_recording_keeps_usage(tmp_path: Path) -> None:
     path = tmp_path / "costly.pcap"
     with watching("record", "--usage", str(path), command=COMMAND) as recorder:
         while not path.exists() or path.stat().st_size < 1000:
@@ -131,11 +131,11 @@ def test_a_recording_has_it_and_tells_it(tmp_path: Path) -> None:
     records: list[dict[str, Any]] = list(map(json.loads, lines.splitlines()))
     (printed,) = (it for it in records if (it["event"], it.get("pid")) == ("exit", pid))
 
-    check(printed["usage"])
+    assert_is_costly(printed["usage"])
 
 
 @as_root
-def test_trace_tells_of_each_process_and_lists_the_dearest(tmp_path: Path) -> None:
+def test_trace_summary_lists_processes_by_cpu_time(tmp_path: Path) -> None:
     path = tmp_path / "summary"
     command = ["sh", "-c", 'true; "$@"', "sh", sys.executable, "-c", COSTLY]
     subprocess.run(
@@ -143,7 +143,7 @@ def test_trace_tells_of_each_process_and_lists_the_dearest(tmp_path: Path) -> No
     )
     lines = path.read_text().splitlines()
 
-    dearest = lines[lines.index("most processor time:") + 1]
-    assert f" {sys.executable} -c " in dearest
-    assert ", cpu " in dearest
-    assert dearest.endswith(" MiB")
+    first = lines[lines.index("most processor time:") + 1]
+    assert f" {sys.executable} -c " in first
+    assert ", cpu " in first
+    assert first.endswith(" MiB")
