@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.blocking import is_blocked
-from support.live import DEADLINE, descriptors, drain, preserve_name, wait_for
+from support.live import DEADLINE, descriptors, name_kept, rest_of, wait_for
 
 from procconn import (
     BufferTooSmallError,
@@ -32,12 +32,12 @@ with_and_without_queue = pytest.mark.parametrize("queue", [0, 262_144])
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with preserve_name():
+    with name_kept():
         yield
 
 
 def begin_session() -> None:
-    """Make an event of a kind that other programs make rarely."""
+    """Cause an event of a kind that other programs cause rarely."""
     subprocess.run(["true"], start_new_session=True, check=True)
 
 
@@ -58,7 +58,7 @@ def by_recv_raw(connector: ProcConnector) -> list[Event]:
 
 
 def by_recv_into(connector: ProcConnector) -> list[Event]:
-    """Take one message and leave the others."""
+    """Receive one message, and leave the others in the socket or queue."""
     buffer = bytearray(100)
     return decode(buffer[: connector.recv_into(buffer, 0)])
 
@@ -67,39 +67,40 @@ def by_for(connector: ProcConnector) -> list[Event]:
     return [next(iter(connector))]
 
 
-WAYS = [by_recv, by_recv_many, by_recv_raw, by_recv_into, by_for]
+MODES = [by_recv, by_recv_many, by_recv_raw, by_recv_into, by_for]
 
 
 @with_and_without_queue
-@pytest.mark.parametrize("asked", ["before", "between"])
-@pytest.mark.parametrize("way", WAYS)
-def test_it_is_readable_for_as_long_as_something_waits(
-    way: Callable[[ProcConnector], list[Event]], asked: str, queue: int
+@pytest.mark.parametrize("first_fileno", ["before", "between"])
+@pytest.mark.parametrize("read", MODES)
+def test_fileno_is_readable_while_events_are_pending(
+    read: Callable[[ProcConnector], list[Event]], first_fileno: str, queue: int
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        if asked == "before":
-            wait_for(lambda: drain(connector) == [] and not ready(connector))
+        if first_fileno == "before":
+            wait_for(lambda: rest_of(connector) == [] and not ready(connector))
         for _ in range(5):
             begin_session()
         events: list[Event] = []
-        if asked == "between":
+        if first_fileno == "between":
             while not events:
-                events += way(connector)
+                events += read(connector)
         while len(events) < 5:
             wait_for(lambda: ready(connector))
-            found = way(connector)
-            assert found
-            events += found
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+            received = read(connector)
+            assert received
+            events += received
+        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
 
     assert {Sid} == {type(event) for event in events}
 
 
 def ready(connector: ProcConnector) -> bool:
+    """Return whether the descriptor of a connector is readable."""
     return is_ready(connector.fileno())
 
 
-def test_without_a_queue_it_is_readable_at_once() -> None:
+def test_fileno_without_queue_is_readable_at_once() -> None:
     with ProcConnector(EventMask.SID) as connector:
         connector.fileno()
         for _ in range(100):
@@ -110,25 +111,27 @@ def test_without_a_queue_it_is_readable_at_once() -> None:
 
 
 @with_and_without_queue
-def test_it_tells_what_an_iteration_has_left(queue: int) -> None:
+def test_fileno_is_readable_for_events_pending_in_an_iteration(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         connector.fileno()
         for _ in range(5):
             begin_session()
-        for seen, _ in enumerate(connector, 1):
-            if seen == 5:
+        for count, _ in enumerate(connector, 1):
+            if count == 5:
                 break
             wait_for(lambda: ready(connector))
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
 
 
 @with_and_without_queue
-def test_it_tells_what_an_iteration_on_asyncio_has_left(queue: int) -> None:
+def test_fileno_is_readable_for_events_pending_in_an_async_iteration(
+    queue: int,
+) -> None:
     async def iterate(connector: ProcConnector) -> None:
-        seen = 0
+        count = 0
         async for _ in connector:
-            seen += 1
-            if seen == 5:
+            count += 1
+            if count == 5:
                 return
             wait_for(lambda: ready(connector))
 
@@ -142,19 +145,21 @@ def test_it_tells_what_an_iteration_on_asyncio_has_left(queue: int) -> None:
 
 
 @with_and_without_queue
-def test_a_changed_mask_leaves_it_unreadable_without_events(queue: int) -> None:
+def test_new_mask_without_matching_pending_events_makes_fileno_unreadable(
+    queue: int,
+) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         connector.fileno()
         for _ in range(3):
             begin_session()
-        assert connector.recv(DEADLINE)  # others are decoded
+        assert connector.recv(DEADLINE)  # the other events are pending
         connector.subscribe(EventMask.NONE)
 
         wait_for(lambda: not ready(connector))
 
 
 @with_and_without_queue
-def test_it_is_readable_after_a_buffer_was_too_small(queue: int) -> None:
+def test_fileno_stays_readable_after_buffer_too_small_error(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         connector.fileno()
         begin_session()
@@ -166,8 +171,8 @@ def test_it_is_readable_after_a_buffer_was_too_small(queue: int) -> None:
         assert connector.recv(0)
 
 
-def test_events_that_are_no_longer_wanted_leave_it_unreadable() -> None:
-    """Also those that the kernel has queued."""
+def test_new_mask_without_matching_queued_events_makes_fileno_unreadable() -> None:
+    """The kernel has queued the event under the previous mask."""
     with ProcConnector(EventMask.SID) as connector:
         connector.fileno()
         begin_session()
@@ -177,7 +182,7 @@ def test_events_that_are_no_longer_wanted_leave_it_unreadable() -> None:
 
 
 @with_and_without_queue
-def test_asking_for_it_again_does_not_make_it_readable(queue: int) -> None:
+def test_second_fileno_call_does_not_make_it_readable(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
         begin_session()
@@ -189,7 +194,7 @@ def test_asking_for_it_again_does_not_make_it_readable(queue: int) -> None:
 
 
 @with_and_without_queue
-def test_it_is_true_for_an_iteration_from_before_it_was_asked_for(queue: int) -> None:
+def test_fileno_is_right_for_an_iterator_created_before(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         for _ in range(3):
             begin_session()
@@ -205,7 +210,7 @@ def test_it_is_true_for_an_iteration_from_before_it_was_asked_for(queue: int) ->
 
 @with_and_without_queue
 @pytest.mark.parametrize("other", [ProcConnector.recv, by_for])
-def test_it_is_true_for_an_iteration_mixed_with_others(
+def test_fileno_is_right_for_an_iterator_mixed_with_other_reads(
     other: Callable[[ProcConnector], object], queue: int
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
@@ -222,10 +227,10 @@ def test_it_is_true_for_an_iteration_mixed_with_others(
 
 
 @with_and_without_queue
-def test_an_event_wakes_who_waits_for_it(queue: int) -> None:
+def test_event_wakes_epoll_waiter(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
         found: list[object] = []
         thread = threading.Thread(target=lambda: found.extend(polled(fd)))
         thread.start()
@@ -244,22 +249,22 @@ def polled(fd: int) -> list[object]:
 
 
 @with_and_without_queue
-def test_closing_makes_it_readable_for_who_waits_elsewhere(queue: int) -> None:
+def test_close_makes_fileno_readable_for_select_in_another_thread(queue: int) -> None:
     with ProcConnector(EventMask.NONE, queue=queue) as connector:
         fd = connector.fileno()
         found: list[object] = []
-        waited: list[object] = []
+        registered: list[object] = []
 
         def wait() -> None:
             with select.epoll() as poll:
                 poll.register(fd, select.EPOLLIN)
-                waited.append(True)
+                registered.append(True)
                 found.extend(select.select([fd], [], [], DEADLINE)[0])
 
         thread = threading.Thread(target=wait)
         thread.start()
         path = Path("/proc/self/task")
-        wait_for(lambda: waited)
+        wait_for(lambda: registered)
         wait_for(lambda: ") S " in (path / f"{thread.native_id}/stat").read_text())
         connector.close()
         thread.join(DEADLINE / 4)
@@ -268,9 +273,9 @@ def test_closing_makes_it_readable_for_who_waits_elsewhere(queue: int) -> None:
 
 
 @with_and_without_queue
-@pytest.mark.parametrize("waiting", [False, True], ids=["nothing", "something"])
-def test_a_forked_child_never_changes_it(waiting: bool, queue: int) -> None:
-    def misuse(connector: ProcConnector) -> None:
+@pytest.mark.parametrize("pending", [False, True], ids=["drained", "pending"])
+def test_forked_child_does_not_change_readiness(pending: bool, queue: int) -> None:
+    def call_all(connector: ProcConnector) -> None:
         calls: list[Callable[[], object]] = [
             lambda: connector.recv(0),
             lambda: connector.recv_many(0),
@@ -286,29 +291,27 @@ def test_a_forked_child_never_changes_it(waiting: bool, queue: int) -> None:
                 call()
 
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
-        if waiting:
+        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        if pending:
             begin_session()
             begin_session()
             wait_for(lambda: ready(connector))
-            assert connector.recv(0) is not None  # one is left, decoded or not
+            assert connector.recv(0) is not None  # one event remains, decoded or not
             wait_for(lambda: ready(connector))
         child = os.fork()
         if child == 0:
-            misuse(connector)
+            call_all(connector)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
 
-        assert waiting == ready(connector)
+        assert pending == ready(connector)
         begin_session()
         wait_for(lambda: ready(connector))
-        assert len(drain(connector)) > waiting
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        assert len(rest_of(connector)) > pending
+        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
 
 
-def test_it_is_the_same_descriptor_each_time_and_none_before(
-    connector: ProcConnector,
-) -> None:
+def test_fileno_opens_one_descriptor_on_first_call(connector: ProcConnector) -> None:
     before = len(os.listdir("/proc/self/fd"))
     connector.recv(0)
     assert before == len(os.listdir("/proc/self/fd"))
@@ -317,7 +320,7 @@ def test_it_is_the_same_descriptor_each_time_and_none_before(
 
 
 @with_and_without_queue
-def test_what_closing_made_readable_goes_with_the_connector(queue: int) -> None:
+def test_deleting_a_closed_connector_frees_its_descriptors(queue: int) -> None:
     gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.NONE, queue=queue)

@@ -1,4 +1,4 @@
-"""The documents' code, on the running kernel."""
+"""Code of the documents, run on the live kernel."""
 
 import functools
 import re
@@ -13,18 +13,19 @@ import pytest
 from support import documents
 from support.documents import DOCUMENTS, code, needs_events
 from support.machine import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON
-from support.subprocesses import any_user_can_run_python
+from support.subprocesses import everyone_may_run_python
 
 from procconn import ProcConnector
 
-# Namespaces, and a buffer that doctor finds large enough.
-_TAKES_ROOT = ("unshare ", "procconn doctor")
+# Commands that create namespaces, or expect a large enough receive buffer.
+_REQUIRES_ROOT = ("unshare ", "procconn doctor")
 
 _READS_PROGRAMS = re.compile(r"programs=True|ProcessMonitor\((?!.*programs=False)")
 
 
 @functools.cache
-def _programs_are_read_at_once() -> bool:
+def _has_realtime_priority() -> bool:
+    """Return whether programs are read at real-time priority."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         ProcConnector(programs=True).close()
@@ -32,18 +33,20 @@ def _programs_are_read_at_once() -> bool:
 
 
 @pytest.mark.parametrize("document", [it for it in DOCUMENTS if needs_events(it)])
-def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> None:
+def test_code_runs_and_prints_the_documented_output(
+    document: str, tmp_path: Path
+) -> None:
     if any("numpy" in block.text for block in code(document)):
         pytest.importorskip("numpy")
     shell = "".join(it.text for it in code(document) if it.language == "sh")
-    if not IS_ROOT and any(command in shell for command in _TAKES_ROOT):
-        pytest.skip(f"takes root, as it has one of {', '.join(_TAKES_ROOT)}")
+    if not IS_ROOT and any(command in shell for command in _REQUIRES_ROOT):
+        pytest.skip(f"requires root for one of: {', '.join(_REQUIRES_ROOT)}")
     has_nats = find_spec("nats") and shutil.which("nats-server")
     if "nats-server" in shell and not has_nats:
-        pytest.skip("takes nats-server and procconn[nats]")
+        pytest.skip("requires nats-server and procconn[nats]")
     reads_programs = any(_READS_PROGRAMS.search(it.text) for it in code(document))
-    if reads_programs and not _programs_are_read_at_once():
-        pytest.skip("takes real-time priority, to show what short commands ran")
+    if reads_programs and not _has_realtime_priority():
+        pytest.skip("requires real-time priority to show programs of short commands")
     command = [*PYTHON, documents.__file__, document]
     done = subprocess.run(
         command, check=False, cwd=tmp_path, capture_output=True, text=True
@@ -53,10 +56,10 @@ def test_code_runs_and_prints_what_is_shown(document: str, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="takes a Python that everyone may run, and Linux 6.6",
+    KERNEL < (6, 6) or not everyone_may_run_python(),
+    reason="requires a Python that every user may run, and Linux 6.6",
 )
-def test_the_guide_for_the_unprivileged_runs_for_an_ordinary_user() -> None:
+def test_unprivileged_guide_runs_as_an_ordinary_user() -> None:
     python = [*AS_ORDINARY_USER, sys.executable, "-W", "error"]
     done = subprocess.run(
         [*python, documents.__file__, "docs/guides/unprivileged.md"],

@@ -1,4 +1,4 @@
-"""`procconn doctor` on this kernel, and where access is restricted."""
+"""`procconn doctor` on this kernel, in namespaces, and without capabilities."""
 
 import json
 import os
@@ -16,17 +16,17 @@ SCHEMA = schema("doctor")
 DOCTOR = [sys.executable, "-m", "procconn", "doctor"]
 
 
-def examined(*before: str) -> dict[str, Any]:
-    """Run the doctor with these words before it; return its findings by subject."""
+def findings(*prefix: str) -> dict[str, Any]:
+    """Run `PREFIX… procconn doctor --json`; return the findings by subject."""
     doctor = subprocess.run(
-        [*before, *DOCTOR, "--json"], capture_output=True, check=False
+        [*prefix, *DOCTOR, "--json"], capture_output=True, check=False
     )
     report = json.loads(doctor.stdout)
     assert [] == violations(SCHEMA, report)
     return {it["subject"]: it for it in report["findings"]}
 
 
-def test_doctor_finds_this_kernel_well_if_the_buffer_is() -> None:
+def test_doctor_finds_no_problem_here_but_the_buffer() -> None:
     doctor = subprocess.run([*DOCTOR, "--json"], capture_output=True, check=False)
     report = json.loads(doctor.stdout)
     problems = {f["subject"] for f in report["findings"] if f["state"] == "problem"}
@@ -36,9 +36,9 @@ def test_doctor_finds_this_kernel_well_if_the_buffer_is() -> None:
     assert b"" == doctor.stderr
 
 
-def test_doctor_names_the_problem_and_the_remedy() -> None:
+def test_doctor_prints_the_problem_and_the_remedy() -> None:
     if os.geteuid() != 0:
-        pytest.skip("making a network namespace takes root")
+        pytest.skip("creating a network namespace requires root")
     command = ["unshare", "--net", *DOCTOR]
     doctor = subprocess.run(command, capture_output=True, text=True, check=False)
     (line,) = (
@@ -58,20 +58,20 @@ HIDDEN = {
 }
 
 
-@pytest.mark.parametrize("way", HIDDEN)
-def test_doctor_says_what_cannot_be_known(way: str) -> None:
-    """A /proc that shows less is no problem."""
+@pytest.mark.parametrize("proc", HIDDEN)
+def test_restricted_proc_makes_findings_unknown(proc: str) -> None:
+    """A restricted /proc is not a problem."""
     if os.geteuid() != 0:
-        pytest.skip("mounting takes root")
-    script = f'{HIDDEN[way]} && exec "$@"'
-    found = examined("unshare", "--mount", "sh", "-c", script, "sh")
+        pytest.skip("mounting requires root")
+    script = f'{HIDDEN[proc]} && exec "$@"'
+    found = findings("unshare", "--mount", "sh", "-c", script, "sh")
     unknown = {it for it in found if found[it]["state"] == "unknown"}
 
-    if way == "none":
+    if proc == "none":
         namespaces = {"network namespace", "pid namespace", "user namespace"}
         assert {"kernel configuration", "privilege", *namespaces} <= unknown
         assert "other listeners" in unknown
-    elif KERNEL < (5, 13):  # then /proc/self/net can be listed, and not be read
+    elif KERNEL < (5, 13):  # /proc/self/net can be listed, but not read
         assert {"kernel configuration", "other listeners"} == unknown
         assert "as needed" == found["network namespace"]["text"]
     else:
@@ -82,44 +82,44 @@ def test_doctor_says_what_cannot_be_known(way: str) -> None:
 
 
 @pytest.mark.parametrize("subject", ["kernel configuration", "other listeners"])
-def test_doctor_does_not_know_it_in_another_network_namespace(subject: str) -> None:
+def test_finding_is_unknown_in_another_network_namespace(subject: str) -> None:
     if os.geteuid() != 0:
-        pytest.skip("making a network namespace takes root")
-    found = examined("unshare", "--net")[subject]
+        pytest.skip("creating a network namespace requires root")
+    found = findings("unshare", "--net")[subject]
 
     assert "unknown" == found["state"]
     assert "only the initial network namespace shows it" == found["text"]
 
 
-WITHOUT = {
+DROPPED = {
     "programs": "--bounding-set=-sys_ptrace",
     "usage": "--bounding-set=-net_admin",
 }
 
 
-@pytest.mark.parametrize("subject", WITHOUT)
-def test_doctor_calls_limited_what_a_privilege_is_missing_for(subject: str) -> None:
+@pytest.mark.parametrize("subject", DROPPED)
+def test_missing_capability_makes_finding_limited(subject: str) -> None:
     if os.geteuid() != 0:
-        pytest.skip("giving up a capability takes root")
+        pytest.skip("dropping a capability requires root")
     if subject == "usage" and KERNEL < (6, 6):
         pytest.skip("without CAP_NET_ADMIN there are no events before Linux 6.6")
-    with_it = examined()[subject]
-    without_it = examined("setpriv", WITHOUT[subject])[subject]
+    privileged = findings()[subject]
+    unprivileged = findings("setpriv", DROPPED[subject])[subject]
 
-    if subject == "usage":  # programs may be limited by a sandbox, too
-        assert "ok" == with_it["state"]
-    assert "limited" == without_it["state"]
+    if subject == "usage":  # a sandbox may limit programs, too
+        assert "ok" == privileged["state"]
+    assert "limited" == unprivileged["state"]
 
 
-def test_doctor_reports_a_limit_as_no_problem() -> None:
-    states = {it["state"] for it in examined().values()}
+def test_limit_is_not_a_problem() -> None:
+    states = {it["state"] for it in findings().values()}
     doctor = subprocess.run(DOCTOR, capture_output=True, check=False)
 
     assert doctor.returncode == ("problem" in states)
 
 
-def test_doctor_tells_at_which_priority_programs_are_read_and_as_whom() -> None:
-    text = examined()["programs"]["text"]
+def test_programs_finding_has_priority_and_user() -> None:
+    text = findings()["programs"]["text"]
     user = pwd.getpwuid(os.geteuid()).pw_name
 
     assert re.fullmatch(

@@ -1,4 +1,4 @@
-"""Each action of a process is reported as the right event."""
+"""Each action of a process causes the right event."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.live import (
-    drain,
     events_until,
-    preserve_name,
+    name_kept,
+    rest_of,
     serials_of,
     set_name,
     set_serials,
@@ -35,7 +35,7 @@ from procconn import (
     Unknown,
 )
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 
@@ -48,24 +48,24 @@ def is_about(event: Event, pid: int) -> bool:
     )
 
 
-def life_of(connector: ProcConnector, pid: int) -> list[Event]:
-    """Receive the events of a task up to its exit."""
+def events_of(connector: ProcConnector, pid: int) -> list[Event]:
+    """Receive events up to the exit of a task; return those about it."""
     events = events_until(connector, lambda e: isinstance(e, Exit) and e.pid == pid)
     return [event for event in events if is_about(event, pid)]
 
 
 def python(code: str, **options: object) -> int:
-    """Run Python code in a process; return its pid."""
+    """Run Python code in a process; return its PID."""
     with started(sys.executable, "-I", "-S", "-c", code, **options) as process:
         process.communicate()
     return process.pid
 
 
-def test_a_process_is_seen_from_fork_to_exit(connector: ProcConnector) -> None:
+def test_process_causes_fork_exec_and_exit(connector: ProcConnector) -> None:
     process = subprocess.Popen(["/bin/true"])
     process.wait()
 
-    fork, execution, end = life_of(connector, process.pid)
+    fork, execution, end = events_of(connector, process.pid)
 
     assert isinstance(fork, Fork)
     assert (os.getpid(), os.getpid()) == (fork.parent_pid, fork.parent_tgid)
@@ -87,7 +87,7 @@ def test_a_process_is_seen_from_fork_to_exit(connector: ProcConnector) -> None:
         ("ulimit -c 0; kill -ABRT $$", -6, signal.SIGABRT),
     ],
 )
-def test_an_exit_tells_how_the_process_ended(
+def test_exit_has_returncode_and_signal(
     connector: ProcConnector,
     script: str,
     returncode: int,
@@ -96,7 +96,7 @@ def test_an_exit_tells_how_the_process_ended(
     process = subprocess.Popen(["/bin/sh", "-c", script])
     status = process.wait()
 
-    end = life_of(connector, process.pid)[-1]
+    end = events_of(connector, process.pid)[-1]
 
     assert isinstance(end, Exit)
     assert status == returncode == end.returncode
@@ -104,33 +104,33 @@ def test_an_exit_tells_how_the_process_ended(
     assert not end.dumped_core
 
 
-def test_a_failed_exec_is_not_reported(connector: ProcConnector) -> None:
+def test_failed_exec_causes_no_event(connector: ProcConnector) -> None:
     pid = python(
         "import os\n"
         "try: os.execv('/nonexistent', ['x'])\n"
         "except FileNotFoundError: pass"
     )
 
-    kinds = [type(event).__name__ for event in life_of(connector, pid)]
+    kinds = [type(event).__name__ for event in events_of(connector, pid)]
 
     assert ["Fork", "Exec", "Exit"] == kinds
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb\x1b[2J", b"fifteen bytes!!", b""])
-def test_a_name_comes_with_the_very_bytes(
+def test_comm_keeps_the_bytes_of_the_name(
     connector: ProcConnector, name: bytes
 ) -> None:
     pid = python(f"import ctypes; ctypes.CDLL(None).prctl(15, {name!r}, 0, 0, 0)")
 
-    events = life_of(connector, pid)
+    events = events_of(connector, pid)
 
     assert [(pid, pid, name)] == [e[:3] for e in events if isinstance(e, Comm)]
 
 
-def test_a_name_given_by_another_thread_is_the_named_ones(
+def test_comm_written_through_proc_is_reported_for_the_named_thread(
     connector: ProcConnector,
 ) -> None:
-    """Before Linux 5.15 a name that is written to /proc is not reported."""
+    """Before Linux 5.15, writing to /proc/PID/comm causes no event."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
@@ -139,42 +139,42 @@ def test_a_name_given_by_another_thread_is_the_named_ones(
     done.set()
     thread.join()
 
-    names = [e for e in life_of(connector, thread.native_id) if isinstance(e, Comm)]
-    given = [e[:3] for e in names if e.comm == b"other"]
+    names = [e for e in events_of(connector, thread.native_id) if isinstance(e, Comm)]
+    written = [e[:3] for e in names if e.comm == b"other"]
 
     is_reported = KERNEL >= (5, 15)
-    assert [(thread.native_id, os.getpid(), b"other")] * is_reported == given
+    assert [(thread.native_id, os.getpid(), b"other")] * is_reported == written
 
 
-def test_a_new_session_is_reported(connector: ProcConnector) -> None:
+def test_setsid_causes_sid_event(connector: ProcConnector) -> None:
     pid = python("import os; os.setsid()")
 
-    events = life_of(connector, pid)
+    events = events_of(connector, pid)
 
     assert [(pid, pid)] == [e[:2] for e in events if isinstance(e, Sid)]
 
 
 @as_root
-def test_new_user_ids_are_reported(connector: ProcConnector) -> None:
+def test_changed_user_ids_cause_uid_events(connector: ProcConnector) -> None:
     pid = python(f"import os; os.seteuid({NOBODY}); os.seteuid(0); os.setuid({NOBODY})")
 
-    events = life_of(connector, pid)
+    events = events_of(connector, pid)
 
     expected = [(pid, pid, 0, NOBODY), (pid, pid, 0, 0), (pid, pid, NOBODY, NOBODY)]
     assert expected == [e[:4] for e in events if isinstance(e, Uid)]
 
 
 @as_root
-def test_new_group_ids_are_reported(connector: ProcConnector) -> None:
+def test_changed_group_ids_cause_gid_events(connector: ProcConnector) -> None:
     pid = python(f"import os; os.setegid({NOBODY}); os.setegid(0); os.setgid({NOBODY})")
 
-    events = life_of(connector, pid)
+    events = events_of(connector, pid)
 
     expected = [(pid, pid, 0, NOBODY), (pid, pid, 0, 0), (pid, pid, NOBODY, NOBODY)]
     assert expected == [e[:4] for e in events if isinstance(e, Gid)]
 
 
-def test_a_tracer_is_reported_when_it_comes_and_goes(connector: ProcConnector) -> None:
+def test_ptrace_attach_and_detach_cause_events(connector: ProcConnector) -> None:
     code = f"""
 import ctypes, os, sys
 ptrace = ctypes.CDLL(None, use_errno=True).ptrace
@@ -191,23 +191,21 @@ print(child)
     with started(sys.executable, "-I", "-S", "-c", code) as tracer:
         assert tracer.stdout
         child = int(tracer.stdout.readline())
-        tracer.communicate()  # ends the child too
+        tracer.communicate()  # also ends the child, at EOF on stdin
 
-    events = life_of(connector, child)
+    events = events_of(connector, child)
 
     assert [(child, child, tracer.pid, tracer.pid), (child, child, 0, 0)] == [
         e[:4] for e in events if isinstance(e, Ptrace)
     ]
 
 
-def test_a_core_dump_comes_before_the_exit(
-    connector: ProcConnector, tmp_path: Path
-) -> None:
+def test_coredump_event_precedes_exit(connector: ProcConnector, tmp_path: Path) -> None:
     script = "ulimit -c unlimited && kill -ABRT $$"
     process = subprocess.Popen(["/bin/sh", "-c", script], cwd=tmp_path)
     process.wait()
 
-    *_, dump, end = life_of(connector, process.pid)
+    *_, dump, end = events_of(connector, process.pid)
 
     assert isinstance(dump, Coredump)
     assert (process.pid, process.pid) == (dump.pid, dump.tgid)
@@ -217,13 +215,13 @@ def test_a_core_dump_comes_before_the_exit(
     assert end.dumped_core
 
 
-def test_a_thread_is_told_from_a_process(connector: ProcConnector) -> None:
+def test_thread_events_have_is_thread(connector: ProcConnector) -> None:
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
     assert thread.native_id
 
-    fork, *_, end = life_of(connector, thread.native_id)
+    fork, *_, end = events_of(connector, thread.native_id)
 
     assert isinstance(fork, Fork)
     assert fork.is_thread
@@ -233,27 +231,27 @@ def test_a_thread_is_told_from_a_process(connector: ProcConnector) -> None:
     assert (thread.native_id, os.getpid()) == (end.pid, end.tgid)
 
 
-def test_a_thread_that_names_itself_is_reported_as_itself(
-    connector: ProcConnector,
-) -> None:
+def test_comm_of_a_thread_has_its_thread_id(connector: ProcConnector) -> None:
     thread = threading.Thread(target=set_name, args=(b"weaver",))
     thread.start()
     thread.join()
     assert thread.native_id
 
-    *_, name = [e for e in life_of(connector, thread.native_id) if isinstance(e, Comm)]
+    *_, name = [
+        e for e in events_of(connector, thread.native_id) if isinstance(e, Comm)
+    ]
 
     assert (thread.native_id, os.getpid(), b"weaver") == name[:3]
 
 
-def test_timestamps_are_those_of_the_monotonic_clock(connector: ProcConnector) -> None:
-    drain(connector)
-    with preserve_name():
+def test_timestamps_are_clock_monotonic(connector: ProcConnector) -> None:
+    rest_of(connector)
+    with name_kept():
         before = time.monotonic_ns()
         set_serials(range(20))
         after = time.monotonic_ns()
 
-    own = [e for e in drain(connector) if serials_of([e])]
+    own = [e for e in rest_of(connector) if serials_of([e])]
 
     times = [e.timestamp_ns for e in own]
     assert 20 == len(times)
@@ -262,8 +260,8 @@ def test_timestamps_are_those_of_the_monotonic_clock(connector: ProcConnector) -
     assert times[-1] <= after
 
 
-def test_the_cpu_is_one_of_this_machine(connector: ProcConnector) -> None:
-    with preserve_name():
+def test_cpu_is_the_one_that_caused_the_event(connector: ProcConnector) -> None:
+    with name_kept():
         allowed = os.sched_getaffinity(0)
         try:
             for cpu in allowed:
@@ -274,14 +272,14 @@ def test_the_cpu_is_one_of_this_machine(connector: ProcConnector) -> None:
 
     cpus = [
         (int(e.comm), e.cpu)
-        for e in drain(connector)
+        for e in rest_of(connector)
         if isinstance(e, Comm) and serials_of([e])
     ]
 
     assert [(cpu, cpu) for cpu in allowed] == cpus
 
 
-def test_each_process_of_many_has_its_events_in_order(connector: ProcConnector) -> None:
+def test_events_of_each_process_are_in_order(connector: ProcConnector) -> None:
     script = "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true & /bin/true; done; wait"
     shell = subprocess.Popen(["/bin/sh", "-c", script])
     shell.wait()
@@ -299,7 +297,7 @@ def test_each_process_of_many_has_its_events_in_order(connector: ProcConnector) 
     assert [["Fork", "Exec", "Exit"]] * 20 == list(kinds_by_pid.values())
 
 
-def test_no_event_of_this_kernel_is_unknown(connector: ProcConnector) -> None:
+def test_this_kernel_sends_no_unknown_event(connector: ProcConnector) -> None:
     python("import os; os.fork() or os._exit(0); os.wait()")
 
-    assert [] == [e for e in drain(connector) if isinstance(e, Unknown)]
+    assert [] == [e for e in rest_of(connector) if isinstance(e, Unknown)]

@@ -1,4 +1,4 @@
-"""The examples do what their first lines say."""
+"""Each example does what its docstring says."""
 
 import ast
 import json
@@ -19,25 +19,25 @@ from procconn import Exec, Exit, recording
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-# Its first thread ends at once, its last by _exit(7) when its input ends.
-_ENDS_BY_ANOTHER_THREAD = """
+# The thread-group leader ends at once; another thread calls _exit(7) at EOF on stdin.
+_EXITS_IN_ANOTHER_THREAD = """
 import ctypes, os, threading
 threading.Thread(target=lambda: os.read(0, 1) or os._exit(7)).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
 
-_LIVES_IN_ANOTHER_THREAD = """
+_RUNS_IN_ANOTHER_THREAD = """
 import ctypes, os, threading, time
-def live():
+def run():
     with open("pids", "a") as log:
         print(os.getpid(), file=log)
     time.sleep(60)
-threading.Thread(target=live).start()
+threading.Thread(target=run).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
@@ -49,7 +49,10 @@ def example(name: str, *arguments: str) -> list[str]:
 
 
 def output(name: str, *arguments: str) -> str:
-    """Others' names, which are any bytes, may be in it."""
+    """Run an example; return its output, decoded as file names are.
+
+    Names of other processes can be any bytes.
+    """
     command = example(name, *arguments)
     done = subprocess.run(command, check=True, timeout=30, stdout=-1)
     return os.fsdecode(done.stdout)
@@ -57,7 +60,7 @@ def output(name: str, *arguments: str) -> str:
 
 @pytest.fixture
 def forker() -> Iterator[None]:
-    """A process of a name of its own that forks all the time."""
+    """Run a process named "forker", which forks all the time."""
     script = "printf forker > /proc/$$/comm; while /bin/true; do :; done"
     with subprocess.Popen(["bash", "-c", script]) as process:
         yield
@@ -74,7 +77,7 @@ def test_examples_are_short(path: Path) -> None:
     sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "json_lines.py"}),
     ids=lambda it: it.name,
 )
-def test_examples_say_what_they_take(path: Path) -> None:
+def test_examples_print_their_docstring_without_arguments(path: Path) -> None:
     command = example(path.name)
     done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
 
@@ -103,32 +106,32 @@ def test_count_forks_counts_by_command() -> None:
     [
         ("import os; os.read(0, 1); os._exit(3)", "3"),
         ("import os; os.read(0, 1); os.kill(os.getpid(), 9)", "-9"),
-        (_ENDS_BY_ANOTHER_THREAD, "7"),
+        (_EXITS_IN_ANOTHER_THREAD, "7"),
     ],
 )
-def test_wait_for_exit_tells_the_status_of_a_stranger(
+def test_wait_for_exit_prints_status_of_a_process_that_is_no_child(
     program: str, status: str
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as stranger:
-        command = example("wait_for_exit.py", str(stranger.pid))
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as process:
+        command = example("wait_for_exit.py", str(process.pid))
         with subprocess.Popen(command, stdout=-1, text=True) as waiting:
-            assert stranger.stdin is not None
+            assert process.stdin is not None
             try:
                 wait_until_blocked(waiting.pid)
             finally:
-                stranger.stdin.close()
+                process.stdin.close()
 
             assert waiting.communicate(timeout=30)[0] == f"{status}\n"
 
 
-def test_wait_for_exit_tells_at_once_of_what_has_ended() -> None:
+def test_wait_for_exit_prints_status_of_a_zombie() -> None:
     with subprocess.Popen(["true"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
 
         assert output("wait_for_exit.py", str(zombie.pid)) == "0\n"
 
 
-def test_wait_for_exit_says_that_there_is_no_such_process() -> None:
+def test_wait_for_exit_fails_without_such_a_process() -> None:
     command = example("wait_for_exit.py", "999999999")
     done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
 
@@ -141,11 +144,11 @@ def test_wait_for_exit_says_that_there_is_no_such_process() -> None:
     [
         ["sh", "-c", "echo $$ >> pids; exec sleep 60"],
         ["sh", "-c", "setsid sh -c 'echo $$ >> pids; exec sleep 60' &"],
-        [sys.executable, "-c", _LIVES_IN_ANOTHER_THREAD],
+        [sys.executable, "-c", _RUNS_IN_ANOTHER_THREAD],
     ],
-    ids=["child", "daemon", "without its first thread"],
+    ids=["child", "daemon", "leader ended"],
 )
-def test_restart_starts_a_service_again_when_it_is_dead(
+def test_restart_starts_a_killed_service_again(
     service: list[str], tmp_path: Path
 ) -> None:
     def pids() -> list[int]:
@@ -154,9 +157,9 @@ def test_restart_starts_a_service_again_when_it_is_dead(
 
     with subprocess.Popen(example("restart.py", *service), cwd=tmp_path) as supervisor:
         try:
-            until(lambda: len(pids()) == 1)
+            wait_for(lambda: len(pids()) == 1)
             os.kill(pids()[0], signal.SIGKILL)
-            until(lambda: len(pids()) == 2)
+            wait_for(lambda: len(pids()) == 2)
         finally:
             supervisor.kill()
             os.kill(pids()[-1], signal.SIGKILL)
@@ -166,27 +169,26 @@ def test_restart_starts_a_service_again_when_it_is_dead(
 
 @pytest.mark.usefixtures("forker")
 def test_json_lines_are_json() -> None:
-    """Who runs what, and for whom; of what a forker runs all is alike."""
-    of_forker: list[dict[str, object]] = []
+    records: list[dict[str, object]] = []
     with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
         assert process.stdout is not None
-        while len(of_forker) < 20:
+        while len(records) < 20:
             record = json.loads(process.stdout.readline())
-            of_forker += [record] if record["parent"] == "forker" else []
+            records += [record] if record["parent"] == "forker" else []
         process.send_signal(signal.SIGINT)
         process.stdout.read()
 
     assert 0 == process.returncode
-    assert {"/bin/true", None} >= {it["command"] for it in of_forker}
-    for it in of_forker:
-        assert it["user"] in {pwd.getpwuid(os.geteuid()).pw_name, None}
-        assert it["command"] or it["missing"]
-        assert isinstance(it["time"], float)
-        assert abs(it["time"] - time.time()) < 60
+    assert {"/bin/true", None} >= {record["command"] for record in records}
+    for record in records:
+        assert record["user"] in {pwd.getpwuid(os.geteuid()).pw_name, None}
+        assert record["command"] or record["missing"]
+        assert isinstance(record["time"], float)
+        assert abs(record["time"] - time.time()) < 60
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="taskstats takes root")
-def test_expensive_lists_the_dearest_first(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="taskstats requires root")
+def test_expensive_sorts_by_cpu_time(tmp_path: Path) -> None:
     burn = "import time\nwhile time.process_time() < 0.4: pass"
     script = tmp_path / "script"
     script.write_text(f"for i in 1 2 3; do true; done\n{sys.executable} -c '{burn}'\n")
@@ -196,16 +198,16 @@ def test_expensive_lists_the_dearest_first(tmp_path: Path) -> None:
     assert 0.35 < float(seconds) < 4
     assert unit == "s"
     assert "process_time" in first or sys.executable in first
-    assert any("script" in it or "bash" in it for it in others)
+    assert any("script" in line or "bash" in line for line in others)
 
 
 @pytest.mark.usefixtures("forker")
-def test_json_lines_of_any_bytes_are_valid() -> None:
+def test_json_lines_replace_invalid_utf8() -> None:
     command = None
     with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # it watches
-        while command is None:  # it may end before its arguments are read
+        process.stdout.readline()  # the example has subscribed
+        while command is None:  # the child may end before its argv is read
             with subprocess.Popen(["true", "\udcff"]) as child:
                 child.wait()
             record = {"pid": None}
@@ -218,7 +220,7 @@ def test_json_lines_of_any_bytes_are_valid() -> None:
 
 
 @pytest.mark.usefixtures("forker")
-def test_json_lines_end_quietly_with_their_reader() -> None:
+def test_json_lines_exit_with_status_0_if_the_reader_closes_the_pipe() -> None:
     with subprocess.Popen(example("json_lines.py"), stdout=-1, stderr=-1) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -263,13 +265,13 @@ def test_record_command_records_its_tree_and_passes_the_status(tmp_path: Path) -
     assert [3, 0, 4] == exits
 
 
-def test_recorded_build_is_whole_and_has_programs() -> None:
+def test_recorded_build_is_complete_and_has_programs() -> None:
     with recording.open(EXAMPLES / "build.pcap") as events:
         found = list(events)
         assert not events.damage
 
-    commands = [it.program for it in found if isinstance(it, Exec)]
-    ends = [it for it in found if isinstance(it, Exit)]
-    assert 76 == len(ends)
-    assert 1 == sum(it.returncode != 0 for it in ends)
-    assert all(program and program.argv for program in commands)
+    programs = [it.program for it in found if isinstance(it, Exec)]
+    exits = [it for it in found if isinstance(it, Exit)]
+    assert 76 == len(exits)
+    assert 1 == sum(it.returncode != 0 for it in exits)
+    assert all(program and program.argv for program in programs)

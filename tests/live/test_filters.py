@@ -1,4 +1,4 @@
-"""The kernel delivers the selected events and no others."""
+"""The filter: a connector receives the selected events and no others."""
 
 import subprocess
 import threading
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from support.live import (
     DEADLINE,
-    drain,
     events_until,
-    preserve_name,
+    name_kept,
+    rest_of,
     serials_of,
     set_serials,
 )
@@ -22,7 +22,7 @@ from procconn import Comm, Event, EventMask, Exit, Fork, Lost, ProcConnector, Si
 
 KINDS = [kind for kind in EventMask if kind is not EventMask.NONZERO_EXIT]
 
-# One of each kind but uid, gid and ptrace, which differ from these by number only.
+# Causes each kind of event except uid, gid and ptrace, which are filtered like others.
 SCRIPT = """
 /bin/true
 /bin/false
@@ -38,13 +38,13 @@ exit 0
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with preserve_name():
+    with name_kept():
         yield
 
 
-def act(tmp_path: object) -> int:
-    """Make events of many kinds, of processes and threads; return the last's pid."""
-    with preserve_name():
+def cause_events(tmp_path: object) -> int:
+    """Cause events of many kinds; return the PID of the last process to exit."""
+    with name_kept():
         set_serials(range(5))
     thread = threading.Thread(target=set_serials, args=(range(5),))
     thread.start()
@@ -73,19 +73,19 @@ def act(tmp_path: object) -> int:
     ],
     ids=str,
 )
-def test_the_kernel_lets_through_what_the_mask_asks_for(
+def test_kernel_filter_passes_exactly_the_selected_events(
     mask: EventMask, threads: bool, tmp_path: object
 ) -> None:
-    """An unfiltered witness sees what there is; nothing passes that is not wanted."""
+    """An unfiltered witness receives all events, for comparison."""
     with ProcConnector() as witness, ProcConnector(mask, threads=threads) as filtered:
-        last = act(tmp_path)
+        last = cause_events(tmp_path)
         all_events = events_until(
             witness, lambda e: isinstance(e, Exit) and e.pid == last
         )
-        events = drain(filtered)
+        events = rest_of(filtered)
 
     assert [] == [e for e in events if not is_selected(e, mask, threads=threads)]
-    # What happened before both had subscribed, or after the last, only one may know.
+    # Compare the period during which both were subscribed.
     first = max(all_events[0].timestamp_ns, events[0].timestamp_ns if events else 0)
     end = max(e.timestamp_ns for e in all_events if getattr(e, "pid", 0) == last)
     between = {e for e in all_events if first <= e.timestamp_ns <= end}
@@ -93,9 +93,9 @@ def test_the_kernel_lets_through_what_the_mask_asks_for(
     assert {event for event in events if first <= event.timestamp_ns <= end} == expected
 
 
-def test_nonzero_exit_alone_brings_the_failing_exits_only(tmp_path: object) -> None:
+def test_nonzero_exit_alone_selects_failed_exits(tmp_path: object) -> None:
     with ProcConnector(EventMask.NONZERO_EXIT) as connector:
-        last = act(tmp_path)
+        last = cause_events(tmp_path)
         events = events_until(
             connector, lambda e: isinstance(e, Exit) and e.pid == last
         )
@@ -105,9 +105,9 @@ def test_nonzero_exit_alone_brings_the_failing_exits_only(tmp_path: object) -> N
     assert [] == [e for e in events if isinstance(e, Exit) and e.exit_code == 0]
 
 
-def test_without_threads_no_thread_is_seen(tmp_path: object) -> None:
+def test_threads_false_hides_events_of_threads(tmp_path: object) -> None:
     with ProcConnector(threads=False) as connector:
-        last = act(tmp_path)
+        last = cause_events(tmp_path)
         events = events_until(
             connector, lambda e: isinstance(e, Exit) and e.pid == last
         )
@@ -116,7 +116,7 @@ def test_without_threads_no_thread_is_seen(tmp_path: object) -> None:
     assert [] == [e for e in events if getattr(e, "is_thread", False)]
 
 
-def test_a_mask_changed_on_the_open_socket_holds_for_what_is_queued() -> None:
+def test_new_mask_applies_to_queued_events() -> None:
     with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
         with subprocess.Popen("/bin/true") as process:
             pass
@@ -126,40 +126,40 @@ def test_a_mask_changed_on_the_open_socket_holds_for_what_is_queued() -> None:
         events = events_until(
             connector, lambda e: isinstance(e, Exit) and e.pid == process.pid
         )
-        events += drain(connector)
+        events += rest_of(connector)
 
     assert {Exit} == {type(event) for event in events}
 
 
-@pytest.mark.parametrize("read", ["nothing", "a part"])
-def test_a_mask_changed_on_the_open_socket_loses_nothing_wanted(read: str) -> None:
+@pytest.mark.parametrize("read", ["nothing", "one event"])
+def test_new_mask_loses_no_selected_event(read: str) -> None:
     with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
         set_serials(range(100))
         events: list[Event] = []
-        if read == "a part":
+        if read == "one event":
             events += [event for event in [connector.recv(timeout=0)] if event]
         connector.subscribe(EventMask.COMM | EventMask.FORK)
         set_serials(range(100, 200))
         connector.subscribe(EventMask.COMM)
         set_serials(range(200, 300))
-        events += drain(connector)
+        events += rest_of(connector)
 
     assert list(range(300)) == serials_of(events)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("way", "count", "interval_ns"),
+    ("mode", "count", "interval_ns"),
     [("recv", 5_000, 50_000), ("recv_many", 10_000, 20_000), ("for", 5_000, 50_000)],
 )
 @requires_capacity(20_000)
-def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
-    way: str, count: int, interval_ns: int
+def test_new_mask_during_a_burst_applies_to_the_next_event(
+    mode: str, count: int, interval_ns: int
 ) -> None:
     def next_events(connector: ProcConnector) -> list[Event]:
-        if way == "for":
+        if mode == "for":
             return [next(iter(connector))]
-        if way == "recv":
+        if mode == "recv":
             return [event for event in [connector.recv(DEADLINE)] if event]
         return connector.recv_many(DEADLINE)
 
@@ -168,41 +168,41 @@ def test_a_mask_changed_in_a_storm_holds_from_the_next_event_on(
         ProcConnector(EventMask.ALL) as connector,
         program("rename", count, interval_ns) as producer,
     ):
-        found: list[int] = []
-        for round_ in range(count):
-            mask = masks[round_ % 2]
+        serials: list[int] = []
+        for number in range(count):
+            mask = masks[number % 2]
             connector.subscribe(mask)
             events = next_events(connector)
             if producer.poll() is not None:
-                events += drain(connector)
+                events += rest_of(connector)
 
             assert [] == [e for e in events if not is_selected(e, mask, threads=True)]
-            found += serials_of(events, producer.pid)
+            serials += serials_of(events, producer.pid)
             if producer.poll() is not None:
                 break
-        found += serials_of(drain(connector), producer.pid)
+        serials += serials_of(rest_of(connector), producer.pid)
         lost = connector.lost
 
     assert 0 == lost
-    assert list(range(count)) == found
+    assert list(range(count)) == serials
 
 
 @pytest.mark.heavy
 @requires_capacity(40_000)
-def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
+def test_filtered_events_cost_less_than_a_hundredth_of_received_ones() -> None:
     count = 200_000
 
-    def cost(mask: EventMask) -> float:
-        """Read while a process names itself; return seconds of CPU.
+    def cpu_time(mask: EventMask) -> float:
+        """Read while a process sets names; return the CPU time in seconds.
 
-        It begins a session at its end, as hardly any other program does meanwhile.
+        The process calls setsid() last, which marks the end under both masks.
         """
         with (
             ProcConnector(mask) as connector,
             program("rename", count, 0, "setsid") as producer,
         ):
             before = time.process_time()
-            seen = 0
+            received = 0
             ended = False
             while not ended:
                 events = connector.recv_many(DEADLINE)
@@ -210,12 +210,12 @@ def test_unwanted_events_cost_less_than_a_hundredth_of_wanted_ones() -> None:
                 for event in events:
                     assert not isinstance(event, Lost)
                     if getattr(event, "pid", 0) == producer.pid:
-                        seen += 1
+                        received += 1
                         ended = isinstance(event, Sid)
-            assert (count + 1 if mask & EventMask.COMM else 1) == seen
+            assert (count + 1 if mask & EventMask.COMM else 1) == received
             return time.process_time() - before
 
-    all_names = cost(EventMask.COMM | EventMask.SID)
-    no_names = min(cost(EventMask.SID) for _ in range(3))
+    with_names = cpu_time(EventMask.COMM | EventMask.SID)
+    without_names = min(cpu_time(EventMask.SID) for _ in range(3))
 
-    assert no_names < all_names / 100
+    assert without_names < with_names / 100
