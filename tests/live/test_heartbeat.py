@@ -1,4 +1,4 @@
-"""The liveness check of a silent subscription, whose own events are hidden."""
+"""The liveness check of an idle subscription, and the COMM events that it causes."""
 
 import asyncio
 import ctypes
@@ -15,14 +15,14 @@ from support.bpf import passes
 from support.builders import event_message, words
 from support.live import (
     DEADLINE,
-    drain,
     get_name,
-    preserve_name,
+    name_kept,
+    rest_of,
     serials_of,
     set_name,
     set_serials,
 )
-from support.sandbox import NO_NAMES, run_sandboxed
+from support.sandbox import NO_NAMES, run_refused
 from support.sockets import event_socket
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
@@ -47,25 +47,26 @@ HEARTBEAT = 0.05
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with preserve_name():
+    with name_kept():
         set_name(b"heart")
         yield
 
 
 def set_membership(connector: ProcConnector, option: int) -> None:
-    """Take the socket out of the multicast group, or bring it back.
+    """Drop or add the socket's membership of the multicast group.
 
-    Out of it nothing arrives: what a subscription looks like that somebody else has
-    ended. Others that listen on this machine keep the real thing from being staged.
+    Without it no event arrives, as if another program had ended the subscription. Other
+    listeners on this machine make it impossible to end the subscription itself.
     """
     with socket.socket(fileno=os.dup(event_socket(connector))) as same:
         same.setsockopt(SOL_NETLINK, option, PROC_EVENTS)
 
 
-def probes(witness: ProcConnector, pid: int) -> list[Comm]:
+def checks_of(witness: ProcConnector, pid: int) -> list[Comm]:
+    """Return the COMM events that liveness checks of a thread have caused."""
     return [
         event
-        for event in drain(witness)
+        for event in rest_of(witness)
         if isinstance(event, Comm) and event.pid == pid
     ]
 
@@ -90,14 +91,14 @@ def by_async_for(connector: ProcConnector) -> Event | None:
 
 
 def by_short_calls(connector: ProcConnector) -> Event | None:
-    return by_polls_of(connector, HEARTBEAT / 5)
+    return by_calls(connector, HEARTBEAT / 5)
 
 
 def by_polls(connector: ProcConnector) -> Event | None:
-    return by_polls_of(connector, 0)
+    return by_calls(connector, 0)
 
 
-def by_polls_of(connector: ProcConnector, timeout: float) -> Event | None:
+def by_calls(connector: ProcConnector, timeout: float) -> Event | None:
     deadline = time.monotonic() + DEADLINE / 4
     while time.monotonic() < deadline:
         if event := connector.recv(timeout):
@@ -105,28 +106,28 @@ def by_polls_of(connector: ProcConnector, timeout: float) -> Event | None:
     return None
 
 
-def up_to_loss(
-    connector: ProcConnector, way: Callable[[ProcConnector], Event | None] = by_recv
+def read_loss(
+    connector: ProcConnector, read: Callable[[ProcConnector], Event | None] = by_recv
 ) -> Event | None:
-    """Read the events before the subscription was lost, and then the report of that."""
-    event = way(connector)
+    """Return the first event that is not a COMM event."""
+    event = read(connector)
     while isinstance(event, Comm):
-        event = way(connector)
+        event = read(connector)
     return event
 
 
 @pytest.mark.parametrize(
-    "way", [by_recv, by_recv_many, by_for, by_async_for, by_short_calls, by_polls]
+    "read", [by_recv, by_recv_many, by_for, by_async_for, by_short_calls, by_polls]
 )
 @pytest.mark.parametrize("mask", [EventMask.NONE, EventMask.COMM])
-def test_a_dead_subscription_is_noticed_and_told(
-    mask: EventMask, way: Callable[[ProcConnector], Event | None]
+def test_stale_subscription_is_renewed_with_lost_and_warning(
+    mask: EventMask, read: Callable[[ProcConnector], Event | None]
 ) -> None:
     with ProcConnector(mask, heartbeat=HEARTBEAT) as connector:
         before = time.monotonic_ns()
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed"):
-            event = up_to_loss(connector, way)
+            event = read_loss(connector, read)
 
         assert isinstance(event, Lost)
         assert 0 == event.count
@@ -134,31 +135,31 @@ def test_a_dead_subscription_is_noticed_and_told(
         assert 0 == connector.lost
 
 
-def test_the_stream_goes_on_after_a_death() -> None:
+def test_stream_continues_after_renewal() -> None:
     with ProcConnector(EventMask.COMM, heartbeat=HEARTBEAT) as connector:
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed"):
-            up_to_loss(connector)
+            read_loss(connector)
         set_membership(connector, ADD_MEMBERSHIP)
         set_serials(range(3))
-        events = drain(connector)
+        events = rest_of(connector)
 
     assert [0, 1, 2] == serials_of(events)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-def test_after_a_failed_renewal_subscribing_renews() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+def test_subscribe_renews_after_a_failed_renewal() -> None:
     requests = Requests(f"""
 import sys
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 from support.live import DEADLINE
-from support.sockets import empty_network_namespace
+from support.sockets import no_network
 from live.test_heartbeat import DROP_MEMBERSHIP, HEARTBEAT, set_membership
 from procconn import EventMask, ProcConnector, UnsupportedError
 
 with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
     set_membership(connector, DROP_MEMBERSHIP)
-    with empty_network_namespace():
+    with no_network():
         try:
             connector.recv(DEADLINE)
         except UnsupportedError:
@@ -167,13 +168,13 @@ with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
 """)
 
     assert ("failed\n", "") == (requests.result.stdout, requests.result.stderr)
-    # The first ends unasked, as the kernel has forgotten it; the second comes nowhere,
-    # as does what takes it back.
+    # No IGNORE for the first LISTEN: that subscription is gone. The second LISTEN and
+    # its IGNORE go to a network namespace that does not receive them.
     assert [LISTEN, LISTEN, IGNORE, LISTEN, IGNORE] == requests.all_sent
 
 
-def test_a_refused_probe_is_no_alarm() -> None:
-    """The sandbox is reported at the start, and the subscription does not end."""
+def test_refused_check_does_not_renew_the_subscription() -> None:
+    """The constructor warns that a sandbox refuses PR_SET_NAME."""
     code = f"""
 import warnings
 from procconn import EventMask, ProcConnector
@@ -185,16 +186,16 @@ with connector:
     warnings.simplefilter("error")
     print(connector.recv({10 * HEARTBEAT}), connector.lost)
 """
-    result = run_sandboxed(NO_NAMES, "-c", code)
+    result = run_refused(NO_NAMES, "-c", code)
 
     assert (0, "") == (result.returncode, result.stderr)
-    warned, seen = result.stdout.splitlines()
+    warned, received = result.stdout.splitlines()
     assert "PR_SET_NAME" in warned
     assert 1 == warned.count("a sandbox refuses")
-    assert "None 0" == seen
+    assert "None 0" == received
 
 
-def test_a_refused_probe_sends_no_request() -> None:
+def test_refused_check_sends_no_request() -> None:
     code = f"""
 import warnings
 from procconn import EventMask, ProcConnector
@@ -209,7 +210,7 @@ with ProcConnector(EventMask.NONE, heartbeat={HEARTBEAT}) as connector:
 
 
 def filter_of(fd: int) -> bytes:
-    """Read back the program that a socket's datagrams have to pass."""
+    """Return the BPF program attached to a socket."""
     program = ctypes.create_string_buffer(4096)
     count = ctypes.c_uint(4096 // 8)  # of instructions
     getsockopt = ctypes.CDLL(None).getsockopt
@@ -218,19 +219,19 @@ def filter_of(fd: int) -> bytes:
     return program.raw[: 8 * count.value]
 
 
-def test_the_program_of_a_probe_adds_a_tasks_own_names_to_what_is_wanted() -> None:
-    """It is read from the socket while it is there."""
-    probing: bytes = b""
+def test_filter_of_a_check_adds_comm_events_of_the_own_task() -> None:
+    """The test reads the BPF program back from the socket during a check."""
+    checking: bytes = b""
     with ProcConnector(EventMask.PTRACE, heartbeat=0.0005) as connector:
         fd = event_socket(connector)
         usual = filter_of(fd)
         reader = threading.Thread(target=lambda: list(connector))
         reader.start()
         deadline = time.monotonic() + DEADLINE
-        while not probing and time.monotonic() < deadline:
-            seen = filter_of(fd)
-            if len(seen) != len(usual):
-                probing = seen
+        while not checking and time.monotonic() < deadline:
+            current = filter_of(fd)
+            if len(current) != len(usual):
+                checking = current
         connector.close()
         reader.join(DEADLINE)
 
@@ -238,15 +239,15 @@ def test_the_program_of_a_probe_adds_a_tasks_own_names_to_what_is_wanted() -> No
     assert own
     named = event_message(EventType.COMM, words(own, own).ljust(24, b"\0"))
     other = event_message(EventType.COMM, words(own + 1, own).ljust(24, b"\0"))
-    wanted = event_message(EventType.PTRACE, words(own + 1, own).ljust(24, b"\0"))
-    assert passes(probing, named)
+    selected = event_message(EventType.PTRACE, words(own + 1, own).ljust(24, b"\0"))
+    assert passes(checking, named)
     assert not passes(usual, named)
-    assert not passes(probing, other)
-    assert passes(probing, wanted)
+    assert not passes(checking, other)
+    assert passes(checking, selected)
     for kind in KINDS:
         if kind.what not in (EventType.COMM, EventType.PTRACE):
             message = event_message(kind.what, words(*[own] * 6))
-            assert not passes(probing, message)
+            assert not passes(checking, message)
 
 
 @pytest.mark.parametrize(
@@ -258,27 +259,27 @@ def test_the_program_of_a_probe_adds_a_tasks_own_names_to_what_is_wanted() -> No
     ],
     ids=["recv", "recv_many", "iteration"],
 )
-def test_the_warning_is_about_the_line_that_reads(read: FunctionType) -> None:
+def test_warning_has_the_line_of_the_reading_call(read: FunctionType) -> None:
     with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
         set_membership(connector, DROP_MEMBERSHIP)
         with pytest.warns(RuntimeWarning, match="renewed") as caught:
             read(connector)
 
-    where = (__file__, read.__code__.co_firstlineno)
-    assert where == (caught[0].filename, caught[0].lineno)
+    expected = (__file__, read.__code__.co_firstlineno)
+    assert expected == (caught[0].filename, caught[0].lineno)
 
 
-def test_opening_shows_no_event_of_its_own() -> None:
-    """Whether names are allowed is tried before anything is received."""
+def test_constructor_delivers_no_comm_event_of_its_own() -> None:
+    """It tries whether PR_SET_NAME is allowed before it subscribes."""
     with (
-        ProcConnector(EventMask.COMM),  # else there are no events before the opening
+        ProcConnector(EventMask.COMM),  # makes the kernel send events beforehand
         ProcConnector(EventMask.COMM, heartbeat=DEADLINE) as connector,
     ):
-        assert [] == probes(connector, threading.get_native_id())
+        assert [] == checks_of(connector, threading.get_native_id())
 
 
 @pytest.mark.parametrize("threads", [True, False], ids=["threads", "no-threads"])
-def test_a_live_subscription_is_probed_in_secret(threads: bool) -> None:
+def test_check_of_a_live_subscription_is_hidden_from_its_reader(threads: bool) -> None:
     with (
         ProcConnector(EventMask.COMM) as witness,
         ProcConnector(
@@ -287,23 +288,23 @@ def test_a_live_subscription_is_probed_in_secret(threads: bool) -> None:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("error")
-        seen: list[Comm] = []
+        checks: list[Comm] = []
         deadline = time.monotonic() + DEADLINE
-        while len(seen) < 3 and time.monotonic() < deadline:
+        while len(checks) < 3 and time.monotonic() < deadline:
             assert connector.recv(timeout=2 * HEARTBEAT) is None
-            seen += probes(witness, threading.get_native_id())
+            checks += checks_of(witness, threading.get_native_id())
 
-    assert len(seen) > 2
-    assert {b"heart"} == {probe.comm for probe in seen}
+    assert len(checks) > 2
+    assert {b"heart"} == {check.comm for check in checks}
     assert b"heart" == get_name()
 
 
-def test_a_probe_is_not_in_raw_buffers_either() -> None:
+def test_check_is_not_in_raw_buffers() -> None:
     with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
         assert b"" == connector.recv_raw(timeout=10 * HEARTBEAT)
 
 
-def test_a_probe_is_shown_to_who_asked_for_names() -> None:
+def test_check_is_delivered_if_the_mask_has_comm() -> None:
     own = threading.get_native_id()
     deadline = time.monotonic() + DEADLINE
     with ProcConnector(EventMask.COMM, heartbeat=HEARTBEAT) as connector:
@@ -315,15 +316,15 @@ def test_a_probe_is_shown_to_who_asked_for_names() -> None:
     assert b"heart" == event.comm
 
 
-def test_a_probe_from_a_thread_is_not_shown_to_who_wants_no_threads() -> None:
-    found: list[Event] = []
-    seen: list[Comm] = []
+def test_check_in_a_thread_is_hidden_if_threads_is_false() -> None:
+    events: list[Event] = []
+    checks: list[Comm] = []
 
     def read(connector: ProcConnector, witness: ProcConnector) -> None:
         deadline = time.monotonic() + DEADLINE
-        while not seen and time.monotonic() < deadline:
-            found.extend(connector.recv_many(HEARTBEAT))
-            seen.extend(probes(witness, threading.get_native_id()))
+        while not checks and time.monotonic() < deadline:
+            events.extend(connector.recv_many(HEARTBEAT))
+            checks.extend(checks_of(witness, threading.get_native_id()))
 
     with (
         ProcConnector(EventMask.COMM) as witness,
@@ -332,36 +333,38 @@ def test_a_probe_from_a_thread_is_not_shown_to_who_wants_no_threads() -> None:
         thread = threading.Thread(target=read, args=(connector, witness))
         thread.start()
         thread.join()
-        found += drain(connector)
+        events += rest_of(connector)
 
-    assert seen
-    assert [] == [e for e in found if isinstance(e, Comm) and e.pid == thread.native_id]
+    assert checks
+    assert [] == [
+        e for e in events if isinstance(e, Comm) and e.pid == thread.native_id
+    ]
 
 
-def test_who_unsubscribed_is_not_probed() -> None:
+def test_unsubscribed_connector_makes_no_check() -> None:
     with (
         ProcConnector(EventMask.COMM) as witness,
         ProcConnector(heartbeat=HEARTBEAT) as connector,
     ):
         connector.unsubscribe()
-        drain(connector)
-        drain(witness)
+        rest_of(connector)
+        rest_of(witness)
         event = connector.recv(timeout=10 * HEARTBEAT)
-        seen = probes(witness, threading.get_native_id())
+        checks = checks_of(witness, threading.get_native_id())
 
     assert event is None
-    assert [] == seen
+    assert [] == checks
 
 
-def test_a_probe_hides_no_event_that_comes_with_it() -> None:
+def test_check_hides_no_other_event() -> None:
     count = 2000
     own = threading.get_native_id()
     with ProcConnector(EventMask.COMM, threads=False, heartbeat=0.001) as connector:
-        found: list[int] = []
+        serials: list[int] = []
 
         def read() -> None:
-            while not found or found[-1] != count - 1:
-                found.extend(serials_of(connector.recv_many(DEADLINE), own))
+            while not serials or serials[-1] != count - 1:
+                serials.extend(serials_of(connector.recv_many(DEADLINE), own))
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -370,10 +373,10 @@ def test_a_probe_hides_no_event_that_comes_with_it() -> None:
             time.sleep(0.0005)
         reader.join(DEADLINE)
 
-    assert list(range(count)) == found
+    assert list(range(count)) == serials
 
 
-def test_a_busy_stream_is_not_probed() -> None:
+def test_busy_stream_makes_no_check() -> None:
     with (
         ProcConnector(EventMask.COMM) as witness,
         ProcConnector(EventMask.COMM, heartbeat=DEADLINE) as connector,
@@ -384,5 +387,5 @@ def test_a_busy_stream_is_not_probed() -> None:
 
         assert list(range(100)) == serials_of(events)
         assert list(range(100)) == serials_of(
-            list(probes(witness, threading.get_native_id()))
+            list(checks_of(witness, threading.get_native_id()))
         )

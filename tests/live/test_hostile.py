@@ -1,4 +1,4 @@
-"""Datagrams and process names of hostile programs do no harm."""
+"""Forged datagrams, hostile process names, and malformed datagrams do no harm."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ from procconn import (
     decode,
 )
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 HOSTILE_NAMES = [
     b"\xff\xfe",
@@ -67,7 +67,7 @@ def _own_name() -> Iterator[None]:
 
 
 def forged(pid: int) -> bytes:
-    """Make the datagram of a COMM event that did not happen."""
+    """Build the datagram of a COMM event that did not happen."""
     event = struct.pack("=IIQII16s", 0x200, 0, 1, pid, pid, b"forged")
     connector = struct.pack("=IIIIHH", 1, 1, 0, 0, len(event), 0)
     message = connector + event
@@ -82,15 +82,15 @@ def port_of(connector: ProcConnector) -> int:
 
 @as_root
 @pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.COMM], ids=str)
-@pytest.mark.parametrize("way", ["unicast", "multicast"])
-def test_a_forged_datagram_never_appears(way: str, mask: EventMask) -> None:
+@pytest.mark.parametrize("delivery", ["unicast", "multicast"])
+def test_forged_datagram_is_dropped(delivery: str, mask: EventMask) -> None:
     ghost = 4_000_000_000
     with (
         ProcConnector(mask) as connector,
         plain_socket(groups=1) as witness,
         plain_socket() as forger,
     ):
-        target = (port_of(connector), 0) if way == "unicast" else (0, 1)
+        target = (port_of(connector), 0) if delivery == "unicast" else (0, 1)
         set_serials(range(1))
         for _ in range(10):
             forger.sendto(forged(ghost), target)
@@ -101,7 +101,7 @@ def test_a_forged_datagram_never_appears(way: str, mask: EventMask) -> None:
         set_serials(range(2, 3))
         events = decode(raw) + drain(connector)
 
-        if way == "multicast":  # it did go out
+        if delivery == "multicast":  # the kernel did deliver it
             sender = 0
             while sender == 0:
                 datagram, (sender, _) = witness.recvfrom(1000)
@@ -113,26 +113,26 @@ def test_a_forged_datagram_never_appears(way: str, mask: EventMask) -> None:
 
 
 @as_root
-def test_a_flood_of_forged_datagrams_does_not_keep_a_reader_from_its_deadline() -> None:
+def test_burst_of_forged_datagrams_does_not_delay_a_timeout() -> None:
     with ProcConnector(EventMask.COMM) as connector, plain_socket() as forger:
         target = (port_of(connector), 0)
         done = threading.Event()
         forger.setblocking(False)
 
-        def flood() -> None:
+        def send() -> None:
             while not done.is_set():
                 try:
                     forger.sendto(forged(1), target)
                 except BlockingIOError:
                     time.sleep(0.0001)
 
-        thread = threading.Thread(target=flood)
+        thread = threading.Thread(target=send)
         thread.start()
         connector.recv_many(timeout=0)
-        begun = time.monotonic()
+        began = time.monotonic()
         connector.subscribe(EventMask.NONE)
         event = connector.recv(timeout=0.3)
-        elapsed = time.monotonic() - begun
+        elapsed = time.monotonic() - began
         done.set()
         thread.join(DEADLINE)
 
@@ -142,7 +142,7 @@ def test_a_flood_of_forged_datagrams_does_not_keep_a_reader_from_its_deadline() 
 
 @pytest.mark.parametrize("size", [0, 1, 16, 36, 75, 77, 5000])
 @as_root
-def test_datagrams_of_any_size_from_others_are_thrown_away(size: int) -> None:
+def test_datagram_of_another_program_is_dropped_at_any_size(size: int) -> None:
     with ProcConnector(EventMask.COMM) as connector, plain_socket() as forger:
         forger.sendto((forged(1) * 100)[:size] or b"\0", (port_of(connector), 0))
         set_serials(range(2))
@@ -154,7 +154,7 @@ def test_datagrams_of_any_size_from_others_are_thrown_away(size: int) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_any_name_is_an_event_like_others(name: bytes) -> None:
+def test_comm_event_has_any_name(name: bytes) -> None:
     with ProcConnector(EventMask.COMM) as connector:
         drain(connector)
         set_name(name)
@@ -167,7 +167,7 @@ def test_any_name_is_an_event_like_others(name: bytes) -> None:
 
 
 def printed(*options: str) -> list[str]:
-    """Tell what `procconn watch` prints while this thread takes hostile names."""
+    """Return the lines of `procconn watch` while this thread sets hostile names."""
     command = (sys.executable, "-m", "procconn", "watch", "--events", "comm")
     with started(*command, *options, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -186,7 +186,7 @@ def printed(*options: str) -> list[str]:
     return [line.removesuffix("\n") for line in lines]
 
 
-def test_the_command_prints_one_printable_line_for_each_name() -> None:
+def test_command_prints_one_printable_line_for_each_name() -> None:
     own = str(threading.get_native_id())
     lines = printed()
 
@@ -194,7 +194,7 @@ def test_the_command_prints_one_printable_line_for_each_name() -> None:
     assert [] == [line for line in lines if not line.isprintable()]
 
 
-def test_the_command_prints_each_name_as_json() -> None:
+def test_command_prints_each_name_as_json() -> None:
     own = threading.get_native_id()
     records = [json.loads(line) for line in printed("--json")]
 
@@ -208,7 +208,7 @@ def test_the_command_prints_each_name_as_json() -> None:
 
 
 @requires_capacity(20_000)
-def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
+def test_reader_receives_a_burst_of_hostile_names() -> None:
     code = (
         "import ctypes, os\n"
         "prctl = ctypes.CDLL(None).prctl\n"
@@ -226,41 +226,41 @@ def test_a_reader_in_a_storm_of_hostile_names_goes_on() -> None:
     assert 20000 == len(texts)
 
 
-def answer_size(request: bytes) -> int:
+def reply_size(request: bytes) -> int:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
         sock.bind((0, 0))
         sock.send(request)
         return len(sock.recv(65536))
 
 
-damage = pytest.mark.parametrize(
+malformed = pytest.mark.parametrize(
     "request_", [TOO_LARGE, NO_EVENT], ids=["too large", "no event"]
 )
 
 
-def test_what_stands_for_damage_is_what_it_says() -> None:
-    assert answer_size(TOO_LARGE) > 256 >= answer_size(NO_EVENT)
+def test_reply_sizes_of_the_malformed_datagrams() -> None:
+    assert reply_size(TOO_LARGE) > 256 >= reply_size(NO_EVENT)
 
 
-@damage
-@pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "recv_into", "for"])
-def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
-    way: str, request_: bytes
+@malformed
+@pytest.mark.parametrize("mode", ["recv", "recv_many", "recv_raw", "recv_into", "for"])
+def test_malformed_datagram_of_the_kernel_is_reported_as_lost(
+    mode: str, request_: bytes
 ) -> None:
-    """No datagram of the Proc Connector is, so these are of another family."""
+    """The Proc Connector sends none, so replies of route netlink stand in for them."""
     with ProcConnector(EventMask.COMM) as connector:
         set_serials(range(3))
         events = drain(connector)
         with replaced_by_rtnetlink(connector) as sock:
             for _ in range(3):
                 sock.send(request_)
-            if way == "recv":
+            if mode == "recv":
                 events += [event for event in [connector.recv(DEADLINE)] if event]
-            elif way == "recv_many":
+            elif mode == "recv_many":
                 events += connector.recv_many(DEADLINE)
-            elif way == "recv_raw":
+            elif mode == "recv_raw":
                 events += decode(connector.recv_raw(DEADLINE))
-            elif way == "recv_into":
+            elif mode == "recv_into":
                 buffer = bytearray(1000)
                 events += decode(buffer[: connector.recv_into(buffer, DEADLINE)])
             else:
@@ -269,14 +269,14 @@ def test_a_damaged_datagram_of_the_kernel_is_told_as_lost(
         events += drain(connector)
         lost = connector.lost
 
-    (at,) = (i for i, event in enumerate(events) if isinstance(event, Lost))
-    assert [0, 1, 2] == serials_of(events[:at])
-    assert [3, 4, 5] == serials_of(events[at:])
-    assert (3, 3) == (events[at].count, lost)
+    (index,) = (i for i, event in enumerate(events) if isinstance(event, Lost))
+    assert [0, 1, 2] == serials_of(events[:index])
+    assert [3, 4, 5] == serials_of(events[index:])
+    assert (3, 3) == (events[index].count, lost)
 
 
-def test_what_is_left_in_the_socket_does_not_gather_again() -> None:
-    """Who takes little at a time leaves the rest to the kernel, and waits for none."""
+def test_events_left_in_the_socket_are_not_coalesced_again() -> None:
+    """With a small buffer, each call leaves events in the socket."""
     with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
         drain(connector)
         set_serials(range(200))
@@ -288,22 +288,22 @@ def test_what_is_left_in_the_socket_does_not_gather_again() -> None:
             assert time.monotonic() - began < DEADLINE / 4
 
 
-def test_what_is_decoded_is_delivered_before_a_failure() -> None:
+def test_pending_events_are_delivered_before_an_error() -> None:
     with ProcConnector(EventMask.COMM) as connector:
         set_serials(range(2))
-        until = time.monotonic() + DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while (event := connector.recv(DEADLINE)) and serials_of([event]) != [0]:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
         fd = event_socket(connector)
         own = os.dup(fd)
         with open(os.devnull) as file:
             os.dup2(file.fileno(), fd)
         try:
-            left = connector.recv_many(0)
+            pending = connector.recv_many(0)
             with pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)):
                 connector.recv_many(0)
         finally:
             os.dup2(own, fd)
             os.close(own)
 
-        assert [1] == serials_of(left)
+        assert [1] == serials_of(pending)
