@@ -1,4 +1,4 @@
-"""Calls that exceptions of signal handlers interrupt, at every point."""
+"""Calls interrupted at every point by signal handlers, which raise or call again."""
 
 import asyncio
 import gc
@@ -18,8 +18,8 @@ from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
     descriptors,
-    drain,
-    preserve_name,
+    name_kept,
+    rest_of,
     serials_of,
     set_serials,
     wait_for,
@@ -27,7 +27,7 @@ from support.live import (
 from support.machine import survives_failed_allocations
 from support.read_modes import ReadMode
 from support.signals import alarm, handled
-from support.single_reads import BLOCKING, by_subscribe
+from support.single_reads import BLOCKING, by_none_but_subscribe
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
 
@@ -35,7 +35,7 @@ from procconn import ConnectionClosedError, Event, EventMask, ProcConnector, dec
 
 
 class InterruptionError(Exception):
-    """Raised by a signal handler."""
+    """An exception raised by a signal handler."""
 
 
 def interrupt() -> None:
@@ -44,13 +44,13 @@ def interrupt() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with preserve_name():
+    with name_kept():
         yield
 
 
 @contextmanager
 def alarm_in(microseconds: int) -> Iterator[None]:
-    """Raise from a signal handler once after so long, but only in library code."""
+    """Raise InterruptionError from a signal handler once, only in library code."""
 
     def handle(_: int, frame: FrameType | None) -> None:
         while frame:
@@ -62,14 +62,14 @@ def alarm_in(microseconds: int) -> Iterator[None]:
         yield
 
 
-def close_for_good(connector: ProcConnector) -> None:
-    """Close again after an interruption."""
+def close_again(connector: ProcConnector) -> None:
+    """Close a connector whose close() may have been interrupted."""
     connector.close()
     assert connector.closed
 
 
-def interrupted_closings(queue: int, count: int) -> int:
-    """Close while signals come at different times; return how many interrupted."""
+def interrupted_closes(queue: int, count: int) -> int:
+    """Close connectors while signals arrive; return how often one interrupted."""
     interrupted = 0
     for round_ in range(count):
         connector = ProcConnector(EventMask.NONE, queue=queue)
@@ -78,12 +78,12 @@ def interrupted_closings(queue: int, count: int) -> int:
                 connector.close()
         except InterruptionError:
             interrupted += 1
-        close_for_good(connector)
+        close_again(connector)
     return interrupted
 
 
-def interrupted_openings(queue: int, count: int) -> int:
-    """Open while signals come at different times; return how many interrupted."""
+def interrupted_opens(queue: int, count: int) -> int:
+    """Open connectors while signals arrive; return how often one interrupted."""
     interrupted = 0
     for round_ in range(count):
         try:
@@ -95,26 +95,27 @@ def interrupted_openings(queue: int, count: int) -> int:
     return interrupted
 
 
-STORM = f"""
+INTERRUPT_AT_RANDOM = f"""
 import sys, warnings
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 warnings.simplefilter("ignore", ResourceWarning)
 from live.test_interruptions import *
 before = descriptors()
-print({{storm}}({{queue}}, 600), file=sys.stdout)
+print({{function}}({{queue}}, 600), file=sys.stdout)
 gc.collect()
 wait_for(lambda: descriptors() <= before)
 """
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("storm", [interrupted_closings, interrupted_openings])
-def test_interrupted_at_random_nothing_is_left(
-    storm: Callable[[int, int], int], queue: int
+@pytest.mark.parametrize("function", [interrupted_closes, interrupted_opens])
+def test_random_interruptions_leave_no_descriptor_or_subscription(
+    function: Callable[[int, int], int], queue: int
 ) -> None:
-    requests = Requests(STORM.format(storm=storm.__name__, queue=queue))
+    code = INTERRUPT_AT_RANDOM.format(function=function.__name__, queue=queue)
+    requests = Requests(code)
 
-    # Python prints exceptions in finalizers on stderr.
+    # Python prints exceptions raised in finalizers on stderr.
     assert 0 == requests.result.returncode, requests.result.stderr
     assert int(requests.result.stdout) > 30
     sent = requests.all_sent
@@ -122,33 +123,33 @@ def test_interrupted_at_random_nothing_is_left(
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_closing_interrupted_at_each_point_can_be_done_again(queue: int) -> None:
+def test_close_interrupted_at_each_point_can_be_repeated(queue: int) -> None:
     gc.collect()
     before = descriptors()
 
     def close(injection: Injection) -> None:
         connector = ProcConnector(EventMask.NONE, queue=queue)
-        with suppress(InterruptionError), injection.armed(interrupt):
+        with suppress(InterruptionError), injection.of(interrupt):
             connector.close()
-        close_for_good(connector)
+        close_again(connector)
 
     points = inject_at_each_point(close)
     gc.collect()
 
     assert points > 3
-    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # the native thread may close the last
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_opening_interrupted_at_each_point_leaves_nothing(queue: int) -> None:
+def test_open_interrupted_at_each_point_leaves_no_descriptor(queue: int) -> None:
     gc.collect()
     before = descriptors()
 
     def open_and_close(injection: Injection) -> None:
         connector = None
-        with suppress(InterruptionError), injection.armed(interrupt):
+        with suppress(InterruptionError), injection.of(interrupt):
             connector = ProcConnector(EventMask.NONE, queue=queue)
         if connector is not None:
             connector.close()
@@ -157,7 +158,7 @@ def test_opening_interrupted_at_each_point_leaves_nothing(queue: int) -> None:
     gc.collect()
 
     assert points > 20
-    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # the native thread may close the last
 
 
 OPEN_AT_EACH_POINT = f"""
@@ -165,13 +166,15 @@ import sys, warnings
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 warnings.simplefilter("ignore", ResourceWarning)
 from live.test_interruptions import *
-test_opening_interrupted_at_each_point_leaves_nothing({{queue}})
-test_closing_interrupted_at_each_point_can_be_done_again({{queue}})
+test_open_interrupted_at_each_point_leaves_no_descriptor({{queue}})
+test_close_interrupted_at_each_point_can_be_repeated({{queue}})
 """
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_interrupted_at_each_point_every_request_is_taken_back(queue: int) -> None:
+def test_interruptions_at_each_point_leave_no_subscription(
+    queue: int,
+) -> None:
     requests = Requests(OPEN_AT_EACH_POINT.format(queue=queue))
 
     assert (0, "") == (requests.result.returncode, requests.result.stderr)
@@ -179,7 +182,7 @@ def test_interrupted_at_each_point_every_request_is_taken_back(queue: int) -> No
     assert sent.count(LISTEN) == sent.count(IGNORE) > 5
 
 
-READINGS: dict[str, ReadMode] = {
+READS: dict[str, ReadMode] = {
     "recv": lambda connector: [e for e in [connector.recv(0)] if e],
     "recv_many": lambda connector: connector.recv_many(0),
     "for": lambda connector: [next(iter(connector))],
@@ -188,26 +191,25 @@ READINGS: dict[str, ReadMode] = {
 
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("left", [0, 1, 5])
-@pytest.mark.parametrize("mode", READINGS)
-def test_reading_interrupted_at_each_point_loses_nothing(
-    mode: str, left: int, queue: int, polled: bool
+@pytest.mark.parametrize("pending", [0, 1, 5])
+@pytest.mark.parametrize("mode", READS)
+def test_read_interrupted_at_each_point_loses_no_event(
+    mode: str, pending: int, queue: int, polled: bool
 ) -> None:
-    """Whether or not some events are decoded already."""
 
     def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            drain(connector)
+            rest_of(connector)
             if polled:
                 connector.fileno()
             events: list[Event] = []
-            set_serials(range(left + 1))
-            if left:
+            set_serials(range(pending + 1))
+            if pending:
                 events += [event for event in [connector.recv(0)] if event]
-            set_serials(range(left + 1, 10))
-            with suppress(InterruptionError), injection.armed(interrupt):
-                events += READINGS[mode](connector)
-            events += drain(connector)
+            set_serials(range(pending + 1, 10))
+            with suppress(InterruptionError), injection.of(interrupt):
+                events += READS[mode](connector)
+            events += rest_of(connector)
 
         if injection.reached:
             assert list(range(10)) == serials_of(events)
@@ -218,27 +220,27 @@ def test_reading_interrupted_at_each_point_loses_nothing(
 @pytest.mark.parametrize("polled", [False, True], ids=["", "polled"])
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("mode", ["recv_raw", "recv_into"])
-def test_raw_reading_interrupted_at_each_point_loses_nothing(
+def test_raw_read_interrupted_at_each_point_loses_no_event(
     mode: str, queue: int, polled: bool
 ) -> None:
-    """The next read returns what was not delivered, and the descriptor is readable."""
+    """The descriptor stays readable, and the next read returns the events."""
     buffer = bytearray(1000)
 
     def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            drain(connector)
+            rest_of(connector)
             if polled:
                 connector.fileno()
             set_serials(range(10))
             raw, size = b"", 0
-            with suppress(InterruptionError), injection.armed(interrupt):
+            with suppress(InterruptionError), injection.of(interrupt):
                 if mode == "recv_raw":
                     raw = connector.recv_raw(0)
                 else:
                     size = connector.recv_into(buffer, 0)
             if polled and not (raw or size):
                 assert select.select([connector.fileno()], [], [], DEADLINE)[0]
-            events = decode(raw or buffer[:size]) + drain(connector)
+            events = decode(raw or buffer[:size]) + rest_of(connector)
 
         assert list(range(10)) == serials_of(events)
 
@@ -250,16 +252,16 @@ def by_recv_into(connector: ProcConnector) -> list[Event]:
     return decode(buffer[: connector.recv_into(buffer, DEADLINE)])
 
 
-WAITING: dict[str, ReadMode] = {**BLOCKING, "recv_into": by_recv_into}
-ACTIONS = {**READINGS, "subscribe": by_subscribe}
+WAITING_READS: dict[str, ReadMode] = {**BLOCKING, "recv_into": by_recv_into}
+ACTIONS = {**READS, "subscribe": by_none_but_subscribe}
 
 
 @contextmanager
-def signalled_in_a_wait(handle: Callable[[], object]) -> Iterator[list[bool]]:
-    """Let a signal handler run when the main thread waits for events.
+def signalled_while_waiting(handle: Callable[[], object]) -> Iterator[list[bool]]:
+    """Run a signal handler while the main thread waits for events.
 
     Yields:
-        For each time it ran, whether an iterator of the library called it.
+        For each run of the handler, whether it interrupted an iterator.
     """
     ran: list[bool] = []
     main = threading.main_thread()
@@ -285,14 +287,14 @@ def signalled_in_a_wait(handle: Callable[[], object]) -> Iterator[list[bool]]:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("mode", WAITING)
-def test_a_handler_that_runs_in_a_wait_may_read_and_change(
+@pytest.mark.parametrize("mode", WAITING_READS)
+def test_signal_handler_may_use_the_connector_of_a_waiting_read(
     mode: str, action: str, queue: int
 ) -> None:
     events: list[Event] = []
 
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        drain(connector)
+        rest_of(connector)
         wait_for(lambda: connector.recv(0) is None)
 
         def handle() -> None:
@@ -301,10 +303,10 @@ def test_a_handler_that_runs_in_a_wait_may_read_and_change(
             events.extend(ACTIONS[action](connector))
             set_serials(range(3, 6))
 
-        with signalled_in_a_wait(handle) as ran:
+        with signalled_while_waiting(handle) as ran:
             while not ran:
-                events += WAITING[mode](connector)
-        events += drain(connector)
+                events += WAITING_READS[mode](connector)
+        events += rest_of(connector)
 
     assert [True] == ran
     assert list(range(6)) == sorted(serials_of(events))
@@ -317,32 +319,32 @@ def select_now(connector: ProcConnector) -> bool:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize("mode", WAITING)
-def test_a_handler_that_raises_in_a_wait_leaves_all_to_the_next_call(
+@pytest.mark.parametrize("mode", WAITING_READS)
+def test_exception_of_a_signal_handler_leaves_events_to_the_next_call(
     mode: str, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        drain(connector)
+        rest_of(connector)
 
         def handle() -> None:
             set_serials(range(3))
             raise InterruptionError
 
         events: list[Event] = []
-        with signalled_in_a_wait(handle) as ran, suppress(InterruptionError):
+        with signalled_while_waiting(handle) as ran, suppress(InterruptionError):
             while not ran:
-                events += WAITING[mode](connector)
+                events += WAITING_READS[mode](connector)
         while 2 not in serials_of(events):
-            events += WAITING[mode](connector)
+            events += WAITING_READS[mode](connector)
 
     assert [True] == ran
     assert [0, 1, 2] == serials_of(events)
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_an_iterator_goes_on_after_an_exception(queue: int) -> None:
+def test_iterator_continues_after_an_exception(queue: int) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        drain(connector)
+        rest_of(connector)
         iterator = iter(connector)
         events: list[Event] = []
 
@@ -353,7 +355,7 @@ def test_an_iterator_goes_on_after_an_exception(queue: int) -> None:
                     return
 
         for first in (0, 10):
-            with signalled_in_a_wait(interrupt) as ran:
+            with signalled_while_waiting(interrupt) as ran:
                 with pytest.raises(InterruptionError):
                     read(-1)
                 assert [True] == ran
@@ -367,12 +369,12 @@ def test_an_iterator_goes_on_after_an_exception(queue: int) -> None:
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, "close"])
-def test_a_handler_that_runs_between_two_pending_events_may_read_and_close(
+def test_signal_handler_may_read_or_close_between_two_pending_events(
     action: str,
 ) -> None:
-    """What was decoded before a close is still delivered."""
+    """Events decoded before the close are still delivered."""
     with ProcConnector(EventMask.COMM) as connector:
-        drain(connector)
+        rest_of(connector)
         set_serials(range(6))
         events: list[Event] = []
 
@@ -395,7 +397,7 @@ def test_a_handler_that_runs_between_two_pending_events_may_read_and_close(
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 def test_recv_many_raises_an_oserror_of_a_signal_handler(queue: int) -> None:
-    """Handlers of alarms raise TimeoutError, which is one; the events stay pending."""
+    """Alarm handlers raise TimeoutError, an OSError; the events stay pending."""
     main = threading.main_thread()
 
     def handle(*_: object) -> None:
@@ -403,24 +405,24 @@ def test_recv_many_raises_an_oserror_of_a_signal_handler(queue: int) -> None:
 
     def signal_and_cause_events() -> None:
         wait_for(lambda: is_blocked(main))
-        signal.raise_signal(signal.SIGUSR1)  # in this thread, so events end the wait
+        signal.raise_signal(signal.SIGUSR1)  # does not interrupt the main thread's wait
         set_serials(range(3))
 
     def read() -> None:
-        until = time.monotonic() + DEADLINE
-        while time.monotonic() < until:  # others' events end waits, too
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:  # events of other programs end waits, too
             connector.recv_many(DEADLINE)
 
     thread = threading.Thread(target=signal_and_cause_events)
     previous = signal.signal(signal.SIGUSR1, handle)
     try:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            drain(connector)
+            rest_of(connector)
             thread.start()
             with pytest.raises(TimeoutError):
                 read()
             thread.join()
-            events = drain(connector)
+            events = rest_of(connector)
     finally:
         thread.join()
         signal.signal(signal.SIGUSR1, previous)
@@ -429,21 +431,21 @@ def test_recv_many_raises_an_oserror_of_a_signal_handler(queue: int) -> None:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_nothing_waits_in_garbage_collection(queue: int) -> None:
-    """A forgotten one ends within the time in which nobody could answer it."""
-    forgotten = [ProcConnector(EventMask.NONE, queue=queue, timeout=DEADLINE)]
+def test_garbage_collection_does_not_wait_for_an_acknowledgement(queue: int) -> None:
+    """A dropped connector is finalized much faster than its `timeout`."""
+    dropped = [ProcConnector(EventMask.NONE, queue=queue, timeout=DEADLINE)]
     began = time.monotonic()
     with pytest.warns(ResourceWarning, match="unclosed"):
-        forgotten.clear()
+        dropped.clear()
 
     assert time.monotonic() - began < DEADLINE / 4
 
 
-def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
+def test_closed_loop_leaves_the_connector_usable() -> None:
     gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.COMM)
-    drain(connector)
+    rest_of(connector)
     loop = asyncio.new_event_loop()
     iterator = aiter(connector)
     connector.subscribe(EventMask.NONE)
@@ -453,7 +455,7 @@ def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
     loop.close()
     connector.subscribe(EventMask.COMM)
     set_serials(range(3))
-    events = drain(connector)
+    events = rest_of(connector)
     set_serials(range(3, 6))
     while 5 not in serials_of(events):
         events += asyncio.run(connector.arecv_many(DEADLINE))
@@ -463,13 +465,13 @@ def test_a_loop_closed_under_an_iteration_leaves_the_connector_usable() -> None:
     gc.collect()
 
     assert list(range(6)) == serials_of(events)
-    wait_for(lambda: descriptors() <= before)  # a thread of C may be the last
+    wait_for(lambda: descriptors() <= before)  # the native thread may close the last
 
 
-def test_what_a_closed_loop_left_behind_does_not_disturb_who_waits_now() -> None:
+def test_task_of_a_closed_loop_does_not_disturb_later_reads() -> None:
     with ProcConnector(EventMask.NONE) as connector:
         loop = asyncio.new_event_loop()
-        left = [loop.create_task(connector.arecv_many())]
+        pending = [loop.create_task(connector.arecv_many())]
         loop.call_later(0.05, loop.stop)
         loop.run_forever()
         loop.close()
@@ -477,7 +479,7 @@ def test_what_a_closed_loop_left_behind_does_not_disturb_who_waits_now() -> None
         async def wait() -> None:
             first = asyncio.ensure_future(connector.arecv_many())
             await asyncio.sleep(0.01)
-            left.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
+            pending.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
             gc.collect()
             with pytest.raises(RuntimeError, match="being read already"):
                 await connector.arecv_many(0.01)
@@ -488,7 +490,7 @@ def test_what_a_closed_loop_left_behind_does_not_disturb_who_waits_now() -> None
         asyncio.run(wait())
 
 
-def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
+def test_closed_loop_keeps_no_descriptor_of_a_closed_connector() -> None:
     gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.NONE)
@@ -504,7 +506,7 @@ def test_a_loop_closed_under_an_iteration_keeps_no_descriptor() -> None:
     pending._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def test_async_for_leaves_a_users_own_reader_alone() -> None:
+def test_async_for_keeps_a_reader_that_the_user_added() -> None:
     async def main() -> int:
         calls = 0
 
@@ -539,23 +541,23 @@ def test_async_for_leaves_a_users_own_reader_alone() -> None:
             "subscribe",
             marks=pytest.mark.skipif(
                 sys.version_info >= (3, 12),
-                reason="Python itself then crashes: masks are enum's flags",
+                reason="a failed allocation in enum.Flag crashes CPython since 3.12",
             ),
         ),
     ],
 )
-def test_too_little_memory_at_any_moment_loses_nothing(mode: str) -> None:
-    """It is a MemoryError, and what was received is kept."""
+def test_failed_allocation_loses_no_event(mode: str) -> None:
+    """The call raises MemoryError, and received events are kept."""
     testcapi = pytest.importorskip("_testcapi")
     failed = 0
     for allocation in range(200):
         with ProcConnector(EventMask.COMM) as connector:
-            drain(connector)
+            rest_of(connector)
             set_serials(range(6))
             event: Event | None = None
             events: list[Event] = []
             raw = b""
-            if mode == "subscribe":  # with some that are decoded
+            if mode == "subscribe":  # with some events pending
                 events += [event for event in [connector.recv(0)] if event]
             try:
                 testcapi.set_nomemory(allocation, allocation + 1)
@@ -575,7 +577,7 @@ def test_too_little_memory_at_any_moment_loses_nothing(mode: str) -> None:
             except MemoryError:
                 failed += 1
             events += [event] if event else []
-            events += decode(raw) + drain(connector)
+            events += decode(raw) + rest_of(connector)
 
             assert list(range(6)) == serials_of(events)
             assert 0 == connector.lost
@@ -583,27 +585,27 @@ def test_too_little_memory_at_any_moment_loses_nothing(mode: str) -> None:
     assert failed > 2
 
 
-@pytest.mark.parametrize("taken", [1, 3, 4])
-def test_a_changed_mask_overtaken_at_any_point_loses_and_repeats_nothing(
-    taken: int,
+@pytest.mark.parametrize("received", [1, 3, 4])
+def test_read_at_each_point_of_subscribe_delivers_each_event_once(
+    received: int,
 ) -> None:
-    """By a reader, while some events are decoded already and some unwanted."""
+    """Some events are pending, and some of them do not match the new mask."""
 
     def change(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
-            drain(connector)
+            rest_of(connector)
             for first in range(0, 9, 3):
                 set_serials(range(first, first + 3))
                 os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-            events = [e for e in [connector.recv(0) for _ in range(taken)] if e]
+            events = [e for e in [connector.recv(0) for _ in range(received)] if e]
 
-            def overtake() -> None:
+            def read() -> None:
                 with suppress(RuntimeError):
                     events.extend(e for e in [connector.recv(0)] if e)
 
-            with injection.armed(overtake):
+            with injection.of(read):
                 connector.subscribe(EventMask.COMM)
-            events += drain(connector)
+            events += rest_of(connector)
 
         assert list(range(9)) == serials_of(events)
 

@@ -1,4 +1,4 @@
-"""Threads of the kernel's own: a file system that is mounted has some."""
+"""Kernel threads: mounting an ext4 file system starts some, unmounting ends them."""
 
 import os
 import shutil
@@ -17,23 +17,23 @@ KTHREADD = 2
 
 pytestmark = [
     pytest.mark.heavy,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root"),
-    pytest.mark.skipif(not shutil.which("mkfs.ext4"), reason="takes mkfs.ext4"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting requires root"),
+    pytest.mark.skipif(not shutil.which("mkfs.ext4"), reason="requires mkfs.ext4"),
 ]
 
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[int]:
-    """Mount a file system; return the kernel thread of its journal."""
-    image, point = folder / "image", folder / "mounted"
+    """Mount a file system; yield the PID of its journal thread."""
+    image, mount_point = folder / "image", folder / "mounted"
     with image.open("wb") as file:
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    point.mkdir()
+    mount_point.mkdir()
     with ProcConnector(EventMask.FORK) as connector:
-        mount: list[str | Path] = ["mount", "-o", "loop", image, point]
+        mount: list[str | Path] = ["mount", "-o", "loop", image, mount_point]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("no loop device can be mounted here")
+            pytest.skip("a loop device cannot be mounted here")
         forked = [
             it.child_pid
             for it in connector.recv_many(0)
@@ -48,15 +48,15 @@ def mounted(folder: Path) -> Iterator[int]:
     try:
         yield journals[0]
     finally:
-        subprocess.run(["umount", "--quiet", point], check=False)
+        subprocess.run(["umount", "--quiet", mount_point], check=False)
 
 
 def unmount(folder: Path) -> None:
-    """End the threads of the file system that is mounted there."""
+    """Unmount the file system, which ends its kernel threads."""
     subprocess.run(["umount", folder / "mounted"], check=True)
 
 
-def test_one_that_starts_while_we_watch_has_no_name_and_no_program(
+def test_new_kernel_thread_has_no_name_and_no_program(
     tmp_path: Path,
 ) -> None:
     with ProcessMonitor(programs=False) as monitor:
@@ -73,15 +73,16 @@ def test_one_that_starts_while_we_watch_has_no_name_and_no_program(
     assert ended.ppid == KTHREADD
 
 
-def test_the_command_shows_its_name_if_proc_could_be_asked(tmp_path: Path) -> None:
-    with watching("-e", "exit") as early, watching("-e", "exit", "--json") as json_too:
+def test_command_prints_the_name_of_a_preexisting_kernel_thread(tmp_path: Path) -> None:
+    """It reads the name from /proc at its start, so a newer thread has none."""
+    with watching("-e", "exit") as early, watching("-e", "exit", "--json") as as_json:
         wait_until_printing(early)
-        wait_until_printing(json_too)
+        wait_until_printing(as_json)
         with mounted(tmp_path) as pid, watching("-e", "exit") as late:
             wait_until_printing(late)
             unmount(tmp_path)
             lines = [line_of(early, pid), line_of(late, pid)]
-        record = events_until(json_too, pid, "exit")[-1]
+        record = events_until(as_json, pid, "exit")[-1]
 
     assert f"exit {pid} [kernel thread] status 0 after " in lines[0]
     assert f"exit {pid} [jbd2/loop" in lines[1]
