@@ -1,4 +1,4 @@
-"""The reader is woken at once after a silence, then at most once per max_latency."""
+"""An idle reader wakes at once, then at most once per `max_latency`."""
 
 import asyncio
 import ctypes
@@ -18,13 +18,13 @@ from support.subprocesses import PROGRAMS, run
 
 from procconn import Event, EventMask, Exec, ProcConnector
 
-BATCH = 32  # datagrams that one call of the kernel brings
+BATCH = 32  # datagrams that one recvmmsg(2) call receives at most
 
 queues = pytest.mark.parametrize("queue", [0, 262_144])
 
 
 def begin_session() -> None:
-    """Make an event of a kind that other programs make rarely."""
+    """Cause an event of a kind that other programs cause rarely."""
     subprocess.run(["true"], start_new_session=True, check=True)
 
 
@@ -37,23 +37,23 @@ def by_arecv_many(connector: ProcConnector) -> list[Event]:
 
 
 @queues
-@pytest.mark.parametrize("way", [by_recv_many, by_arecv_many])
-def test_a_lone_event_is_there_at_once(way: object, queue: int) -> None:
-    """Whatever max_latency is; whosever event comes first, it is the one."""
-    assert callable(way)
+@pytest.mark.parametrize("read", [by_recv_many, by_arecv_many])
+def test_first_event_is_delivered_at_once(read: object, queue: int) -> None:
+    """Despite a long max_latency. An event of another program may come first."""
+    assert callable(read)
     with ProcConnector(
         EventMask.SID, queue=queue, max_latency=DEADLINE / 2
     ) as connector:
         began = time.monotonic()
         begin_session()
-        events = way(connector)
+        events = read(connector)
 
         assert events
         assert time.monotonic() - began < DEADLINE / 4
 
 
 @queues
-def test_what_follows_waits_no_longer_than_it_may(queue: int) -> None:
+def test_later_event_is_delayed_by_max_latency_at_most(queue: int) -> None:
     latency = 0.5
     with ProcConnector(EventMask.SID, queue=queue, max_latency=latency) as connector:
         begin_session()
@@ -67,8 +67,8 @@ def test_what_follows_waits_no_longer_than_it_may(queue: int) -> None:
 
 
 @queues
-def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
-    for latency in (0.5, 4, 32):  # longer where a machine is too slow to make them all
+def test_later_events_are_coalesced_into_one_wakeup(queue: int) -> None:
+    for latency in (0.5, 4, 32):  # seconds; a slow machine needs longer for the events
         with ProcConnector(
             EventMask.SID, queue=queue, max_latency=latency
         ) as connector:
@@ -88,8 +88,8 @@ def test_what_follows_is_gathered_into_one_waking(queue: int) -> None:
 
 
 @queues
-def test_execs_that_become_complete_share_wakeups(queue: int) -> None:
-    """However many programs are run within max_latency."""
+def test_events_of_many_execs_share_wakeups(queue: int) -> None:
+    """Events that become complete, with their program, are coalesced like others."""
     count, latency = 200, 0.05
     script = f"for i in $(seq {count}); do /bin/true; done; exec true"
     execs: Counter[int] = Counter()
@@ -99,7 +99,7 @@ def test_execs_that_become_complete_share_wakeups(queue: int) -> None:
     ) as connector:
         began = time.monotonic()
         with subprocess.Popen(["sh", "-c", script]) as load:
-            while execs[load.pid] < 2:  # sh, and at last true
+            while execs[load.pid] < 2:  # sh, and finally true
                 events = connector.recv_many(DEADLINE)
                 assert events
                 execs.update(it.pid for it in events if isinstance(it, Exec))
@@ -111,7 +111,7 @@ def test_execs_that_become_complete_share_wakeups(queue: int) -> None:
 
 
 @queues
-def test_a_poll_is_never_delayed(queue: int) -> None:
+def test_poll_is_never_delayed(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue, max_latency=DEADLINE) as connector:
         for _ in range(20):
             begin_session()
@@ -120,7 +120,7 @@ def test_a_poll_is_never_delayed(queue: int) -> None:
 
 
 @queues
-def test_a_filling_buffer_ends_the_gathering(queue: int) -> None:
+def test_filling_receive_buffer_ends_coalescing(queue: int) -> None:
     with ProcConnector(
         EventMask.COMM, queue=queue, max_latency=DEADLINE, receive_buffer=200_000
     ) as connector:
@@ -128,7 +128,7 @@ def test_a_filling_buffer_ends_the_gathering(queue: int) -> None:
         subprocess.run([*command, "1", "0"], check=True)
         assert connector.recv_many(DEADLINE)
         began = time.monotonic()
-        subprocess.run([*command, "400", "0"], check=True)  # of the 480 it holds
+        subprocess.run([*command, "400", "0"], check=True)  # the buffer holds 480
         events = connector.recv_many(DEADLINE)
 
     assert events
@@ -149,7 +149,7 @@ with ProcConnector(EventMask.UID, max_latency=0) as connector:
     os.getppid()
 """
 
-READINGS = {
+READS = {
     "recv": "connector.recv({timeout})",
     "recv_many": "connector.recv_many({timeout})",
     "for": "next(iter(connector))",
@@ -159,27 +159,28 @@ READINGS = {
 ANOTHER_THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
 
 
-def calls_of_wakings(before: str, read: str) -> Counter[str]:
-    """Count what a reader calls while 1,000 events come, but for asking for drops.
+def count_calls(before: str, read: str) -> Counter[str]:
+    """Count the system calls of a reader while it reads 1,000 times.
 
-    Behind a receive that is "full", as it brought all it had room for, comes another
-    one. What brought nothing has the name of its error.
+    getsockopt(2) calls, which ask for drops, are not included. Receives of BATCH
+    datagrams count as "full": another receive follows them. Failed calls count under
+    the name of their error.
     """
     if not shutil.which("strace"):
-        pytest.skip("takes strace")
+        pytest.skip("requires strace")
     code = COUNT_CALLS.format(before=before, read=read, patience=int(DEADLINE))
     began = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
         strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]
-        strace += ["-e", "trace=!mmap,munmap,brk,madvise"]  # Python's, for memory
+        strace += ["-e", "trace=!mmap,munmap,brk,madvise"]  # Python's memory allocator
         with subprocess.Popen(
             [*strace, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
         ) as reader:
             assert reader.stdout
             reader.stdout.readline()
-            number = (sys.executable, "-I", PROGRAMS / "set_uids.py")
+            set_uids = (sys.executable, "-I", str(PROGRAMS / "set_uids.py"))
             while reader.poll() is None:
-                assert 0 == run(*map(str, number), "500", "1000000").returncode
+                assert 0 == run(*set_uids, "500", "1000000").returncode
         lines = Path(log.name).read_text().splitlines()
     took = time.monotonic() - began
 
@@ -201,29 +202,29 @@ def has_thread_count() -> bool:
     return hasattr(ctypes.CDLL(None), "__libc_single_threaded")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize(
-    ("way", "timeout", "before"),
+    ("mode", "timeout", "before"),
     [
-        *((way, "", ANOTHER_THREAD) for way in READINGS),
-        *((way, "30", "") for way in READINGS if way != "for"),
+        *((mode, "", ANOTHER_THREAD) for mode in READS),
+        *((mode, "30", "") for mode in READS if mode != "for"),
     ],
 )
-def test_a_waking_takes_two_system_calls(way: str, timeout: str, before: str) -> None:
-    """The wait and the receive, where nobody has asked for the descriptor."""
-    names = calls_of_wakings(before, READINGS[way].format(timeout=timeout))
+def test_wakeup_takes_two_system_calls(mode: str, timeout: str, before: str) -> None:
+    """ppoll(2) and recvmmsg(2), if fileno() was not called."""
+    names = count_calls(before, READS[mode].format(timeout=timeout))
 
     others = names.total() - names["full"]
     assert 0 < names["ppoll"]
     assert others <= 2 * names["ppoll"] + 1, names
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-@pytest.mark.skipif(not has_thread_count(), reason="takes glibc 2.32")
-@pytest.mark.parametrize("way", READINGS)
-def test_a_waking_takes_one_system_call_where_nobody_can_close(way: str) -> None:
-    """Without other threads and without a deadline, the receive waits."""
-    names = calls_of_wakings("", READINGS[way].format(timeout=""))
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+@pytest.mark.skipif(not has_thread_count(), reason="requires glibc 2.32")
+@pytest.mark.parametrize("mode", READS)
+def test_wakeup_takes_one_system_call_in_a_single_threaded_process(mode: str) -> None:
+    """No other thread can close the connector, so recvmmsg(2) itself waits."""
+    names = count_calls("", READS[mode].format(timeout=""))
 
     assert 0 < names["recvmmsg"]
     assert names["EAGAIN"] <= names["full"]

@@ -1,4 +1,4 @@
-"""Lost events are counted exactly, and reported at the place of the loss."""
+"""Overruns: drops are counted exactly, and Lost is in its position in the stream."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from support.subprocesses import PROGRAMS, program
 from procconn import Comm, Event, EventMask, Exit, Lost, ProcConnector, decode
 
 SMALL = 65_536  # bytes
-HELD = 171  # the most events that fit, on Linux 6.1; since then they take more space
+CAPACITY = 171  # events of a SMALL buffer on Linux 6.1; later kernels need more space
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +37,11 @@ def _own_name() -> Iterator[None]:
 
 @pytest.mark.heavy
 @requires_capacity(40_000)
-def test_a_storm_at_full_speed_arrives_whole() -> None:
-    """The buffer holds 80,000 events; only a starved reader may lose some."""
+def test_burst_at_full_speed_is_received_completely() -> None:
+    """The buffer holds 80,000 events; only a reader without CPU may lose some."""
     count = 300_000
 
-    def storm() -> tuple[int, int, float]:
+    def receive_burst() -> tuple[int, int, float]:
         with (
             ProcConnector(receive_buffer=33_554_432) as connector,
             program("rename", count, 0) as producer,
@@ -56,8 +56,8 @@ def test_a_storm_at_full_speed_arrives_whole() -> None:
             return received, connector.lost, cpu_wait_seconds() - waited
 
     for _ in range(5):
-        received, lost, waited = storm()
-        if lost == 0 or waited < 0.04:  # else others had this machine's processors
+        received, lost, waited = receive_burst()
+        if lost == 0 or waited < 0.04:  # otherwise other processes used the CPUs
             break
 
     assert (count, 0) == (received, lost)
@@ -65,7 +65,7 @@ def test_a_storm_at_full_speed_arrives_whole() -> None:
 
 @pytest.mark.heavy
 @requires_capacity(20_000)
-def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
+def test_each_event_of_a_steady_stream_is_received_once_and_in_order() -> None:
     count = 100_000
     with ProcConnector() as connector:
         with program("rename", count, 20_000) as producer:
@@ -80,34 +80,34 @@ def test_every_event_of_a_steady_stream_arrives_once_and_in_order() -> None:
         assert 0 == connector.lost
 
 
-def settled(
+def drain(
     small: ProcConnector, witness: ProcConnector
 ) -> tuple[list[Event], list[Event], int, int]:
-    """Receive from both, until for a moment nobody on this machine names anything.
+    """Receive from both connectors until neither has a new event.
 
     Returns:
-        What each received, and the count of the lost and the kernel's of drops then.
+        The events of each, the count in `lost`, and the kernel's count of drops.
     """
     deadline = time.monotonic() + DEADLINE
     events: list[Event] = []
-    seen: list[Event] = []
+    witnessed: list[Event] = []
     while time.monotonic() < deadline:
         rest = drain(small)
         lost, drops = small.lost, kernel_drops(small)
         late = drain(witness)
         events += rest
-        seen += late
+        witnessed += late
         if not rest and not late:
-            return events, seen, lost, drops
-    pytest.skip("other programs' names leave no moment to compare counts at")
+            return events, witnessed, lost, drops
+    pytest.skip("other programs cause COMM events all the time")
 
 
 @pytest.mark.heavy
 @requires_capacity(100_000)
 @pytest.mark.parametrize("max_latency", [0, 0.01])
-@pytest.mark.parametrize("way", ["recv", "recv_many", "recv_raw", "for"])
-def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -> None:
-    """A witness with a large buffer counts the events of other programs too."""
+@pytest.mark.parametrize("mode", ["recv", "recv_many", "recv_raw", "for"])
+def test_received_and_lost_add_up_to_all_events(mode: str, max_latency: float) -> None:
+    """A witness with a large buffer also receives the events of other programs."""
     count = 40_000
     mask = EventMask.COMM
     with (
@@ -115,36 +115,36 @@ def test_received_and_lost_make_up_what_was_sent(way: str, max_latency: float) -
         ProcConnector(mask, receive_buffer=SMALL, max_latency=max_latency) as small,
         ExitStack() as stack,
     ):
-        *_, lost_before, drops_before = settled(small, witness)
+        *_, lost_before, drops_before = drain(small, witness)
         producer = stack.enter_context(program("rename", count, 0))
         events: list[Event] = []
-        set_serials(range(1000))  # more than it holds, however fast the reader
+        set_serials(range(1000))  # overruns the buffer, however fast the reader is
         while producer.poll() is None:
-            if way == "for":
+            if mode == "for":
                 events.append(next(iter(small)))
-            elif way == "recv":
+            elif mode == "recv":
                 events += [event for event in [small.recv(DEADLINE)] if event]
-            elif way == "recv_raw":
+            elif mode == "recv_raw":
                 events += decode(small.recv_raw(DEADLINE))
             else:
                 events += small.recv_many(DEADLINE)
-            set_serials(range(1))  # lest the next call waits for ever
-        rest, seen, lost, drops = settled(small, witness)
+            set_serials(range(1))  # so that the next call does not block
+        rest, witnessed, lost, drops = drain(small, witness)
         events += rest
         reported = lost_count(events)
         received = sum(isinstance(event, Comm) for event in events)
 
     assert 0 == witness.lost
-    assert list(range(count)) == serials_of(seen, producer.pid)
+    assert list(range(count)) == serials_of(witnessed, producer.pid)
     assert drops == lost
     assert drops_before == lost_before
     lost -= lost_before
     assert lost > 0
-    assert len(seen) == received + lost
+    assert len(witnessed) == received + lost
     assert lost == reported
 
 
-def test_a_gap_is_told_between_the_events_around_it() -> None:
+def test_lost_is_between_the_events_before_and_after_the_overrun() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         drain(connector)
         set_serials(range(1000))
@@ -159,13 +159,13 @@ def test_a_gap_is_told_between_the_events_around_it() -> None:
     after = serials_of(events[index:])
     assert list(range(len(before))) == before
     assert list(range(1000, 1010)) == after
-    assert len(before) <= HELD
+    assert len(before) <= CAPACITY
     assert lost == lost_count(events) >= 1000 - len(before)
     assert serials == before + after
 
 
-def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
-    """Although a full socket has space again after a partial read."""
+def test_lost_is_in_its_position_after_partial_reads() -> None:
+    """A partial read makes space in the full socket."""
     part = bytearray(16_384)
     with ProcConnector(EventMask.COMM, receive_buffer=1_000_000) as connector:
         drain(connector)
@@ -181,8 +181,8 @@ def test_a_gap_is_told_in_its_place_to_who_reads_in_parts() -> None:
     assert list(range(4000, 4010)) == serials_of(events[index:])
 
 
-def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
-    part = bytearray(5000)  # a third of what it holds
+def test_second_overrun_after_a_partial_read_has_its_own_lost() -> None:
+    part = bytearray(5000)  # a third of the events in the socket
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         drain(connector)
         set_serials(range(1000))
@@ -199,8 +199,8 @@ def test_what_is_dropped_into_the_room_that_a_part_made_is_told_apart() -> None:
     assert between
 
 
-def test_what_takes_the_room_of_the_first_receive_is_behind_the_gap() -> None:
-    """What was stamped before that receive, and came after, can be one for each CPU."""
+def test_events_queued_after_the_first_receive_follow_lost() -> None:
+    """One event per CPU may have a timestamp before that receive, but come after it."""
     with (
         ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector,
         program("rename", 1_000_000, 0) as others,
@@ -213,12 +213,12 @@ def test_what_takes_the_room_of_the_first_receive_is_behind_the_gap() -> None:
             before = events[: counts.index(max(counts))]
             early = sum(event.timestamp_ns > began_ns for event in before)
 
-            assert max(counts) > HELD
+            assert max(counts) > CAPACITY
             assert early <= (os.cpu_count() or 1)
         assert others.poll() is None
 
 
-def test_each_of_several_gaps_is_told_in_its_place() -> None:
+def test_each_of_several_overruns_has_lost_in_its_position() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         drain(connector)
         events: list[Event] = []
@@ -231,7 +231,7 @@ def test_each_of_several_gaps_is_told_in_its_place() -> None:
     expected = 0
     for event in events:
         if isinstance(event, Lost):
-            expected += event.count  # or fewer, if other programs' were among them
+            expected += event.count  # may include events of other programs
         elif serial := serials_of([event]):
             assert serial[0] <= expected
             expected = serial[0] + 1
@@ -239,36 +239,40 @@ def test_each_of_several_gaps_is_told_in_its_place() -> None:
     assert 5 == sum(isinstance(event, Lost) for event in events)
 
 
-@pytest.mark.parametrize("way", ["recv", "for"])
-def test_a_gap_is_told_event_by_event_too(way: str) -> None:
+@pytest.mark.parametrize("mode", ["recv", "for"])
+def test_lost_is_in_its_position_in_single_reads(mode: str) -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         drain(connector)
         set_serials(range(1000))
         events: list[Event] = []
-        first: Event | None
+        event: Event | None
         while not lost_count(events):
-            first = connector.recv(DEADLINE) if way == "recv" else next(iter(connector))
-            assert first is not None
-            events.append(first)
+            event = (
+                connector.recv(DEADLINE) if mode == "recv" else next(iter(connector))
+            )
+            assert event is not None
+            events.append(event)
 
     assert list(range(len(serials_of(events)))) == serials_of(events)
     assert isinstance(events[-1], Lost)
 
 
-def test_lost_is_known_before_it_is_read_about() -> None:
+def test_lost_attribute_counts_drops_before_they_are_read() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         drain(connector)
         set_serials(range(1000))
         unread = connector.lost
         events = drain(connector)
 
-    assert 1000 - HELD <= unread <= lost_count(events)
+    assert 1000 - CAPACITY <= unread <= lost_count(events)
 
 
 @pytest.mark.parametrize(
     "mask", [EventMask.ALL, EventMask.COMM | EventMask.EXIT], ids=["all", "filtered"]
 )
-def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> None:
+def test_without_so_meminfo_each_overrun_is_reported_with_count_0(
+    mask: EventMask,
+) -> None:
     count = 100_000
     arguments = (PROGRAMS / "without_meminfo.py", str(count), str(int(mask)), "50000")
     result = run_sandboxed(NO_MEMINFO, *arguments)
@@ -282,7 +286,7 @@ def test_a_kernel_that_does_not_count_tells_each_occasion(mask: EventMask) -> No
     assert (0, 0) == (reported["reported"], reported["lost"])
 
 
-def test_what_was_dropped_until_the_close_counts() -> None:
+def test_lost_attribute_includes_drops_until_close() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=SMALL) as connector:
         set_serials(range(1000))
         before = connector.lost
@@ -290,8 +294,8 @@ def test_what_was_dropped_until_the_close_counts() -> None:
     assert 0 < before <= connector.lost
 
 
-@pytest.mark.parametrize("way", ["recv_many", "async for"])
-def test_a_gap_without_events_needs_no_waiting_for(way: str) -> None:
+@pytest.mark.parametrize("mode", ["recv_many", "async for"])
+def test_lost_without_events_is_delivered_at_once(mode: str) -> None:
     with (
         ProcConnector(EventMask.NONE) as connector,
         replaced_by_rtnetlink(connector) as sock,
@@ -302,7 +306,7 @@ def test_a_gap_without_events_needs_no_waiting_for(way: str) -> None:
             return await asyncio.wait_for(anext(aiter(connector)), DEADLINE / 4)
 
         began = time.monotonic()
-        if way == "recv_many":
+        if mode == "recv_many":
             events = connector.recv_many(timeout=DEADLINE / 4)
         else:
             events = [asyncio.run(first())]
