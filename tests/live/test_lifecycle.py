@@ -1,4 +1,4 @@
-"""A connector's life in a real program: closed at any moment, forked, forgotten."""
+"""The lifecycle of a connector: closed at any point, forked, dropped unclosed."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ from support.live import (
     DEADLINE,
     PR_SET_NAME,
     descriptors,
-    drain,
-    preserve_name,
+    name_kept,
+    rest_of,
     serials_of,
     set_serials,
     wait_for,
@@ -38,19 +38,19 @@ from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with preserve_name():
+    with name_kept():
         yield
 
 
 @pytest.fixture
-def silent() -> Iterator[ProcConnector]:
-    """Subscribe to nothing."""
+def idle() -> Iterator[ProcConnector]:
+    """Yield a connector that receives no events."""
     with ProcConnector(EventMask.NONE) as connector:
         yield connector
 
 
-def result_of(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """Start a thread; what it returns or raises will be in the list."""
+def start_call(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    """Start a thread; the list gets its result, or the type of its exception."""
     results: list[object] = []
 
     def target() -> None:
@@ -92,45 +92,45 @@ ALL_CALLS: dict[str, Callable[[ProcConnector], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_closing_from_another_thread_ends_a_blocked_call(
-    silent: ProcConnector, call: Callable[[ProcConnector], object]
+def test_close_in_another_thread_wakes_blocked_call(
+    idle: ProcConnector, call: Callable[[ProcConnector], object]
 ) -> None:
-    thread, results = result_of(lambda: call(silent))
+    thread, results = start_call(lambda: call(idle))
     wait_until_blocked(thread)
-    silent.close()
+    idle.close()
     thread.join(DEADLINE)
 
     assert [ConnectionClosedError] == results
-    assert silent.closed
+    assert idle.closed
 
 
-def test_closing_from_another_thread_ends_an_iteration(silent: ProcConnector) -> None:
-    thread, results = result_of(lambda: list(silent))
+def test_close_in_another_thread_ends_iteration(idle: ProcConnector) -> None:
+    thread, results = start_call(lambda: list(idle))
     wait_until_blocked(thread)
-    silent.close()
+    idle.close()
     thread.join(DEADLINE)
 
     assert [[]] == results
 
 
-def test_closing_from_another_thread_ends_an_async_iteration(
-    silent: ProcConnector,
+def test_close_in_another_thread_ends_async_iteration(
+    idle: ProcConnector,
 ) -> None:
     begun = threading.Event()
 
     async def main() -> list[object]:
         asyncio.get_running_loop().call_later(0.05, begun.set)
-        return await collected(silent)
+        return await collected(idle)
 
-    thread, results = result_of(lambda: asyncio.run(main()))
+    thread, results = start_call(lambda: asyncio.run(main()))
     assert begun.wait(DEADLINE)
-    silent.close()
+    idle.close()
     thread.join(DEADLINE)
 
     assert [[]] == results
 
 
-def test_closing_from_the_loop_that_iterates_ends_the_iteration() -> None:
+def test_close_in_the_same_loop_ends_async_iteration() -> None:
     async def main() -> list[object]:
         async with ProcConnector(EventMask.NONE) as connector:
             asyncio.get_running_loop().call_later(0.05, connector.close)
@@ -139,32 +139,32 @@ def test_closing_from_the_loop_that_iterates_ends_the_iteration() -> None:
     assert [] == asyncio.run(asyncio.wait_for(main(), DEADLINE))
 
 
-def test_a_cancelled_task_leaves_the_connector_usable(silent: ProcConnector) -> None:
+def test_cancelled_task_leaves_the_connector_usable(idle: ProcConnector) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await collected(silent)
+                await collected(idle)
 
     asyncio.run(main())
-    silent.subscribe(EventMask.COMM)
+    idle.subscribe(EventMask.COMM)
     set_serials(range(3))
 
-    assert [0, 1, 2] == serials_of(drain(silent))
+    assert [0, 1, 2] == serials_of(rest_of(idle))
 
 
-def test_closing_twice_is_once(silent: ProcConnector) -> None:
-    silent.close()
-    silent.close()
+def test_close_is_idempotent(idle: ProcConnector) -> None:
+    idle.close()
+    idle.close()
 
-    assert silent.closed
+    assert idle.closed
 
 
 @pytest.mark.parametrize(
     "seconds", [1e10, 1e308, 10**400], ids=["centuries", "float", "int"]
 )
-def test_a_time_may_be_longer_than_anyone_waits(seconds: float) -> None:
+def test_times_may_exceed_the_clock_range(seconds: float) -> None:
     with (
-        preserve_name(),
+        name_kept(),
         ProcConnector(EventMask.COMM, timeout=seconds, heartbeat=seconds) as connector,
     ):
         set_serials(range(1))
@@ -176,16 +176,16 @@ def test_a_time_may_be_longer_than_anyone_waits(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("call", ALL_CALLS.values(), ids=ALL_CALLS)
-def test_using_a_closed_connector_is_a_value_error(
-    silent: ProcConnector, call: Callable[[ProcConnector], object]
+def test_closed_connector_raises_value_error(
+    idle: ProcConnector, call: Callable[[ProcConnector], object]
 ) -> None:
-    silent.close()
+    idle.close()
 
     with pytest.raises(ValueError, match="closed"):
-        call(silent)
+        call(idle)
 
 
-def test_a_closed_connector_still_tells_what_was_lost() -> None:
+def test_closed_connector_keeps_lost() -> None:
     with ProcConnector(EventMask.COMM, receive_buffer=2304) as connector:
         set_serials(range(100))
         lost = connector.lost
@@ -194,25 +194,27 @@ def test_a_closed_connector_still_tells_what_was_lost() -> None:
     assert 0 < lost <= connector.lost
 
 
-def test_a_signal_handler_may_close_what_it_interrupts(silent: ProcConnector) -> None:
-    fd = event_socket(silent)
+def test_signal_handler_may_close_the_connector_of_a_read(idle: ProcConnector) -> None:
+    fd = event_socket(idle)
     with (
-        alarm(lambda *_: silent.close(), 0.05),
+        alarm(lambda *_: idle.close(), 0.05),
         pytest.raises(ConnectionClosedError),
     ):
-        silent.recv(timeout=DEADLINE)
+        idle.recv(timeout=DEADLINE)
 
     assert not Path(f"/proc/self/fd/{fd}").is_symlink()
 
 
-def test_a_signal_handler_may_end_an_iteration(silent: ProcConnector) -> None:
-    with alarm(lambda *_: silent.close(), 0.05):
-        events = list(silent)
+def test_signal_handler_may_end_an_iteration(
+    idle: ProcConnector,
+) -> None:
+    with alarm(lambda *_: idle.close(), 0.05):
+        events = list(idle)
 
     assert [] == events
 
 
-ALONE = """
+SINGLE_THREADED = """
 import signal, threading
 from procconn import *
 signal.alarm({patience})
@@ -242,14 +244,14 @@ print(connector.closed)
         ("threading.Timer(0.05, connector.close).start()", "True\n"),
     ],
 )
-def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
+def test_signal_ends_the_wait_of_a_single_threaded_process(
     action: str, printed: str, interrupts: bool, max_latency: float
 ) -> None:
-    """Also if all it does is to start a thread, which closes while that waits again.
+    """Even if the handler only starts a thread that closes the connector.
 
-    And also if the system is to restart calls, which it does with most that wait.
+    Also with siginterrupt(False), which makes the kernel restart most system calls.
     """
-    code = ALONE.format(
+    code = SINGLE_THREADED.format(
         action=action,
         interrupts=interrupts,
         max_latency=max_latency,
@@ -270,45 +272,45 @@ def test_a_signal_ends_the_waiting_of_a_process_with_one_thread(
 @pytest.mark.parametrize(
     "call", [*CALLS.values(), *ITERATIONS.values()], ids=[*CALLS, *ITERATIONS]
 )
-def test_closing_at_any_moment_before_the_waiting_ends_it_too(
+def test_close_at_each_point_before_the_wait_ends_the_call(
     call: Callable[[ProcConnector], object], queue: int, max_latency: float
 ) -> None:
-    """What comes when the connector was found to be open must not wait for ever."""
-    seen = []
+    """The call has found the connector open, but must not block forever."""
+    was_open = []
     for point in range(1000):
         injection = Injection(point)
         with ProcConnector(
             EventMask.NONE, queue=queue, max_latency=max_latency
         ) as connector:
 
-            def closed_in_between() -> object:
-                with injection.armed(connector.close):  # noqa: B023
+            def call_and_close() -> object:
+                with injection.of(connector.close):  # noqa: B023
                     return call(connector)
 
-            thread, results = result_of(closed_in_between)
+            thread, results = start_call(call_and_close)
             wait_for(lambda: results or is_blocked(thread))  # noqa: B023
-            in_time = bool(results)
+            is_reached = bool(results)
             connector.close()
             thread.join(DEADLINE / 4)
 
         assert results in ([ValueError], [ConnectionClosedError], [[]])
-        seen += [results != [ValueError]]
-        if not in_time:
+        was_open += [results != [ValueError]]
+        if not is_reached:
             break
 
-    assert not in_time
-    assert len(seen) > 3
-    assert sorted(seen) == seen  # a ValueError is for what was closed before the call
+    assert not is_reached
+    assert len(was_open) > 3
+    assert sorted(was_open) == was_open  # ValueError: closed before the call began
 
 
-def test_closing_at_any_moment_of_a_busy_iteration_just_ends_it() -> None:
+def test_close_during_a_busy_iteration_ends_it_without_error() -> None:
     for _ in range(100):
         with ProcConnector(EventMask.COMM) as connector:
 
             def read(events: Iterator[Event] = iter(connector)) -> int:  # noqa: B008
                 return sum(1 for _ in events)
 
-            thread, results = result_of(read)
+            thread, results = start_call(read)
             set_serials(range(200))
             connector.close()
             thread.join(DEADLINE)
@@ -316,30 +318,30 @@ def test_closing_at_any_moment_of_a_busy_iteration_just_ends_it() -> None:
         assert [int] == [type(result) for result in results]
 
 
-def test_a_forgotten_connector_is_closed_with_a_warning() -> None:
-    def forget() -> None:
+def test_dropped_connector_is_closed_with_a_warning() -> None:
+    def drop() -> None:
         ProcConnector(EventMask.NONE)
         gc.collect()
 
     gc.collect()
     before = descriptors()
     with pytest.warns(ResourceWarning, match="unclosed <ProcConnector open>"):
-        forget()
+        drop()
 
     assert descriptors() <= before
 
 
-def test_a_connector_goes_with_the_last_iterator_over_it() -> None:
-    """Without the help of the cyclic collector."""
+def test_dropping_the_last_iterator_closes_the_connector() -> None:
+    """Without the cyclic garbage collector."""
     gc.collect()
     before = descriptors()
     gc.disable()
     try:
         iterator = iter(ProcConnector(EventMask.COMM))
         set_serials(range(3))
-        first = [next(iterator)]
-        while 1 not in serials_of(first):
-            first.append(next(iterator))
+        events = [next(iterator)]
+        while 1 not in serials_of(events):
+            events.append(next(iterator))
         with pytest.warns(ResourceWarning, match="unclosed <ProcConnector open>"):
             del iterator
 
@@ -348,7 +350,7 @@ def test_a_connector_goes_with_the_last_iterator_over_it() -> None:
         gc.enable()
 
 
-def test_an_iterator_in_a_cycle_with_its_connector_is_collected() -> None:
+def test_cycle_of_iterator_and_connector_is_collected() -> None:
     class Owner(ProcConnector):
         iterator: Iterator[Event]
 
@@ -363,10 +365,10 @@ def test_an_iterator_in_a_cycle_with_its_connector_is_collected() -> None:
     assert not any(isinstance(it, Owner) for it in gc.get_objects())
 
 
-FORGET_IN_CHILD = """
+DROP_IN_CHILD = """
 import contextlib, gc, os, warnings
 from procconn import EventMask, ProcConnector
-warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside a thread
+warnings.simplefilter("ignore", DeprecationWarning)  # fork() with threads
 connector = ProcConnector(EventMask.COMM, queue=65536)
 iterator = iter(connector)
 child = os.fork()
@@ -383,13 +385,13 @@ connector.close()
 """
 
 
-def test_a_forked_child_may_forget_what_its_iterator_still_has() -> None:
-    result = run_python(FORGET_IN_CHILD)
+def test_forked_child_may_drop_an_iterator() -> None:
+    result = run_python(DROP_IN_CHILD)
 
     assert (0, "") == (result.returncode, result.stderr)
 
 
-def test_two_hundred_connectors_leave_no_descriptor() -> None:
+def test_closed_connectors_leave_no_descriptor() -> None:
     gc.collect()
     before = descriptors()
     for _ in range(200):
@@ -402,15 +404,13 @@ def test_two_hundred_connectors_leave_no_descriptor() -> None:
 @pytest.mark.parametrize(
     ("queue", "spare"), [(0, 0), (0, 1), (0, 2), (262_144, 3), (262_144, 4)]
 )
-def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
-    queue: int, spare: int
-) -> None:
-    """The first descriptors that it needs can be opened, but not the next."""
+def test_failed_open_leaves_no_descriptor(queue: int, spare: int) -> None:
+    """`spare` is how many descriptors can be opened before EMFILE."""
     gc.collect()
     before = descriptors()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(int(fd) for fd in os.listdir("/proc/self/fd"))
-    # The limit is on the number, so those below it are taken.
+    # RLIMIT_NOFILE limits the descriptor number, so fill the gaps below it.
     fillers = [os.dup(0)]
     while fillers[-1] < most:
         fillers.append(os.dup(0))
@@ -426,25 +426,25 @@ def test_a_connector_that_cannot_be_opened_leaves_no_descriptor(
     assert descriptors() <= before
 
 
-def test_connectors_of_one_program_do_not_disturb_each_other() -> None:
+def test_connectors_of_one_process_are_independent() -> None:
     with ProcConnector(EventMask.COMM) as first:
         with ProcConnector(EventMask.COMM) as second:
             set_serials(range(3))
             first.unsubscribe()
-            second_serials = serials_of(drain(second))
-        first_serials = serials_of(drain(first))
+            second_serials = serials_of(rest_of(second))
+        first_serials = serials_of(rest_of(first))
         first.subscribe()
         with ProcConnector(EventMask.SID):
             set_serials(range(3, 6))
-        last_serials = serials_of(drain(first))
+        last_serials = serials_of(rest_of(first))
 
     assert [0, 1, 2] == first_serials == second_serials
     assert [3, 4, 5] == last_serials
 
 
-def test_a_second_reader_is_refused_and_the_first_unharmed() -> None:
+def test_second_reader_gets_an_error_and_the_first_continues() -> None:
     with ProcConnector(EventMask.SID) as connector:
-        thread, results = result_of(connector.recv_many)
+        thread, results = start_call(connector.recv_many)
         wait_until_blocked(thread)
         for call in CALLS.values():
             with pytest.raises(RuntimeError, match="being read already"):
@@ -458,44 +458,44 @@ def test_a_second_reader_is_refused_and_the_first_unharmed() -> None:
     assert isinstance(results[0], list)
 
 
-@pytest.mark.parametrize("late", ["recv", "recv_many", "for"])
-@pytest.mark.parametrize("early", ["recv", "recv_many", "for"])
-def test_a_reader_overtaken_by_another_leaves_it_its_events(
-    late: str, early: str
+@pytest.mark.parametrize("outer", ["recv", "recv_many", "for"])
+@pytest.mark.parametrize("inner", ["recv", "recv_many", "for"])
+def test_read_during_a_read_at_each_point_loses_no_event(
+    outer: str, inner: str
 ) -> None:
-    """By one in the midst of it, at any moment, when more has come meanwhile."""
+    """More events arrive before the inner read."""
 
-    def read(connector: ProcConnector, way: str) -> list[Event]:
-        if way == "recv_many":
+    def read(connector: ProcConnector, mode: str) -> list[Event]:
+        if mode == "recv_many":
             return connector.recv_many(timeout=0)
-        event = next(iter(connector)) if way == "for" else connector.recv(timeout=0)
+        event = next(iter(connector)) if mode == "for" else connector.recv(timeout=0)
         return [event] if event else []
 
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM) as connector:
-            drain(connector)
+            rest_of(connector)
             set_serials(range(10))
             events: list[Event] = []
 
-            def overtake() -> None:
+            def read_inside() -> None:
                 set_serials(range(10, 20))
-                events.extend(read(connector, early))
-                set_serials(range(20, 21))  # lest an iteration waits for ever
+                events.extend(read(connector, inner))
+                set_serials(range(20, 21))  # so that an iteration does not block
 
-            with injection.armed(overtake):
-                events += read(connector, late)
-            events += drain(connector)
+            with injection.of(read_inside):
+                events += read(connector, outer)
+            events += rest_of(connector)
 
         if injection.reached:
             assert list(range(21)) == sorted(serials_of(events))
 
-    # Points of the methods; test_interruptions has those in an iterator.
+    # Points in the methods only; test_interruptions has the points in an iterator.
     assert inject_at_each_point(read_both) > 2
 
 
 @pytest.fixture
-def restless() -> Iterator[None]:
-    """Let threads take turns as often as can be."""
+def short_switch_interval() -> Iterator[None]:
+    """Make threads switch as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -503,37 +503,37 @@ def restless() -> Iterator[None]:
 
 
 @requires_capacity(10_000)
-@pytest.mark.usefixtures("restless")
+@pytest.mark.usefixtures("short_switch_interval")
 @pytest.mark.parametrize("queue", [0, 1 << 20])
-@pytest.mark.parametrize("way", ["recv", "recv_many", "each its own", "for"])
-def test_readers_in_two_threads_get_an_error_or_events_of_their_own(
-    way: str, queue: int
+@pytest.mark.parametrize("mode", ["recv", "recv_many", "mixed", "for"])
+def test_readers_in_two_threads_get_an_error_or_distinct_events(
+    mode: str, queue: int
 ) -> None:
     count = 10_000
     with ProcConnector(EventMask.COMM, max_latency=0, queue=queue) as connector:
         own = threading.get_native_id()
         done = threading.Event()
-        seen: tuple[list[int], list[int]] = ([], [])
+        serials: tuple[list[int], list[int]] = ([], [])
 
         def read(index: int) -> None:
-            one_by_one = way == "recv" or (way == "each its own" and index == 0)
+            is_single = mode == "recv" or (mode == "mixed" and index == 0)
             while not done.is_set():
                 try:
-                    if way == "for":
+                    if mode == "for":
                         for event in connector:
-                            seen[index].extend(serials_of([event], own))
-                            if sum(map(len, seen)) == count:
+                            serials[index].extend(serials_of([event], own))
+                            if sum(map(len, serials)) == count:
                                 done.set()
                         continue
-                    if one_by_one:
+                    if is_single:
                         one = connector.recv(timeout=0.01)
                         events = [one] if one else []
                     else:
                         events = connector.recv_many(timeout=0.01)
                 except (RuntimeError, ValueError):
-                    continue  # another one reads, or has closed it
-                seen[index].extend(serials_of(events, own))
-                if sum(map(len, seen)) == count:
+                    continue  # the other thread is reading, or closed the connector
+                serials[index].extend(serials_of(events, own))
+                if sum(map(len, serials)) == count:
                     done.set()
 
         threads = [threading.Thread(target=read, args=(index,)) for index in (0, 1)]
@@ -542,12 +542,12 @@ def test_readers_in_two_threads_get_an_error_or_events_of_their_own(
         set_serials(range(count))
         done.wait(DEADLINE)
         done.set()
-        if way == "for":
+        if mode == "for":
             connector.close()
         for thread in threads:
             thread.join(DEADLINE)
 
-    assert list(range(count)) == sorted([*seen[0], *seen[1]])
+    assert list(range(count)) == sorted([*serials[0], *serials[1]])
 
 
 FORK = """
@@ -581,9 +581,7 @@ connector.close()
         "with contextlib.suppress(RuntimeError): connector.subscribe(EventMask.NONE)",
     ],
 )
-def test_what_a_forked_child_does_does_not_touch_the_subscription(
-    action: str, end: str
-) -> None:
+def test_forked_child_does_not_change_the_subscription(action: str, end: str) -> None:
     code = FORK.format(action=action, end=end, PR_SET_NAME=PR_SET_NAME)
     requests = Requests(code)
     result = requests.result
@@ -593,7 +591,7 @@ def test_what_a_forked_child_does_does_not_touch_the_subscription(
 
 
 @pytest.mark.parametrize("call", ["unsubscribe", "subscribe", "recv_many"])
-def test_a_forked_child_is_refused_what_its_parent_would_miss(call: str) -> None:
+def test_forked_child_may_not_read_or_subscribe(call: str) -> None:
     code = f"""
 import os
 from procconn import EventMask, ProcConnector
@@ -613,8 +611,8 @@ assert os.waitpid(child, 0)[1] == 0
 @pytest.mark.parametrize(
     "call", ["connector.recv(0)", "connector.recv_many(0)", "next(iter(connector))"]
 )
-def test_a_forked_child_does_not_get_what_its_parent_will(call: str) -> None:
-    """What is decoded and not taken yet."""
+def test_forked_child_does_not_get_pending_events(call: str) -> None:
+    """Reading them raises RuntimeError; the parent still receives them."""
     code = f"""
 import ctypes, os
 from procconn import EventMask, ProcConnector
@@ -636,17 +634,17 @@ assert len(connector.recv_many(0)) >= 2
     assert (0, "") == (result.returncode, result.stderr)
 
 
-def test_one_that_is_dropped_is_closed_whatever_handlers_raise() -> None:
-    """In no Python code that runs then can a signal keep it open."""
+def test_dropped_connector_is_closed_despite_exceptions_of_handlers() -> None:
+    """An exception at any call of the finalizer leaves no descriptor open."""
     result = run(*PYTHON, PROGRAMS / "interrupted_drop.py")
 
     assert (0, "") == (result.returncode, result.stderr)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
+def test_forked_child_may_close_while_the_parent_reads() -> None:
     with ProcConnector(EventMask.NONE) as connector:
-        thread, _ = result_of(connector.recv)
+        thread, _ = start_call(connector.recv)
         wait_until_blocked(thread)
         fds = (event_socket(connector), connector.fileno())
         child = os.fork()
@@ -660,7 +658,7 @@ def test_a_forked_child_closes_its_copy_while_the_parent_reads() -> None:
     assert 0 == status
 
 
-def test_the_end_of_the_interpreter_ends_the_subscription() -> None:
+def test_interpreter_exit_ends_the_subscription() -> None:
     code = "from procconn import ProcConnector; connector = ProcConnector()"
     requests = Requests(code)
     result = requests.result
@@ -670,7 +668,7 @@ def test_the_end_of_the_interpreter_ends_the_subscription() -> None:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_the_end_of_the_interpreter_ends_it_under_a_daemon_thread(queue: int) -> None:
+def test_interpreter_exit_ends_the_subscription_of_a_daemon_thread(queue: int) -> None:
     code = f"""
 import threading
 from pathlib import Path
@@ -690,11 +688,11 @@ while waiting.read_text().split()[0] != "{NUMBERS["ppoll"]}":
     assert [LISTEN, IGNORE] == requests.all_sent
 
 
-def test_a_descriptor_is_not_used_after_the_close() -> None:
-    """Event counters that get the freed numbers are neither written to nor closed."""
+def test_descriptors_are_not_used_after_close() -> None:
+    """New event counters reuse the descriptors; nobody writes to or closes them."""
     for _ in range(30):
         connector = ProcConnector(EventMask.NONE)
-        thread, results = result_of(connector.recv)
+        thread, results = start_call(connector.recv)
         wait_until_blocked(thread)
         connector.close()
         counters = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(6)]
@@ -706,16 +704,16 @@ def test_a_descriptor_is_not_used_after_the_close() -> None:
         for fd in counters:
             with contextlib.suppress(BlockingIOError):
                 pytest.fail(f"{fd} counts {os.eventfd_read(fd)}")
-            os.close(fd)  # fails if somebody else did it
+            os.close(fd)  # fails if the connector closed it
 
         assert [ConnectionClosedError] == results
 
 
-def test_an_unclosed_connector_says_so_in_its_representation(
-    silent: ProcConnector,
+def test_repr_shows_open_or_closed(
+    idle: ProcConnector,
 ) -> None:
-    open_form = repr(silent)
-    silent.close()
+    open_form = repr(idle)
+    idle.close()
 
     assert "<ProcConnector open>" == open_form
-    assert "<ProcConnector closed>" == repr(silent)
+    assert "<ProcConnector closed>" == repr(idle)
