@@ -159,9 +159,7 @@ def test_after_overrun_exits_keep_their_program_and_duration(
 
 
 @pytest.mark.slow
-def test_after_overrun_stat_counts_failed_and_running_processes(
-    tmp_path: Path,
-) -> None:
+def test_after_overrun_stat_counts_failed_and_running_processes(tmp_path: Path) -> None:
     def count_of_shells(record: dict[str, Any], key: str) -> int:
         counts = {it["name"]: int(it[key]) for it in record["programs"]}
         return counts.get("ourshell", 0)

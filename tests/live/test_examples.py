@@ -109,7 +109,7 @@ def test_count_forks_counts_by_command() -> None:
         (_EXITS_IN_ANOTHER_THREAD, "7"),
     ],
 )
-def test_wait_for_exit_prints_status_of_a_process_that_is_no_child(
+def test_wait_for_exit_prints_status_of_an_unrelated_process(
     program: str, status: str
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as process:
@@ -131,7 +131,7 @@ def test_wait_for_exit_prints_status_of_a_zombie() -> None:
         assert output("wait_for_exit.py", str(zombie.pid)) == "0\n"
 
 
-def test_wait_for_exit_fails_without_such_a_process() -> None:
+def test_wait_for_exit_reports_absent_process() -> None:
     command = example("wait_for_exit.py", "999999999")
     done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
 
@@ -146,7 +146,7 @@ def test_wait_for_exit_fails_without_such_a_process() -> None:
         ["sh", "-c", "setsid sh -c 'echo $$ >> pids; exec sleep 60' &"],
         [sys.executable, "-c", _RUNS_IN_ANOTHER_THREAD],
     ],
-    ids=["child", "daemon", "leader ended"],
+    ids=["child", "daemon", "exited leader"],
 )
 def test_restart_starts_a_killed_service_again(
     service: list[str], tmp_path: Path

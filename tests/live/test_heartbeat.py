@@ -270,7 +270,7 @@ def test_warning_has_the_line_of_the_reading_call(read: FunctionType) -> None:
 
 
 def test_constructor_delivers_no_comm_event_of_its_own() -> None:
-    """It tries whether PR_SET_NAME is allowed before it subscribes."""
+    """The constructor tests whether PR_SET_NAME is allowed before it subscribes."""
     with (
         ProcConnector(EventMask.COMM),  # makes the kernel send events beforehand
         ProcConnector(EventMask.COMM, heartbeat=DEADLINE) as connector,

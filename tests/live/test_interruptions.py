@@ -172,9 +172,7 @@ test_close_interrupted_at_each_point_can_be_repeated({{queue}})
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-def test_interruptions_at_each_point_leave_no_subscription(
-    queue: int,
-) -> None:
+def test_interruptions_at_each_point_leave_no_subscription(queue: int) -> None:
     requests = Requests(OPEN_AT_EACH_POINT.format(queue=queue))
 
     assert (0, "") == (requests.result.returncode, requests.result.stderr)

@@ -56,9 +56,7 @@ def unmount(folder: Path) -> None:
     subprocess.run(["umount", folder / "mounted"], check=True)
 
 
-def test_new_kernel_thread_has_no_name_and_no_program(
-    tmp_path: Path,
-) -> None:
+def test_new_kernel_thread_has_no_name_and_no_program(tmp_path: Path) -> None:
     with ProcessMonitor(programs=False) as monitor:
         with mounted(tmp_path) as pid:
             unmount(tmp_path)
@@ -74,7 +72,7 @@ def test_new_kernel_thread_has_no_name_and_no_program(
 
 
 def test_command_prints_the_name_of_a_preexisting_kernel_thread(tmp_path: Path) -> None:
-    """It reads the name from /proc at its start, so a newer thread has none."""
+    """The command reads names from /proc once, at its start."""
     with watching("-e", "exit") as early, watching("-e", "exit", "--json") as as_json:
         wait_until_printing(early)
         wait_until_printing(as_json)

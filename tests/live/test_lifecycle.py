@@ -113,17 +113,15 @@ def test_close_in_another_thread_ends_iteration(idle: ProcConnector) -> None:
     assert [[]] == results
 
 
-def test_close_in_another_thread_ends_async_iteration(
-    idle: ProcConnector,
-) -> None:
-    begun = threading.Event()
+def test_close_in_another_thread_ends_async_iteration(idle: ProcConnector) -> None:
+    started = threading.Event()
 
     async def main() -> list[object]:
-        asyncio.get_running_loop().call_later(0.05, begun.set)
+        asyncio.get_running_loop().call_later(0.05, started.set)
         return await collected(idle)
 
     thread, results = start_call(lambda: asyncio.run(main()))
-    assert begun.wait(DEADLINE)
+    assert started.wait(DEADLINE)
     idle.close()
     thread.join(DEADLINE)
 
@@ -205,9 +203,7 @@ def test_signal_handler_may_close_the_connector_of_a_read(idle: ProcConnector) -
     assert not Path(f"/proc/self/fd/{fd}").is_symlink()
 
 
-def test_signal_handler_may_end_an_iteration(
-    idle: ProcConnector,
-) -> None:
+def test_signal_handler_may_end_an_iteration(idle: ProcConnector) -> None:
     with alarm(lambda *_: idle.close(), 0.05):
         events = list(idle)
 
@@ -703,15 +699,13 @@ def test_descriptors_are_not_used_after_close() -> None:
         gc.collect()
         for fd in counters:
             with contextlib.suppress(BlockingIOError):
-                pytest.fail(f"{fd} counts {os.eventfd_read(fd)}")
+                pytest.fail(f"descriptor {fd} was written to: {os.eventfd_read(fd)}")
             os.close(fd)  # fails if the connector closed it
 
         assert [ConnectionClosedError] == results
 
 
-def test_repr_shows_open_or_closed(
-    idle: ProcConnector,
-) -> None:
+def test_repr_shows_open_or_closed(idle: ProcConnector) -> None:
     open_form = repr(idle)
     idle.close()
 

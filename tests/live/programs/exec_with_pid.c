@@ -12,9 +12,9 @@
 
 int main(int argc, char **argv)
 {
-    pid_t wanted = argc > 2 ? atoi(argv[1]) : 0;
+    pid_t chosen = argc > 2 ? atoi(argv[1]) : 0;
     struct clone_args arguments = {
-        .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&wanted, .set_tid_size = 1};
+        .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&chosen, .set_tid_size = 1};
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     int status;
 

@@ -12,14 +12,14 @@
 
 int main(void)
 {
-    pid_t wanted = fork();
+    pid_t reused = fork();
     struct clone_args args = {.exit_signal = SIGCHLD, .set_tid_size = 1};
     long pid;
 
-    if (wanted == 0)
+    if (reused == 0)
         _exit(1);
-    waitpid(wanted, NULL, 0);
-    args.set_tid = (uint64_t)(uintptr_t)&wanted;
+    waitpid(reused, NULL, 0);
+    args.set_tid = (uint64_t)(uintptr_t)&reused;
     pid = syscall(SYS_clone3, &args, sizeof args);
     if (pid == 0)
         _exit(2);
@@ -28,6 +28,6 @@ int main(void)
         return 1;
     }
     waitpid((pid_t)pid, NULL, 0);
-    printf("%d\n", (int)wanted);
+    printf("%d\n", (int)reused);
     return 0;
 }

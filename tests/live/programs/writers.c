@@ -30,10 +30,10 @@ static long long now(void)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static pid_t fork_as(pid_t wanted)
+static pid_t fork_as(pid_t chosen)
 {
     struct clone_args arguments = {
-        .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&wanted, .set_tid_size = 1};
+        .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&chosen, .set_tid_size = 1};
 
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
@@ -42,19 +42,19 @@ int main(int argc, char **argv)
 {
     long count = argc == 3 ? atol(argv[2]) : 0, kib;
     int is_set = argc == 3 && strcmp(argv[1], "set") == 0, fd = open("/dev/null", O_WRONLY);
-    pid_t wanted = 0, child;
-    long long begun;
+    pid_t chosen = 0, child;
+    long long began;
 
     if (is_set) { /* a PID that is free */
-        wanted = fork();
-        if (wanted == 0)
+        chosen = fork();
+        if (chosen == 0)
             _exit(1);
-        waitpid(wanted, NULL, 0);
+        waitpid(chosen, NULL, 0);
     }
     for (long i = 0; i < count; i++) {
         kib = i % MAX_KIB + 1;
-        begun = now();
-        child = is_set ? fork_as(wanted) : vfork();
+        began = now();
+        child = is_set ? fork_as(chosen) : vfork();
         if (child == 0)
             _exit(write(fd, bytes, kib * 1024) != kib * 1024);
         if (child < 0) {
@@ -62,7 +62,7 @@ int main(int argc, char **argv)
             return 1;
         }
         waitpid(child, NULL, 0);
-        printf("%d %ld %lld %lld\n", (int)child, kib, begun, now());
+        printf("%d %ld %lld %lld\n", (int)child, kib, began, now());
     }
     return 0;
 }
