@@ -111,7 +111,7 @@ def test_sighups_at_any_time_lose_and_truncate_no_line(tmp_path: Path) -> None:
         for path in tmp_path.iterdir()
         for line in path.read_text().splitlines()
     ]
-    printed = [it["argv"][1] for it in lines if len(it["argv"]) > 1]
+    printed = [line["argv"][1] for line in lines if len(line["argv"]) > 1]
 
     assert 0 == status
     assert count - len(printed) <= 5, "more than a busy machine explains"
@@ -216,7 +216,7 @@ def test_recording_is_piped_from_record_to_watch() -> None:
         printed = process.stdout.read().splitlines()
 
     assert 0 == process.returncode
-    assert ["exec", "exec"] == [json.loads(it)["event"] for it in printed]
+    assert ["exec", "exec"] == [json.loads(line)["event"] for line in printed]
 
 
 @pytest.mark.parametrize("subcommand", ["watch", "stat"])
@@ -269,7 +269,7 @@ def test_nonblocking_standard_output_gets_the_complete_recording() -> None:
         burst.wait()
         recorder.send_signal(signal.SIGTERM)
         events = recording.open(io.BytesIO(header + reading.readall()))
-        renamed = sum(isinstance(it, Comm) and it.pid == burst.pid for it in events)
+        renamed = sum(isinstance(e, Comm) and e.pid == burst.pid for e in events)
 
     assert (0, BURST) == (recorder.returncode, renamed)
 

@@ -130,20 +130,20 @@ def test_after_overrun_exits_keep_their_program_and_duration(
             stack.enter_context(command(*arguments, *options, *started.options(name)))
             for name in FILTERS
         ]
-        outputs = [it.stdout for it in commands if it.stdout is not None]
+        outputs = [process.stdout for process in commands if process.stdout is not None]
         for process in commands:
             wait_until_subscribed(process)
         started.resume(shell)
         for output in outputs:
-            records_until(output, lambda it: it.get("parent_pid") == shell.pid)
+            records_until(output, lambda r: r.get("parent_pid") == shell.pid)
         overrun(started, commands)
         for output in outputs:
-            records_until(output, lambda it: bool(it["event"] == "lost"))
+            records_until(output, lambda r: bool(r["event"] == "lost"))
         started.resume(shell)
         shell.wait()
         after = [
             records_until(
-                output, lambda it: it["event"] == "exit" and it["pid"] == shell.pid
+                output, lambda r: r["event"] == "exit" and r["pid"] == shell.pid
             )
             for output in outputs
         ]
@@ -153,15 +153,15 @@ def test_after_overrun_exits_keep_their_program_and_duration(
         assert [started.program, "-c", SCRIPT, started.mark] == end["argv"]
         assert (3, "ourshell") == (end["returncode"], end["name"])
         assert end["duration"] > 0
-        assert 1 == sum(it.get("pid") == shell.pid for it in records)
-    of_pid = [it for it in after[FILTERS.index("pid")] if it["event"] != "lost"]
-    assert {shell.pid} == {it.get("pid", it.get("parent_pid")) for it in of_pid}
+        assert 1 == sum(r.get("pid") == shell.pid for r in records)
+    of_pid = [r for r in after[FILTERS.index("pid")] if r["event"] != "lost"]
+    assert {shell.pid} == {r.get("pid", r.get("parent_pid")) for r in of_pid}
 
 
 @pytest.mark.slow
 def test_after_overrun_stat_counts_failed_and_running_processes(tmp_path: Path) -> None:
     def count_of_shells(record: dict[str, Any], key: str) -> int:
-        counts = {it["name"]: int(it[key]) for it in record["programs"]}
+        counts = {program["name"]: int(program[key]) for program in record["programs"]}
         return counts.get("ourshell", 0)
 
     with shells(tmp_path) as started, ExitStack() as stack:
@@ -169,25 +169,25 @@ def test_after_overrun_stat_counts_failed_and_running_processes(tmp_path: Path) 
             stack.enter_context(command("stat", "--json", *started.options(name)))
             for name in FILTERS
         ]
-        outputs = [it.stdout for it in commands if it.stdout is not None]
+        outputs = [process.stdout for process in commands if process.stdout is not None]
         first = [
-            records_until(output, lambda it: count_of_shells(it, "running") > 0)[-1]
+            records_until(output, lambda r: count_of_shells(r, "running") > 0)[-1]
             for output in outputs
         ]
         overrun(started, commands)
         for output in outputs:
-            records_until(output, lambda it: bool(it["lost"] > 0))
+            records_until(output, lambda r: bool(r["lost"] > 0))
         started.resume(started.observed)
         started.resume(started.observed)
         started.observed.wait()
         after = [
-            records_until(output, lambda it: count_of_shells(it, "running") == 0)
+            records_until(output, lambda r: count_of_shells(r, "running") == 0)
             for output in outputs
         ]
 
     for name, record, records in zip(FILTERS, first, after, strict=True):
         assert (1 if name == "pid" else 2) == count_of_shells(record, "running")
-        failed = sum(count_of_shells(it, "failed") for it in records)
+        failed = sum(count_of_shells(r, "failed") for r in records)
         assert (1 if name == "pid" else 2) == failed  # the subshell exits with 5
 
 
@@ -209,17 +209,17 @@ def test_after_overrun_record_has_the_exits_of_matching_processes(
         started.resume(shell)
         pid = shell.pid
         wait_until(
-            lambda: all_have(lambda it: isinstance(it, Fork) and it.parent_pid == pid)
+            lambda: all_have(lambda e: isinstance(e, Fork) and e.parent_pid == pid)
         )
         overrun(started, commands)
-        wait_until(lambda: all_have(lambda it: isinstance(it, Lost)))
+        wait_until(lambda: all_have(lambda e: isinstance(e, Lost)))
         started.resume(shell)
         shell.wait()
-        wait_until(lambda: all_have(lambda it: isinstance(it, Exit) and it.pid == pid))
+        wait_until(lambda: all_have(lambda e: isinstance(e, Exit) and e.pid == pid))
 
     for path in paths:
-        exits = [it for it in recorded(path) if isinstance(it, Exit) and it.pid == pid]
-        assert [3] == [it.returncode for it in exits]
+        exits = [e for e in recorded(path) if isinstance(e, Exit) and e.pid == pid]
+        assert [3] == [e.returncode for e in exits]
 
 
 def recorded(path: Path) -> list[Event]:

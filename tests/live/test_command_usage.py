@@ -70,8 +70,8 @@ def test_thread_exit_has_the_usage_of_the_thread() -> None:
         pid = run_costly()
         records = events_until(watch, pid, "exit")
 
-    exits = [it for it in records if it["event"] == "exit" and it["tgid"] == pid]
-    thread, process = (it["usage"] for it in exits)
+    exits = [r for r in records if r["event"] == "exit" and r["tgid"] == pid]
+    thread, process = (r["usage"] for r in exits)
     assert 0.29e9 <= thread["cpu_ns"] < process["cpu_ns"]
 
 
@@ -81,7 +81,7 @@ def test_text_exit_has_cpu_time_and_memory() -> None:
         wait_until_printing(watch)
         pid = str(run_costly()).encode()
         assert watch.stdout is not None
-        line = next(it for it in watch.stdout if it.split()[2] == pid).decode()
+        line = next(line for line in watch.stdout if line.split()[2] == pid).decode()
 
     *_, cpu, memory = line.rstrip("\n").split(", ")
     assert cpu.startswith("cpu ")
@@ -97,7 +97,7 @@ def test_usage_is_null_by_default() -> None:
         child.wait()
         records = events_until(watch, child.pid, "exit")
 
-    assert {None} == {it["usage"] for it in records if it["event"] == "exit"}
+    assert {None} == {r["usage"] for r in records if r["event"] == "exit"}
 
 
 @as_root
@@ -129,7 +129,7 @@ def test_recording_keeps_usage(tmp_path: Path) -> None:
         recorder.wait()
     lines = subprocess.check_output([*WATCH, "--json", "--input", path])
     records: list[dict[str, Any]] = list(map(json.loads, lines.splitlines()))
-    (printed,) = (it for it in records if (it["event"], it.get("pid")) == ("exit", pid))
+    (printed,) = (r for r in records if (r["event"], r.get("pid")) == ("exit", pid))
 
     assert_is_costly(printed["usage"])
 

@@ -29,22 +29,22 @@ def _has_realtime_priority() -> bool:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         ProcConnector(programs=True).close()
-    return not any("at normal priority" in str(it.message) for it in warned)
+    return not any("at normal priority" in str(warning.message) for warning in warned)
 
 
-@pytest.mark.parametrize("document", [it for it in DOCUMENTS if needs_events(it)])
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if needs_events(path)])
 def test_code_runs_and_prints_the_documented_output(
     document: str, tmp_path: Path
 ) -> None:
     if any("numpy" in block.text for block in code(document)):
         pytest.importorskip("numpy")
-    shell = "".join(it.text for it in code(document) if it.language == "sh")
+    shell = "".join(block.text for block in code(document) if block.language == "sh")
     if not IS_ROOT and any(command in shell for command in _REQUIRES_ROOT):
         pytest.skip(f"requires root for one of: {', '.join(_REQUIRES_ROOT)}")
     has_nats = find_spec("nats") and shutil.which("nats-server")
     if "nats-server" in shell and not has_nats:
         pytest.skip("requires nats-server and procconn[nats]")
-    reads_programs = any(_READS_PROGRAMS.search(it.text) for it in code(document))
+    reads_programs = any(_READS_PROGRAMS.search(block.text) for block in code(document))
     if reads_programs and not _has_realtime_priority():
         pytest.skip("requires real-time priority to show programs of short commands")
     command = [*PYTHON, documents.__file__, document]

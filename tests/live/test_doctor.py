@@ -23,7 +23,7 @@ def findings(*prefix: str) -> dict[str, Any]:
     )
     report = json.loads(doctor.stdout)
     assert [] == violations(SCHEMA, report)
-    return {it["subject"]: it for it in report["findings"]}
+    return {finding["subject"]: finding for finding in report["findings"]}
 
 
 def test_doctor_finds_no_problem_here_but_the_buffer() -> None:
@@ -65,7 +65,7 @@ def test_restricted_proc_makes_findings_unknown(proc: str) -> None:
         pytest.skip("mounting requires root")
     script = f'{HIDDEN[proc]} && exec "$@"'
     found = findings("unshare", "--mount", "sh", "-c", script, "sh")
-    unknown = {it for it in found if found[it]["state"] == "unknown"}
+    unknown = {subject for subject in found if found[subject]["state"] == "unknown"}
 
     if proc == "none":
         namespaces = {"network namespace", "pid namespace", "user namespace"}
@@ -112,7 +112,7 @@ def test_missing_capability_makes_finding_limited(subject: str) -> None:
 
 
 def test_limit_is_not_a_problem() -> None:
-    states = {it["state"] for it in findings().values()}
+    states = {finding["state"] for finding in findings().values()}
     doctor = subprocess.run(DOCTOR, capture_output=True, check=False)
 
     assert doctor.returncode == ("problem" in states)

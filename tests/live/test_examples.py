@@ -67,7 +67,7 @@ def forker() -> Iterator[None]:
         process.kill()
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda it: it.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
 
@@ -75,7 +75,7 @@ def test_examples_are_short(path: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "json_lines.py"}),
-    ids=lambda it: it.name,
+    ids=lambda p: p.name,
 )
 def test_examples_print_their_docstring_without_arguments(path: Path) -> None:
     command = example(path.name)
@@ -234,9 +234,9 @@ def test_json_lines_exit_with_status_0_if_the_reader_closes_the_pipe() -> None:
 def test_aggregate_counts_by_kind_and_by_status() -> None:
     pytest.importorskip("numpy")
     lines = output("aggregate.py", "1").splitlines()
-    counts = {what: int(n) for n, what in (line.split(maxsplit=1) for line in lines)}
+    counts = {name: int(n) for n, name in (line.split(maxsplit=1) for line in lines)}
 
-    assert sum(n for what, n in counts.items() if what.startswith("FORK ")) > 1
+    assert sum(n for name, n in counts.items() if name.startswith("FORK ")) > 1
     assert counts["exits with status 0"] > 1
     assert "events lost" in counts
 
@@ -259,7 +259,7 @@ def test_record_command_records_its_tree_and_passes_the_status(tmp_path: Path) -
         check=False,
     )
     with recording.open(path) as events:
-        exits = [it.returncode for it in events if isinstance(it, Exit)]
+        exits = [event.returncode for event in events if isinstance(event, Exit)]
 
     assert 4 == done.returncode
     assert [3, 0, 4] == exits
@@ -270,8 +270,8 @@ def test_recorded_build_is_complete_and_has_programs() -> None:
         found = list(events)
         assert not events.damage
 
-    programs = [it.program for it in found if isinstance(it, Exec)]
-    exits = [it for it in found if isinstance(it, Exit)]
+    programs = [event.program for event in found if isinstance(event, Exec)]
+    exits = [event for event in found if isinstance(event, Exit)]
     assert 76 == len(exits)
-    assert 1 == sum(it.returncode != 0 for it in exits)
+    assert 1 == sum(event.returncode != 0 for event in exits)
     assert all(program and program.argv for program in programs)

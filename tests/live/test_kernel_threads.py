@@ -35,9 +35,9 @@ def mounted(folder: Path) -> Iterator[int]:
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("a loop device cannot be mounted here")
         forked = [
-            it.child_pid
-            for it in connector.recv_many(0)
-            if isinstance(it, Fork) and it.parent_tgid == KTHREADD
+            event.child_pid
+            for event in connector.recv_many(0)
+            if isinstance(event, Fork) and event.parent_tgid == KTHREADD
         ]
     names = {pid: Path(f"/proc/{pid}/comm") for pid in forked}
     journals = [
@@ -61,9 +61,9 @@ def test_new_kernel_thread_has_no_name_and_no_program(tmp_path: Path) -> None:
         with mounted(tmp_path) as pid:
             unmount(tmp_path)
         ended = next(
-            it.process
-            for it in monitor
-            if isinstance(it, Ended) and it.process.pid == pid
+            change.process
+            for change in monitor
+            if isinstance(change, Ended) and change.process.pid == pid
         )
 
     assert ended.is_kernel_thread
@@ -91,6 +91,6 @@ def line_of(watch: subprocess.Popen[bytes], pid: int) -> str:
     assert watch.stdout is not None
     return next(
         line
-        for line in (" ".join(it.decode().split()) for it in watch.stdout)
+        for line in (" ".join(raw.decode().split()) for raw in watch.stdout)
         if f" exit {pid} " in line
     )

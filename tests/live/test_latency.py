@@ -102,7 +102,7 @@ def test_events_of_many_execs_share_wakeups(queue: int) -> None:
             while execs[load.pid] < 2:  # sh, and finally true
                 events = connector.recv_many(DEADLINE)
                 assert events
-                execs.update(it.pid for it in events if isinstance(it, Exec))
+                execs.update(event.pid for event in events if isinstance(event, Exec))
                 batches += 1
         took = time.monotonic() - began
 

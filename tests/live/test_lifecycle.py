@@ -358,7 +358,7 @@ def test_cycle_of_iterator_and_connector_is_collected() -> None:
     gc.collect()
 
     assert descriptors() <= before
-    assert not any(isinstance(it, Owner) for it in gc.get_objects())
+    assert not any(isinstance(obj, Owner) for obj in gc.get_objects())
 
 
 DROP_IN_CHILD = """

@@ -209,7 +209,7 @@ def test_events_queued_after_the_first_receive_follow_lost() -> None:
             set_serials(range(5000))
             began_ns = time.monotonic_ns()
             events = connector.recv_many(0)
-            counts = [it.count if isinstance(it, Lost) else 0 for it in events]
+            counts = [event.count if isinstance(event, Lost) else 0 for event in events]
             before = events[: counts.index(max(counts))]
             early = sum(event.timestamp_ns > began_ns for event in before)
 

@@ -18,7 +18,7 @@ from procconn import EventMask, Exec, ProcConnector, Program
 
 
 def warning_count() -> int:
-    return sum("programs are not read" in str(it.message) for it in caught)
+    return sum("programs are not read" in str(warning.message) for warning in caught)
 
 
 warnings.simplefilter("always")
@@ -36,8 +36,8 @@ with (
     programs: list[Program | None] = []
     deadline = time.monotonic() + 5
     while not programs and time.monotonic() < deadline:  # a poll needs no refused call
-        programs = [it.program for it in connector.recv_many(0) if isinstance(it, Exec)]
+        programs = [e.program for e in connector.recv_many(0) if isinstance(e, Exec)]
     before = time.process_time()
     time.sleep(0.5)
     cpu_time = time.process_time() - before
-print(warning_count(), *{it.missing for it in programs if it}, cpu_time < 0.25)
+print(warning_count(), *{p.missing for p in programs if p}, cpu_time < 0.25)

@@ -72,7 +72,7 @@ async def main() -> None:
     while raised is None and time.monotonic() < deadline:
         try:
             events = await receive()
-            received += sum(isinstance(it, Comm) and it.pid == pid for it in events)
+            received += sum(isinstance(e, Comm) and e.pid == pid for e in events)
         except OSError as error:
             raised = type(error).__name__
     wait(lambda: not is_running())

@@ -14,7 +14,7 @@ with ProcConnector(EventMask.EXEC, programs=True) as connector:
     subprocess.run(["true", "last"], check=True)
     found: list[Exec] = []
     while events := connector.recv_many(1):
-        found += [it for it in events if isinstance(it, Exec) and it.pid in serials]
+        found += [e for e in events if isinstance(e, Exec) and e.pid in serials]
         if len(found) == 60:
             break
 for event in found:
