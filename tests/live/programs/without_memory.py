@@ -1,7 +1,7 @@
 """Count the MemoryErrors of a function if each of its allocations fails once.
 
-The arguments are the function and a buffer in hexadecimal. Prints the count of a first
-round, the lowest count of ten later rounds, and how many blocks those leaked.
+The arguments are the function and a buffer in hexadecimal. Prints the count, the lowest
+count of ten more rounds, and the number of memory blocks that those leaked.
 """
 
 import gc
