@@ -19,7 +19,7 @@ from support.command import (
     COMMAND,
     RENAME,
     TRACE,
-    OnTerminal,
+    TerminalCommand,
     run,
     wait_until_printing,
     watching,
@@ -152,7 +152,7 @@ def test_sighup_ends_command_without_output_file(output: tuple[str, ...]) -> Non
 def test_sighup_on_a_terminal_ends_command_despite_output_file(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [*COMMAND, *WATCH, "-o", str(log)]
-    with OnTerminal(command) as terminal:
+    with TerminalCommand(command) as terminal:
         wait_for_line(log)
         terminal.signal(signal.SIGHUP)
         status = terminal.wait()

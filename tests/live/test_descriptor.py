@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.blocking import is_blocked
-from support.live import DEADLINE, descriptors, name_kept, rest_of, wait_for
+from support.live import DEADLINE, descriptors, drain, preserve_name, wait_for
 
 from procconn import (
     BufferTooSmallError,
@@ -32,7 +32,7 @@ with_and_without_queue = pytest.mark.parametrize("queue", [0, 262_144])
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -78,7 +78,7 @@ def test_fileno_is_readable_while_events_are_pending(
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         if first_fileno == "before":
-            wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+            wait_for(lambda: drain(connector) == [] and not ready(connector))
         for _ in range(5):
             begin_session()
         events: list[Event] = []
@@ -90,7 +90,7 @@ def test_fileno_is_readable_while_events_are_pending(
             received = read(connector)
             assert received
             events += received
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
     assert {Sid} == {type(event) for event in events}
 
@@ -120,7 +120,7 @@ def test_fileno_is_readable_for_events_pending_in_an_iteration(queue: int) -> No
             if count == 5:
                 break
             wait_for(lambda: ready(connector))
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
 
 @with_and_without_queue
@@ -230,7 +230,7 @@ def test_fileno_is_right_for_an_iterator_mixed_with_other_reads(
 def test_event_wakes_epoll_waiter(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
         found: list[object] = []
         thread = threading.Thread(target=lambda: found.extend(polled(fd)))
         thread.start()
@@ -291,7 +291,7 @@ def test_forked_child_does_not_change_readiness(pending: bool, queue: int) -> No
                 call()
 
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
         if pending:
             begin_session()
             begin_session()
@@ -307,8 +307,8 @@ def test_forked_child_does_not_change_readiness(pending: bool, queue: int) -> No
         assert pending == ready(connector)
         begin_session()
         wait_for(lambda: ready(connector))
-        assert len(rest_of(connector)) > pending
-        wait_for(lambda: rest_of(connector) == [] and not ready(connector))
+        assert len(drain(connector)) > pending
+        wait_for(lambda: drain(connector) == [] and not ready(connector))
 
 
 def test_fileno_opens_one_descriptor_on_first_call(connector: ProcConnector) -> None:

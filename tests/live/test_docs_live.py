@@ -13,7 +13,7 @@ import pytest
 from support import documents
 from support.documents import DOCUMENTS, code, needs_events
 from support.machine import AS_ORDINARY_USER, IS_ROOT, KERNEL, PYTHON
-from support.subprocesses import everyone_may_run_python
+from support.subprocesses import any_user_can_run_python
 
 from procconn import ProcConnector
 
@@ -56,7 +56,7 @@ def test_code_runs_and_prints_the_documented_output(
 
 
 @pytest.mark.skipif(
-    KERNEL < (6, 6) or not everyone_may_run_python(),
+    KERNEL < (6, 6) or not any_user_can_run_python(),
     reason="requires a Python that every user may run, and Linux 6.6",
 )
 def test_unprivileged_guide_runs_as_an_ordinary_user() -> None:

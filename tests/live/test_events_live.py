@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.live import (
+    drain,
     events_until,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
@@ -245,13 +245,13 @@ def test_comm_of_a_thread_has_its_thread_id(connector: ProcConnector) -> None:
 
 
 def test_timestamps_are_clock_monotonic(connector: ProcConnector) -> None:
-    rest_of(connector)
-    with name_kept():
+    drain(connector)
+    with preserve_name():
         before = time.monotonic_ns()
         set_serials(range(20))
         after = time.monotonic_ns()
 
-    own = [e for e in rest_of(connector) if serials_of([e])]
+    own = [e for e in drain(connector) if serials_of([e])]
 
     times = [e.timestamp_ns for e in own]
     assert 20 == len(times)
@@ -261,7 +261,7 @@ def test_timestamps_are_clock_monotonic(connector: ProcConnector) -> None:
 
 
 def test_cpu_is_the_one_that_caused_the_event(connector: ProcConnector) -> None:
-    with name_kept():
+    with preserve_name():
         allowed = os.sched_getaffinity(0)
         try:
             for cpu in allowed:
@@ -272,7 +272,7 @@ def test_cpu_is_the_one_that_caused_the_event(connector: ProcConnector) -> None:
 
     cpus = [
         (int(e.comm), e.cpu)
-        for e in rest_of(connector)
+        for e in drain(connector)
         if isinstance(e, Comm) and serials_of([e])
     ]
 
@@ -300,4 +300,4 @@ def test_events_of_each_process_are_in_order(connector: ProcConnector) -> None:
 def test_this_kernel_sends_no_unknown_event(connector: ProcConnector) -> None:
     python("import os; os.fork() or os._exit(0); os.wait()")
 
-    assert [] == [e for e in rest_of(connector) if isinstance(e, Unknown)]
+    assert [] == [e for e in drain(connector) if isinstance(e, Unknown)]

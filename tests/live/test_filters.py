@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from support.live import (
     DEADLINE,
+    drain,
     events_until,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_serials,
 )
@@ -38,13 +38,13 @@ exit 0
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
 def cause_events(tmp_path: object) -> int:
     """Cause events of many kinds; return the PID of the last process to exit."""
-    with name_kept():
+    with preserve_name():
         set_serials(range(5))
     thread = threading.Thread(target=set_serials, args=(range(5),))
     thread.start()
@@ -82,7 +82,7 @@ def test_kernel_filter_passes_exactly_the_selected_events(
         all_events = events_until(
             witness, lambda e: isinstance(e, Exit) and e.pid == last
         )
-        events = rest_of(filtered)
+        events = drain(filtered)
 
     assert [] == [e for e in events if not is_selected(e, mask, threads=threads)]
     # Compare the period during which both were subscribed.
@@ -126,7 +126,7 @@ def test_new_mask_applies_to_queued_events() -> None:
         events = events_until(
             connector, lambda e: isinstance(e, Exit) and e.pid == process.pid
         )
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert {Exit} == {type(event) for event in events}
 
@@ -142,7 +142,7 @@ def test_new_mask_loses_no_selected_event(read: str) -> None:
         set_serials(range(100, 200))
         connector.subscribe(EventMask.COMM)
         set_serials(range(200, 300))
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert list(range(300)) == serials_of(events)
 
@@ -174,13 +174,13 @@ def test_new_mask_during_a_burst_applies_to_the_next_event(
             connector.subscribe(mask)
             events = next_events(connector)
             if producer.poll() is not None:
-                events += rest_of(connector)
+                events += drain(connector)
 
             assert [] == [e for e in events if not is_selected(e, mask, threads=True)]
             serials += serials_of(events, producer.pid)
             if producer.poll() is not None:
                 break
-        serials += serials_of(rest_of(connector), producer.pid)
+        serials += serials_of(drain(connector), producer.pid)
         lost = connector.lost
 
     assert 0 == lost

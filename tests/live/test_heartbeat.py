@@ -15,14 +15,14 @@ from support.bpf import passes
 from support.builders import event_message, words
 from support.live import (
     DEADLINE,
+    drain,
     get_name,
-    name_kept,
-    rest_of,
+    preserve_name,
     serials_of,
     set_name,
     set_serials,
 )
-from support.sandbox import NO_NAMES, run_refused
+from support.sandbox import NO_NAMES, run_sandboxed
 from support.sockets import event_socket
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
@@ -47,7 +47,7 @@ HEARTBEAT = 0.05
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         set_name(b"heart")
         yield
 
@@ -66,7 +66,7 @@ def checks_of(witness: ProcConnector, pid: int) -> list[Comm]:
     """Return the COMM events that liveness checks of a thread have caused."""
     return [
         event
-        for event in rest_of(witness)
+        for event in drain(witness)
         if isinstance(event, Comm) and event.pid == pid
     ]
 
@@ -142,7 +142,7 @@ def test_stream_continues_after_renewal() -> None:
             read_loss(connector)
         set_membership(connector, ADD_MEMBERSHIP)
         set_serials(range(3))
-        events = rest_of(connector)
+        events = drain(connector)
 
     assert [0, 1, 2] == serials_of(events)
 
@@ -186,7 +186,7 @@ with connector:
     warnings.simplefilter("error")
     print(connector.recv({10 * HEARTBEAT}), connector.lost)
 """
-    result = run_refused(NO_NAMES, "-c", code)
+    result = run_sandboxed(NO_NAMES, "-c", code)
 
     assert (0, "") == (result.returncode, result.stderr)
     warned, received = result.stdout.splitlines()
@@ -333,7 +333,7 @@ def test_check_in_a_thread_is_hidden_if_threads_is_false() -> None:
         thread = threading.Thread(target=read, args=(connector, witness))
         thread.start()
         thread.join()
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert checks
     assert [] == [
@@ -347,8 +347,8 @@ def test_unsubscribed_connector_makes_no_check() -> None:
         ProcConnector(heartbeat=HEARTBEAT) as connector,
     ):
         connector.unsubscribe()
-        rest_of(connector)
-        rest_of(witness)
+        drain(connector)
+        drain(witness)
         event = connector.recv(timeout=10 * HEARTBEAT)
         checks = checks_of(witness, threading.get_native_id())
 

@@ -18,8 +18,8 @@ from support.injection import Injection, inject_at_each_point
 from support.live import (
     DEADLINE,
     descriptors,
-    name_kept,
-    rest_of,
+    drain,
+    preserve_name,
     serials_of,
     set_serials,
     wait_for,
@@ -27,7 +27,7 @@ from support.live import (
 from support.machine import survives_failed_allocations
 from support.read_modes import ReadMode
 from support.signals import alarm, handled
-from support.single_reads import BLOCKING, by_none_but_subscribe
+from support.single_reads import BLOCKING, by_subscribe
 from support.strace import IGNORE, LISTEN, Requests
 from support.subprocesses import PROGRAMS
 
@@ -44,7 +44,7 @@ def interrupt() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -129,7 +129,7 @@ def test_close_interrupted_at_each_point_can_be_repeated(queue: int) -> None:
 
     def close(injection: Injection) -> None:
         connector = ProcConnector(EventMask.NONE, queue=queue)
-        with suppress(InterruptionError), injection.of(interrupt):
+        with suppress(InterruptionError), injection.armed(interrupt):
             connector.close()
         close_again(connector)
 
@@ -149,7 +149,7 @@ def test_open_interrupted_at_each_point_leaves_no_descriptor(queue: int) -> None
 
     def open_and_close(injection: Injection) -> None:
         connector = None
-        with suppress(InterruptionError), injection.of(interrupt):
+        with suppress(InterruptionError), injection.armed(interrupt):
             connector = ProcConnector(EventMask.NONE, queue=queue)
         if connector is not None:
             connector.close()
@@ -197,7 +197,7 @@ def test_read_interrupted_at_each_point_loses_no_event(
 
     def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            rest_of(connector)
+            drain(connector)
             if polled:
                 connector.fileno()
             events: list[Event] = []
@@ -205,9 +205,9 @@ def test_read_interrupted_at_each_point_loses_no_event(
             if pending:
                 events += [event for event in [connector.recv(0)] if event]
             set_serials(range(pending + 1, 10))
-            with suppress(InterruptionError), injection.of(interrupt):
+            with suppress(InterruptionError), injection.armed(interrupt):
                 events += READS[mode](connector)
-            events += rest_of(connector)
+            events += drain(connector)
 
         if injection.reached:
             assert list(range(10)) == serials_of(events)
@@ -226,19 +226,19 @@ def test_raw_read_interrupted_at_each_point_loses_no_event(
 
     def read(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            rest_of(connector)
+            drain(connector)
             if polled:
                 connector.fileno()
             set_serials(range(10))
             raw, size = b"", 0
-            with suppress(InterruptionError), injection.of(interrupt):
+            with suppress(InterruptionError), injection.armed(interrupt):
                 if mode == "recv_raw":
                     raw = connector.recv_raw(0)
                 else:
                     size = connector.recv_into(buffer, 0)
             if polled and not (raw or size):
                 assert select.select([connector.fileno()], [], [], DEADLINE)[0]
-            events = decode(raw or buffer[:size]) + rest_of(connector)
+            events = decode(raw or buffer[:size]) + drain(connector)
 
         assert list(range(10)) == serials_of(events)
 
@@ -251,7 +251,7 @@ def by_recv_into(connector: ProcConnector) -> list[Event]:
 
 
 WAITING_READS: dict[str, ReadMode] = {**BLOCKING, "recv_into": by_recv_into}
-ACTIONS = {**READS, "subscribe": by_none_but_subscribe}
+ACTIONS = {**READS, "subscribe": by_subscribe}
 
 
 @contextmanager
@@ -292,7 +292,7 @@ def test_signal_handler_may_use_the_connector_of_a_waiting_read(
     events: list[Event] = []
 
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        rest_of(connector)
+        drain(connector)
         wait_for(lambda: connector.recv(0) is None)
 
         def handle() -> None:
@@ -304,7 +304,7 @@ def test_signal_handler_may_use_the_connector_of_a_waiting_read(
         with signalled_while_waiting(handle) as ran:
             while not ran:
                 events += WAITING_READS[mode](connector)
-        events += rest_of(connector)
+        events += drain(connector)
 
     assert [True] == ran
     assert list(range(6)) == sorted(serials_of(events))
@@ -322,7 +322,7 @@ def test_exception_of_a_signal_handler_leaves_events_to_the_next_call(
     mode: str, queue: int
 ) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        rest_of(connector)
+        drain(connector)
 
         def handle() -> None:
             set_serials(range(3))
@@ -342,7 +342,7 @@ def test_exception_of_a_signal_handler_leaves_events_to_the_next_call(
 @pytest.mark.parametrize("queue", [0, 262_144])
 def test_iterator_continues_after_an_exception(queue: int) -> None:
     with ProcConnector(EventMask.COMM, queue=queue) as connector:
-        rest_of(connector)
+        drain(connector)
         iterator = iter(connector)
         events: list[Event] = []
 
@@ -372,7 +372,7 @@ def test_signal_handler_may_read_or_close_between_two_pending_events(
 ) -> None:
     """Events decoded before the close are still delivered."""
     with ProcConnector(EventMask.COMM) as connector:
-        rest_of(connector)
+        drain(connector)
         set_serials(range(6))
         events: list[Event] = []
 
@@ -415,12 +415,12 @@ def test_recv_many_raises_an_oserror_of_a_signal_handler(queue: int) -> None:
     previous = signal.signal(signal.SIGUSR1, handle)
     try:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
-            rest_of(connector)
+            drain(connector)
             thread.start()
             with pytest.raises(TimeoutError):
                 read()
             thread.join()
-            events = rest_of(connector)
+            events = drain(connector)
     finally:
         thread.join()
         signal.signal(signal.SIGUSR1, previous)
@@ -443,7 +443,7 @@ def test_closed_loop_leaves_the_connector_usable() -> None:
     gc.collect()
     before = descriptors()
     connector = ProcConnector(EventMask.COMM)
-    rest_of(connector)
+    drain(connector)
     loop = asyncio.new_event_loop()
     iterator = aiter(connector)
     connector.subscribe(EventMask.NONE)
@@ -453,7 +453,7 @@ def test_closed_loop_leaves_the_connector_usable() -> None:
     loop.close()
     connector.subscribe(EventMask.COMM)
     set_serials(range(3))
-    events = rest_of(connector)
+    events = drain(connector)
     set_serials(range(3, 6))
     while 5 not in serials_of(events):
         events += asyncio.run(connector.arecv_many(DEADLINE))
@@ -550,7 +550,7 @@ def test_failed_allocation_loses_no_event(mode: str) -> None:
     failed = 0
     for allocation in range(200):
         with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(6))
             event: Event | None = None
             events: list[Event] = []
@@ -575,7 +575,7 @@ def test_failed_allocation_loses_no_event(mode: str) -> None:
             except MemoryError:
                 failed += 1
             events += [event] if event else []
-            events += decode(raw) + rest_of(connector)
+            events += decode(raw) + drain(connector)
 
             assert list(range(6)) == serials_of(events)
             assert 0 == connector.lost
@@ -591,7 +591,7 @@ def test_read_at_each_point_of_subscribe_delivers_each_event_once(
 
     def change(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM | EventMask.EXIT) as connector:
-            rest_of(connector)
+            drain(connector)
             for first in range(0, 9, 3):
                 set_serials(range(first, first + 3))
                 os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
@@ -601,9 +601,9 @@ def test_read_at_each_point_of_subscribe_delivers_each_event_once(
                 with suppress(RuntimeError):
                     events.extend(e for e in [connector.recv(0)] if e)
 
-            with injection.of(read):
+            with injection.armed(read):
                 connector.subscribe(EventMask.COMM)
-            events += rest_of(connector)
+            events += drain(connector)
 
         assert list(range(9)) == serials_of(events)
 

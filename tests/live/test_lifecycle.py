@@ -20,8 +20,8 @@ from support.live import (
     DEADLINE,
     PR_SET_NAME,
     descriptors,
-    name_kept,
-    rest_of,
+    drain,
+    preserve_name,
     serials_of,
     set_serials,
     wait_for,
@@ -38,7 +38,7 @@ from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 @pytest.fixture(autouse=True)
 def _own_name() -> Iterator[None]:
-    with name_kept():
+    with preserve_name():
         yield
 
 
@@ -147,7 +147,7 @@ def test_cancelled_task_leaves_the_connector_usable(idle: ProcConnector) -> None
     idle.subscribe(EventMask.COMM)
     set_serials(range(3))
 
-    assert [0, 1, 2] == serials_of(rest_of(idle))
+    assert [0, 1, 2] == serials_of(drain(idle))
 
 
 def test_close_is_idempotent(idle: ProcConnector) -> None:
@@ -162,7 +162,7 @@ def test_close_is_idempotent(idle: ProcConnector) -> None:
 )
 def test_times_may_exceed_the_clock_range(seconds: float) -> None:
     with (
-        name_kept(),
+        preserve_name(),
         ProcConnector(EventMask.COMM, timeout=seconds, heartbeat=seconds) as connector,
     ):
         set_serials(range(1))
@@ -280,7 +280,7 @@ def test_close_at_each_point_before_the_wait_ends_the_call(
         ) as connector:
 
             def call_and_close() -> object:
-                with injection.of(connector.close):  # noqa: B023
+                with injection.armed(connector.close):  # noqa: B023
                     return call(connector)
 
             thread, results = start_call(call_and_close)
@@ -427,12 +427,12 @@ def test_connectors_of_one_process_are_independent() -> None:
         with ProcConnector(EventMask.COMM) as second:
             set_serials(range(3))
             first.unsubscribe()
-            second_serials = serials_of(rest_of(second))
-        first_serials = serials_of(rest_of(first))
+            second_serials = serials_of(drain(second))
+        first_serials = serials_of(drain(first))
         first.subscribe()
         with ProcConnector(EventMask.SID):
             set_serials(range(3, 6))
-        last_serials = serials_of(rest_of(first))
+        last_serials = serials_of(drain(first))
 
     assert [0, 1, 2] == first_serials == second_serials
     assert [3, 4, 5] == last_serials
@@ -469,7 +469,7 @@ def test_read_during_a_read_at_each_point_loses_no_event(
 
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM) as connector:
-            rest_of(connector)
+            drain(connector)
             set_serials(range(10))
             events: list[Event] = []
 
@@ -478,9 +478,9 @@ def test_read_during_a_read_at_each_point_loses_no_event(
                 events.extend(read(connector, inner))
                 set_serials(range(20, 21))  # so that an iteration does not block
 
-            with injection.of(read_inside):
+            with injection.armed(read_inside):
                 events += read(connector, outer)
-            events += rest_of(connector)
+            events += drain(connector)
 
         if injection.reached:
             assert list(range(21)) == sorted(serials_of(events))

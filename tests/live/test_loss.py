@@ -80,7 +80,7 @@ def test_each_event_of_a_steady_stream_is_received_once_and_in_order() -> None:
         assert 0 == connector.lost
 
 
-def drain(
+def drain_both(
     small: ProcConnector, witness: ProcConnector
 ) -> tuple[list[Event], list[Event], int, int]:
     """Receive from both connectors until neither has a new event.
@@ -115,7 +115,7 @@ def test_received_and_lost_add_up_to_all_events(mode: str, max_latency: float) -
         ProcConnector(mask, receive_buffer=SMALL, max_latency=max_latency) as small,
         ExitStack() as stack,
     ):
-        *_, lost_before, drops_before = drain(small, witness)
+        *_, lost_before, drops_before = drain_both(small, witness)
         producer = stack.enter_context(program("rename", count, 0))
         events: list[Event] = []
         set_serials(range(1000))  # overruns the buffer, however fast the reader is
@@ -129,7 +129,7 @@ def test_received_and_lost_add_up_to_all_events(mode: str, max_latency: float) -
             else:
                 events += small.recv_many(DEADLINE)
             set_serials(range(1))  # so that the next call does not block
-        rest, witnessed, lost, drops = drain(small, witness)
+        rest, witnessed, lost, drops = drain_both(small, witness)
         events += rest
         reported = lost_count(events)
         received = sum(isinstance(event, Comm) for event in events)
