@@ -5,8 +5,8 @@
 #   make share                     write the man page and shells' completions anew
 #   make screens                   take the screens in the guide anew
 #   make bench                     compare with other implementations
-#   make bench-commands            compare who tells command lines right
-#   make bench-fleet               measure shippers and servers of NATS
+#   make bench-commands            count right, wrong and absent command lines
+#   make bench-fleet               measure shipping to NATS servers
 #   make wheel                     build, repair and check what is published
 #   make test-wheel                test the wheel on every CPython here
 #   make test-nobody               test the wheel as an ordinary user (as root)
@@ -86,10 +86,10 @@ bench: $(VENV)/developing
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-readme: $(VENV)/developing
-	$(BIN)/python -m benchmarks --readme
+	$(BIN)/python -m benchmarks --write
 
 bench-commands: $(VENV)/developing
-	$(BIN)/pytest --quiet benchmarks/test_correctness.py
+	$(BIN)/pytest --quiet -c pyproject.toml benchmarks/check_results.py
 	$(BIN)/python -m benchmarks.commands $(ARGS)
 
 bench-fleet: $(VENV)/developing

@@ -1,82 +1,85 @@
-"""Measure everything, and print one table. `make bench` runs this."""
+"""Measure receiving, decoding and their overhead, and print one table."""
 
 import argparse
 import time
 
-from benchmarks import picture, report
-from benchmarks.calls import calls
-from benchmarks.contestants import BESIDE_A_THREAD, FORKSTAT, SETTINGS
-from benchmarks.decoding import decoding
-from benchmarks.footprint import importing, memory, scaling
-from benchmarks.processes import ROOT, listeners, prepare
-from benchmarks.recordings import recordings
-from benchmarks.storms import storms
-from benchmarks.taking import backlog, costs, filtering, latency, live
-from benchmarks.waking import wakeups
-from benchmarks.watched import producer, usage
-
-README = ROOT / "README.md"
-PICTURE = ROOT / "docs" / "live.svg"
-
-# Package indexes show the README, too.
-_ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{PICTURE.name}"
-
-_MEASURES = (
-    *(decoding, backlog, live, latency, calls, wakeups, producer, usage, filtering),
-    *(recordings, storms, scaling, memory, importing),
+from benchmarks import chart, report
+from benchmarks.processes import FORKSTAT, ROOT, listeners, prepare
+from benchmarks.scenarios import SETTINGS, THREADED
+from benchmarks.scenarios.bursts import bursts
+from benchmarks.scenarios.decoding import decoding
+from benchmarks.scenarios.footprint import importing, memory, scaling
+from benchmarks.scenarios.overhead import producer, usage
+from benchmarks.scenarios.receiving import (
+    backlog,
+    filtering,
+    latency,
+    live,
+    live_costs,
 )
+from benchmarks.scenarios.recordings import recordings
+from benchmarks.scenarios.wakeups import system_calls, wakeups
+
+_CHART = ROOT / "docs" / "live.svg"
+# An absolute address, for package indexes.
+_ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{_CHART.name}"
 _TITLE = "CPU time for each of 50,000 events a second, in nanoseconds"
+
+_MEASUREMENTS = (
+    *(decoding, backlog, live, latency, system_calls, wakeups, producer, usage),
+    *(filtering, recordings, bursts, scaling, memory, importing),
+)
 
 
 def main() -> None:
-    """Run everything, or what the arguments name."""
-    by_name = {measure.__name__: measure for measure in _MEASURES}
+    """Measure everything, or what the arguments name."""
+    by_name = {measure.__name__: measure for measure in _MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
-        "--readme",
+        "--write",
         action="store_true",
-        help="put the tables and the picture into README.md and docs, too",
+        help="write the tables and the chart into README.md and docs",
     )
     choice.add_argument(
         "--only",
         action="append",
         choices=by_name,
-        help="this measurement; may be given several times",
+        help="measure only this; may be given several times",
     )
     options = parser.parse_args()
 
     facts = report.machine()
-    if options.readme:
-        report.refuse_company(listeners())
+    if options.write:
+        report.require_no_listeners(listeners())
     prepare()
     rows, others = [], [listeners()]
     for name in options.only or by_name:
         start = time.monotonic()
         rows += by_name[name]()
         others.append(listeners())
-        print(
-            f"{name}: {time.monotonic() - start:.0f} s, other listeners: {others[-1]}",
-            flush=True,
-        )
+        seconds = time.monotonic() - start
+        print(f"{name}: {seconds:.0f} s, other listeners: {others[-1]}", flush=True)
     facts["listeners"] = max(others)
+    print(f"\n{report.table_with_limits(rows)}\n\n{report.described(facts)}")
+    report.write_json("bench", facts, rows=[row.record() for row in rows])
+    if options.write:
+        report.require_no_listeners(max(others))
+        _write(rows, facts)
+
+
+def _write(rows: list[report.Row], facts: dict[str, object]) -> None:
+    """Write the chart and the tables of the documents."""
+    ns = live_costs(rows)
+    ours = {f"procconn, {name}": ns.pop(name) for name in (*SETTINGS, THREADED)}
+    ns.pop(FORKSTAT, None)  # its figure includes printing
+    _CHART.write_text(chart.draw(_TITLE, report.platform_of(facts), ours, ns))
+    short = report.table(row for row in rows if row.in_readme)
+    place = f"Measured on {report.platform_of(facts)}."
+    image = f"![{_TITLE}, by reader]({_ADDRESS})"
+    report.put_into(report.README, "bench", f"{image}\n\n{short}\n\n{place}")
     text = f"{report.table(rows)}\n\n{report.described(facts)}"
-    print(f"\n{text}")
-    report.write_json(rows, facts)
-    if options.readme:
-        report.refuse_company(max(others))
-        _publish(rows, text, "Linux {kernel}, {processor}, {python}".format(**facts))
-
-
-def _publish(rows: list[report.Row], text: str, note: str) -> None:
-    """Write the documents and the picture."""
-    ns = costs(rows)
-    ours = {f"procconn, {name}": ns.pop(name) for name in (*SETTINGS, BESIDE_A_THREAD)}
-    ns.pop(FORKSTAT, None)  # which prints, too
-    PICTURE.write_text(picture.draw(_TITLE, note, ours, ns))
-    short = f"![{_TITLE}, by reader]({_ADDRESS})\n\n{report.short_table(rows)}"
-    report.put_into(README, "bench", short)
-    report.put_into(report.DOCUMENT, "bench", text)
+    report.put_into(report.PERFORMANCE, "bench", text)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 /*
- * A load of commands, two at a time, and who ran them:
+ * Runs short commands, two at a time:
  *
- *   commands short COUNT    run `true MARK` COUNT times
- *   commands chains COUNT   run `sh -c 'exec true MARK'` COUNT times
- *   commands overwrite COUNT
- *                           run `overwriter MARK` COUNT times, from the same folder
+ *   commands short COUNT      run `true MARK` COUNT times
+ *   commands chains COUNT     run `sh -c 'exec true MARK'` COUNT times
+ *   commands overwrite COUNT  run `overwriter MARK`, from the same folder, COUNT times
  *
- * MARK is "m" and six digits, another for each. Says a line for each when all have
- * ended: its pid and its mark.
+ * MARK is "m" and six digits, different for each command. At the end, prints each
+ * command's PID and mark on a line.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -17,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { AT_A_TIME = 2 };
+enum { WORKERS = 2 };
 enum kind { SHORT, CHAINS, OVERWRITE };
 
 static char overwriter[4096];
@@ -25,7 +24,7 @@ static char overwriter[4096];
 static pid_t run(enum kind kind, long number)
 {
     char mark[16], line[32];
-    char *directly[] = {"true", mark, NULL}, *by_shell[] = {"sh", "-c", line, NULL};
+    char *program[] = {"true", mark, NULL}, *shell[] = {"sh", "-c", line, NULL};
     char *overwriting[] = {"overwriter", mark, NULL};
     char *environment[] = {"PATH=/usr/bin:/bin", NULL};
     pid_t pid;
@@ -35,15 +34,15 @@ static pid_t run(enum kind kind, long number)
     pid = vfork();
     if (pid == 0) {
         if (kind == SHORT)
-            execve("/bin/true", directly, environment);
+            execve("/bin/true", program, environment);
         else if (kind == CHAINS)
-            execve("/bin/sh", by_shell, environment);
+            execve("/bin/sh", shell, environment);
         else
             execve(overwriter, overwriting, environment);
         _exit(127);
     }
     if (pid < 0 || waitpid(pid, NULL, 0) < 0)
-        perror("a command"), exit(1);
+        perror("commands"), exit(1);
     return pid;
 }
 
@@ -65,14 +64,14 @@ int main(int argc, char **argv)
     pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (pids == MAP_FAILED)
         perror("mmap"), exit(1);
-    for (long worker = 0; worker < AT_A_TIME; worker++) {
+    for (long worker = 0; worker < WORKERS; worker++) {
         if (fork() != 0)
             continue;
-        for (long i = worker; i < count; i += AT_A_TIME)
+        for (long i = worker; i < count; i += WORKERS)
             pids[i] = run(kind, i);
         _exit(0);
     }
-    for (long worker = 0; worker < AT_A_TIME; worker++)
+    for (long worker = 0; worker < WORKERS; worker++)
         wait(NULL);
     for (long i = 0; i < count; i++)
         printf("%d m%06ld\n", pids[i], i);

@@ -1,7 +1,6 @@
-"""What shipping events costs, and what a fleet takes. `make bench-fleet` runs this.
+"""Measure `procconn ship` with a leaf and a hub of NATS, and size a fleet.
 
-A leaf and a hub run on this machine, as examples/fleet has them, and a shipper that
-ships all of its events. `--write` puts the tables into the guide.
+The shipper and both servers run on this machine, configured as in examples/fleet.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.processes import FLOOR, ROOT, Process, prepare, run_storm
+from benchmarks.processes import FLOOR, PROCCONN, ROOT, Process, prepare, run_events
 
 _GUIDE = ROOT / "docs" / "guides" / "fleet.md"
 _FLEET = ROOT / "examples" / "fleet"
@@ -24,30 +23,29 @@ _SECONDS = 20.0
 _RATES = (500, 5000)  # events a second
 _HOSTS = (10, 1000, 10_000)
 _PORTS = {"leaf": 14_322, "hub": 14_323}
-_PART = 100  # commands that one call of the load runs
-_EVENTS_OF_ONE = 3  # fork, exec, exit
+_BATCH = 100  # commands of one call of the load
+_EVENTS_PER_COMMAND = 3  # fork, exec, exit
 _DAY = 86_400  # seconds
-_RT_PRIORITY = 37  # the field of /proc/PID/stat, after the name
-_ALONE = 1.2  # times the events that were asked for, at the most
+_MOST_DEVIATION = 1.2  # of the shipped rate from the load's, in either direction
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured at a rate.
+    """The cost at one rate.
 
     Attributes:
-        load: what made the events.
-        asked, rate: events a second that the load made, and that were shipped: the
-            machine has others.
-        ship, leaf, hub: CPU time of each process, in µs for each event.
-        programs: what of the shipper's is spent in reading programs.
-        size: bytes that the stream stores for each event.
+        load: the name of the load.
+        load_rate: events a second that the load made.
+        rate: events a second that were shipped, other processes' among them.
+        ship, leaf, hub: CPU time of each process, in µs an event.
+        programs: CPU time of the shipper's thread that reads programs, in `ship`.
+        size: bytes that the stream stores for an event.
         messages: messages a second.
-        grown: bytes by which the shipper's memory grew in the second half.
+        growth: bytes by which the shipper's memory grew in the second half.
     """
 
     load: str
-    asked: int
+    load_rate: int
     rate: float
     ship: float
     programs: float
@@ -55,11 +53,11 @@ class Cost:
     hub: float
     size: float
     messages: float
-    grown: int
+    growth: int
 
 
 def measure(load: str, rate: int) -> Cost:
-    """Ship what a load makes for some seconds."""
+    """Ship the events of a load for some seconds."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         hub = _server(stack, "hub", folder)
@@ -67,39 +65,38 @@ def measure(load: str, rate: int) -> Cost:
         url, hub_url = (f"nats://127.0.0.1:{_PORTS[it]}" for it in ("leaf", "hub"))
         gather = [sys.executable, str(_FLEET / "gather.py"), hub_url, "leaf"]
         subprocess.run(gather, check=True)
-        command = [sys.executable, "-m", "procconn", "ship", url]
-        ship = Process([*command, "--events", _EVENTS[load]])
+        ship = Process([*PROCCONN, "ship", url, "--events", _EVENTS[load]])
         stack.callback(ship.close)
         while not _state(url)[1]:
             time.sleep(0.5)
-        _LOADS[load](rate, 2.0)  # so that all is warm
+        _LOADS[load](rate, 2.0)  # fills the caches
         read_ns = _reading_ns(ship)
         before = [it.cpu_ns() for it in (ship, leaf, hub)], _state(url)
         began = time.monotonic()
         _LOADS[load](rate, _SECONDS / 2)
-        half = _resident(ship)
+        half = ship.resident()
         _LOADS[load](rate, _SECONDS / 2)
         seconds = time.monotonic() - began
-        grown = _resident(ship) - half
-        time.sleep(2)  # what is under way
+        growth = ship.resident() - half
+        time.sleep(2)  # messages in flight
         read_ns = _reading_ns(ship) - read_ns
         after = [it.cpu_ns() for it in (ship, leaf, hub)], _state(url)
         used = [(b - a) / 1000 for a, b in zip(before[0], after[0], strict=True)]
         events, messages, size = (
             b - a for a, b in zip(before[1], after[1], strict=True)
         )
-    shipper, of_leaf, of_hub = (it / events for it in used)
+    ship_us, leaf_us, hub_us = (it / events for it in used)
     return Cost(
         load=load,
-        asked=rate,
+        load_rate=rate,
         rate=events / seconds,
-        ship=shipper,
+        ship=ship_us,
         programs=read_ns / 1000 / events,
-        leaf=of_leaf,
-        hub=of_hub,
+        leaf=leaf_us,
+        hub=hub_us,
         size=size / events,
         messages=messages / seconds,
-        grown=grown,
+        growth=growth,
     )
 
 
@@ -117,7 +114,7 @@ def _server(stack: ExitStack, name: str, folder: Path) -> Process:
 
 
 def _state(url: str) -> tuple[int, int, int]:
-    """Tell how many events, messages and bytes the stream has."""
+    """Return the number of events, messages and bytes in the stream."""
     import nats
     from nats.js.errors import NotFoundError
 
@@ -139,34 +136,24 @@ def _state(url: str) -> tuple[int, int, int]:
     return asyncio.run(ask())
 
 
-def _resident(process: Process) -> int:
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
 def _reading_ns(process: Process) -> int:
-    """Tell the CPU time of the thread that has real-time priority."""
-    total = 0
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-        if fields[_RT_PRIORITY] != "0":
-            total += int((task / "schedstat").read_text().split()[0])
-    return total
+    """Return the CPU time of the threads with real-time priority."""
+    return sum(process.schedstat(it)[0] for it in process.real_time_threads())
 
 
 def _names(rate: int, seconds: float) -> None:
-    """Let a process name itself again and again."""
-    run_storm(int(rate * seconds) // 100 * 100, 1_000_000_000 // rate)
+    """Have a process rename itself."""
+    run_events(int(rate * seconds) // 100 * 100, 1_000_000_000 // rate)
 
 
 def _commands(rate: int, seconds: float) -> None:
-    """Run commands, each of which is a fork, an exec and an exit."""
+    """Run commands: a fork, an exec and an exit each."""
     began = time.monotonic()
-    total = int(rate * seconds / _EVENTS_OF_ONE)
-    for done in range(0, total, _PART):
-        due = began + done * _EVENTS_OF_ONE / rate
+    total = int(rate * seconds / _EVENTS_PER_COMMAND)
+    for done in range(0, total, _BATCH):
+        due = began + done * _EVENTS_PER_COMMAND / rate
         time.sleep(max(0.0, due - time.monotonic()))
-        command = [str(FLOOR), "execs", str(_PART)]
+        command = [str(FLOOR), "execs", str(_BATCH)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -174,8 +161,8 @@ _LOADS = {"commands": _commands, "names": _names}
 _EVENTS = {"commands": "fork,exec,exit", "names": "comm"}
 
 
-def measured(costs: list[Cost]) -> str:
-    """Write what was measured."""
+def cost_table(costs: list[Cost]) -> str:
+    """Return the table of costs."""
     head = (
         *("load", "events a second", "shipper", "reading programs in it"),
         *("leaf", "hub", "stored", "messages"),
@@ -196,15 +183,15 @@ def measured(costs: list[Cost]) -> str:
     return report.aligned([head, *lines])
 
 
-def sized(costs: list[Cost]) -> str:
-    """Multiply it: the rates are those asked for, the costs those of commands."""
+def size_table(costs: list[Cost]) -> str:
+    """Return the table of fleets, computed from the costs of commands."""
     head = (
         *("hosts", "events a second of each", "CPU of a host", "CPU of the hub"),
         *("network into the hub", "disk of the hub for a day"),
     )
     lines = []
     for rate in _RATES:
-        cost = next(it for it in costs if (it.load, it.asked) == ("commands", rate))
+        cost = next(it for it in costs if (it.load, it.load_rate) == ("commands", rate))
         host = rate * (cost.ship + cost.leaf) / 1e6
         for hosts in _HOSTS:
             network = hosts * rate * cost.size
@@ -226,24 +213,29 @@ def _cores(cores: float) -> str:
 
 
 def main() -> None:
-    """Measure, print, and return whether the threshold is met."""
+    """Measure all loads at all rates, and print the tables."""
     parser = argparse.ArgumentParser(prog="benchmarks.fleet", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put it into the guide")
-    parser.add_argument("--json", type=Path, help="keep what was measured there")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables into the guide"
+    )
+    parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args()
+    facts = report.machine()
     prepare()
     costs = [measure(load, rate) for load in _LOADS for rate in _RATES]
-    text = measured(costs)
-    print(f"{text}\n\n{sized(costs)}\n")
+    table, sizes = cost_table(costs), size_table(costs)
+    place = f"Measured on {report.platform_of(facts)}."
+    print(f"{table}\n\n{place}\n\n{sizes}\n")
     for cost in costs:
-        print(f"{cost.load} {cost.rate:,.0f}/s: memory grew by {cost.grown:,} bytes")
+        print(f"{cost.load} {cost.rate:,.0f}/s: memory grew by {cost.growth:,} bytes")
     if options.json:
         options.json.write_text(json.dumps([vars(it) for it in costs], indent=1))
     if options.write:
-        if not all(1 / _ALONE < it.rate / it.asked < _ALONE for it in costs):
-            sys.exit("others keep the machine busy or make events: nothing is written")
-        report.put_into(_GUIDE, "measured", text)
-        report.put_into(_GUIDE, "sized", sized(costs))
+        deviations = [it.rate / it.load_rate for it in costs]
+        if not all(1 / _MOST_DEVIATION < it < _MOST_DEVIATION for it in deviations):
+            sys.exit("other processes use the CPU or cause events: nothing is written")
+        report.put_into(_GUIDE, "measured", f"{table}\n\n{place}")
+        report.put_into(_GUIDE, "sized", sizes)
 
 
 if __name__ == "__main__":

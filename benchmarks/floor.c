@@ -1,21 +1,22 @@
 /*
- * What the library is compared with, and the load for both: plain C.
+ * The loads, and the readers in C that procconn is compared with.
  *
- *   floor storm COUNT INTERVAL   make COUNT comm events, one every INTERVAL ns,
- *                                and say how many ns each took
- *   floor forks COUNT            make COUNT processes that end at once, and say
- *                                how many ns each took
- *   floor execs COUNT [INTERVAL_NS]
- *                                the same, each of which runs /bin/true
- *   floor drain COUNT            receive what is waiting, until nothing is left
- *   floor recv COUNT             receive COUNT events, a blocking call for each
- *   floor latency COUNT          the same, and say how old each was, in ns
- *   floor gather COUNT           receive COUNT events: sleep for 10 ms from the
- *                                first, then drain, and so on
+ * Loads, each of which prints the median time of one item in ns:
  *
- * A reader says "ready" when it is subscribed, begins at a line on stdin, says
- * as JSON what it received, and stays until stdin ends. SIGTERM is enough for one
- * that would read for ever.
+ *   floor events COUNT INTERVAL_NS   make COUNT COMM events
+ *   floor forks COUNT                make COUNT processes that exit at once
+ *   floor execs COUNT [INTERVAL_NS]  run /bin/true COUNT times
+ *
+ * Readers, which decode nothing:
+ *
+ *   floor drain COUNT                receive until the receive buffer is empty
+ *   floor recv COUNT                 receive COUNT events, one blocking call each
+ *   floor latency COUNT              the same; print each event's timestamp and age
+ *   floor coalesce COUNT             receive COUNT events: when one arrives, sleep
+ *                                    for 10 ms, then drain, and so on
+ *
+ * A reader prints "ready" when it is subscribed, starts at a line on stdin, prints
+ * its result as JSON, and stays until stdin ends. SIGTERM stops it earlier.
  */
 #define _GNU_SOURCE
 #include <linux/netlink.h>
@@ -33,7 +34,7 @@
 #include <unistd.h>
 
 enum { LISTEN = 1, IGNORE = 2, TIMESTAMP_AT = 44, RECEIVE_BUFFER = 134217728 };
-enum { PARTS = 100 }; /* COUNT is a multiple of it */
+enum { PARTS = 100 }; /* COUNT is a multiple */
 
 static int64_t now_ns(void)
 {
@@ -52,7 +53,7 @@ static int by_value(const void *a, const void *b)
 
 static void make_event(void)
 {
-    prctl(PR_SET_NAME, "storm");
+    prctl(PR_SET_NAME, "load");
 }
 
 static void make_process(void)
@@ -76,8 +77,8 @@ static void make_command(void)
     waitpid(pid, NULL, 0);
 }
 
-/* Says how long one took in the median of the parts: some were interrupted. */
-static void make(void (*one)(void), long count, int64_t interval)
+/* The median of equal parts leaves out those that other processes interrupted. */
+static void run_load(void (*make_one)(void), long count, int64_t interval)
 {
     int64_t due = now_ns(), took[PARTS] = {0}, before = due;
 
@@ -85,7 +86,7 @@ static void make(void (*one)(void), long count, int64_t interval)
         while (interval != 0 && now_ns() < due)
             ;
         before = interval != 0 || i % (count / PARTS) == 0 ? now_ns() : before;
-        one();
+        make_one();
         if (interval != 0 || (i + 1) % (count / PARTS) == 0)
             took[i * PARTS / count] += now_ns() - before;
     }
@@ -93,8 +94,8 @@ static void make(void (*one)(void), long count, int64_t interval)
     printf("%ld\n", (long)took[PARTS / 2] * PARTS / count);
 }
 
-/* A request: nlmsghdr, cn_msg (idx 1, val 1, no numbers, 4 bytes of data), op. */
-static void request(int fd, uint32_t op)
+/* nlmsghdr, cn_msg (idx 1, val 1, seq 0, ack 0, len 4), operation */
+static void send_request(int fd, uint32_t op)
 {
     uint32_t message[10] = {sizeof message, NLMSG_DONE, 0, 0, 1, 1, 0, 0, sizeof op, op};
 
@@ -112,34 +113,34 @@ static int subscribe(void)
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &yes, sizeof yes);
-    request(fd, LISTEN);
+    send_request(fd, LISTEN);
     return fd;
 }
 
-static volatile sig_atomic_t told_to_end;
+static volatile sig_atomic_t stopped;
 
-static void end(int number)
+static void stop(int number)
 {
     (void)number;
-    told_to_end = 1; /* at the next event, if none is waited for now */
+    stopped = 1;
 }
 
-/* Waits for an event and lets others gather; false if interrupted. */
-static bool gather(int fd)
+/* Waits for an event, and 10 ms for more; returns false if interrupted. */
+static bool coalesce(int fd)
 {
     struct pollfd readable = {.fd = fd, .events = POLLIN};
-    struct timespec while_they_gather = {.tv_nsec = 10000000};
+    struct timespec latency = {.tv_nsec = 10000000};
 
-    return poll(&readable, 1, -1) > 0 && nanosleep(&while_they_gather, NULL) == 0;
+    return poll(&readable, 1, -1) > 0 && nanosleep(&latency, NULL) == 0;
 }
 
-static bool receive(int fd, uint8_t *message, size_t room, int flags, bool gathers)
+static bool receive(int fd, uint8_t *message, size_t capacity, int flags, bool coalesces)
 {
     struct sockaddr_nl sender;
     socklen_t size = sizeof sender;
 
-    while (recvfrom(fd, message, room, flags, (struct sockaddr *)&sender, &size) < 0) {
-        if (!gathers || !gather(fd))
+    while (recvfrom(fd, message, capacity, flags, (struct sockaddr *)&sender, &size) < 0) {
+        if (!coalesces || !coalesce(fd))
             return false;
     }
     return true;
@@ -147,19 +148,19 @@ static bool receive(int fd, uint8_t *message, size_t room, int flags, bool gathe
 
 static void read_events(const char *mode, long count)
 {
-    bool gathers = strcmp(mode, "gather") == 0, drains = strcmp(mode, "drain") == 0;
-    int fd = subscribe(), flags = gathers || drains ? MSG_DONTWAIT : 0;
+    bool coalesces = strcmp(mode, "coalesce") == 0, drains = strcmp(mode, "drain") == 0;
+    int fd = subscribe(), flags = coalesces || drains ? MSG_DONTWAIT : 0;
     int64_t (*ages)[2] = strcmp(mode, "latency") == 0 ? calloc((size_t)count, sizeof *ages) : NULL;
     uint8_t message[1024];
-    struct sigaction action = {.sa_handler = end}; /* no SA_RESTART */
+    struct sigaction action = {.sa_handler = stop}; /* no SA_RESTART */
     long received;
 
     sigaction(SIGTERM, &action, NULL);
     puts("ready");
     fflush(stdout);
     getchar();
-    for (received = 0; (received < count || drains) && !told_to_end; received++) {
-        if (!receive(fd, message, sizeof message, flags, gathers))
+    for (received = 0; (received < count || drains) && !stopped; received++) {
+        if (!receive(fd, message, sizeof message, flags, coalesces))
             break;
         if (ages != NULL) {
             memcpy(&ages[received][0], message + TIMESTAMP_AT, sizeof ages[received][0]);
@@ -173,19 +174,19 @@ static void read_events(const char *mode, long count)
     fflush(stdout);
     while (getchar() != EOF)
         ;
-    request(fd, IGNORE);
+    send_request(fd, IGNORE);
 }
 
 int main(int argc, char **argv)
 {
     long count = argc > 2 ? atol(argv[2]) : 0;
 
-    if (argc == 4 && strcmp(argv[1], "storm") == 0)
-        make(make_event, count, atol(argv[3]));
+    if (argc == 4 && strcmp(argv[1], "events") == 0)
+        run_load(make_event, count, atol(argv[3]));
     else if (argc == 3 && strcmp(argv[1], "forks") == 0)
-        make(make_process, count, 0);
+        run_load(make_process, count, 0);
     else if (argc <= 4 && strcmp(argv[1], "execs") == 0)
-        make(make_command, count, argc == 4 ? atoll(argv[3]) : 0);
+        run_load(make_command, count, argc == 4 ? atoll(argv[3]) : 0);
     else if (argc == 3)
         read_events(argv[1], count);
     else

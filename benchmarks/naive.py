@@ -1,4 +1,4 @@
-"""The reader that comes to mind first: the standard library, and one call an event."""
+"""The simplest reader: the standard library alone, one system call per event."""
 
 import socket
 import struct
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 _CONNECTOR, _GROUP, _LISTEN, _IGNORE = 11, 1, 1, 2
-SO_RCVBUFFORCE, RECEIVE_BUFFER = 33, 134_217_728  # as ours from 8 GiB on
-_SOL_NETLINK, _NO_ENOBUFS = 270, 5  # else an overflow ends it
+_SO_RCVBUFFORCE, _RECEIVE_BUFFER = 33, 134_217_728  # ours, from 8 GiB of memory on
+_SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5
 _EVENT = struct.Struct("=IIQII")
 
 
 class Event(NamedTuple):
-    """What every event but COMM is about, and when it was."""
+    """The fields that all kinds of events have."""
 
     what: int
     cpu: int
@@ -24,19 +24,24 @@ class Event(NamedTuple):
 
 @contextmanager
 def subscribed() -> Iterator[Iterator[Event]]:
-    """Subscribe, and end the subscription in the end."""
+    """Subscribe for the length of the block; yield an iterator over the events."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _CONNECTOR) as netlink:
         netlink.bind((0, _GROUP))
-        try:
-            netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        except PermissionError:
-            netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        netlink.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+        enlarge(netlink)
         netlink.send(_request(_LISTEN))
         try:
             yield _events(netlink)
         finally:
             netlink.send(_request(_IGNORE))
+
+
+def enlarge(netlink: socket.socket) -> None:
+    """Make the receive buffer as large as procconn's; ignore overruns."""
+    try:
+        netlink.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    netlink.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
 
 
 def _events(netlink: socket.socket) -> Iterator[Event]:

@@ -1,5 +1,7 @@
-/* Write over the argument, as the first act of all, and wait some milliseconds:
- * overwriter TEXT. Nothing runs before, not even the C library's start. */
+/*
+ * overwriter TEXT: overwrites its argument, then sleeps for 5 ms. It has no C library
+ * startup code, so the overwrite is the first thing that the program does.
+ */
 #define _DEFAULT_SOURCE
 #include <sys/syscall.h>
 #include <time.h>
@@ -13,7 +15,7 @@ __asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call begin\n")
 __asm__(".globl _start\n_start: mov x0, sp\n bl begin\n");
 #endif
 
-/* On the stack there are the count of arguments, and where each is. */
+/* The initial stack holds argc, then argv. */
 void begin(long *stack)
 {
     for (volatile char *byte = (char *)stack[2]; stack[0] > 1 && *byte != 0; byte++)

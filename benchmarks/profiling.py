@@ -1,4 +1,4 @@
-"""Where a reader's time goes, by perf: for a backlog, and for events as they come."""
+"""Measure by purpose where a reader's CPU time goes, with perf, as root."""
 
 import argparse
 import re
@@ -8,18 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
-from benchmarks.processes import Reader, in_c, in_python, prepare, run_storm
-from benchmarks.report import DOCUMENT, aligned, described, machine, put_into
+from benchmarks.processes import Reader, in_c, in_python, prepare, run_events
+from benchmarks.report import PERFORMANCE, aligned, described, machine, put_into
+from benchmarks.scenarios import ROUNDS
 
-_ROUNDS = 5
 _BACKLOG = 60_000
 _LIVE = 100_000
 _LIVE_INTERVAL_NS = 20_000
 _HERTZ = 10_000
 
-# A sample belongs to the first of these that one of its frames matches.
-_SPENT_ON = {
+# A sample counts for the first purpose that matches one of its frames.
+_PURPOSES = {
     "page faults": r"asm_exc_page_fault",
     "sleeping and waking": r"schedule|do_sys_poll|finish_task_switch|_ppoll",
     "kernel: receiving": r"recvfrom|recvmmsg|netlink_recvmsg",
@@ -27,38 +28,27 @@ _SPENT_ON = {
     "freeing objects": r"dealloc|_Free|GC_Del|object_free|PyMem_Free",
     "making objects": r"Malloc|Alloc|tuple_new|PyTuple_|PySequence_Tuple|_New|_From"
     r"|Track|NewReference|list_resize|PyList_",
-    "walk, fill, drain: the C module": r"_core\.",
+    "C module: drain, check, build": r"_core\.",
     "kernel: other": r"kernel",
-    "Python's loop, and what is left": r"",
+    "interpreter and other": r"",
 }
 
+_live = partial(in_python, "iterate", _LIVE)
 _CASES: dict[str, tuple[Callable[[], Reader], int, int]] = {
-    "backlog, C": (lambda: in_c("drain", _BACKLOG), _BACKLOG, 0),
-    "backlog": (lambda: in_python("iterate", _BACKLOG), _BACKLOG, 0),
-    "live, C": (lambda: in_c("recv", _LIVE), _LIVE, _LIVE_INTERVAL_NS),
-    "live, defaults": (
-        lambda: in_python("iterate", _LIVE),
-        _LIVE,
-        _LIVE_INTERVAL_NS,
-    ),
-    "live, 10 ms": (
-        lambda: in_python("iterate", _LIVE, max_latency=0.01),
-        _LIVE,
-        _LIVE_INTERVAL_NS,
-    ),
-    "live, 0": (
-        lambda: in_python("iterate", _LIVE, max_latency=0),
-        _LIVE,
-        _LIVE_INTERVAL_NS,
-    ),
+    "backlog, C": (partial(in_c, "drain", _BACKLOG), _BACKLOG, 0),
+    "backlog": (partial(in_python, "iterate", _BACKLOG), _BACKLOG, 0),
+    "live, C": (partial(in_c, "recv", _LIVE), _LIVE, _LIVE_INTERVAL_NS),
+    "live, defaults": (_live, _LIVE, _LIVE_INTERVAL_NS),
+    "live, 10 ms": (partial(_live, max_latency=0.01), _LIVE, _LIVE_INTERVAL_NS),
+    "live, 0": (partial(_live, max_latency=0), _LIVE, _LIVE_INTERVAL_NS),
 }
 
 
 def _profile(start: Callable[[], Reader], count: int, interval: int) -> Counter[str]:
-    """Run a case under perf; return the nanoseconds of an event by their purpose."""
+    """Run a case under perf; return the nanoseconds per event by purpose."""
     with closing(start()) as reader, tempfile.NamedTemporaryFile() as file:
         if interval == 0:
-            run_storm(count)
+            run_events(count)
         with subprocess.Popen(
             [
                 *("perf", "record", "-g", "-e", "cpu-clock", "-F", str(_HERTZ)),
@@ -66,10 +56,10 @@ def _profile(start: Callable[[], Reader], count: int, interval: int) -> Counter[
             ],
             stderr=subprocess.DEVNULL,
         ) as perf:
-            time.sleep(1)  # perf does not say when it has begun
+            time.sleep(1)  # perf does not report when it has started
             reader.begin()
             if interval != 0:
-                run_storm(count, interval)
+                run_events(count, interval)
             result = reader.result()
             perf.terminate()
         script = subprocess.run(
@@ -89,14 +79,16 @@ def _stacks(script: str) -> Iterator[str]:
 
 
 def _purpose(stack: str) -> str:
-    """Tell what a sample was spent on. User space has no frames but the innermost."""
-    return next(what for what, sign in _SPENT_ON.items() if re.search(sign, stack))
+    """Return the purpose of a sample; in user space it has the innermost frame only."""
+    return next(name for name, sign in _PURPOSES.items() if re.search(sign, stack))
 
 
 def main() -> None:
-    """Profile all cases; print a table, and write it into the document if asked to."""
+    """Profile all cases, and print a table."""
     parser = argparse.ArgumentParser(prog="benchmarks.profiling", description=__doc__)
-    parser.add_argument("--document", action="store_true", help=f"also into {DOCUMENT}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write the table into {PERFORMANCE.name}"
+    )
     options = parser.parse_args()
 
     facts = machine()
@@ -104,17 +96,17 @@ def main() -> None:
     columns = []
     for case in _CASES.values():
         total: Counter[str] = Counter()
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             total.update(_profile(*case))
         columns.append(total)
     lines = [("ns an event", *_CASES)]
-    for what in _SPENT_ON:
-        lines.append((what, *(f"{column[what] / _ROUNDS:.0f}" for column in columns)))
-    lines.append(("all", *(f"{column.total() / _ROUNDS:.0f}" for column in columns)))
+    for purpose in _PURPOSES:
+        lines.append((purpose, *(f"{it[purpose] / ROUNDS:.0f}" for it in columns)))
+    lines.append(("all", *(f"{it.total() / ROUNDS:.0f}" for it in columns)))
     text = f"{aligned(lines)}\n\n{described(facts)}"
     print(text)
-    if options.document:
-        put_into(DOCUMENT, "profile", text)
+    if options.write:
+        put_into(PERFORMANCE, "profile", text)
 
 
 if __name__ == "__main__":

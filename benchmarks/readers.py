@@ -1,8 +1,8 @@
-"""Readers in Python, each a process: python -m benchmarks.readers NAME ARGUMENTS.
+"""Readers in Python, one per process: python -m benchmarks.readers NAME ARGUMENTS.
 
-Arguments are JSON and NAME=JSON; names that a reader does not know itself are
-the connector's. A reader says "ready" when it is subscribed, begins at a line on stdin,
-says as JSON what it received, and stays until stdin ends. SIGTERM ends it, too.
+Arguments are JSON or NAME=JSON; readers pass names that they do not know to
+`ProcConnector`. A reader prints "ready" when it is subscribed, starts at a line on
+stdin, prints its result as JSON, and stays until stdin ends or SIGTERM.
 """
 
 import json
@@ -19,8 +19,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-_SOL_NETLINK = 270
-_NO_ENOBUFS = 5
 _EXEC = 2
 _COLUMNS_BYTES = 262_144
 
@@ -40,39 +38,39 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def _take(events: Iterable[object], count: int) -> None:
+def _consume(events: Iterable[object], count: int) -> None:
     for _event in islice(events, count):
         pass
 
 
 def iterate(count: int, **settings: Any) -> None:
-    """Take events one by one."""
+    """Receive events one by one."""
     from procconn import ProcConnector
 
     with ProcConnector(**settings) as connector:
         _begin()
-        _take(connector, count)
+        _consume(connector, count)
         _end(events=count, lost=connector.lost)
 
 
-def beside_a_thread(count: int, **settings: Any) -> None:
-    """Do the same in a process that has another thread, which sleeps."""
+def iterate_threaded(count: int, **settings: Any) -> None:
+    """Do the same in a process with a second thread, which sleeps."""
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     iterate(count, **settings)
 
 
 def naive(count: int) -> None:
-    """Take events one by one with the standard library alone."""
+    """Receive events one by one with the standard library alone."""
     from benchmarks.naive import subscribed
 
     with subscribed() as events:
         _begin()
-        _take(events, count)
+        _consume(events, count)
         _end(events=count)
 
 
 def columns(count: int) -> None:
-    """Take raw messages as arrays."""
+    """Receive raw messages as arrays."""
     import numpy as np
 
     from procconn import EventType, ProcConnector, as_array
@@ -80,16 +78,16 @@ def columns(count: int) -> None:
     as_array(b"")  # imports NumPy
     with ProcConnector() as connector:
         _begin()
-        left, seen, buffer = count, 0, memoryview(bytearray(_COLUMNS_BYTES))
-        while left > 0:
+        received, comms, buffer = 0, 0, memoryview(bytearray(_COLUMNS_BYTES))
+        while received < count:
             array = as_array(buffer[: connector.recv_into(buffer)])
-            seen += int(np.count_nonzero(array["what"] == EventType.COMM))
-            left -= len(array)
-        _end(events=count - left, of_comm=seen, lost=connector.lost)
+            comms += int(np.count_nonzero(array["what"] == EventType.COMM))
+            received += len(array)
+        _end(events=received, comms=comms, lost=connector.lost)
 
 
-def storm(count: int, sleep: float = 0, **settings: Any) -> None:
-    """Receive events in batches, count lost ones; sleep in the middle if asked to."""
+def batches(count: int, sleep: float = 0, **settings: Any) -> None:
+    """Receive events in batches; count lost ones; sleep once, halfway."""
     from procconn import ProcConnector
 
     with ProcConnector(**settings) as connector:
@@ -104,7 +102,7 @@ def storm(count: int, sleep: float = 0, **settings: Any) -> None:
 
 
 def masked(mask: int) -> None:
-    """Take events of some kinds until stdin has another line."""
+    """Receive the selected kinds of events until stdin has another line."""
     from procconn import EventMask, ProcConnector
 
     count = 0
@@ -115,7 +113,7 @@ def masked(mask: int) -> None:
 
 
 def _ages(events: Iterable[Any], count: int) -> list[tuple[int, int]]:
-    """Return when each event was, and how old it is."""
+    """Return each event's timestamp, and its age when it was received."""
     return [
         (stamp := event.timestamp_ns, time.monotonic_ns() - stamp)
         for event in islice(events, count)
@@ -123,7 +121,7 @@ def _ages(events: Iterable[Any], count: int) -> list[tuple[int, int]]:
 
 
 def latency(count: int, **settings: Any) -> None:
-    """Take events one by one and note how old each is."""
+    """Receive events one by one; report how old each was."""
     from procconn import ProcConnector
 
     with ProcConnector(**settings) as connector:
@@ -141,36 +139,40 @@ def naive_latency(count: int) -> None:
 
 
 def programs(nobody: bool = False, fields: bool = False, **settings: Any) -> None:
-    """Tell the command line of each program until stdin has another line.
+    """Report each program's command line until stdin has another line.
 
-    If asked to, report the other fields of it as well.
+    Args:
+        nobody: give up root's privileges first.
+        fields: also report all other fields of the programs.
+        settings: parameters of `ProcConnector`.
     """
     from procconn import Exec, ProcConnector
 
-    reported, unmarked, shown = [], 0, []
+    command_lines, unmarked, programs = [], 0, []
     _become_nobody(nobody)
     with ProcConnector(**settings) as connector, _until_stdin_line():
         for event in connector:
             program = getattr(event, "program", None)
             if isinstance(event, Exec) and program:
-                reported.append((event.pid, program.argv and " ".join(program.argv)))
+                line = program.argv and " ".join(program.argv)
+                command_lines.append((event.pid, line))
                 unmarked += program.argv is None and not program.missing
                 if fields:
-                    shown.append((*reported[-1], program._asdict()))
-    _end(reported=reported, unmarked=unmarked, shown=shown)
+                    programs.append((event.pid, line, program._asdict()))
+    _end(command_lines=command_lines, unmarked=unmarked, programs=programs)
 
 
 def naive_programs(nobody: bool = False) -> None:
     """Do the same with the standard library alone."""
     from benchmarks.naive import subscribed
 
-    reported = []
+    command_lines = []
     _become_nobody(nobody)
     with subscribed() as events, _until_stdin_line():
         for event in events:
             if event.what == _EXEC:
-                reported.append((event.pid, _command_line(event.pid)))
-    _end(reported=reported)
+                command_lines.append((event.pid, _command_line(event.pid)))
+    _end(command_lines=command_lines)
 
 
 def _command_line(pid: int) -> str | None:
@@ -182,7 +184,7 @@ def _command_line(pid: int) -> str | None:
 
 
 def _become_nobody(wanted: bool) -> None:
-    """Give up all privilege, after all imports."""
+    """Give up root's privileges; nobody may not read modules, so import them first."""
     if wanted:
         user = pwd.getpwnam("nobody")
         os.setgroups([])
@@ -207,7 +209,7 @@ def _until_stdin_line() -> Iterator[None]:
 
 
 def imports() -> None:
-    """Do nothing with what a program imports."""
+    """Import the library, and do nothing."""
     import procconn  # noqa: F401
 
     _begin()
@@ -215,25 +217,24 @@ def imports() -> None:
 
 
 def pyroute2(count: int) -> None:
-    """Take events with pyroute2, its buffer as large as ours."""
+    """Receive events with pyroute2."""
     from pyroute2.netlink.connector.cn_proc import ProcEventSocket
 
-    from benchmarks.naive import RECEIVE_BUFFER, SO_RCVBUFFORCE
+    from benchmarks.naive import enlarge
 
     source = ProcEventSocket()
     source.bind()
-    with socket.socket(fileno=os.dup(source.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        same.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)  # else an overflow ends it
+    with socket.socket(fileno=os.dup(source.fileno())) as duplicate:
+        enlarge(duplicate)
     source.control(listen=True)
     _begin()
-    left = count
+    received = 0
     try:
-        while left > 0:
+        while received < count:
             try:
-                left -= len(list(source.get()))
-            except UnicodeDecodeError:  # somebody's name is not UTF-8
-                left -= 1
+                received += len(list(source.get()))
+            except UnicodeDecodeError:  # a process name that is not UTF-8
+                received += 1
         _end(events=count)
     finally:
         source.control(listen=False)
@@ -248,8 +249,8 @@ def _argument(text: str) -> tuple[str, Any]:
 def main() -> None:
     """Run the reader that the arguments name."""
     readers = (
-        *(iterate, naive, columns, storm, masked, latency, naive_latency, imports),
-        *(beside_a_thread, pyroute2, programs, naive_programs),
+        *(iterate, iterate_threaded, naive, columns, batches, masked),
+        *(latency, naive_latency, programs, naive_programs, imports, pyroute2),
     )
     reader = {reader.__name__: reader for reader in readers}[sys.argv[1]]
     arguments = list(map(_argument, sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""The table: one row for each figure, with what it was measured against."""
+"""Rows of figures, tables of rows, and the documents that show them."""
 
 import json
 import os
@@ -7,37 +7,38 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Self
+from typing import Any, Self
 
-from benchmarks.processes import ROOT, listeners
+from benchmarks.processes import BUILD, ROOT, listeners
 
-JSON_FILE = ROOT / "build" / "bench.json"
-DOCUMENT = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 
-_HEADINGS = ("figure", "procconn", "against", "ratio", "threshold", "stretch goal")
-_UNLIMITED = 4  # the first of them
+_HEADINGS = ("figure", "procconn", "against", "ratio")
+_LIMIT_HEADINGS = ("threshold", "stretch goal")
 
 
 @dataclass
 class Row:
-    """A figure of ours and its counterpart, one pair for each round.
+    """A figure of procconn beside that of another reader, both once per round.
 
-    `ratio` is the median of the rounds' ratios, as a machine's speed drifts between
-    rounds more than within one. `must` sets limits for it, or for our
-    own figure if that has no counterpart: a threshold and a stretch goal.
+    The ratio is the median of the rounds' ratios, because a machine's speed drifts more
+    between rounds than within one. The limits apply to the ratio, or to the median
+    of our figure if it has no counterpart.
 
     Attributes:
         ours: our figure in each round.
-        theirs: what it was measured against; empty if there is nothing to divide by.
-        faster: whether more is better: the ratio says how many times ours goes into
-            theirs, and the limits are the least it may be.
-        threshold: what must be reached; `stretch_goal`: what we would like to reach.
-        decides: whether the figure is one of the few that the README shows.
+        theirs: the other reader's; empty if the figure has no counterpart.
+        faster: whether more is better. Then the ratio is theirs divided by ours, and
+            the limits are lower bounds.
+        threshold: the limit that must hold.
+        stretch_goal: the limit that would be better still.
+        in_readme: whether the README shows the figure.
     """
 
     figure: str
@@ -48,23 +49,23 @@ class Row:
     faster: bool = False
     threshold: float | None = None
     stretch_goal: float | None = None
-    decides: bool = False
+    in_readme: bool = False
 
-    def must(
+    def expect(
         self,
         threshold: float,
         stretch_goal: float | None = None,
         *,
-        decides: bool = False,
+        in_readme: bool = False,
     ) -> Self:
         """Set the limits, and whether the README shows the figure."""
         self.threshold, self.stretch_goal = threshold, stretch_goal
-        self.decides = decides
+        self.in_readme = in_readme
         return self
 
     @property
     def ratio(self) -> float | None:
-        """The median ratio; None if there is nothing to divide by."""
+        """The median ratio; None if the figure has no counterpart."""
         if not self.theirs:
             return None
         pairs = zip(self.ours, self.theirs, strict=True)
@@ -78,14 +79,17 @@ class Row:
         return value >= limit if self.faster else value <= limit
 
     def cells(self) -> tuple[str, ...]:
-        """Return the cells of the row."""
+        """Return the cells of the row, without the limits."""
         ratio = "" if self.ratio is None else f"{_number(self.ratio)}×"
         against = self.against
         if self.theirs:
             against += f": {_number(median(self.theirs))} {self.unit}"
         ours = f"{_number(median(self.ours))} {self.unit}"
-        limits = (self._limit(self.threshold), self._limit(self.stretch_goal))
-        return (self.figure, ours.strip(), against.strip(), ratio, *limits)
+        return (self.figure, ours.strip(), against.strip(), ratio)
+
+    def limit_cells(self) -> tuple[str, ...]:
+        """Return the cells of the limits."""
+        return tuple(map(self._limit, (self.threshold, self.stretch_goal)))
 
     def _limit(self, limit: float | None) -> str:
         if limit is None:
@@ -104,6 +108,15 @@ class Row:
         }
 
 
+def comparison(
+    figure: str, unit: str, results: Mapping[str, list[float]]
+) -> Callable[[str, str], Row]:
+    """Return a function that makes the row of two subjects: ours, theirs."""
+    return lambda ours, theirs: Row(
+        figure + ours, theirs, unit, results[ours], results[theirs]
+    )
+
+
 def _number(value: float) -> str:
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
@@ -111,18 +124,18 @@ def _number(value: float) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Write the rows."""
+    """Return the table for the documents."""
     return aligned([_HEADINGS, *(row.cells() for row in rows)])
 
 
-def short_table(rows: Iterable[Row]) -> str:
-    """Write the rows that decide, without the limits."""
-    lines = [_HEADINGS, *(row.cells() for row in rows if row.decides)]
-    return aligned([line[:_UNLIMITED] for line in lines])
+def table_with_limits(rows: Iterable[Row]) -> str:
+    """Return the table for the terminal, with thresholds and stretch goals."""
+    lines = [row.cells() + row.limit_cells() for row in rows]
+    return aligned([_HEADINGS + _LIMIT_HEADINGS, *lines])
 
 
-def machine() -> dict[str, object]:
-    """Describe the machine, who else listens, and the versions."""
+def machine() -> dict[str, Any]:
+    """Return the kernel, the processor, the load and the versions."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     versions = {
@@ -145,37 +158,38 @@ def machine() -> dict[str, object]:
     }
 
 
-def described(facts: dict[str, object]) -> str:
-    """Say the machine in one sentence."""
-    versions = facts["versions"]
-    assert isinstance(versions, dict)
-    names = ", ".join(f"{name} {number}" for name, number in versions.items())
+def platform_of(facts: dict[str, Any]) -> str:
+    """Return the processor, the kernel and the Python."""
+    return "{cores} cores of {processor}, Linux {kernel}, {python}".format(**facts)
+
+
+def described(facts: dict[str, Any]) -> str:
+    """Return the line below a table."""
+    versions = ", ".join(f"{name} {it}" for name, it in facts["versions"].items())
     return (
-        f"Linux {facts['kernel']}, {facts['cores']} cores of {facts['processor']},"
-        f" {facts['python']}; {names}. Others kept"
-        f" {facts['load']:.1f} cores busy in the minute before."
-        f" Other listeners: {facts['listeners'] or 'none'}."
+        f"Measured on {platform_of(facts)}; {versions}. Load average:"
+        f" {facts['load']:.1f}. Other listeners: {facts['listeners'] or 'none'}."
     )
 
 
-def write_json(rows: list[Row], facts: dict[str, object]) -> None:
-    """Keep everything that was measured."""
-    JSON_FILE.parent.mkdir(exist_ok=True)
-    content = {"machine": facts, "rows": [row.record() for row in rows]}
-    JSON_FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def write_json(name: str, facts: dict[str, Any], **parts: object) -> None:
+    """Write all results to build/NAME.json."""
+    content = {"machine": facts, **parts}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (BUILD / f"{name}.json").write_text(f"{text}\n")
 
 
-def refuse_company(others: int) -> None:
-    """End, as no figure is worth publishing that others made worse."""
+def require_no_listeners(others: int) -> None:
+    """Exit if other listeners slow the kernel down: such figures are not published."""
     if others:
         sys.exit(
-            f"{others} other programs listen to process events, which makes every"
-            " figure worse: stop them, and measure again. Nothing was written."
+            f"{others} other programs listen to process events, which slows all"
+            " readers down: stop them and measure again. No document was changed."
         )
 
 
 def put_into(document: Path, mark: str, text: str) -> None:
-    """Put the text between two marks of a document."""
+    """Replace the text between two marks of a document."""
     before, begin, rest = document.read_text().partition(f"<!-- {mark} -->\n")
     _, end, after = rest.partition(f"<!-- /{mark} -->")
     if not begin or not end:
@@ -184,7 +198,7 @@ def put_into(document: Path, mark: str, text: str) -> None:
 
 
 def aligned(lines: list[tuple[str, ...]]) -> str:
-    """Write a Markdown table that can be read as it is; its first line is the head."""
+    """Return a Markdown table with aligned columns; its first line is the head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     head, *body = lines
     return "\n".join(

@@ -1,11 +1,11 @@
-"""The picture of the README: what an event costs each reader, as bars."""
+"""The README's bar chart of the CPU time of an event, by reader."""
 
 from html import escape
 
 _WIDTH, _MARGIN = 760, 20
-_BARS_AT, _BARS_END = 260, 650
+_BARS_AT, _BARS_END = 310, 680
 _TOP, _STEP, _THICK = 58, 28, 18
-_BREAK = 2  # a bar so many times as long as the next would make those too short
+_BREAK = 2  # times the next bar: a longer one is cut, or the others get too short
 
 _STYLE = """\
     text { font: 14px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328 }
@@ -29,13 +29,13 @@ _STYLE = """\
 def draw(
     title: str, note: str, ours: dict[str, float], theirs: dict[str, float]
 ) -> str:
-    """Draw a bar for each reader, the cheapest first, as an SVG document.
+    """Return an SVG document with a bar for each reader, the shortest first.
 
     Args:
-        title: what the numbers are.
-        note: what is to be said below.
-        ours: the number of each reader of the library.
-        theirs: the number of each other reader.
+        title: what the numbers mean, and their unit.
+        note: the line below the bars.
+        ours: the numbers of this library, by its settings.
+        theirs: the numbers of the other readers.
     """
     bars = sorted({**ours, **theirs}.items(), key=lambda bar: bar[1])
     *_, (_, next_to_last), (_, last) = bars
@@ -51,8 +51,8 @@ def draw(
         _text("title", _MARGIN, 34, title),
         _text("small", _MARGIN, height - 16, note),
     ]
-    for place, (name, number) in enumerate(bars):
-        y = _TOP + place * _STEP
+    for index, (name, number) in enumerate(bars):
+        y = _TOP + index * _STEP
         length = min(number / full, 1) * (_BARS_END - _BARS_AT)
         lines += [
             _text("name", _BARS_AT - 10, y + 14, name),

@@ -1,11 +1,11 @@
-"""The check of command lines is right: all shares depend on it."""
+"""Tests of results.py, on which all shares of `make bench-commands` depend."""
 
 from collections import Counter
 
 import pytest
 
-from benchmarks.correctness import Shown, count_field_results, count_results
-from benchmarks.printers import Reported
+from benchmarks.processes import CommandLines
+from benchmarks.results import Programs, count_field_results, count_results
 
 _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
 
@@ -22,10 +22,10 @@ _SHELL, _PROGRAM = "sh -c exec true m1", "true m1"
         ([(7, "commands short 6000")], "wrong"),
     ],
 )
-def test_a_command_is_reported_right_wrong_or_not_at_all(
-    reported: Reported, result: str
+def test_command_line_is_right_wrong_or_absent(
+    reported: CommandLines, result: str
 ) -> None:
-    """Its name alone is not its command line, but no wrong one either."""
+    """The program's name alone counts as an absent command line."""
     assert Counter({result: 1}) == count_results({7: [_PROGRAM]}, reported)
 
 
@@ -43,7 +43,7 @@ def test_a_command_is_reported_right_wrong_or_not_at_all(
         ([], {"absent": 2}),
     ],
 )
-def test_each_program_of_a_chain_counts(
+def test_each_program_of_a_process_counts(
     texts: list[str | None], results: dict[str, int]
 ) -> None:
     """The later program in place of the earlier one is wrong."""
@@ -53,7 +53,7 @@ def test_each_program_of_a_chain_counts(
 
 
 @pytest.mark.parametrize(
-    ("shown", "result"),
+    ("programs", "result"),
     [
         ([(7, _PROGRAM, {"cwd": "/here", "name": "true"})], "right"),
         ([(7, _PROGRAM, {"cwd": "/there", "name": "sh"})], "wrong"),
@@ -63,8 +63,8 @@ def test_each_program_of_a_chain_counts(
         ([], "absent"),
     ],
 )
-def test_each_field_of_a_command_counts(shown: Shown, result: str) -> None:
+def test_each_field_of_a_program_counts(programs: Programs, result: str) -> None:
     """If its command line is absent, all its fields count as absent."""
-    results = count_field_results({7: [_PROGRAM]}, shown, {"cwd": "/here"})
+    results = count_field_results({7: [_PROGRAM]}, programs, {"cwd": "/here"})
 
     assert {"cwd": {result: 1}, "name": {result: 1}} == results

@@ -1,0 +1,103 @@
+"""Overhead: how much a listener slows down the processes that cause the events."""
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from statistics import median
+
+from benchmarks.processes import (
+    FORKSTAT,
+    forkstat,
+    in_python,
+    run_events,
+    run_execs,
+    run_forks,
+)
+from benchmarks.report import Row, comparison
+from benchmarks.scenarios import (
+    AT_ONCE,
+    BLOCKING,
+    COALESCING,
+    DEFAULTS,
+    NAIVE,
+    ONE_MS,
+    ROUNDS,
+    TEN_MS,
+    UNLIMITED,
+    AnyStarts,
+    one_by_one,
+)
+
+_FORKS = 10_000
+_COMMANDS = 3_000
+_DENSE = 50_000
+_DENSE_INTERVAL_NS = 20_000
+_FULL_SPEED = 100_000
+_PROCESS = "a process that exits at once"
+_LOADS: dict[str, Callable[[], int]] = {
+    _PROCESS: partial(run_forks, _FORKS),
+    "an event, 50,000 a second": partial(run_events, _DENSE, _DENSE_INTERVAL_NS),
+    "an event at full speed": partial(run_events, _FULL_SPEED),
+}
+
+
+def producer() -> list[Row]:
+    """Time the loads with each listener, and without any."""
+    starts: AnyStarts = {**one_by_one(UNLIMITED), **forkstat("all")}
+    percent: dict[str, dict[str, list[float]]] = {
+        load: {name: [] for name in starts} for load in _LOADS
+    }
+    for _ in range(ROUNDS):
+        alone = {load: run() for load, run in _LOADS.items()}
+        for name, start in starts.items():
+            with closing(start()) as reader:
+                reader.begin()
+                for load, run in _LOADS.items():
+                    percent[load][name].append((run() / alone[load] - 1) * 100)
+
+    rows = []
+    for load, results in percent.items():
+        # The median of each first: some differences are near zero.
+        medians = {name: [median(figures)] for name, figures in results.items()}
+        row = comparison(f"added to {load}, ", "%", medians)
+        rows += [
+            *(row(DEFAULTS, it) for it in (FORKSTAT, BLOCKING, NAIVE) if it in starts),
+            row(AT_ONCE, NAIVE),
+            row(ONE_MS, BLOCKING),
+            row(TEN_MS, COALESCING),
+        ]
+    if FORKSTAT in starts:
+        rows[0].expect(0.75, 0.5, in_readme=True)
+    return rows
+
+
+def usage() -> list[Row]:
+    """Time processes that exit at once, and their reader, with and without usage."""
+
+    def measure(usage: bool) -> tuple[float, float]:
+        with closing(in_python("iterate", UNLIMITED, usage=usage)) as reader:
+            reader.begin()
+            reader.wait_until_idle()
+            before_ns = reader.cpu_ns()
+            process_ns = run_forks(_FORKS)
+            reader.wait_until_idle()
+            return process_ns, (reader.cpu_ns() - before_ns) / _FORKS
+
+    runs: list[float] = []
+    used: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for _ in range(ROUNDS):
+        runs.append(run_execs(_COMMANDS))
+        for usage, results in used.items():
+            results.append(measure(usage))
+    pairs = list(zip(used[True], used[False], strict=True))
+    added = [with_usage - without for (with_usage, _), (without, _) in pairs]
+    read = [with_usage - without for (_, with_usage), (_, without) in pairs]
+    without = [ns for _, ns in used[False]]
+    exit_row = Row(
+        f"usage, added to {_PROCESS}", "a run of /bin/true", "ns", added, runs
+    )
+    read_figure = "usage, added to reading its fork and exit"
+    return [
+        exit_row.expect(0.10, 0.02),
+        Row(read_figure, "without usage", "ns", read, without),
+    ]

@@ -1,0 +1,73 @@
+"""Reading recordings: the CPU time of an event."""
+
+import struct
+import tempfile
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from benchmarks.processes import Command, run_execs
+from benchmarks.report import Row
+from benchmarks.scenarios import take_turns
+from procconn import EventType, recording
+from procconn.recording import Recorder
+
+_EVENTS = 300_000
+_EXECS = 6_000
+_PASSES = 3  # over a recording, in one measurement
+
+
+def recordings() -> list[Row]:
+    """Read recordings without and with programs."""
+    writers = {
+        "events read from a recording": _write,
+        "events read from a recording of `procconn record`, with programs": _record,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        files = {figure: Path(folder, f"{n}.pcap") for n, figure in enumerate(writers)}
+        for figure, write in writers.items():
+            write(files[figure])
+            _read(files[figure])  # into the page cache
+        us = take_turns({figure: partial(_read, files[figure]) for figure in files})
+    return [
+        Row(figure, "", "µs an event", results).expect(0.7, 0.5)
+        for figure, results in us.items()
+    ]
+
+
+def _write(file: Path) -> None:
+    """Write forks, execs without programs, and exits with a `Recorder`."""
+    with Recorder(file) as recorder:
+        for n in range(_EVENTS // 3):
+            pid, time_ns = 20_000 + n % 10_000, 10**12 + n * 900_000
+            recorder.write(
+                _message(EventType.FORK, time_ns, 1234, 1234, pid, pid)
+                + _message(EventType.EXEC, time_ns + 300_000, pid, pid)
+                + _message(EventType.EXIT, time_ns + 600_000, pid, pid, 256, 17, 1, 1)
+            )
+
+
+def _message(what: int, time_ns: int, *fields: int) -> bytes:
+    """Return an event's message as the kernel sends it."""
+    union = struct.pack(f"={len(fields)}I", *fields)
+    headers = (76, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
+    return struct.pack("=IHHIIIIIIHHIIQ24s", *headers, what, 0, time_ns, union)
+
+
+def _record(file: Path) -> None:
+    """Record commands with `procconn record`."""
+    with closing(Command("record", str(file))) as command:
+        run_execs(_EXECS)
+        command.wait_until_idle()
+
+
+def _read(file: Path) -> float:
+    """Iterate over a recording; return the CPU time of an event in µs."""
+    count = 0
+    start_ns = time.process_time_ns()
+    for _ in range(_PASSES):
+        with recording.open(file) as events:
+            for _ in events:
+                count += 1
+    return (time.process_time_ns() - start_ns) / count / 1000
