@@ -4,8 +4,8 @@ import argparse
 import time
 
 from benchmarks import chart, report
-from benchmarks.processes import FORKSTAT, ROOT, listeners, prepare
-from benchmarks.scenarios import SETTINGS, THREADED
+from benchmarks.processes import ROOT, listeners, prepare
+from benchmarks.scenarios import Ours, Theirs
 from benchmarks.scenarios.bursts import bursts
 from benchmarks.scenarios.decoding import decoding
 from benchmarks.scenarios.footprint import importing, memory, scaling
@@ -71,8 +71,8 @@ def main() -> None:
 def _write(rows: list[report.Row], facts: dict[str, object]) -> None:
     """Write the chart and the tables of the documents."""
     ns = live_costs(rows)
-    ours = {f"procconn, {name}": ns.pop(name) for name in (*SETTINGS, THREADED)}
-    ns.pop(FORKSTAT, None)  # its figure includes printing
+    ours = {f"procconn, {name}": ns.pop(name) for name in Ours}
+    ns.pop(Theirs.FORKSTAT, None)  # its figure includes printing
     _CHART.write_text(chart.draw(_TITLE, report.platform_of(facts), ours, ns))
     short = report.table(row for row in rows if row.in_readme)
     place = f"Measured on {report.platform_of(facts)}."

@@ -207,9 +207,11 @@ class Reader(Process):
         """Start reading."""
         self._write_line()
 
-    def finish(self) -> None:
-        """Stop a reader that has no limit."""
+    def finish(self) -> dict[str, Any]:
+        """Wait until a reader without a limit has read everything; stop it."""
+        self.wait_until_idle()
         self._write_line()
+        return self.result()
 
     def result(self) -> dict[str, Any]:
         """Wait for the reader's result; add the CPU time that it used, in ns."""
@@ -360,7 +362,7 @@ def in_python(name: str, *arguments: object, **settings: object) -> Reader:
     return Reader([sys.executable, "-m", module, name, *arguments, *named])
 
 
-def forkstat(events: str) -> dict[str, Callable[[], Program]]:
+def forkstat(events: str) -> dict[str, Callable[[], Reader | Program]]:
     """Return a start of forkstat that prints such events, if it is installed."""
     if shutil.which("forkstat") is None:
         return {}

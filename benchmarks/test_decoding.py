@@ -38,28 +38,20 @@ def _buffer() -> bytes:
 
 BUFFER = _buffer()
 
-Decoder = Callable[[bytes], Any]
-
-
-def _decode_with_pyroute2(buffer: bytes) -> list[Any]:
-    return list(ProcEventMarshal().parse(buffer))
-
-
-def _column_with_procconn(buffer: bytes) -> Any:
-    return procconn.as_array(buffer)["timestamp_ns"]
-
-
-def _column_with_python(buffer: bytes) -> Any:
-    return np.array([event.timestamp_ns for event in reference_decoder.decode(buffer)])
-
-
-def _column_with_pyroute2(buffer: bytes) -> Any:
-    return np.array([event["timestamp_ns"] for event in _decode_with_pyroute2(buffer)])
-
-
-_IMPLEMENTATIONS = ("procconn", "plain Python", "pyroute2")
-_DECODERS = (procconn.decode, reference_decoder.decode, _decode_with_pyroute2)
-_COLUMNS = (_column_with_procconn, _column_with_python, _column_with_pyroute2)
+_DECODE: dict[str, Callable[[bytes], Any]] = {
+    "procconn": procconn.decode,
+    "plain Python": reference_decoder.decode,
+    "pyroute2": lambda buffer: list(ProcEventMarshal().parse(buffer)),
+}
+_COLUMN: dict[str, Callable[[bytes], Any]] = {
+    "procconn": lambda buffer: procconn.as_array(buffer)["timestamp_ns"],
+    "plain Python": lambda buffer: np.array(
+        [event.timestamp_ns for event in reference_decoder.decode(buffer)]
+    ),
+    "pyroute2": lambda buffer: np.array(
+        [event["timestamp_ns"] for event in ProcEventMarshal().parse(buffer)]
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -72,18 +64,18 @@ def _no_foreign_garbage() -> Iterator[None]:
 
 
 @pytest.mark.benchmark(group="decode a buffer into events: time per event")
-@pytest.mark.parametrize("decode", _DECODERS, ids=_IMPLEMENTATIONS)
-def test_decode(benchmark: BenchmarkFixture, decode: Decoder) -> None:
+@pytest.mark.parametrize("implementation", _DECODE)
+def test_decode(benchmark: BenchmarkFixture, implementation: str) -> None:
     """Each implementation decodes all events."""
     benchmark.extra_info["events"] = EVENTS
 
-    assert len(benchmark(decode, BUFFER)) == EVENTS
+    assert len(benchmark(_DECODE[implementation], BUFFER)) == EVENTS
 
 
 @pytest.mark.benchmark(group="the timestamps of a buffer as an array: time per event")
-@pytest.mark.parametrize("column", _COLUMNS, ids=_IMPLEMENTATIONS)
-def test_column(benchmark: BenchmarkFixture, column: Decoder) -> None:
-    """Each implementation returns one column of all events."""
+@pytest.mark.parametrize("implementation", _COLUMN)
+def test_column(benchmark: BenchmarkFixture, implementation: str) -> None:
+    """Each implementation returns the timestamps of all events."""
     benchmark.extra_info["events"] = EVENTS
 
-    assert len(benchmark(column, BUFFER)) == EVENTS
+    assert len(benchmark(_COLUMN[implementation], BUFFER)) == EVENTS

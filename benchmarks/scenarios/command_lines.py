@@ -30,7 +30,7 @@ from benchmarks.results import (
     results_by_pid,
     run,
 )
-from benchmarks.scenarios import NAIVE
+from benchmarks.scenarios import Theirs
 
 SHORT, CHAINS = 6_000, 2_000
 _TOGETHER = 2_000, 1_000
@@ -42,7 +42,7 @@ _SPINNERS, _SPINNING_S = 2, 120
 PROCCONN = "procconn"
 _IN_PYTHON: dict[str, tuple[str, dict[str, bool]]] = {
     PROCCONN: ("programs", {"programs": True}),
-    NAIVE: ("naive_programs", {}),
+    Theirs.NAIVE: ("naive_programs", {}),
 }
 READERS = [*_IN_PYTHON, *PRINTERS]
 # forkstat requires root, and nobody may not execute this Python.
@@ -65,9 +65,7 @@ def _report(reader: Reader | Printer) -> Report:
     """Wait until a reader has processed everything; return its report."""
     if isinstance(reader, Printer):
         return reader.report()
-    reader.wait_until_idle()
-    reader.finish()
-    result = reader.result()
+    result = reader.finish()
     lines = [(pid, text) for pid, text in result["command_lines"]]
     return Report(lines, result["cpu_ns"], result.get("unmarked", 0))
 

@@ -81,9 +81,7 @@ def _reported(commands: Callable[[], Ran], nobody: bool) -> tuple[Ran, Programs]
     with closing(reader):
         reader.begin()
         ran = commands()
-        reader.wait_until_idle()
-        reader.finish()
-        return ran, [tuple(it) for it in reader.result()["programs"]]
+        return ran, [tuple(it) for it in reader.finish()["programs"]]
 
 
 def try_fields(*, busy: bool, nobody: bool) -> Fields:

@@ -4,7 +4,6 @@ import compileall
 import os
 import subprocess
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -14,7 +13,7 @@ import _cffi_backend
 import procconn
 from benchmarks.processes import ROOT, in_python, run_events
 from benchmarks.report import Row
-from benchmarks.scenarios import NS_PER_EVENT, ROUNDS, take_turns
+from benchmarks.scenarios import NS_PER_EVENT, ROUNDS, reading, take_turns
 
 _READ = 100_000
 _READ_INTERVAL_NS = 10_000
@@ -31,8 +30,7 @@ def scaling() -> list[Row]:
     for count in _SCALES:
         ns[count] = []
         for _ in range(1 if count > _ONE_ROUND_ABOVE else ROUNDS):
-            with closing(in_python("batches", count)) as reader:
-                reader.begin()
+            with reading(partial(in_python, "batches", count)) as reader:
                 run_events(count, _SCALE_INTERVAL_NS)
                 result = reader.result()
                 ns[count].append(result["cpu_ns"] / (count - result["lost"]))
@@ -56,19 +54,17 @@ def memory() -> list[Row]:
     """Measure the memory of a reader during a load, above that of the imports."""
 
     def imports() -> int:
-        with closing(in_python("imports")) as reader:
-            reader.begin()
+        with reading(partial(in_python, "imports")) as reader:
             return int(reader.result()["resident"])
 
-    def reading() -> int:
-        with closing(in_python("batches", _READ)) as reader:
-            reader.begin()
+    def loaded() -> int:
+        with reading(partial(in_python, "batches", _READ)) as reader:
             run_events(_READ, _READ_INTERVAL_NS)
             return int(reader.result()["resident"])
 
-    resident = take_turns({"imports": imports, "reading": reading})
+    resident = take_turns(lambda run: run(), {"imports": imports, "reading": loaded})
     pairs = zip(resident["reading"], resident["imports"], strict=True)
-    mib = [(reading - imports) / 2**20 for reading, imports in pairs]
+    mib = [(above - imports) / 2**20 for above, imports in pairs]
     return [Row("memory when reading, above the imports", "", "MiB", mib).expect(4, 1)]
 
 
@@ -81,7 +77,7 @@ def importing() -> list[Row]:
     package = Path(procconn.__file__).parent
     compileall.compile_dir(package, quiet=1)  # as its installation does
     codes = {"nothing": "", "dependencies": _dependencies(), "it": "import procconn"}
-    ms = take_turns({name: partial(_run, it) for name, it in codes.items()}, _IMPORTS)
+    ms = take_turns(_run, codes, _IMPORTS)
     above = {
         name: [ran - idle for ran, idle in zip(figures, ms["nothing"], strict=True)]
         for name, figures in ms.items()

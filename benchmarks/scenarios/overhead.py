@@ -1,32 +1,12 @@
 """Overhead: how much a listener slows down the processes that cause the events."""
 
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from statistics import median
 
-from benchmarks.processes import (
-    FORKSTAT,
-    forkstat,
-    in_python,
-    run_events,
-    run_execs,
-    run_forks,
-)
+from benchmarks.processes import forkstat, in_python, run_events, run_execs, run_forks
 from benchmarks.report import Row, comparison
-from benchmarks.scenarios import (
-    AT_ONCE,
-    BLOCKING,
-    COALESCING,
-    DEFAULTS,
-    NAIVE,
-    ONE_MS,
-    ROUNDS,
-    TEN_MS,
-    UNLIMITED,
-    AnyStarts,
-    one_by_one,
-)
+from benchmarks.scenarios import ROUNDS, UNLIMITED, Ours, Theirs, one_by_one, reading
 
 _FORKS = 10_000
 _COMMANDS = 3_000
@@ -43,30 +23,32 @@ _LOADS: dict[str, Callable[[], int]] = {
 
 def producer() -> list[Row]:
     """Time the loads with each listener, and without any."""
-    starts: AnyStarts = {**one_by_one(UNLIMITED), **forkstat("all")}
+    starts = {**one_by_one(UNLIMITED), **forkstat("all")}
     percent: dict[str, dict[str, list[float]]] = {
         load: {name: [] for name in starts} for load in _LOADS
     }
     for _ in range(ROUNDS):
         alone = {load: run() for load, run in _LOADS.items()}
         for name, start in starts.items():
-            with closing(start()) as reader:
-                reader.begin()
+            with reading(start):
                 for load, run in _LOADS.items():
                     percent[load][name].append((run() / alone[load] - 1) * 100)
 
+    others = [Theirs.BLOCKING, Theirs.NAIVE]
+    if Theirs.FORKSTAT in starts:
+        others.insert(0, Theirs.FORKSTAT)
     rows = []
     for load, results in percent.items():
         # The median of each first: some differences are near zero.
         medians = {name: [median(figures)] for name, figures in results.items()}
         row = comparison(f"added to {load}, ", "%", medians)
         rows += [
-            *(row(DEFAULTS, it) for it in (FORKSTAT, BLOCKING, NAIVE) if it in starts),
-            row(AT_ONCE, NAIVE),
-            row(ONE_MS, BLOCKING),
-            row(TEN_MS, COALESCING),
+            *(row(Ours.DEFAULTS, other) for other in others),
+            row(Ours.AT_ONCE, Theirs.NAIVE),
+            row(Ours.ONE_MS, Theirs.BLOCKING),
+            row(Ours.TEN_MS, Theirs.COALESCING),
         ]
-    if FORKSTAT in starts:
+    if Theirs.FORKSTAT in starts:
         rows[0].expect(0.75, 0.5, in_readme=True)
     return rows
 
@@ -75,8 +57,7 @@ def usage() -> list[Row]:
     """Time processes that exit at once, and their reader, with and without usage."""
 
     def measure(usage: bool) -> tuple[float, float]:
-        with closing(in_python("iterate", UNLIMITED, usage=usage)) as reader:
-            reader.begin()
+        with reading(partial(in_python, "iterate", UNLIMITED, usage=usage)) as reader:
             reader.wait_until_idle()
             before_ns = reader.cpu_ns()
             process_ns = run_forks(_FORKS)
@@ -90,8 +71,7 @@ def usage() -> list[Row]:
         for usage, results in used.items():
             results.append(measure(usage))
     pairs = list(zip(used[True], used[False], strict=True))
-    added = [with_usage - without for (with_usage, _), (without, _) in pairs]
-    read = [with_usage - without for (_, with_usage), (_, without) in pairs]
+    added, read = ([a[n] - b[n] for a, b in pairs] for n in (0, 1))
     without = [ns for _, ns in used[False]]
     exit_row = Row(
         f"usage, added to {_PROCESS}", "a run of /bin/true", "ns", added, runs

@@ -4,7 +4,6 @@ import struct
 import tempfile
 import time
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 from benchmarks.processes import Command, run_execs
@@ -29,7 +28,7 @@ def recordings() -> list[Row]:
         for figure, write in writers.items():
             write(files[figure])
             _read(files[figure])  # into the page cache
-        us = take_turns({figure: partial(_read, files[figure]) for figure in files})
+        us = take_turns(_read, files)
     return [
         Row(figure, "", "µs an event", results).expect(0.7, 0.5)
         for figure, results in us.items()

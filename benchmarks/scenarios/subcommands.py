@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.processes import PROCCONN, Command, in_python, run_events, run_execs
 from benchmarks.report import Row
-from benchmarks.scenarios import take_turns
+from benchmarks.scenarios import reading, take_turns
 
 _RATE = 5_000  # events a second
 _STEADY = 50_000
@@ -64,29 +64,19 @@ def _watch() -> list[Row]:
 
 def _threads() -> list[Row]:
     """Measure each thread of the subcommands that read programs."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        return [
-            *_by_thread("watch"),
-            *_by_thread("stat"),
-            *_by_thread("record", f"{folder}/recording.pcap"),
-        ]
-
-
-def _by_thread(name: str, *arguments: str) -> list[Row]:
-    with closing(Command(name, *arguments)) as command:
-        before = command.thread_cpu_ns()
-        run_execs(_EXECS)
-        command.wait_until_idle()
-        after = command.thread_cpu_ns()
-    return [
-        Row(
-            f"`{name}`, a program that runs and exits: thread {thread}",
-            "",
-            "µs",
-            [(after[thread] - before.get(thread, 0)) / _EXECS / 1000],
-        )
-        for thread in after
-    ]
+        for arguments in (("watch",), ("stat",), ("record", f"{folder}/file.pcap")):
+            with closing(Command(*arguments)) as command:
+                before = command.thread_cpu_ns()
+                run_execs(_EXECS)
+                command.wait_until_idle()
+                after = command.thread_cpu_ns()
+            figure = f"`{arguments[0]}`, a program that runs and exits: thread"
+            for name in after:
+                us = (after[name] - before.get(name, 0)) / _EXECS / 1000
+                rows.append(Row(f"{figure} {name}", "", "µs", [us]))
+    return rows
 
 
 def _write_sources(folder: Path, functions: int) -> None:
@@ -113,33 +103,30 @@ def _trace(size: str, functions: int) -> Row:
     """Build under `trace --timeline`, and alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        outputs = ["-o", f"{name}/summary", "--timeline", f"{name}/timeline.svg"]
-        traced = partial(_build, folder, *PROCCONN, "trace", *outputs, "--")
+        outputs = ("-o", f"{name}/summary", "--timeline", f"{name}/timeline.svg")
+        prefixes = {"alone": (), "traced": (*PROCCONN, "trace", *outputs, "--")}
         _write_sources(folder, functions)
         _build(folder)  # fills the caches
-        alone = partial(_build, folder)
-        seconds = take_turns({"alone": alone, "traced": traced}, _TRACED_BUILDS)
+        seconds = take_turns(
+            lambda prefix: _build(folder, *prefix), prefixes, _TRACED_BUILDS
+        )
     figure = f"`make -j2` of {_FILES} {size} C files, traced, with a timeline"
     return Row(figure, "alone", "s", seconds["traced"], seconds["alone"])
 
 
-def _watched_build(folder: Path) -> float:
-    with closing(in_python("programs", programs=True)) as reader:
-        reader.begin()
-        return _build(folder)
-
-
 def watched_build() -> Row:
     """Build beside a reader of programs, and alone."""
+
+    def watched(folder: Path) -> float:
+        with reading(partial(in_python, "programs", programs=True)):
+            return _build(folder)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_sources(folder, _SMALL)
         _build(folder)  # fills the caches
-        builds = {"alone": _build, "watched": _watched_build}
-        seconds = take_turns(
-            {name: partial(build, folder) for name, build in builds.items()},
-            _WATCHED_BUILDS,
-        )
+        builds = {"alone": _build, "watched": watched}
+        seconds = take_turns(lambda build: build(folder), builds, _WATCHED_BUILDS)
     figure = f"`make -j2` of {_FILES} C files, watched"
     row = Row(figure, "unwatched", "s", seconds["watched"], seconds["alone"])
     return row.expect(1.05, 1.02)

@@ -6,20 +6,20 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import IO
 
-from benchmarks.processes import Reader, in_c, in_python, run_events, run_execs
+from benchmarks.processes import Process, in_c, in_python, run_events, run_execs
 from benchmarks.report import Row
 from benchmarks.scenarios import (
-    AT_ONCE,
-    BLOCKING,
-    NAIVE,
     ROUNDS,
     UNLIMITED,
-    Starts,
+    Ours,
+    Start,
+    Theirs,
+    reading,
     with_settings,
 )
 
@@ -38,23 +38,24 @@ def system_calls() -> list[Row]:
     """Count system calls under lone events, one every 5 ms, with strace."""
     if not shutil.which("strace"):
         return []
-    starts: Starts = {
-        BLOCKING: partial(in_c, "recv", _LONE),
-        NAIVE: partial(in_python, "naive", _LONE),
+    starts: dict[str, Start] = {
+        Theirs.BLOCKING: partial(in_c, "recv", _LONE),
+        Theirs.NAIVE: partial(in_python, "naive", _LONE),
         **with_settings("iterate", _LONE),
     }
     calls = {name: _calls_per_receipt(start) for name, start in starts.items()}
-    others = ", ".join(f"{name}: {calls.pop(name):.3g}" for name in (BLOCKING, NAIVE))
+    both = (Theirs.BLOCKING, Theirs.NAIVE)
+    others = ", ".join(f"{name}: {calls.pop(name):.3g}" for name in both)
     rows = {
         name: Row(f"system calls a wake-up, {name}", others, "", [count])
         for name, count in calls.items()
     }
     # The wait and the receive, or both in one; the drops are read once a second.
-    rows[AT_ONCE].expect(2.02, 1.02)
+    rows[Ours.AT_ONCE].expect(2.02, 1.02)
     return list(rows.values())
 
 
-def _calls_per_receipt(start: Callable[[], Reader]) -> float:
+def _calls_per_receipt(start: Start) -> float:
     """Return the mean number of calls from one receipt to the next."""
     with closing(start()) as reader, tempfile.NamedTemporaryFile("r") as file:
         with _traced(reader, file):
@@ -71,7 +72,7 @@ def _calls_per_receipt(start: Callable[[], Reader]) -> float:
 
 
 @contextmanager
-def _traced(reader: Reader, file: IO[str]) -> Iterator[None]:
+def _traced(reader: Process, file: IO[str]) -> Iterator[None]:
     """Have strace write the system calls of all threads into the file."""
     command = ["strace", "-f", "-o", file.name, "-p", str(reader.pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
@@ -89,8 +90,9 @@ def wakeups() -> list[Row]:
     for _ in range(ROUNDS):
         for name, (queue, find) in _THREADS.items():
             settings = {"programs": True, "max_latency": _LATENCY, "queue": queue}
-            with closing(in_python("iterate", UNLIMITED, **settings)) as reader:
-                reader.begin()
+            with reading(
+                partial(in_python, "iterate", UNLIMITED, **settings)
+            ) as reader:
                 reader.wait_until_idle()
                 thread = find(reader)
                 if thread is None:
@@ -112,15 +114,15 @@ def wakeups() -> list[Row]:
     ]
 
 
-def _waits(reader: Reader, thread: int) -> int:
+def _waits(reader: Process, thread: int) -> int:
     return reader.status("voluntary_ctxt_switches", thread)
 
 
-def _consumer(reader: Reader) -> int:
+def _consumer(reader: Process) -> int:
     return reader.pid
 
 
-def _receiver(reader: Reader) -> int | None:
+def _receiver(reader: Process) -> int | None:
     """Return the thread that fills the queue; None without that priority."""
     for thread in reader.thread_ids():
         if os.getpriority(os.PRIO_PROCESS, thread) == _RECEIVER_NICE:
