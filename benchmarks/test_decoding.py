@@ -9,34 +9,12 @@ import pytest
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
 from pytest_benchmark.fixture import BenchmarkFixture
 from support import reference_decoder
-from support.builders import event_message, words
 
 import procconn
-from procconn import EventType
+from benchmarks.messages import process_messages
 
 EVENTS = 3000
-
-
-def _buffer() -> bytes:
-    """Build the events of a busy shell: processes that fork, exec and exit."""
-    messages = []
-    for n in range(EVENTS // 3):
-        pid, time_ns = 20_000 + n, 1_000_000_000_000 + n * 900_000
-        for what, union in (
-            (EventType.FORK, words(1234, 1234, pid, pid)),
-            (EventType.EXEC, words(pid, pid)),
-            (EventType.EXIT, words(pid, pid, 256, 17, 1234, 1234)),
-        ):
-            time_ns += 300_000
-            messages.append(
-                event_message(
-                    what, union.ljust(24, b"\0"), cpu=n % 2, timestamp_ns=time_ns
-                )
-            )
-    return b"".join(messages)
-
-
-BUFFER = _buffer()
+BUFFER = b"".join(process_messages(EVENTS // 3))
 
 _DECODE: dict[str, Callable[[bytes], Any]] = {
     "procconn": procconn.decode,

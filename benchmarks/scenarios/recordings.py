@@ -1,15 +1,15 @@
 """Reading recordings: the CPU time of an event."""
 
-import struct
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks.messages import process_messages
 from benchmarks.processes import Command, run_execs
 from benchmarks.report import Row
 from benchmarks.scenarios import take_turns
-from procconn import EventType, recording
+from procconn import recording
 from procconn.recording import Recorder
 
 _EVENTS = 300_000
@@ -36,22 +36,10 @@ def recordings() -> list[Row]:
 
 
 def _write(file: Path) -> None:
-    """Write forks, execs without programs, and exits with a `Recorder`."""
+    """Write events without programs with a `Recorder`."""
     with Recorder(file) as recorder:
-        for n in range(_EVENTS // 3):
-            pid, time_ns = 20_000 + n % 10_000, 10**12 + n * 900_000
-            recorder.write(
-                _message(EventType.FORK, time_ns, 1234, 1234, pid, pid)
-                + _message(EventType.EXEC, time_ns + 300_000, pid, pid)
-                + _message(EventType.EXIT, time_ns + 600_000, pid, pid, 256, 17, 1, 1)
-            )
-
-
-def _message(what: int, time_ns: int, *fields: int) -> bytes:
-    """Return an event's message as the kernel sends it."""
-    union = struct.pack(f"={len(fields)}I", *fields)
-    headers = (76, 3, 0, 0, 0, 1, 1, 0, 0, 40, 0)
-    return struct.pack("=IHHIIIIIIHHIIQ24s", *headers, what, 0, time_ns, union)
+        for message in process_messages(_EVENTS // 3):
+            recorder.write(message)
 
 
 def _record(file: Path) -> None:
