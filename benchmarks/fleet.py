@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.processes import FLOOR, PROCCONN, ROOT, Process, prepare, run_events
+from benchmarks.processes import (
+    FLOOR,
+    PROCCONN_COMMAND,
+    ROOT,
+    Process,
+    prepare,
+    run_events,
+)
 
 _GUIDE = ROOT / "docs" / "guides" / "fleet.md"
 _FLEET = ROOT / "examples" / "fleet"
@@ -65,7 +72,7 @@ def measure(load: str, rate: int) -> Cost:
         url, hub_url = (f"nats://127.0.0.1:{_PORTS[it]}" for it in ("leaf", "hub"))
         gather = [sys.executable, str(_FLEET / "gather.py"), hub_url, "leaf"]
         subprocess.run(gather, check=True)
-        ship = Process([*PROCCONN, "ship", url, "--events", _EVENTS[load]])
+        ship = Process([*PROCCONN_COMMAND, "ship", url, "--events", _EVENTS[load]])
         stack.callback(ship.close)
         while not _state(url)[1]:
             time.sleep(0.5)

@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 ROOT = _HERE.parent
 BUILD = ROOT / "build"
 FLOOR = BUILD / "floor"
-PROCCONN = (sys.executable, "-m", "procconn")
+PROCCONN_COMMAND = (sys.executable, "-m", "procconn")
 
 _TIMEOUT = 120.0  # seconds
 _CPUCLOCK_SCHED = 2
@@ -258,7 +258,7 @@ class Command(Program):
 
     def __init__(self, *arguments: str) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - until `lost`
-        super().__init__(*PROCCONN, *arguments, stderr=self._stderr)
+        super().__init__(*PROCCONN_COMMAND, *arguments, stderr=self._stderr)
 
     def lost(self) -> int:
         """Wait until it has printed everything, stop it; return its reported loss."""
@@ -279,7 +279,7 @@ WATCH, FORKSTAT, FORKSTAT_REAL_TIME, EXTRACE = (
 _FORKSTAT_LINE = r"^\S+ exec +(\d+) +(.*?) *$"
 _PRINTERS: dict[str, tuple[list[str], str]] = {
     WATCH: (
-        [*PROCCONN, "watch", "--events", "exec"],
+        [*PROCCONN_COMMAND, "watch", "--events", "exec"],
         r"^\S+ exec +(\d+) (?:\? .*|(.*))$",
     ),
     FORKSTAT: (["forkstat", "-e", "exec"], _FORKSTAT_LINE),

@@ -7,7 +7,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from benchmarks.processes import PROCCONN, Command, in_python, run_events, run_execs
+from benchmarks.processes import (
+    PROCCONN_COMMAND,
+    Command,
+    in_python,
+    run_events,
+    run_execs,
+)
 from benchmarks.report import Row
 from benchmarks.scenarios import reading, take_turns
 
@@ -104,7 +110,7 @@ def _trace(size: str, functions: int) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         outputs = ("-o", f"{name}/summary", "--timeline", f"{name}/timeline.svg")
-        prefixes = {"alone": (), "traced": (*PROCCONN, "trace", *outputs, "--")}
+        prefixes = {"alone": (), "traced": (*PROCCONN_COMMAND, "trace", *outputs, "--")}
         _write_sources(folder, functions)
         _build(folder)  # fills the caches
         seconds = take_turns(
