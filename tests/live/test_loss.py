@@ -282,7 +282,7 @@ def test_without_so_meminfo_each_overrun_is_reported_with_count_0(
     (warning,) = reported["warnings"]
     assert "does not count" in warning
     assert reported["received"] < count
-    assert 0 < reported["occasions"]
+    assert 0 < reported["overruns"]
     assert (0, 0) == (reported["reported"], reported["lost"])
 
 
