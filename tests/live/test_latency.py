@@ -193,7 +193,8 @@ def count_calls(before: str, read: str) -> Counter[str]:
     ]
     names = Counter(call[1] for call in calls if call)
     names["full"] = last - first - 1 - len(calls)
-    assert names.pop("getsockopt", 0) <= 1 + took  # once a second
+    # Once a second, and between the receives of a drain that takes several.
+    assert names.pop("getsockopt", 0) <= 1 + took + names["full"]
     return names
 
 
