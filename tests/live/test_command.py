@@ -223,7 +223,7 @@ def test_burst_at_full_speed_loses_no_event() -> None:
         assert watch.stdout is not None
         printed = 0
         for line in watch.stdout:
-            printed += own in line and b'"name":"storm"' in line
+            printed += own in line and b'"name":"burst"' in line
             if own in line and b'"exit"' in line:
                 break
         burst.wait()

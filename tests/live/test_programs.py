@@ -267,7 +267,7 @@ def slow_links(thread: int) -> Iterator[None]:
 def test_slow_read_does_not_report_the_next_executable(tmp_path: Path) -> None:
     """The second program has equal arguments, but another executable.
 
-    With a max_latency above 10 ms the standby thread would take over.
+    The standby thread takes over from a slow read after max_latency, at most 10 ms.
     """
     first, second = compiled("exec_next"), shutil.copy(compiled("exec_next"), tmp_path)
     before = threads()

@@ -1,4 +1,4 @@
-"""Fields of programs that change without an exec: as they were at it, or absent."""
+"""Program fields that change without an exec: from the time of the exec, or None."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class Reader:
     """A process that reads programs.
 
     Attributes:
-        realtime: whether at real-time priority, for all that is known.
+        realtime: whether one of its threads has real-time priority.
     """
 
     def __init__(self, as_user: tuple[str, ...]) -> None:
@@ -46,7 +46,7 @@ class Reader:
         self.realtime = any(map(has_realtime_priority, tasks))
 
     def reported(self) -> Reported:
-        """Wait until it has read all that was run."""
+        """Return the programs of all processes so far, and end the process."""
         with subprocess.Popen(["true"]) as last:
             pass
         output, _ = self._process.communicate(f"{last.pid}\n", DEADLINE)
@@ -57,7 +57,7 @@ class Reader:
         ]
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -73,7 +73,7 @@ def reading(as_user: tuple[str, ...]) -> Iterator[Reader]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a directory with another in it, where everyone may be."""
+    """Create a directory with a subdirectory, both accessible to any user."""
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
         folder = Path(name).resolve()
         folder.chmod(0o755)
@@ -83,10 +83,10 @@ def folder() -> Iterator[Path]:
 
 
 class Load:
-    """Programs that change one of their fields as soon as they can.
+    """Programs that change one of their fields as early as possible.
 
     Attributes:
-        expected: by what is tried, the arguments with the fields as they were.
+        expected: the fields at exec by argv, for each kind of program.
     """
 
     def __init__(self, folder: Path, as_user: tuple[str, ...]) -> None:
@@ -95,7 +95,7 @@ class Load:
         self._as_user = as_user
 
     def run(self, rounds: int) -> None:
-        """Run each of them so often."""
+        """Run each kind of program `rounds` times."""
         early = str(compiled("early_change"))
         for number in range(rounds):
             serial = str(number)
@@ -111,32 +111,32 @@ class Load:
             self.expected.setdefault("parent", {})[sleep] = {"ppid": parent}
 
     def _run(
-        self, what: str, fields: dict[str, Any], *command: str, as_root: bool = False
+        self, kind: str, fields: dict[str, Any], *command: str, as_root: bool = False
     ) -> int:
-        """Run a program with all of it as expected; return its pid."""
+        """Run a program and store its expected fields; return its PID."""
         as_user = () if as_root else self._as_user
         process = subprocess.Popen([*as_user, *command], cwd=self._folder)
         process.wait()
-        self.expected.setdefault(what, {})[command] = fields
+        self.expected.setdefault(kind, {})[command] = fields
         return process.pid
 
     def compare(self, reported: Reported) -> tuple[list[object], Counter[str]]:
-        """List what is wrong, and count by what was tried how often it is right."""
+        """Return the wrong fields, and the number of right programs by kind."""
         wrong: list[object] = []
         right: Counter[str] = Counter()
-        for _, shown in reported:
-            for what, lines in self.expected.items():
-                fields = lines.get(shown["argv"])
+        for _, found in reported:
+            for kind, expected in self.expected.items():
+                fields = expected.get(found["argv"])
                 if not fields:
                     continue
-                same = {name: shown[name] for name in fields}
+                actual = {name: found[name] for name in fields}
                 wrong += [
-                    (what, name, it, shown)
-                    for name, it in same.items()
+                    (kind, name, it, found)
+                    for name, it in actual.items()
                     if it not in (fields[name], None)
-                    or (it is None and not shown["missing"])
+                    or (it is None and not found["missing"])
                 ]
-                right[what] += same == fields
+                right[kind] += actual == fields
         return wrong, right
 
 
@@ -145,7 +145,7 @@ class Load:
 @pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spinners", [0, SPINNERS])
 @pytest.mark.parametrize("as_user", [ROOT, USER], ids=["root", "nobody"])
-def test_no_field_is_of_later_than_the_exec(
+def test_no_field_changed_after_the_exec(
     folder: Path, as_user: tuple[str, ...], spinners: int, rounds: int
 ) -> None:
     load = Load(folder, as_user)
@@ -163,8 +163,8 @@ def test_no_field_is_of_later_than_the_exec(
 
 
 @requires_root
-def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
-    """Their event comes before the EXEC."""
+def test_set_user_id_program_has_its_new_ids(folder: Path) -> None:
+    """The kernel reports the UID event before the EXEC."""
     path = folder / "set-user-id"
     shutil.copy(compiled("early_change"), path)
     os.chown(path, 1, 1)
@@ -178,24 +178,23 @@ def test_a_set_user_id_program_has_its_new_ids(folder: Path) -> None:
     ids = [[it[name] for name in ID_NAMES] for _, it in reported if it["argv"] in lines]
     changed = ids.count([65534, 1, 65534, 1])
     if os.statvfs(path).f_flag & os.ST_NOSUID:
-        pytest.skip("set-user-ID programs gain nothing here")
+        pytest.skip("the file system is mounted with nosuid")
     assert ids.count([None] * 4) == len(ids) - changed
     assert changed > len(lines) / 2 or not reader.realtime
 
 
 @requires_root
 @pytest.mark.heavy
-def test_only_names_are_absent_where_another_process_changes_its_own() -> None:
-    """It does so hundreds of thousands of times a second."""
+def test_burst_of_comm_events_affects_only_names() -> None:
     lines = {("true", str(number)) for number in range(50)}
-    with reading(ROOT) as reader, program("rename", 300_000, 0) as stormer:
-        wait_for(lambda: is_renaming(stormer.pid))
+    with reading(ROOT) as reader, program("rename", 300_000, 0) as renamer:
+        wait_for(lambda: is_renaming(renamer.pid))
         for line in lines:
             subprocess.run(line, check=True)
         reported = reader.reported()
 
-    shown = [it for _, it in reported if it["argv"] in lines]
-    assert {it["name"] for it in shown} <= {"true", None}
+    programs = [it for _, it in reported if it["argv"] in lines]
+    assert {it["name"] for it in programs} <= {"true", None}
     if reader.realtime:
-        assert len(shown) > len(lines) / 2
-        assert [it for it in shown if it["uid"] is None or it["ppid"] is None] == []
+        assert len(programs) > len(lines) / 2
+        assert [it for it in programs if it["uid"] is None or it["ppid"] is None] == []

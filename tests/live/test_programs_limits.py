@@ -1,4 +1,4 @@
-"""Programs when descriptors run out, or a sandbox refuses a system call."""
+"""Programs when descriptors run out, or when a sandbox refuses a system call."""
 
 import errno
 import os
@@ -16,14 +16,14 @@ from procconn._core import lib
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root: real-time priority")
-def test_without_descriptors_programs_are_read_all_the_same() -> None:
-    """The thread that reads keeps some for that."""
+def test_exec_programs_are_read_if_descriptors_run_out() -> None:
+    """The program reader has reserved descriptors."""
     done = run(*PYTHON, PROGRAMS / "programs_without_descriptors.py")
 
     assert "('sleep', '100') True\n" == done.stdout, done.stderr
 
 
-def test_without_descriptors_a_process_is_not_taken_for_gone() -> None:
+def test_read_program_raises_emfile_if_descriptors_run_out() -> None:
     code = f"""
 import os, resource
 from procconn import read_program
@@ -44,26 +44,25 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("call", ["poll" if "poll" in NUMBERS else "ppoll", "recvfrom"])
-def test_a_refused_call_ends_the_thread_and_is_reported(call: str) -> None:
-    """It does not try again for ever, at a priority above all others.
+def test_refused_system_call_ends_the_reader_and_is_reported(call: str) -> None:
+    """The reader does not retry forever at real-time priority.
 
-    The stream itself goes on: with poll(2) as it uses ppoll(2), else as it uses
-    recvmmsg(2).
+    The stream still works, as it uses other calls: ppoll(2), or only recvmmsg(2).
     """
     done = run(sys.executable, PROGRAMS / "refused_reader.py", call)
 
     assert "1 busy True\n" == done.stdout, done.stderr
 
 
-def test_the_warning_of_that_may_read() -> None:
-    """It is Python code, so it runs outside the stream, as signal handlers do."""
+def test_warning_hook_of_a_refused_call_may_read() -> None:
+    """The hook runs while no call owns the stream, as signal handlers do."""
     done = run(sys.executable, PROGRAMS / "read_in_warning.py")
 
     assert "1 True\n" == done.stdout, done.stderr
 
 
 def title_of(script: str) -> Program:
-    """Read a program of ours that has written a title over its arguments."""
+    """Start a program that overwrites its arguments with a title, and read it."""
     code = f"""
 import ctypes, sys
 with open("/proc/self/stat", "rb") as file:
@@ -81,11 +80,11 @@ sys.stdin.read()
     return program
 
 
-def test_a_title_is_shown_without_its_padding() -> None:
+def test_padding_of_a_process_title_is_removed() -> None:
     assert ("server: worker 1",) == title_of("server: worker 1").argv
 
 
-def test_empty_arguments_at_the_end_are_shown() -> None:
+def test_empty_arguments_at_the_end_are_kept() -> None:
     with started("cat", "-", "", "") as process:
         path = Path(f"/proc/{process.pid}/cmdline")
         while not path.read_bytes().startswith(b"cat"):
@@ -113,7 +112,7 @@ def test_empty_arguments_at_the_end_are_shown() -> None:
         pytest.param([], None, id="none"),
     ],
 )
-def test_the_cgroup_is_that_of_the_hierarchy_that_says_most(
+def test_cgroup_is_of_the_most_specific_hierarchy(
     lines: list[str], cgroup: str | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "cgroup"
@@ -133,8 +132,8 @@ print(procconn.read_program(os.getpid()).cgroup)
     assert f"{cgroup}\n" == done.stdout, done.stderr
 
 
-def test_a_pid_that_is_used_again_is_not_taken_for_a_hidden_process() -> None:
-    """Its process can be signalled, and read: the one that was asked for is gone."""
+def test_accessible_or_ended_process_is_not_hidden() -> None:
+    """If a PID was reused, its new owner is accessible and the old one is gone."""
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
 

@@ -1,4 +1,4 @@
-"""The priority at which programs are read, with and without privilege."""
+"""The priority of the program reader, with and without privilege."""
 
 import os
 import sys
@@ -24,52 +24,52 @@ requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 @pytest.fixture
 def group_without_runtime() -> Iterator[Path]:
-    """Make a control group that may run nothing at real-time priority."""
+    """Create a cgroup without real-time runtime."""
     folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
     try:
         folder.mkdir()
     except OSError as error:
-        pytest.skip(f"no version 1 control groups here: {error}")
+        pytest.skip(f"requires the cgroup v1 cpu controller: {error}")
     try:
         if not (folder / "cpu.rt_runtime_us").exists():
-            pytest.skip("this kernel does not give real-time to control groups")
+            pytest.skip("requires CONFIG_RT_GROUP_SCHED")
         yield folder
     finally:
         folder.rmdir()
 
 
-def what_lacks(*arguments: str | Path) -> str:
+def priority_obstacle(*arguments: str | Path) -> str:
     with program("priority", *map(str, arguments)) as process:
-        said, _ = process.communicate()
-    assert isinstance(said, str)
-    return said.strip()
+        output, _ = process.communicate()
+    assert isinstance(output, str)
+    return output.strip()
 
 
 @requires_root
-def test_the_thread_says_what_keeps_it_from_its_priority() -> None:
-    if what_lacks("nothing") != "nothing":
-        pytest.skip("no real-time priority here")
+def test_missing_capability_is_reported() -> None:
+    if priority_obstacle("nothing") != "nothing":
+        pytest.skip("requires real-time priority")
 
-    assert "capability" == what_lacks("capability")
+    assert "capability" == priority_obstacle("capability")
 
 
 @requires_root
-def test_so_it_does_in_a_sandbox() -> None:
-    if what_lacks("nothing") != "nothing":
-        pytest.skip("no real-time priority here")
+def test_sandbox_is_reported() -> None:
+    if priority_obstacle("nothing") != "nothing":
+        pytest.skip("requires real-time priority")
     refused = run_sandboxed(NO_PRIORITY, PROGRAMS / "priority.py", "nothing")
 
     assert ("sandbox\n", "") == (refused.stdout, refused.stderr)
 
 
 @requires_root
-def test_so_it_does_in_a_control_group(group_without_runtime: Path) -> None:
-    assert "runtime" == what_lacks("runtime", group_without_runtime)
+def test_cgroup_without_runtime_is_reported(group_without_runtime: Path) -> None:
+    assert "runtime" == priority_obstacle("runtime", group_without_runtime)
 
 
 @requires_ordinary_user
-def test_who_may_not_have_the_priority_is_warned_once() -> None:
-    """With the line that opened the connector, and of nothing else twice."""
+def test_unprivileged_user_gets_each_warning_once() -> None:
+    """The warnings name the line that opened the connector."""
     code = """
 import warnings
 from procconn import ProcConnector
@@ -93,7 +93,7 @@ for it in caught:
 
 
 @requires_ordinary_user
-def test_without_privilege_nothing_is_wrong() -> None:
+def test_unprivileged_user_gets_no_wrong_program() -> None:
     done = run(*NOBODY, sys.executable, PROGRAMS / "unprivileged.py")
 
     assert ("60\n", "") == (done.stdout, done.stderr)
@@ -104,7 +104,7 @@ def realtime_thread() -> Iterator[Path]:
     before = threads()
     with ProcConnector(EventMask.EXEC, programs=True) as connector:
         if not is_realtime(connector):
-            pytest.skip("no real-time priority here")
+            pytest.skip("requires real-time priority")
         thread = program_reader(before)
         task = Path("/proc/self/task", str(thread))
         assert has_realtime_priority(task)
@@ -112,10 +112,10 @@ def realtime_thread() -> Iterator[Path]:
 
 
 @pytest.mark.heavy
-def test_a_flood_of_other_events_does_not_wake_the_realtime_thread(
+def test_burst_of_other_events_does_not_wake_the_realtime_thread(
     realtime_thread: Path,
 ) -> None:
-    """It runs once for an exec of anybody, perhaps, and not for a million others."""
+    """It may run for execs of any process, but not for a million COMM events."""
 
     def runs() -> int:
         return int((realtime_thread / "schedstat").read_text().split()[2])
@@ -127,4 +127,4 @@ def test_a_flood_of_other_events_does_not_wake_the_realtime_thread(
         ran = runs() - before
         execs = len(connector.recv_many(0))
 
-    assert ran < 1000 + 10 * execs  # waiting for a lock of /proc is a run, too
+    assert ran < 1000 + 10 * execs  # waiting for a lock in /proc also counts as a run

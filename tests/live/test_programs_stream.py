@@ -1,4 +1,4 @@
-"""Programs in the stream: with every read mode, under loss and under load."""
+"""Programs in the stream, in every read mode, with overruns and under load."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def chain(number: object) -> list[str]:
 
 @contextmanager
 def chains() -> Iterator[dict[int, int]]:
-    """Run chains of two execs each in the background; give their numbers by pid."""
+    """Run chains of two execs in the background; yield their numbers by PID."""
     numbers: dict[int, int] = {}
 
     def load() -> None:
@@ -82,7 +82,7 @@ def check(
     realtime: bool,
     most_absent: int = CHAINS - 1,  # half, as some machines are slow
 ) -> None:
-    """Each exec has its own program or none; in order among the other events."""
+    """Assert that each exec is in order, with its own program or none."""
     assert len(numbers) == CHAINS
     assert is_lossless(events)
     absent = 0
@@ -93,15 +93,13 @@ def check(
         programs = [found for _, found in programs_in(life)]
         assert_right_or_missing(programs, tuple(chain(number)), ("true", str(number)))
         absent += sum(it.argv is None for it in programs)
-    if realtime:  # under emulation some programs are enough
+    if realtime:  # under emulation, two programs suffice
         assert absent <= (2 * CHAINS - 2 if IS_EMULATED else most_absent)
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("mode", READ_MODES)
-def test_every_read_mode_gives_each_exec_its_program(
-    mode: ReadMode, queue: int
-) -> None:
+def test_every_read_mode_delivers_programs(mode: ReadMode, queue: int) -> None:
     with ProcConnector(MASK, programs=True, queue=queue) as connector:
         with chains() as numbers:
             events = mode(connector)
@@ -111,7 +109,7 @@ def test_every_read_mode_gives_each_exec_its_program(
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
-def test_so_it_does_at_other_latencies(max_latency: float) -> None:
+def test_programs_are_delivered_at_any_max_latency(max_latency: float) -> None:
     with ProcConnector(MASK, programs=True, max_latency=max_latency) as connector:
         with chains() as numbers:
             events = by_recv_many(connector)
@@ -121,18 +119,18 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
 
 
 @pytest.mark.heavy
-def test_at_real_time_priority_hardly_any_program_is_missing() -> None:
+def test_few_programs_are_missing_at_real_time_priority() -> None:
     with ProcConnector(MASK, programs=True) as connector:
         with chains() as numbers:
             events = by_recv_many(connector)
         realtime = is_realtime(connector)
 
-    # Others may have the processors for a moment.
+    # Other threads may occupy the CPUs for a moment.
     check(events, numbers, realtime=realtime, most_absent=CHAINS // 3)
 
 
-def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> None:
-    """Decoded by a user who could not have recorded it."""
+def test_recorded_stream_decodes_to_the_same_events_elsewhere(tmp_path: Path) -> None:
+    """An ordinary user can decode what root recorded."""
     recording = tmp_path / "recording"
     recorded = b""
     with ProcConnector(MASK, programs=True, usage=True) as connector, chains():
@@ -144,14 +142,14 @@ def test_a_recorded_stream_gives_the_same_events_elsewhere(tmp_path: Path) -> No
     if any_user_can_run_python():
         command = [*AS_ORDINARY_USER, *command]
     with recording.open("rb") as file:
-        there = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
+        done = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
 
     assert programs_in(decode(recorded))
-    assert f"{decode(recorded)}\n" == there.stdout
+    assert f"{decode(recorded)}\n" == done.stdout
 
 
 @pytest.mark.parametrize("mask", [EventMask.EXEC, EventMask.EXEC | EventMask.COMM])
-def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
+def test_programs_do_not_need_fork_or_exit_in_the_mask(mask: EventMask) -> None:
     line = ("sh", "-c", "read line; exec cat - x")
     with (
         ProcConnector(mask, programs=True, max_latency=LONG_LATENCY) as connector,
@@ -169,7 +167,7 @@ def test_programs_take_no_forks_or_exits_in_the_mask(mask: EventMask) -> None:
         assert [line, ("cat", "-", "x")] == [it.argv for it in programs]
 
 
-def test_a_change_of_the_mask_keeps_the_programs() -> None:
+def test_programs_survive_a_change_of_the_mask() -> None:
     with ProcConnector(
         EventMask.EXIT, programs=True, max_latency=LONG_LATENCY
     ) as connector:
@@ -187,8 +185,8 @@ def test_a_change_of_the_mask_keeps_the_programs() -> None:
         assert ("cat", "-", "3") == programs[1].argv
 
 
-def close_while_an_exec_waits(queue: int) -> list[type[Exception]]:
-    """Tell how the reading ended: by ValueError if it was closed between two calls."""
+def close_while_exec_is_pending(queue: int) -> list[type[Exception]]:
+    """Return the exception of the reader: ValueError if no recv() was running."""
     ends: list[type[Exception]] = []
     connector = ProcConnector(
         EventMask.EXEC, programs=True, max_latency=DEADLINE, queue=queue
@@ -212,17 +210,17 @@ def close_while_an_exec_waits(queue: int) -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
-def test_closing_while_an_exec_waits_for_its_reading_ends_the_wait(queue: int) -> None:
+def test_close_wakes_reader_that_waits_for_a_program(queue: int) -> None:
     deadline = time.monotonic() + DEADLINE
-    while (ends := close_while_an_exec_waits(queue)) == [ValueError]:
+    while (ends := close_while_exec_is_pending(queue)) == [ValueError]:
         assert time.monotonic() < deadline
 
     assert [ConnectionClosedError] == ends
 
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
-def test_after_a_silence_an_exec_waits_for_its_reading_alone(queue: int) -> None:
-    """However long events may gather; whosever exec comes first, it is the one."""
+def test_first_exec_waits_only_for_its_program(queue: int) -> None:
+    """It does not wait for max_latency. The exec may be of any process."""
     latency = 20.0
     with ProcConnector(
         EventMask.EXEC, programs=True, max_latency=latency, queue=queue
@@ -238,7 +236,7 @@ def test_after_a_silence_an_exec_waits_for_its_reading_alone(queue: int) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_ends_no_reading_of_programs() -> None:
+def test_close_in_a_forked_child_does_not_stop_the_program_reader() -> None:
     with ProcConnector(MASK, programs=True) as connector:
         child = os.fork()
         if child == 0:
@@ -254,23 +252,23 @@ def test_a_forked_child_ends_no_reading_of_programs() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("queue", [0, 64 << 20])
-def test_in_a_storm_programs_are_told_still(queue: int) -> None:
-    """Its socket is never empty, so the stream never has all there is."""
+def test_programs_are_delivered_during_a_burst(queue: int) -> None:
+    """The socket is never empty, so the stream never catches up."""
     deadline = time.monotonic() + DEADLINE
     events: list[Event] = []
     with (
         ProcConnector(programs=True, queue=queue) as connector,
-        program("rename", 500_000, 0) as stormer,
+        program("rename", 500_000, 0) as renamer,
     ):
-        wait_for(lambda: is_renaming(stormer.pid))
+        wait_for(lambda: is_renaming(renamer.pid))
         with chains() as numbers:
             while not any(map(is_last, batch := connector.recv_many(1))):
                 assert time.monotonic() < deadline
                 events += [it for it in batch if not isinstance(it, Comm)]
-                if not batch:  # the last was lost
+                if not batch:  # the last event was lost
                     break
         realtime = is_realtime(connector)
-        was_long_enough = stormer.poll() is None
+        was_long_enough = renamer.poll() is None
     events += batch
 
     found = [(pid, it) for pid, it in programs_in(events) if pid in numbers]
@@ -284,8 +282,8 @@ def test_in_a_storm_programs_are_told_still(queue: int) -> None:
         assert right > CHAINS
 
 
-def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
-    """A buffer for some dozens of events, and a reader that sleeps."""
+def test_programs_after_an_overrun_are_right() -> None:
+    """The receive buffer holds some dozens of events."""
     events: list[Event] = []
     with (
         ProcConnector(programs=True, receive_buffer=65_536) as connector,
@@ -297,7 +295,7 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
         while not any(map(is_last, events)):
             batch = connector.recv_many(1)
             events += batch
-            if not batch:  # the last was among the lost
+            if not batch:  # the last event was lost
                 break
         lost = connector.lost
 
@@ -311,8 +309,8 @@ def test_what_is_lost_in_between_leaves_the_rest_right() -> None:
 
 
 @pytest.mark.heavy
-def test_under_load_chains_and_re_execs_are_never_wrong() -> None:
-    """A process that runs itself again has equal arguments: which it was is unsure."""
+def test_programs_of_chains_and_re_execs_are_right_under_load() -> None:
+    """A program that re-executes itself has equal arguments, so it is ambiguous."""
     again = str(compiled("reexec"))
     expected: dict[int, list[tuple[str, ...]]] = {}
 

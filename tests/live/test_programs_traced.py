@@ -1,4 +1,4 @@
-"""Programs under strace and gdb, which stop them in an exec, and after it."""
+"""Programs under strace and gdb, which stop processes during and after an exec."""
 
 import os
 import re
@@ -32,12 +32,12 @@ slow = [pytest.mark.slow, pytest.mark.heavy]
 FEW, MANY = 10, 100
 cases = pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=slow)])
 
-HELD_AT_ONCE = 256  # memories of programs, at most
+HELD_AT_ONCE = 256  # descriptors of program memories, at most
 STRACE = ["strace", "-f", "-o", "/dev/null"]
 
 
 def serials(rounds: int) -> list[str]:
-    """List arguments that no other program has."""
+    """Return arguments that no other program has."""
     return [f"{os.getpid()}-{number}" for number in range(rounds)]
 
 
@@ -48,18 +48,18 @@ def tracer(command: list[str]) -> list[str]:
 
 
 def shell(rounds: int, before: str = "") -> list[str]:
-    """Give a shell that runs one program after the other."""
+    """Return the command of a shell that runs one program after another."""
     run = f"{compiled('stages')} $i"
     return ["sh", "-c", f"{before}for i in {' '.join(serials(rounds))}; do {run}; done"]
 
 
 class Found:
-    """The programs with our arguments, as the connector reported them.
+    """Reported programs of the test.
 
     Attributes:
-        right: how many were reported.
-        held: of so many that descend from the process the last exec was held.
-        wrong: those of another program, or reported twice.
+        right: number of programs reported.
+        held: number of descendants whose last exec is `held`.
+        wrong: programs with wrong fields, or reported twice.
     """
 
     def __init__(self, events: list[Event], rounds: int, ancestor: int) -> None:
@@ -69,11 +69,11 @@ class Found:
         found = [program for _, program in programs_in(events)]
         count = Counter(it.argv for it in found if it.argv in ours)
         self.right = len(count)
-        family, last = {ancestor}, dict(programs_in(events))
+        tree, last = {ancestor}, dict(programs_in(events))
         for event in events:
-            if isinstance(event, Fork) and event.parent_pid in family:
-                family.add(event.child_pid)
-        self.held = sum(last[pid].missing == "held" for pid in family & last.keys())
+            if isinstance(event, Fork) and event.parent_pid in tree:
+                tree.add(event.child_pid)
+        self.held = sum(last[pid].missing == "held" for pid in tree & last.keys())
         self.wrong = [
             it
             for it in found
@@ -90,7 +90,7 @@ class Found:
 def programs_found(
     connector: ProcConnector, process: subprocess.Popen[str], rounds: int
 ) -> Found:
-    """Receive events until a process has ended."""
+    """Receive events until a process exits."""
 
     def is_end(event: Event) -> bool:
         return isinstance(event, Exit) and event.pid == process.pid
@@ -99,10 +99,10 @@ def programs_found(
 
 
 def check(found: Found, rounds: int, connector: ProcConnector) -> None:
-    """All are right, but for those that a slow tracer held for long."""
+    """Assert that programs are right, except for those held by a slow tracer."""
     assert [] == found.wrong
     if is_realtime(connector):
-        share = 0.99 if rounds == MANY else 0.6  # of a few, some may come in a burst
+        share = 0.99 if rounds == MANY else 0.6  # of a few, a burst may affect several
         assert found.right + found.held >= share * rounds
 
 
@@ -110,7 +110,7 @@ def check(found: Found, rounds: int, connector: ProcConnector) -> None:
 @pytest.mark.parametrize(
     "options", [[], ["--seccomp-bpf", "-e", "trace=open"]], ids=["all", "seccomp"]
 )
-def test_programs_that_strace_runs_are_told(options: list[str], rounds: int) -> None:
+def test_programs_run_by_strace_are_reported(options: list[str], rounds: int) -> None:
     command = tracer([*STRACE, *options, *shell(rounds)])
     with (
         ProcConnector(MASK, programs=True) as connector,
@@ -122,13 +122,13 @@ def test_programs_that_strace_runs_are_told(options: list[str], rounds: int) -> 
     assert found.right > rounds / 2 or not is_realtime(connector)
 
 
-def test_who_comes_late_is_told_them_too() -> None:
-    """A tracer is looked for again when its process has ended; nothing was held."""
+def test_programs_run_by_strace_are_reported_to_a_late_reader() -> None:
+    """No exec is `held`, as the tracer has ended when the events are read."""
     command = tracer([*STRACE, *shell(FEW)])
     with ProcConnector(MASK, programs=True) as connector:
         with started(*command) as strace:
             assert strace.wait(60) == 0
-            time.sleep(0.2)  # the longest that an exec waits is far less
+            time.sleep(0.2)  # far longer than an exec waits for its program
         found = programs_found(connector, strace, FEW)
 
     check(found, FEW, connector)
@@ -136,7 +136,7 @@ def test_who_comes_late_is_told_them_too() -> None:
 
 
 @cases
-def test_programs_of_a_shell_that_strace_attached_to_are_told(rounds: int) -> None:
+def test_programs_are_reported_after_strace_attaches(rounds: int) -> None:
     with (
         ProcConnector(MASK, programs=True) as connector,
         started(*shell(rounds, "read line; ")) as process,
@@ -154,8 +154,8 @@ def test_programs_of_a_shell_that_strace_attached_to_are_told(rounds: int) -> No
 
 
 @cases
-def test_programs_that_gdb_runs_are_told_or_held(rounds: int) -> None:
-    """It stops each at its exec, and some of them for long."""
+def test_programs_run_by_gdb_are_reported_or_held(rounds: int) -> None:
+    """The debugger stops each process at its exec, sometimes for long."""
     command = ["gdb", "-batch", "-nx"]
     for serial in serials(rounds):
         command += ["-ex", f"run {serial}"]
@@ -173,8 +173,8 @@ def test_programs_that_gdb_runs_are_told_or_held(rounds: int) -> None:
     check(found, rounds, connector)
 
 
-def test_the_reading_threads_table_of_descriptors_does_not_grow() -> None:
-    """Growth would make them wait, and programs end meanwhile: strace has many held."""
+def test_descriptor_table_of_the_program_reader_does_not_grow() -> None:
+    """Growing would block the reader, which holds many programs open under strace."""
     command = tracer([*STRACE, *shell(FEW)])
     before = threads()
     with ProcConnector(MASK, programs=True) as connector:

@@ -1,4 +1,4 @@
-"""A native thread receives into the queue while the program does something else."""
+"""The queue, which a native background thread fills from the socket."""
 
 import asyncio
 import errno
@@ -44,11 +44,11 @@ def _restore_name() -> Iterator[None]:
 
 
 @pytest.mark.heavy
-def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
-    """Only a starved machine may lose some: the queue and the kernel hold 470,000."""
+def test_burst_is_complete_although_the_reader_sleeps() -> None:
+    """The queue and the receive buffer hold 470,000 events of a burst of 500,000."""
     count = 500_000
 
-    def storm() -> tuple[int, int, float]:
+    def burst() -> tuple[int, int, float]:
         with (
             ProcConnector(queue=30_000_000) as connector,
             program("rename", count, 0) as producer,
@@ -68,16 +68,16 @@ def test_a_storm_arrives_whole_while_the_reader_sleeps() -> None:
             return received, connector.lost, cpu_wait_seconds() - waited
 
     for _ in range(5):
-        received, lost, waited = storm()
-        if lost == 0 or waited < 0.04:  # else others had this machine's processors
+        received, lost, waited = burst()
+        if lost == 0 or waited < 0.04:  # else the machine was too busy: repeat
             break
 
     assert (count, 0) == (received, lost)
 
 
 @requires_capacity(30_000)
-def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
-    """Five times what the receive buffer holds."""
+def test_queue_loses_nothing_without_a_reader() -> None:
+    """The events are five times what the receive buffer holds."""
     count = 150_000
     with (
         ProcConnector(
@@ -93,8 +93,8 @@ def test_who_does_not_read_loses_nothing_that_the_queue_holds() -> None:
 
 
 @requires_capacity(40_000)
-def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
-    count = 40_000  # the queue holds 3,449, the kernel's buffer 12,000
+def test_drops_are_counted_if_the_queue_and_the_receive_buffer_are_full() -> None:
+    count = 40_000  # the queue holds 3,449 events, the receive buffer 12,000
     with (
         ProcConnector(EventMask.COMM, receive_buffer=LARGE_BUFFER) as witness,
         ProcConnector(
@@ -108,7 +108,7 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
         set_serials(range(10))
         events += drain(connector)
         lost = connector.lost
-        seen = drain(witness)
+        witnessed = drain(witness)
 
     assert 0 < dropped <= lost == lost_count(events)
     (first, *_) = (i for i, event in enumerate(events) if isinstance(event, Lost))
@@ -118,18 +118,19 @@ def test_a_full_queue_leaves_the_rest_to_the_kernel_which_counts() -> None:
     assert sorted(set(own)) == own
     assert list(range(10)) == serials_of(events[first:])
     missing = count - len(own)
-    others = sum(isinstance(event, Comm) for event in seen) + lost_count(seen) - count
+    comms = sum(isinstance(event, Comm) for event in witnessed)
+    others = comms + lost_count(witnessed) - count
     assert missing <= lost <= missing + others
-    assert first + 1 >= QUEUE // 76 - 10  # what it holds
+    assert first + 1 >= QUEUE // 76 - 10  # the capacity of the queue
 
 
-def test_a_full_queue_outlives_a_change_of_the_user() -> None:
-    """The C library interrupts all threads, to have each make it."""
-    count = 5_000  # the queue holds 1,700
+def test_full_queue_survives_setuid() -> None:
+    """The C library interrupts each thread with a signal to call setuid(2)."""
+    count = 5_000  # the queue holds 1,700 events
     with ProcConnector(EventMask.COMM, queue=65_536) as connector:
         drain(connector)
         set_serials(range(count))
-        wait_for(lambda: is_waiting_for_room(connector))
+        wait_for(lambda: is_waiting_for_space(connector))
         os.setuid(os.getuid())
         events: list[Event] = []
         while len(serials_of(events)) < count:
@@ -141,12 +142,12 @@ def test_a_full_queue_outlives_a_change_of_the_user() -> None:
         assert 0 == connector.lost
 
 
-def test_a_changed_mask_that_empties_a_full_queue_wakes_the_thread() -> None:
-    """Else it and the reader would wait for each other for ever."""
+def test_subscribe_that_empties_a_full_queue_wakes_the_thread() -> None:
+    """Otherwise the thread and the reader would wait for each other forever."""
     with ProcConnector(EventMask.COMM, queue=65_536) as connector:
         drain(connector)
-        set_serials(range(5_000))  # the queue holds 1,700
-        wait_for(lambda: is_waiting_for_room(connector))
+        set_serials(range(5_000))  # the queue holds 1,700 events
+        wait_for(lambda: is_waiting_for_space(connector))
         connector.subscribe(EventMask.EXIT)
         with subprocess.Popen(["true"]) as process:
             pass
@@ -157,14 +158,14 @@ def test_a_changed_mask_that_empties_a_full_queue_wakes_the_thread() -> None:
             events += connector.recv_many(DEADLINE)
 
 
-def is_waiting_for_room(connector: ProcConnector) -> bool:
-    """Whether there are events, but a thread waits for something else, without end."""
+def is_waiting_for_space(connector: ProcConnector) -> bool:
+    """Return whether a thread waits without timeout although there are events."""
     calls = [system_call_of(task) for task in Path("/proc/self/task").iterdir()]
     waits = any(call == "ppoll" and rest[2:3] == ["0x0"] for call, rest in calls)
     return waits and bool(select.select([event_socket(connector)], [], [], 0)[0])
 
 
-def test_a_poll_brings_what_was_caused_before_it() -> None:
+def test_poll_delivers_all_events_caused_before_it() -> None:
     with ProcConnector(EventMask.COMM, queue=QUEUE, max_latency=DEADLINE) as connector:
         for first in range(0, 2_000, 10):
             set_serials(range(first, first + 10))
@@ -172,14 +173,14 @@ def test_a_poll_brings_what_was_caused_before_it() -> None:
             assert list(range(first, first + 10)) == serials_of(drain(connector))
 
 
-@pytest.mark.parametrize("way", ["recv", "recv_raw"])
-def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
+@pytest.mark.parametrize("method", ["recv", "recv_raw"])
+def test_close_during_a_burst(method: str) -> None:
     gc.collect()
     before = descriptors()
     with program("rename", 10_000_000, 0):
         for _ in range(100):
             with ProcConnector(EventMask.COMM, queue=QUEUE) as connector:
-                getattr(connector, way)(DEADLINE)
+                getattr(connector, method)(DEADLINE)
             assert connector.closed
     wait_for(lambda: descriptors() <= before)
 
@@ -187,7 +188,7 @@ def test_closing_at_any_moment_of_a_storm_just_ends_it(way: str) -> None:
 @pytest.mark.parametrize(
     "action", ["pass", "connector.close()", "del connector", "connector.fileno()"]
 )
-def test_a_fork_leaves_the_parent_its_thread(action: str) -> None:
+def test_thread_of_the_parent_survives_fork(action: str) -> None:
     code = f"""
 import contextlib, ctypes, os, warnings
 from procconn import Comm, EventMask, ProcConnector
@@ -202,7 +203,7 @@ with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
         assert os.waitpid(child, 0)[1] == 0
         comms = []
         while b"after %d" % number not in comms:
-            # again: one may be lost
+            # repeat, as an event may be lost
             ctypes.CDLL(None).prctl({PR_SET_NAME}, b"after %d" % number)
             events = connector.recv_many(timeout=30)
             assert events
@@ -213,8 +214,8 @@ with ProcConnector(EventMask.COMM, queue={QUEUE}) as connector:
     assert (0, "") == (result.returncode, result.stderr)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="said from Python 3.12 on")
-def test_a_fork_with_a_second_thread_is_warned_of() -> None:
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="requires Python 3.12")
+def test_python_warns_about_fork_with_a_background_thread() -> None:
     code = f"""
 import gc
 import os
@@ -223,25 +224,25 @@ connector = ProcConnector(EventMask.NONE, queue={QUEUE})
 os.fork() or os._exit(0)
 connector.close()
 """
-    result = run(sys.executable, "-W", "default", "-c", code)  # no error before 3.15
+    result = run(sys.executable, "-W", "default", "-c", code)
 
     assert "multi-threaded" in result.stderr
 
 
-def test_the_order_is_kept_between_what_waited_before_and_the_queue() -> None:
+def test_order_is_kept_when_reading_switches_to_the_queue() -> None:
     with ProcConnector(EventMask.COMM) as connector:
         drain(connector)
         set_serials(range(10))
         events = [event for event in [connector.recv(0)] if event]
         set_serials(range(10, 20))
 
-        async def rest() -> list[Event]:
+        async def read() -> list[Event]:
             found: list[Event] = []
             while len(serials_of(found)) < 19:
                 found += await connector.arecv_many(DEADLINE)
             return found
 
-        events += asyncio.run(rest())
+        events += asyncio.run(read())
 
     assert list(range(20)) == serials_of(events)
 
@@ -250,7 +251,7 @@ def test_the_order_is_kept_between_what_waited_before_and_the_queue() -> None:
 
 
 @requires_capacity(20_000)
-def test_arecv_many_brings_everything_once_and_in_order() -> None:
+def test_arecv_many_delivers_every_event_once_and_in_order() -> None:
     count = 30_000
 
     async def read(connector: ProcConnector, pid: int) -> list[int]:
@@ -270,7 +271,7 @@ def test_arecv_many_brings_everything_once_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
-def test_arecv_many_comes_back_with_nothing_in_time(timeout: float) -> None:
+def test_arecv_many_times_out(timeout: float) -> None:
     with ProcConnector(EventMask.NONE) as connector:
         began = time.monotonic()
         events = asyncio.run(connector.arecv_many(timeout))
@@ -280,7 +281,7 @@ def test_arecv_many_comes_back_with_nothing_in_time(timeout: float) -> None:
     assert timeout <= elapsed < DEADLINE / 2
 
 
-def test_a_cancelled_arecv_many_loses_nothing() -> None:
+def test_cancelled_arecv_many_loses_no_event() -> None:
     async def read(connector: ProcConnector) -> list[int]:
         found: list[int] = []
         for serial in range(300):
@@ -303,7 +304,7 @@ def test_a_cancelled_arecv_many_loses_nothing() -> None:
         assert list(range(300)) == asyncio.run(read(connector))
 
 
-def test_a_second_task_is_refused_and_the_first_unharmed() -> None:
+def test_second_task_is_refused_while_the_first_waits() -> None:
     async def main(connector: ProcConnector) -> list[Event]:
         first = asyncio.ensure_future(connector.arecv_many(DEADLINE))
         await asyncio.sleep(0.01)
@@ -318,7 +319,7 @@ def test_a_second_task_is_refused_and_the_first_unharmed() -> None:
         assert [] == asyncio.run(main(connector))
 
 
-def test_closing_from_a_thread_ends_a_blocked_arecv_many() -> None:
+def test_close_by_another_thread_ends_arecv_many() -> None:
     with ProcConnector(EventMask.NONE) as connector:
         ended: list[object] = []
 
@@ -337,7 +338,7 @@ def test_closing_from_a_thread_ends_a_blocked_arecv_many() -> None:
     assert ended[0] in ("ConnectionClosedError", "ValueError")
 
 
-def test_other_tasks_have_their_turns_however_long_a_burst_lasts() -> None:
+def test_arecv_many_lets_other_tasks_run_during_a_burst() -> None:
     async def main() -> tuple[int, int]:
         turns = batches = 0
 
@@ -348,7 +349,7 @@ def test_other_tasks_have_their_turns_however_long_a_burst_lasts() -> None:
                 turns += 1
 
         with ProcConnector(EventMask.COMM) as connector:
-            await connector.arecv_many(0)  # from now on, the queue has space
+            await connector.arecv_many(0)  # starts the thread
             set_serials(range(30_000))
             task = asyncio.create_task(other())
             events: list[Event] = []
@@ -363,7 +364,7 @@ def test_other_tasks_have_their_turns_however_long_a_burst_lasts() -> None:
     assert turns >= batches - 1 > 3
 
 
-def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
+def test_arecv_many_raises_emfile_without_a_free_descriptor() -> None:
     async def main() -> None:
         with ProcConnector(EventMask.NONE) as connector:
             await connector.arecv_many(0)
@@ -381,8 +382,8 @@ def test_without_a_descriptor_to_wait_with_asyncio_is_told_so() -> None:
 
 
 @pytest.mark.heavy
-def test_programs_and_what_follows_them_take_no_more_memory_than_the_queue() -> None:
-    """Large arguments fill the queue while the kernel holds 100,000 events more."""
+def test_memory_of_pending_programs_is_bounded_by_the_queue() -> None:
+    """Large arguments fill the queue while the kernel holds 100,000 more events."""
     done = run(*PYTHON, PROGRAMS / "queue_memory.py")
 
     assert (done.returncode, done.stderr) == (0, "")

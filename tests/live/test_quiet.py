@@ -23,7 +23,7 @@ CALLS = {
 
 
 def warnings_of(subcommand: str, *options: str) -> set[str]:
-    """Return what a call as an ordinary user warns of."""
+    """Return the limits that a subcommand warns about as an ordinary user."""
     command = [*COMMAND, subcommand, *options, *CALLS[subcommand]]
     with subprocess.Popen(
         [*AS_ORDINARY_USER, *command],
@@ -35,7 +35,7 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
         errors = ""
         for line in process.stderr:
             errors += line
-            if "events wait" in line:  # which a shipper does from then on
+            if "events wait" in line:  # the shipper runs until killed
                 process.kill()
         process.wait(DEADLINE)
     return {limit for limit in LIMITS if f"procconn: {limit}" in errors}
@@ -43,20 +43,20 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
 
 @pytest.mark.skipif(
     KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="requires Linux 6.6, and a Python that everyone may run",
+    reason="requires Linux 6.6, and a Python that any user can run",
 )
 @pytest.mark.parametrize("subcommand", CALLS)
-def test_quiet_leaves_out_the_warnings_about_limits(subcommand: str) -> None:
+def test_quiet_suppresses_warnings_about_limits(subcommand: str) -> None:
     if subcommand == "ship" and not importlib.util.find_spec("nats"):
         pytest.skip("requires nats-py")
     warned = warnings_of(subcommand)
 
     assert set() == warnings_of(subcommand, "--quiet")
-    if AS_ORDINARY_USER:  # others may be limited in fewer ways
+    if AS_ORDINARY_USER:  # otherwise this user may have some privileges
         assert "programs are read at normal priority" in warned
 
 
-def test_a_renewed_subscription_is_no_limit() -> None:
+def test_warning_about_renewed_subscription_is_not_a_limit() -> None:
     with pytest.warns(RuntimeWarning) as warned:
         diagnosis.warn_of_renewal()
 

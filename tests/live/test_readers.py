@@ -1,4 +1,4 @@
-"""Two readers of one connector: one is refused, or each gets its own events."""
+"""Two readers of one connector: one is refused, or they share the events."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from support.single_reads import (
 
 from procconn import Event, EventMask, ProcConnector, decode
 
-COUNT = 9  # events before, of which some are decoded already, and as many meanwhile
+COUNT = 9  # events before the second reader starts, and as many after
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ PAIRS = [
 ]
 
 
-def tried(connector: ProcConnector, mode: ReadMode) -> list[Event]:
+def try_read(connector: ProcConnector, mode: ReadMode) -> list[Event]:
     with suppress(RuntimeError):
         return mode(connector)
     return []
@@ -54,22 +54,24 @@ def tried(connector: ProcConnector, mode: ReadMode) -> list[Event]:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize(("late", "early"), PAIRS)
-def test_an_overtaken_reader_loses_and_repeats_nothing(
+def test_nested_read_loses_and_repeats_no_event(
     late: ReadMode, early: ReadMode, queue: int
 ) -> None:
+    """A read runs to its end inside another read, as in a signal handler."""
+
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
             drain(connector)
             set_serials(range(COUNT))
             events = by_recv(connector)
 
-            def overtake() -> None:
+            def read_early() -> None:
                 set_serials(range(COUNT, 2 * COUNT))
-                events.extend(tried(connector, early))
-                set_name(b"go on")  # lest an iteration waits for ever
+                events.extend(try_read(connector, early))
+                set_name(b"wake up")  # the iteration must not block
 
-            with injection.armed(overtake):
-                events += tried(connector, late)
+            with injection.armed(read_early):
+                events += try_read(connector, late)
             events += drain(connector)
 
         if injection.reached:
@@ -84,10 +86,10 @@ CHANGING = [(by_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 @pytest.mark.parametrize(
     ("late", "early"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
 )
-def test_two_overlapping_readers_lose_and_repeat_nothing(
+def test_overlapping_reads_lose_and_repeat_no_event(
     late: ReadMode, early: ReadMode
 ) -> None:
-    """One begins at any point of the other, and ends after it."""
+    """One read starts at any point of the other, and ends after it."""
 
     def pause_early(injection: Injection) -> None:
         inject_at_each_point(partial(run_across, late, early, injection))
@@ -98,36 +100,36 @@ def test_two_overlapping_readers_lose_and_repeat_nothing(
 def run_across(
     late: ReadMode, early: ReadMode, begin_early: Injection, pause: Injection
 ) -> None:
-    """Begin `early` at a point of `late`, pause it at one of its own, end it after."""
+    """Start `early` inside `late`, pause it, and let it continue after `late`."""
     own = threading.get_native_id()
-    arrived, going = threading.Event(), threading.Event()
+    paused, resumed = threading.Event(), threading.Event()
     events: list[Event] = []
 
     def stop() -> None:
-        arrived.set()
-        assert going.wait(DEADLINE)
+        paused.set()
+        assert resumed.wait(DEADLINE)
 
     def read() -> None:
         with pause.armed(stop):
-            events.extend(tried(connector, early))
-        arrived.set()
+            events.extend(try_read(connector, early))
+        paused.set()
 
     thread = threading.Thread(target=read)
 
     def begin() -> None:
         thread.start()
-        assert arrived.wait(DEADLINE)
+        assert paused.wait(DEADLINE)
 
     with ProcConnector(EventMask.COMM) as connector:
         drain(connector)
         set_serials(range(COUNT))
         events += by_recv(connector)
         with begin_early.armed(begin):
-            events += tried(connector, late)
+            events += try_read(connector, late)
         if not begin_early.reached:
             return
         set_serials(range(COUNT, 2 * COUNT))
-        going.set()
+        resumed.set()
         thread.join(DEADLINE)
         events += drain(connector)
 
@@ -135,10 +137,10 @@ def run_across(
 
 
 @pytest.mark.parametrize("mode", [by_recv, by_recv_raw])
-def test_a_reader_that_waits_while_the_mask_is_changed_drops_nothing(
+def test_change_of_the_mask_during_a_blocking_read_loses_no_event(
     mode: ReadMode,
 ) -> None:
-    """Or it is refused, or the change is."""
+    """The connector may refuse the read or the change."""
     own = threading.get_native_id()
 
     def change(injection: Injection) -> None:

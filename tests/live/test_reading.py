@@ -1,4 +1,4 @@
-"""Every read mode delivers every event once, in time, whatever happens meanwhile."""
+"""Read modes: each delivers every event once, in order and in time."""
 
 import asyncio
 import gc
@@ -59,7 +59,7 @@ def _restore_name() -> Iterator[None]:
 
 @pytest.fixture
 def names() -> Iterator[ProcConnector]:
-    """Subscribe to COMM events only."""
+    """Open a connector for COMM events."""
     with ProcConnector(EventMask.COMM) as connector:
         yield connector
 
@@ -87,7 +87,7 @@ def by_for(connector: ProcConnector) -> list[Event]:
 
 
 def by_async_for(connector: ProcConnector) -> list[Event]:
-    async def first() -> list[Event]:
+    async def read() -> list[Event]:
         events = []
         async for event in connector:
             events.append(event)
@@ -95,7 +95,7 @@ def by_async_for(connector: ProcConnector) -> list[Event]:
                 break
         return events
 
-    return asyncio.run(first())
+    return asyncio.run(read())
 
 
 def by_subscribe(connector: ProcConnector) -> list[Event]:
@@ -110,7 +110,7 @@ READ_MODES = [*POLLING, by_for, by_async_for, by_subscribe]
 
 
 @pytest.mark.parametrize("mode", POLLING)
-def test_a_poll_delivers_what_is_queued(names: ProcConnector, mode: ReadMode) -> None:
+def test_poll_delivers_queued_events(names: ProcConnector, mode: ReadMode) -> None:
     set_serials(range(50))
 
     events = []
@@ -121,33 +121,30 @@ def test_a_poll_delivers_what_is_queued(names: ProcConnector, mode: ReadMode) ->
 
 
 @pytest.mark.parametrize("mode", [by_for, by_async_for])
-def test_an_iteration_delivers_what_is_queued(
-    names: ProcConnector, mode: ReadMode
-) -> None:
+def test_iteration_delivers_queued_events(names: ProcConnector, mode: ReadMode) -> None:
     set_serials(range(3))
 
     events: list[Event] = []
     while len(serials_of(events)) < 3:
         events += mode(names)
-        set_name(b"another")  # lest the next iteration waits for ever
+        set_name(b"wake up")  # the next iteration must not block
 
     assert [0, 1, 2] == serials_of(events)
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(READ_MODES, READ_MODES)))
-def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
+def test_alternating_read_modes_deliver_each_event_once(
     names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
-    """Reads that decode may hold pending events; the others continue after them."""
+    """Decoding modes may hold pending events; raw modes continue after them."""
     decoded: list[int] = []
     raw: list[int] = []
-    rests = by_recv_many
     for mode, start in [
         (first, 0),
         (second, 10),
         (first, 20),
         (second, 30),
-        (rests, 40),
+        (by_recv_many, 40),
     ]:
         set_serials(range(start, min(start + 10, 40)))
         (raw if mode in RAW else decoded).extend(serials_of(mode(names)))
@@ -159,7 +156,7 @@ def test_two_ways_of_reading_in_turn_lose_and_repeat_nothing(
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(DECODING, DECODING)))
-def test_two_ways_that_decode_keep_the_order(
+def test_alternating_decoding_modes_keep_the_order(
     names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
     events = []
@@ -174,7 +171,7 @@ def test_two_ways_that_decode_keep_the_order(
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(RAW, RAW)))
-def test_two_ways_that_do_not_decode_keep_the_order(
+def test_alternating_raw_modes_keep_the_order(
     names: ProcConnector, first: ReadMode, second: ReadMode
 ) -> None:
     events = []
@@ -189,21 +186,21 @@ def test_two_ways_that_do_not_decode_keep_the_order(
 
 
 @pytest.mark.parametrize("mode", RAW)
-def test_what_is_decoded_already_is_not_in_raw_buffers(
+def test_pending_events_are_not_in_raw_buffers(
     names: ProcConnector, mode: ReadMode
 ) -> None:
     drain(names)
     set_serials(range(10))
     first = by_recv(names)
     set_serials(range(10, 12))
-    later = mode(names)
-    rest = names.recv_many(timeout=0)
+    raw = mode(names)
+    pending = names.recv_many(timeout=0)
 
-    assert [10, 11] == serials_of(later)
-    assert list(range(10)) == serials_of(first + rest)
+    assert [10, 11] == serials_of(raw)
+    assert list(range(10)) == serials_of(first + pending)
 
 
-def test_a_new_iteration_goes_on_where_the_last_stopped(names: ProcConnector) -> None:
+def test_new_iteration_continues_after_the_last_event(names: ProcConnector) -> None:
     set_serials(range(100))
 
     events: list[Event] = []
@@ -216,7 +213,7 @@ def test_a_new_iteration_goes_on_where_the_last_stopped(names: ProcConnector) ->
 
 
 @pytest.mark.parametrize("mode", POLLING)
-def test_a_poll_of_an_empty_queue_comes_back_at_once(mode: ReadMode) -> None:
+def test_poll_of_an_empty_queue_returns_at_once(mode: ReadMode) -> None:
     with ProcConnector(EventMask.NONE, max_latency=DEADLINE) as connector:
         started = time.monotonic()
         events = mode(connector)
@@ -225,7 +222,7 @@ def test_a_poll_of_an_empty_queue_comes_back_at_once(mode: ReadMode) -> None:
     assert time.monotonic() - started < DEADLINE / 2
 
 
-def test_too_small_a_buffer_leaves_the_datagram_queued(names: ProcConnector) -> None:
+def test_datagram_stays_queued_if_the_buffer_is_too_small(names: ProcConnector) -> None:
     drain(names)
     set_serials(range(2))
     with pytest.raises(BufferTooSmallError) as caught:
@@ -235,7 +232,7 @@ def test_too_small_a_buffer_leaves_the_datagram_queued(names: ProcConnector) -> 
     assert [0, 1] == serials_of(drain(names))
 
 
-def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> None:
+def test_recv_into_returns_complete_datagrams(names: ProcConnector) -> None:
     drain(names)
     set_serials(range(5))
     buffer = bytearray(b"\xee" * (3 * EVENT_BYTES - 1))
@@ -247,7 +244,7 @@ def test_a_buffer_is_filled_with_whole_datagrams_only(names: ProcConnector) -> N
     assert list(range(5)) == serials_of(decode(buffer[:size]) + drain(names))
 
 
-def test_recv_into_refuses_a_read_only_buffer(names: ProcConnector) -> None:
+def test_recv_into_rejects_a_read_only_buffer(names: ProcConnector) -> None:
     set_serials(range(2))
     with pytest.raises(TypeError, match="writable"):
         names.recv_into(bytes(1000), timeout=DEADLINE)
@@ -264,13 +261,13 @@ TIMED: list[tuple[str, Callable[[ProcConnector, float], object]]] = [
         lambda connector, timeout: connector.recv_into(bytearray(1000), timeout),
     ),
 ]
-timed_ways = pytest.mark.parametrize(
+timed_modes = pytest.mark.parametrize(
     "mode", [mode for _, mode in TIMED], ids=[name for name, _ in TIMED]
 )
 
 
-@timed_ways
-def test_a_timeout_is_kept_under_a_storm_of_signals(
+@timed_modes
+def test_timeout_is_kept_during_a_burst_of_signals(
     mode: Callable[[ProcConnector, float], object],
 ) -> None:
     count = 0
@@ -289,8 +286,8 @@ def test_a_timeout_is_kept_under_a_storm_of_signals(
     assert 0.3 <= elapsed < 3
 
 
-@timed_ways
-def test_a_timeout_is_kept_under_a_storm_of_other_programs_answers(
+@timed_modes
+def test_timeout_is_kept_during_a_burst_of_foreign_acknowledgements(
     mode: Callable[[ProcConnector, float], object],
 ) -> None:
     with program("request_loop"), ProcConnector(EventMask.NONE) as connector:
@@ -302,7 +299,7 @@ def test_a_timeout_is_kept_under_a_storm_of_other_programs_answers(
     assert 0.3 <= elapsed < 3
 
 
-def test_a_timeout_is_kept_under_a_storm_of_unwanted_events() -> None:
+def test_timeout_is_kept_during_a_burst_of_filtered_events() -> None:
     with (
         ProcConnector(EventMask.NONE) as connector,
         program("rename", 1_000_000, 0),
@@ -315,8 +312,8 @@ def test_a_timeout_is_kept_under_a_storm_of_unwanted_events() -> None:
     assert 0.3 <= elapsed < 3
 
 
-def test_a_timeout_is_kept_while_raw_messages_are_all_of_other_kinds() -> None:
-    """After a change of mask, queued events are read and discarded."""
+def test_timeout_is_kept_while_queued_events_are_discarded() -> None:
+    """After a change of the mask, queued events are read and re-filtered."""
     with (
         ProcConnector(EventMask.COMM) as connector,
         program("rename", 1_000_000, 0),
@@ -331,7 +328,7 @@ def test_a_timeout_is_kept_while_raw_messages_are_all_of_other_kinds() -> None:
     assert 0.3 <= elapsed < 3
 
 
-def test_ctrl_c_ends_a_blocking_call() -> None:
+def test_keyboard_interrupt_ends_a_blocking_call() -> None:
     code = (
         "from procconn import *\n"
         "try: ProcConnector(EventMask.NONE).recv()\n"
@@ -350,7 +347,7 @@ class InterruptionError(Exception):
 
 
 def is_of_connector(frame: FrameType | None) -> bool:
-    """Whether a method of the connector is running, rather than a test or `decode`."""
+    """Return whether a method of the connector is on the stack."""
     while frame:
         if frame.f_globals["__name__"] == "procconn.connector":
             return True
@@ -359,15 +356,15 @@ def is_of_connector(frame: FrameType | None) -> bool:
 
 
 class Interruptions:
-    """Exceptions from a signal handler each millisecond, but only in library code.
+    """Raises an exception in library code every millisecond, from a signal handler.
 
-    That is also the iterator in C, under a `for` statement of `one_by_for`.
+    Library code includes the C iterator in the `for` statement of `one_by_for`.
 
     Attributes:
-        places: where it raised.
-        in_iterators: how often that was in an iterator of the library.
-        left: how often it may still raise; what takes longer than a millisecond
-            would never be finished otherwise.
+        places: functions and lines where the handler raised.
+        in_iterators: number of exceptions raised in an iterator of the library.
+        left: number of exceptions still to raise, as a call that takes longer than
+            a millisecond would never finish.
     """
 
     def __init__(self) -> None:
@@ -376,7 +373,7 @@ class Interruptions:
 
     def __enter__(self) -> Self:
         self._previous = signal.signal(signal.SIGALRM, self._handle)
-        gc.disable()  # who is collected in library code is not what is meant
+        gc.disable()  # finalizers must not run inside library code
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         return self
 
@@ -400,8 +397,8 @@ class Interruptions:
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.heavy
 @pytest.mark.parametrize("mode", BLOCKING.values(), ids=BLOCKING)
-def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None:
-    """However long it takes until enough of them came within the iterators."""
+def test_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None:
+    """Repeat until enough exceptions were raised in iterators."""
     count = 20_000
     deadline = time.monotonic() + DEADLINE
 
@@ -411,7 +408,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None
     ):
         while len(interruptions.places) <= 20 or interruptions.in_iterators <= 5:
             serials: list[int] = []
-            interruptions.left = 0  # until there are events
+            interruptions.left = 0  # until the first events arrive
             with program("set_uids", count, 20_000) as producer:
                 while count not in serials[-1:]:
                     assert time.monotonic() < deadline
@@ -429,7 +426,7 @@ def test_an_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("mode", ["recv_many", "recv", "for"])
-def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
+def test_exception_in_a_signal_handler_loses_no_lost_event(mode: str) -> None:
     with (
         ProcConnector(EventMask.COMM, receive_buffer=50_000) as connector,
         program("rename", 100_000, 0) as producer,
@@ -440,7 +437,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
                 with suppress(InterruptionError):
                     events += BLOCKING[mode](connector)
                     interruptions.left = 3
-                    set_name(b"go on")  # lest the next call waits for ever
+                    set_name(b"wake up")  # the next call must not block
         events += drain(connector)
 
         assert len(interruptions.places) > 20
@@ -450,7 +447,7 @@ def test_an_exception_in_a_signal_handler_loses_no_lost(mode: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize("latency", [0, 0.1])
-def test_batches_come_no_more_often_than_the_latency_lets_them(latency: float) -> None:
+def test_max_latency_limits_the_rate_of_batches(latency: float) -> None:
     sizes = []
     began = time.monotonic()
     with (
@@ -470,14 +467,14 @@ def test_batches_come_no_more_often_than_the_latency_lets_them(latency: float) -
 
 
 def begin_session() -> None:
-    """Make an event of a kind that other programs make rarely."""
+    """Cause a SID event, which other processes rarely cause."""
     subprocess.run(["true"], start_new_session=True, check=True)
 
 
-def test_a_deadline_ends_the_gathering() -> None:
+def test_timeout_ends_coalescing() -> None:
     with ProcConnector(EventMask.SID, max_latency=DEADLINE) as connector:
         begin_session()
-        assert connector.recv_many(DEADLINE)  # at once; what follows gathers
+        assert connector.recv_many(DEADLINE)  # at once; later events coalesce
         begin_session()
         started = time.monotonic()
         event = connector.recv(timeout=0.3)
@@ -487,14 +484,14 @@ def test_a_deadline_ends_the_gathering() -> None:
     assert 0.3 <= elapsed < DEADLINE / 2
 
 
-def test_a_full_socket_ends_the_gathering() -> None:
+def test_nearly_full_receive_buffer_ends_coalescing() -> None:
     with ProcConnector(
         EventMask.COMM, max_latency=DEADLINE, receive_buffer=200_000
     ) as connector:
         drain(connector)
         set_serials(range(1))
         assert connector.recv_many(DEADLINE)
-        set_serials(range(400))  # of the 480 it holds
+        set_serials(range(400))  # the receive buffer holds 480
         started = time.monotonic()
         events = connector.recv_many(timeout=DEADLINE)
 
@@ -502,7 +499,7 @@ def test_a_full_socket_ends_the_gathering() -> None:
     assert time.monotonic() - started < DEADLINE / 2
 
 
-def test_a_signal_ends_the_gathering() -> None:
+def test_signal_ends_coalescing() -> None:
     with ProcConnector(EventMask.SID, max_latency=DEADLINE) as connector:
         begin_session()
         assert connector.recv_many(DEADLINE)
@@ -524,24 +521,24 @@ def names_of(events: list[Event]) -> set[bytes]:
     return {e.comm for e in events if isinstance(e, Comm) and e.pid == own}
 
 
-def test_closing_ends_the_gathering() -> None:
+def test_close_ends_coalescing() -> None:
     with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
-        seen: list[Event] = []
-        reader = threading.Thread(target=lambda: seen.extend(connector))
+        received: list[Event] = []
+        reader = threading.Thread(target=lambda: received.extend(connector))
         reader.start()
         set_name(b"first")
-        wait_for(lambda: seen)  # whosever; what follows gathers
+        wait_for(lambda: received)  # later events coalesce
         set_name(b"second")
         wait_until_blocked(reader)
         connector.close()
         reader.join(DEADLINE / 2)
 
         assert not reader.is_alive()
-        assert b"second" not in names_of(seen)
+        assert b"second" not in names_of(received)
 
 
-def test_closing_ends_the_gathering_on_asyncio() -> None:
-    async def closed_meanwhile() -> None:
+def test_close_ends_coalescing_on_asyncio() -> None:
+    async def read_until_closed() -> None:
         connector = ProcConnector(EventMask.COMM, max_latency=DEADLINE)
         loop = asyncio.get_running_loop()
         loop.call_later(0.1, set_name, b"first")
@@ -552,43 +549,45 @@ def test_closing_ends_the_gathering_on_asyncio() -> None:
             assert b"second" not in names_of([event])
 
     started = time.monotonic()
-    asyncio.run(closed_meanwhile())
+    asyncio.run(read_until_closed())
 
     assert time.monotonic() - started < DEADLINE / 2
 
 
-def test_a_full_socket_ends_the_gathering_on_asyncio() -> None:
-    async def last_seen() -> None:
+def test_nearly_full_receive_buffer_ends_coalescing_on_asyncio() -> None:
+    async def read() -> None:
         with ProcConnector(
             EventMask.COMM, max_latency=DEADLINE, receive_buffer=4_000_000
         ) as connector:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, set_serials, range(100))
-            # It holds 9,600.
+            # The receive buffer holds 9,600.
             loop.call_later(0.2, set_serials, range(100, 8_000))
             async for event in connector:
                 if serials_of([event])[:1] >= [100]:
                     return
 
-    asyncio.run(asyncio.wait_for(last_seen(), DEADLINE / 2))
+    asyncio.run(asyncio.wait_for(read(), DEADLINE / 2))
 
 
 @requires_capacity(10_000)
-def test_what_waits_behind_a_batch_does_not_gather_again_on_asyncio() -> None:
-    async def all_seen() -> None:
+def test_queued_batches_do_not_coalesce_again_on_asyncio() -> None:
+    async def read() -> None:
         with ProcConnector(EventMask.COMM, max_latency=DEADLINE) as connector:
             set_serials(range(10_000))  # three batches
             async for event in connector:
                 if serials_of([event]) == [9_999]:
                     return
 
-    asyncio.run(asyncio.wait_for(all_seen(), DEADLINE / 2))
+    asyncio.run(asyncio.wait_for(read(), DEADLINE / 2))
 
 
 @requires_capacity(10_000)
 @pytest.mark.parametrize("decoded", [False, True])
-def test_recv_many_takes_all_that_waits(names: ProcConnector, decoded: bool) -> None:
-    """Also more than is decoded at a time, and after pending events."""
+def test_recv_many_returns_all_queued_events(
+    names: ProcConnector, decoded: bool
+) -> None:
+    """Even if they are several batches, and after pending events."""
     set_serials(range(10_000))
     events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
     events += names.recv_many(DEADLINE)
@@ -611,15 +610,15 @@ with ProcConnector(EventMask.COMM) as connector:
             lib.procconn_rename_thread()
         connector.recv(30)
         gc.collect()
-        gc.set_threshold(threshold)  # so many objects later, it collects again
+        gc.set_threshold(threshold)  # collect after this many new objects
         connector.recv_many(0)
         gc.set_threshold(0)
 """
 
 
 @requires_capacity(1501)
-def test_who_looks_through_all_objects_finds_no_list_in_the_making() -> None:
-    """Python 3.11 collects where it makes an object; an empty place would crash it."""
+def test_gc_callback_finds_no_incomplete_list() -> None:
+    """CPython 3.11 runs the GC when it creates an object; a NULL item would crash."""
     result = run_python(COLLECTED)
 
     assert (0, "") == (result.returncode, result.stderr)
@@ -630,21 +629,21 @@ def by_next(connector: ProcConnector) -> list[Event]:
 
 
 @pytest.mark.parametrize("mode", [by_recv, by_recv_many, by_next])
-def test_who_takes_events_while_others_are_made_keeps_the_order(
+def test_read_in_a_gc_callback_during_decoding_keeps_the_order(
     names: ProcConnector, mode: ReadMode
 ) -> None:
-    """Python 3.11 collects garbage where it makes an object, and finalizers run."""
+    """CPython 3.11 runs the GC, and so finalizers, when it creates an object."""
     early: list[Event] = []
-    meanwhile = 0
+    nested_reads = 0
 
-    def take(phase: str, _: object) -> None:
-        nonlocal meanwhile
+    def read(phase: str, _: object) -> None:
+        nonlocal nested_reads
         if phase == "start" and is_inside:
-            with suppress(RuntimeError):  # nothing is made yet
+            with suppress(RuntimeError):  # before the first event is decoded
                 early.extend(by_recv(names))
-                meanwhile += 1
+                nested_reads += 1
 
-    gc.callbacks.append(take)
+    gc.callbacks.append(read)
     threshold = gc.get_threshold()
     is_inside = False
     try:
@@ -665,19 +664,16 @@ def test_who_takes_events_while_others_are_made_keeps_the_order(
             assert sorted(serials_of(early)) == serials_of(early)
             assert sorted(late) == late
     finally:
-        gc.callbacks.remove(take)
+        gc.callbacks.remove(read)
 
-    assert meanwhile or sys.version_info >= (3, 12)
+    assert nested_reads or sys.version_info >= (3, 12)
 
 
 @survives_failed_allocations
 @requires_capacity(10_000)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("decoded", [False, True])
-def test_too_little_memory_for_all_leaves_the_rest(
-    names: ProcConnector, decoded: bool
-) -> None:
-    """Whether some of it was decoded before or not."""
+def test_memory_error_loses_no_event(names: ProcConnector, decoded: bool) -> None:
     testcapi = pytest.importorskip("_testcapi")
     failed = 0
     for allocation in range(100, 40_100, 2000):
@@ -700,8 +696,8 @@ def test_too_little_memory_for_all_leaves_the_rest(
 
 
 @requires_capacity(2000)
-def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> None:
-    """Where it is bounded, and counted if it is too much."""
+def test_recv_into_leaves_other_events_in_the_kernel(names: ProcConnector) -> None:
+    """The kernel bounds their memory, and counts the drops."""
     count = 2000
     set_serials(range(count))
     for _ in range(count // 2):
@@ -710,7 +706,7 @@ def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> N
     with socket.socket(fileno=os.dup(event_socket(names))) as same:
         meminfo = same.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
     (queued,) = struct.unpack_from("=I", meminfo)
-    assert queued > (count // 2 - 100) * 768  # what an event takes, or more
+    assert queued > (count // 2 - 100) * 768  # bytes charged for an event, or more
 
 
 @pytest.mark.parametrize(
@@ -730,7 +726,7 @@ def test_a_small_buffer_leaves_the_rest_to_the_kernel(names: ProcConnector) -> N
         (lambda connector: connector.subscribe(3), "mask"),
     ],
 )
-def test_a_wrong_argument_is_named(
+def test_error_names_the_wrong_argument(
     connector: ProcConnector, call: Callable[[ProcConnector], object], name: str
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=f"^{name} must be "):

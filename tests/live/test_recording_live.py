@@ -1,4 +1,4 @@
-"""Recordings of this machine: the replay has the received events."""
+"""Recordings of live events, and their replay."""
 
 import os
 import re
@@ -26,9 +26,9 @@ from procconn import (
     recording,
 )
 
-STORM = 100_003
+BURST = 100_003
 
-RECORD_FOR_EVER = """
+RECORD_FOREVER = """
 import sys
 from procconn import ProcConnector, recording
 
@@ -40,7 +40,7 @@ with ProcConnector() as connector, recording.Recorder(sys.argv[1]) as recorder:
 
 
 def record(connector: ProcConnector, path: Path, last: bytes) -> list[Event]:
-    """Record up to where a task takes a name; return the events received."""
+    """Record until a task is named `last`; return the received events."""
     deadline = time.monotonic() + DEADLINE
     events: list[Event] = []
     with recording.Recorder(path) as recorder:
@@ -51,7 +51,7 @@ def record(connector: ProcConnector, path: Path, last: bytes) -> list[Event]:
             events += batch
             if any(isinstance(event, Comm) and event.comm == last for event in batch):
                 return events
-    raise AssertionError("the last name never came")
+    raise AssertionError("timed out before the last name")
 
 
 def replay(path: Path) -> list[Event]:
@@ -59,7 +59,7 @@ def replay(path: Path) -> list[Event]:
         return list(replayed)
 
 
-def test_program_its_end_and_their_dates_are_replayed(tmp_path: Path) -> None:
+def test_programs_exits_and_dates_are_replayed(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     with ProcConnector(programs=True) as connector:
         shell = subprocess.Popen(["sh", "-c", "exit 3"])
@@ -78,15 +78,15 @@ def test_program_its_end_and_their_dates_are_replayed(tmp_path: Path) -> None:
     ended = [it for it in events if isinstance(it, Exit) and it.pid == shell.pid]
     assert [3] == [event.returncode for event in ended]
     assert all(event.program is not None for event in executed)
-    tolerance = timedelta(milliseconds=2)  # twice what is no step of the wall clock
+    tolerance = timedelta(milliseconds=2)  # twice the threshold of a clock step
     for event, date in zip(events, dates, strict=True):
         assert abs(date - event_time(event)) <= tolerance
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off")  # by what else the machine does
-def test_recording_of_a_killed_program_holds_what_was_written(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*cut off")  # events of other processes
+def test_recording_of_a_killed_program_is_readable(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
-    with started(sys.executable, "-c", RECORD_FOR_EVER, path) as recorder:
+    with started(sys.executable, "-c", RECORD_FOREVER, path) as recorder:
         assert recorder.stdout is not None
         assert recorder.stdout.readline() == "begun\n"
         set_serials(range(1000))
@@ -110,17 +110,15 @@ def output(*command: str | Path) -> str:
 @pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.skipif(not shutil.which("tshark"), reason="requires tshark")
-def test_storm_is_replayed_as_it_was_and_other_tools_count_as_many(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "storm.pcap"
+def test_replay_of_a_burst_matches_other_tools(tmp_path: Path) -> None:
+    path = tmp_path / "burst.pcap"
 
-    def storm() -> None:
-        set_serials(range(STORM))
+    def cause_burst() -> None:
+        set_serials(range(BURST))
         set_name(b"the last")
 
     with ProcConnector(queue=1 << 26) as connector:
-        thread = threading.Thread(target=storm)
+        thread = threading.Thread(target=cause_burst)
         thread.start()
         pid = thread.native_id
         received = record(connector, path, b"the last")
@@ -132,9 +130,9 @@ def test_storm_is_replayed_as_it_was_and_other_tools_count_as_many(
         assert not replayed.damage
 
     assert received == events
-    assert lost or list(range(STORM)) == serials_of(events, pid)
+    assert lost or list(range(BURST)) == serials_of(events, pid)
     printed = output("capinfos", "-TmcE", path)
     assert re.search(rf"\b{len(events)}\b", printed), printed
     assert "netlink" in printed
-    seen = output("tshark", "-r", path, "-T", "fields", "-e", "netlink.hdr_type")
-    assert ["0x0003"] * len(events) == seen.split()
+    types = output("tshark", "-r", path, "-T", "fields", "-e", "netlink.hdr_type")
+    assert ["0x0003"] * len(events) == types.split()

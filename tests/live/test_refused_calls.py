@@ -1,4 +1,4 @@
-"""A sandbox refuses the receiving thread a call: it ends, and the reader raises."""
+"""A sandbox refuses a system call of the receiving thread: the reader raises."""
 
 import json
 import sys
@@ -11,31 +11,31 @@ from live.programs.syscalls import NUMBERS
 
 pytestmark = pytest.mark.heavy
 
-QUEUE_HOLDS, RENAMINGS = 3449, 6000
+QUEUE_CAPACITY, EVENTS = 3449, 6000
 
 
-@pytest.mark.parametrize("way", [[], ["asyncio"]])
+@pytest.mark.parametrize("options", [[], ["asyncio"]])
 @pytest.mark.parametrize(
     ("call", "least"),
-    [("ppoll", 0), ("recvmmsg", 0), ("getsockopt", 1), ("read", QUEUE_HOLDS - 100)],
+    [("ppoll", 0), ("recvmmsg", 0), ("getsockopt", 1), ("read", QUEUE_CAPACITY - 100)],
 )
-def test_a_refused_call_ends_the_thread_and_is_raised(
-    call: str, least: int, way: list[str]
+def test_refused_call_ends_the_thread_and_is_raised(
+    call: str, least: int, options: list[str]
 ) -> None:
-    """What was received before is delivered first."""
+    """The reader gets the events received before."""
     if call not in NUMBERS:
-        pytest.skip("no filter sees the arguments of socketcall(2)")
-    done = run(sys.executable, PROGRAMS / "refused_receiver.py", call, *way)
+        pytest.skip("seccomp cannot read the arguments of socketcall(2)")
+    done = run(sys.executable, PROGRAMS / "refused_receiver.py", call, *options)
     raised, is_running, received = json.loads(done.stdout)
 
     assert done.stderr == ""
     assert raised == "PermissionError"
     assert not is_running
-    assert least <= received <= RENAMINGS
+    assert least <= received <= EVENTS
 
 
-def test_without_a_count_of_drops_there_is_no_usage() -> None:
-    """Records lost unseen would give EXITs those of others."""
+def test_usage_is_not_reported_without_a_drop_count() -> None:
+    """If a record is lost unnoticed, an EXIT could get the usage of another task."""
     code = "from procconn import ProcConnector\nProcConnector(usage=True).close()"
     done = run_sandboxed(NO_MEMINFO, "-c", code)
 

@@ -18,14 +18,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.heavy,
     pytest.mark.skipif(shutil.which("tmux") is None, reason="requires tmux"),
-    pytest.mark.skipif(not IS_ROOT, reason="others are warned on the screen"),
+    pytest.mark.skipif(not IS_ROOT, reason="ordinary users get warnings on the screen"),
 ]
 
 
 def shapes(guide: Path) -> dict[str, set[str]]:
-    """Reduce the screens' lines to their first words, all numbers the same.
+    """Reduce the lines of each screen to their first words, with all numbers as 0.
 
-    The number of other listeners is "none" where there are none.
+    The number of other listeners may also be "none".
     """
     screens = re.findall(
         r"<!-- screen (\w+) -->\n(.*?)<!-- /screen -->", guide.read_text(), re.DOTALL
@@ -39,12 +39,12 @@ def shapes(guide: Path) -> dict[str, set[str]]:
     }
 
 
-def test_screens_taken_now_look_alike(tmp_path: Path) -> None:
+def test_screens_match_the_command(tmp_path: Path) -> None:
     copies = [Path(shutil.copy(it, tmp_path)) for it in DOCUMENTS]
     subprocess.run(
         [sys.executable, ROOT / "docs/screens.py", *copies], check=True, timeout=300
     )
-    shown = [shapes(it) for it in DOCUMENTS]
+    documented = [shapes(it) for it in DOCUMENTS]
 
-    assert shown == [shapes(it) for it in copies]
-    assert {name for document in shown for name in document} == SCREENS
+    assert documented == [shapes(it) for it in copies]
+    assert {name for document in documented for name in document} == SCREENS

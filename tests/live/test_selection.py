@@ -1,4 +1,4 @@
-"""The options that select events and their fields, on the live kernel."""
+"""Options that select events, and the fields of the output, on the live kernel."""
 
 import json
 import os
@@ -26,7 +26,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 
 def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:
-    """Tell what is printed from before a command runs until it ends."""
+    """Return the records printed up to the EXIT of a command."""
     with watching("--json", *options) as watch:
         child = subprocess.Popen(["sh", "-c", "read go", "mark"], stdin=-1)
         assert child.stdin is not None
@@ -37,7 +37,7 @@ def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:
         return events_until(watch, ours.pid, "exit")
 
 
-def test_every_line_is_as_the_schema_says() -> None:
+def test_every_line_matches_the_schema() -> None:
     script = "true; (exit 3); kill -KILL $$"
     records = lines_of("--threads", command=["sh", "-c", script])
 
@@ -46,29 +46,29 @@ def test_every_line_is_as_the_schema_says() -> None:
     assert {"fork", "exec", "exit"} <= {record["event"] for record in records}
 
 
-def test_exec_and_exit_tell_the_program_and_the_lifetime() -> None:
+def test_exec_and_exit_print_program_and_duration() -> None:
     first, second = ["sh", "-c", "read go; exec cat"], ["cat"]
     with watching("--json") as watch:
         wait_until_printing(watch)
         child = subprocess.Popen(first, stdin=-1, cwd="/", bufsize=0)
         assert child.stdin is not None
-        began = events_until(watch, child.pid, "exec")[-1]
-        seen = time.monotonic()
+        first_exec = events_until(watch, child.pid, "exec")[-1]
+        received_at = time.monotonic()
         child.stdin.write(b"go\n")
-        went_on = events_until(watch, child.pid, "exec")[-1]
-        lived = time.monotonic() - seen
+        second_exec = events_until(watch, child.pid, "exec")[-1]
+        elapsed = time.monotonic() - received_at
         child.communicate()
         ended = events_until(watch, child.pid, "exit")[-1]
 
-    assert (first, second) == (began["argv"], went_on["argv"])
-    assert (began["cwd"], began["missing"]) in (("/", ""), (None, "late"))
-    assert os.getpid() == began["ppid"]
-    assert pwd.getpwuid(os.geteuid()).pw_name == began["user"]
+    assert (first, second) == (first_exec["argv"], second_exec["argv"])
+    assert (first_exec["cwd"], first_exec["missing"]) in (("/", ""), (None, "late"))
+    assert os.getpid() == first_exec["ppid"]
+    assert pwd.getpwuid(os.geteuid()).pw_name == first_exec["user"]
     assert second == ended["argv"]
-    assert 0 < lived <= ended["duration"]
+    assert 0 < elapsed <= ended["duration"]
 
 
-def test_failed_shows_failed_exits_alone_with_what_ran() -> None:
+def test_failed_prints_only_failed_exits_with_their_programs() -> None:
     command = ["sh", "-c", "read go; exit 7"]
     with watching("--json", "--failed") as watch:
         while not (line := _line_within(watch, 0.1)):
@@ -86,7 +86,7 @@ def test_failed_shows_failed_exits_alone_with_what_ran() -> None:
     assert command == records[-1]["argv"]
 
 
-def test_pid_shows_that_process_alone() -> None:
+def test_pid_prints_only_that_process() -> None:
     child = subprocess.Popen(["sh", "-c", "read go; true; exit 4"], stdin=-1)
     assert child.stdin is not None
     with watching("--json", "--pid", str(child.pid)) as watch:
@@ -98,7 +98,7 @@ def test_pid_shows_that_process_alone() -> None:
     assert 4 == records[-1]["returncode"]
 
 
-def test_tree_shows_all_that_come_of_a_process_and_no_other() -> None:
+def test_tree_prints_only_a_process_and_its_descendants() -> None:
     script = "while read go; do (:); done; (/bin/true; (sleep 0.01 &) ); exit 5"
     child = subprocess.Popen(["sh", "-c", script], stdin=-1, bufsize=0)
     assert child.stdin is not None
@@ -110,16 +110,16 @@ def test_tree_shows_all_that_come_of_a_process_and_no_other() -> None:
         child.communicate()
         records = events_until(watch, child.pid, "exit")
 
-    family = {child.pid}
+    tree = {child.pid}
     first = json.loads(line)
-    family.add(first.get("child_pid", first.get("pid")))
+    tree.add(first.get("child_pid", first.get("pid")))
     for record in records:
         if record["event"] == "fork":
-            assert record["parent_pid"] in family
-            family.add(record["child_pid"])
+            assert record["parent_pid"] in tree
+            tree.add(record["child_pid"])
         else:
-            assert record["pid"] in family
-    assert 4 <= len(family)
+            assert record["pid"] in tree
+    assert 4 <= len(tree)
 
 
 def test_name_matches_the_command_line() -> None:
@@ -141,7 +141,7 @@ def test_name_matches_the_command_line() -> None:
 
 
 @as_root
-def test_user_shows_that_users_alone() -> None:
+def test_user_prints_only_processes_of_that_user() -> None:
     nobody = pwd.getpwnam("nobody")
     with watching("--json", "--user", "nobody", "-e", "exec,exit") as watch:
         while not (line := _line_within(watch, 0.1)):
@@ -160,7 +160,7 @@ def test_user_shows_that_users_alone() -> None:
     [["watch"], ["watch", "-e", "exec"], ["stat"], ["record", "file"]],
     ids=["watch", "watch-alone", "stat", "record"],
 )
-def test_a_process_that_is_not_there_is_told(
+def test_missing_process_is_an_error(
     option: str, subcommand: list[str], tmp_path: Path
 ) -> None:
     with subprocess.Popen(["true"]) as gone:
@@ -177,9 +177,7 @@ def test_a_process_that_is_not_there_is_told(
 
 @pytest.mark.parametrize("option", ["--pid", "--tree"])
 @pytest.mark.parametrize("pid", ["0", "-1", "4194304", "99999999999", "x", ""])
-def test_a_pid_that_cannot_be_is_an_error_also_of_a_recording(
-    option: str, pid: str
-) -> None:
+def test_invalid_pid_is_an_error_also_with_a_recording(option: str, pid: str) -> None:
     result = run("watch", "--input", "no-such-file", f"{option}={pid}")
 
     assert 2 == result.returncode
@@ -187,7 +185,7 @@ def test_a_pid_that_cannot_be_is_an_error_also_of_a_recording(
 
 
 def test_name_does_not_match_the_command_itself() -> None:
-    """Its own arguments have the pattern."""
+    """The arguments of the command contain the pattern."""
     mark = f"mark-{os.getpid()}"
     options = ["stat", "--json", "--duration", "1.5", "--name", mark]
     with subprocess.Popen(["sh", "-c", "read go", mark], stdin=-1) as child:
@@ -202,7 +200,7 @@ def test_name_does_not_match_the_command_itself() -> None:
     assert running == [it for it in running if it in ({"sh": 1}, {})]
 
 
-def test_the_output_may_be_a_file(tmp_path: Path) -> None:
+def test_output_option_writes_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     with watching("--json", "--output", str(path)) as watch:
         while not path.exists() or not path.stat().st_size:

@@ -1,4 +1,4 @@
-"""`procconn stat`, `wait` and `record`, and how each of them ends."""
+"""`procconn stat`, `wait` and `record`: output, signals and exit status."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ from procconn import EventType, recording
 
 BUILD = Path(__file__).parents[2] / "examples/build.pcap"
 STAT, WAIT = schema("stat"), schema("wait")
-STORM = 5_003  # more than are received at once
+BURST = 5_003  # more than one batch
 
 
 def events_in(recording: Path) -> list[Any]:
@@ -36,21 +36,21 @@ def events_in(recording: Path) -> list[Any]:
 # stat
 
 
-def test_stat_counts_by_kind_and_by_program() -> None:
+def test_stat_counts_events_by_kind_and_program() -> None:
     with watching("stat", "--json", command=COMMAND) as stat:
         assert stat.stdout is not None
-        stat.stdout.readline()  # it has begun
+        stat.stdout.readline()  # wait until it runs
         for _ in range(20):
             subprocess.run(["false"], check=False)
         stat.send_signal(signal.SIGTERM)
         seconds = [json.loads(line) for line in stat.stdout]
         stat.wait()
 
-    # On a busy machine one may end before its program could be read.
+    # On a busy machine, a process may exit before its program is read.
     counts = [it for second in seconds for it in second["programs"]]
     unknown = sum(it["started"] for it in counts if it["name"] == "?")
     counted = [it for it in counts if it["name"] == "false"]
-    own = [it for it in seconds[0]["programs"] if it["name"] == _restore_name()]
+    own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
     assert [[]] * len(seconds) == [violations(STAT, second) for second in seconds]
     assert 0 == stat.returncode
     assert 0 < sum(it["started"] for it in counted)
@@ -60,29 +60,29 @@ def test_stat_counts_by_kind_and_by_program() -> None:
     assert 0 < sum(it["running"] for it in own)
 
 
-def _restore_name() -> str:
+def _own_name() -> str:
     return Path("/proc/self/comm").read_text().strip()
 
 
-def told_of(recording: Path) -> str:
+def lines_in(recording: Path) -> str:
     return run("watch", "--json", "--input", recording).stdout
 
 
 @pytest.mark.parametrize("subcommand", ["watch", "stat"])
-def test_a_file_keeps_what_it_has_if_nothing_can_be_told(
+def test_error_does_not_overwrite_the_output_file(
     subcommand: str, tmp_path: Path
 ) -> None:
-    kept = tmp_path / "kept"
-    shutil.copy(BUILD, kept)
-    no_process = run(subcommand, "--tree", 2**31 - 1, "--output", kept)
-    what_is_read = run(subcommand, "--input", kept, "--output", kept)
+    output = tmp_path / "output"
+    shutil.copy(BUILD, output)
+    no_process = run(subcommand, "--tree", 2**31 - 1, "--output", output)
+    same_file = run(subcommand, "--input", output, "--output", output)
 
-    assert (2, 2) == (no_process.returncode, what_is_read.returncode)
-    assert "is what is read" in what_is_read.stderr
-    assert BUILD.read_bytes() == kept.read_bytes()
+    assert (2, 2) == (no_process.returncode, same_file.returncode)
+    assert "is what is read" in same_file.stderr
+    assert BUILD.read_bytes() == output.read_bytes()
 
 
-def test_what_comes_of_one_process_is_recorded_alone(tmp_path: Path) -> None:
+def test_record_tree_records_only_descendants(tmp_path: Path) -> None:
     path = tmp_path / "tree.pcap"
     script = "read _; /bin/true; exec sh -c '/bin/true; exit 3'"
     with subprocess.Popen(["sh", "-c", script], stdin=-1) as shell:
@@ -93,7 +93,8 @@ def test_what_comes_of_one_process_is_recorded_alone(tmp_path: Path) -> None:
             shell.communicate(b"\n")
             wait_for(
                 lambda: (
-                    f'"pid":{shell.pid},"tgid":{shell.pid},"exit_code"' in told_of(path)
+                    f'"pid":{shell.pid},"tgid":{shell.pid},"exit_code"'
+                    in lines_in(path)
                 )
             )
             recorder.send_signal(signal.SIGINT)
@@ -112,14 +113,14 @@ def test_stat_prints_a_table_at_the_end() -> None:
     assert heading.split() == ["started", "failed", "running", "program"]
 
 
-def test_stat_of_so_many_events_tells_how_long_they_took() -> None:
+def test_stat_count_prints_the_duration_of_the_events() -> None:
     result = run("stat", "--input", BUILD, "--count", "200")
 
     assert re.match(r"in 1\.\d+ s: 68 fork, 68 exec, 64 exit\n", result.stdout)
 
 
 def test_stat_counts_from_the_first_event_of_a_recording(tmp_path: Path) -> None:
-    """However soon after the start of the machine, or of a test's own clock."""
+    """Even if its timestamp is 0."""
     path = tmp_path / "early.pcap"
     with recording.Recorder(path) as recorder:
         for at in (0, 1, 999_999_999, 1_000_000_000):
@@ -147,7 +148,7 @@ def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
 # wait
 
 
-def test_wait_tells_how_each_ended_and_ends_with_the_last_ones_status() -> None:
+def test_wait_prints_each_exit_and_returns_the_last_status() -> None:
     first = subprocess.Popen(["sh", "-c", "read go; exit 3"], stdin=-1)
     second = subprocess.Popen(["sh", "-c", "read go; kill -TERM $$"], stdin=-1)
     assert first.stdin is not None
@@ -158,18 +159,18 @@ def test_wait_tells_how_each_ended_and_ends_with_the_last_ones_status() -> None:
         first.stdin.close()
         line = waiting.stdout.readline().decode()
         second.stdin.close()
-        rest = waiting.stdout.read().decode()
+        last = waiting.stdout.read().decode()
         waiting.wait()
     first.wait()
     second.wait()
 
     begin = f"exit {first.pid} sh -c 'read go; exit 3' status 3 after "
     assert line.startswith(begin)
-    assert f"exit {second.pid} sh -c 'read go; kill -TERM $$' killed by SIGTERM" in rest
+    assert f"exit {second.pid} sh -c 'read go; kill -TERM $$' killed by SIGTERM" in last
     assert 128 + signal.SIGTERM == waiting.returncode
 
 
-def test_wait_for_any_returns_at_the_first_end() -> None:
+def test_wait_any_returns_at_the_first_exit() -> None:
     with subprocess.Popen(["sleep", "60"]) as long:
         short = subprocess.Popen(["sh", "-c", "read go; exit 4"], stdin=-1)
         assert short.stdin is not None
@@ -189,13 +190,13 @@ def test_wait_for_any_returns_at_the_first_end() -> None:
     assert 4 == waiting.returncode
 
 
-def test_wait_gives_up_when_the_time_is_over() -> None:
+def test_wait_returns_124_on_timeout() -> None:
     result = run("wait", "--timeout", "0.1", os.getpid())
 
     assert (124, "") == (result.returncode, result.stdout)
 
 
-def test_wait_for_what_is_not_there_is_status_127() -> None:
+def test_wait_returns_127_for_a_missing_process() -> None:
     result = run("wait", 4194304)
 
     assert 127 == result.returncode
@@ -205,23 +206,23 @@ def test_wait_for_what_is_not_there_is_status_127() -> None:
 # record
 
 
-def test_a_storm_is_recorded_and_replayed(tmp_path: Path) -> None:
-    path = tmp_path / "storm.pcap"
+def test_burst_is_recorded_and_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "burst.pcap"
     with watching("record", str(path), command=COMMAND) as recorder:
         while not path.exists() or path.stat().st_size < 1000:
             subprocess.run(["true"], check=True)
-        storm = subprocess.Popen([sys.executable, "-c", RENAME, str(STORM)])
-        storm.wait()
+        burst = subprocess.Popen([sys.executable, "-c", RENAME, str(BURST)])
+        burst.wait()
         recorder.send_signal(signal.SIGTERM)
         recorder.wait()
-    events = [event for event in events_in(path) if event.get("pid") == storm.pid]
+    events = [event for event in events_in(path) if event.get("pid") == burst.pid]
 
     assert 0 == recorder.returncode
     names = [event["name"] for event in events if event["event"] == "comm"]
-    assert ["storm"] * STORM == names
+    assert ["burst"] * BURST == names
     (start,) = (event for event in events if event["event"] == "exec")
-    if not start["missing"]:  # as it may be on a busy machine
-        assert [sys.executable, "-c", RENAME, str(STORM)] == start["argv"]
+    if not start["missing"]:  # a busy machine may read the program late
+        assert [sys.executable, "-c", RENAME, str(BURST)] == start["argv"]
 
 
 @pytest.mark.parametrize("count", [1, 4000])
@@ -237,7 +238,7 @@ def test_record_stops_after_count_events(count: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="requires tshark")
-def test_tshark_counts_as_many(tmp_path: Path) -> None:
+def test_tshark_finds_the_same_number_of_events(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     assert 0 == run("record", "-d", "0.3", path).returncode
     packets = subprocess.check_output(["tshark", "-r", str(path)]).splitlines()
@@ -245,29 +246,29 @@ def test_tshark_counts_as_many(tmp_path: Path) -> None:
     assert len(events_in(path)) == len(packets)
 
 
-def test_a_recording_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
+def test_truncated_recording_is_read_up_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "cut.pcap"
     with watching("record", "-c", "10", str(path), command=COMMAND) as recorder:
         while recorder.poll() is None:
             subprocess.run(["true"], check=True)
-    whole = len(events_in(path))
+    complete = len(events_in(path))
     path.write_bytes(path.read_bytes()[:-5])
     result = run("watch", "--threads", "--input", path)
 
     assert 0 == result.returncode
-    assert whole - 1 == result.stdout.count("\n")
+    assert complete - 1 == result.stdout.count("\n")
     assert result.stderr.startswith("procconn: ")
     assert 1 == result.stderr.count("\n")
 
 
-def test_an_input_that_is_not_there_is_one_line_and_status_2() -> None:
+def test_missing_input_file_is_one_line_and_status_2() -> None:
     result = run("watch", "--input", "/nonexistent/file")
 
     expected = f"procconn: /nonexistent/file: {os.strerror(errno.ENOENT)}\n"
     assert (2, expected) == (result.returncode, result.stderr)
 
 
-# How they end
+# Signals and errors
 
 ENDLESS = {
     "stat": ("stat", "--json"),
@@ -285,7 +286,7 @@ ENDLESS = {
     ],
     ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
-def test_signals_end_it_also_twice_and_leave_nothing(
+def test_signal_sent_twice_leaves_no_subscription(
     name: str, number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"
@@ -299,7 +300,7 @@ def test_signals_end_it_also_twice_and_leave_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_wait_that_is_interrupted_has_no_status_of_a_process(
+def test_signal_that_ends_wait_is_its_status(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"
@@ -313,7 +314,7 @@ def test_a_wait_that_is_interrupted_has_no_status_of_a_process(
 @pytest.mark.parametrize(
     "arguments", [("stat", "-d", "0.1"), ("record", "/dev/full"), ("doctor",)]
 )
-def test_a_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
+def test_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         result = run(*arguments, capture_output=False, stdout=full, stderr=-1)
 
@@ -322,7 +323,7 @@ def test_a_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> Non
     assert 1 == result.stderr.count("\n")
 
 
-def test_head_ends_stat_quietly() -> None:
+def test_stat_ends_silently_if_the_reader_closes_the_pipe() -> None:
     with watching("stat", "--json", command=COMMAND) as stat:
         assert stat.stdout is not None
         assert stat.stderr is not None

@@ -1,4 +1,4 @@
-"""A subscription works, or the error says why not."""
+"""Subscriptions, and the errors if the kernel does not acknowledge one."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ from support.subprocesses import any_user_can_run_python, program, run
 
 from procconn import Comm, Event, EventMask, ProcConnector, Sid
 
-ENOUGH = 33_554_432  # bytes: of a receive buffer, by default
+DEFAULT_BUFFER = 33_554_432  # bytes
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
@@ -60,13 +60,13 @@ def _restore_name() -> Iterator[None]:
 
 @as_root
 @namespaces
-def test_another_namespace_is_named_with_the_remedy(
+def test_error_names_the_namespace_and_the_remedy(
     command: tuple[str, ...], cause: str, remedy: str
 ) -> None:
     result = run(*command, sys.executable, "-c", OPEN)
     (kind, number, text), seconds = json.loads(result.stdout)
 
-    refused = cause == "user namespace" and KERNEL < (6, 6)  # rather than ignored
+    refused = cause == "user namespace" and KERNEL < (6, 6)  # ignored since 6.6
     assert ("PermissionError" if refused else "UnsupportedError") == kind
     assert number
     assert cause in text
@@ -81,7 +81,7 @@ def test_another_namespace_is_named_with_the_remedy(
 
 @as_root
 @namespaces
-def test_the_command_tells_it_in_one_line(
+def test_command_prints_namespace_and_remedy_in_one_line(
     command: tuple[str, ...], cause: str, remedy: str
 ) -> None:
     result = run(*command, sys.executable, "-m", "procconn", "watch", "--count", "1")
@@ -98,73 +98,76 @@ import json, os, sys, warnings
 from procconn import EventMask, ProcConnector
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    asked = json.loads(sys.argv[1])
-    with ProcConnector(EventMask.EXIT, receive_buffer=asked) as connector:
+    size = json.loads(sys.argv[1])
+    with ProcConnector(EventMask.EXIT, receive_buffer=size) as connector:
         granted = connector.receive_buffer
         child = os.posix_spawn("/bin/true", ["true"], {})
-        seen = any(event.pid == child for event in connector)
-print(json.dumps([granted, seen, [str(warning.message) for warning in caught]]))
+        received = any(event.pid == child for event in connector)
+print(json.dumps([granted, received, [str(warning.message) for warning in caught]]))
 """
 
 
 as_ordinary_user = pytest.mark.skipif(
     KERNEL < (6, 6) or not any_user_can_run_python(),
-    reason="requires a Python that everyone may run, and Linux 6.6",
+    reason="requires a Python that any user can run, and Linux 6.6",
 )
 
 
 @as_ordinary_user
-def test_an_ordinary_user_gets_events_and_a_warning_of_the_smaller_buffer() -> None:
-    most = rmem_max()
-    result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, str(most + 1))
-    granted, seen, warned = json.loads(result.stdout)
+def test_ordinary_user_is_warned_about_a_smaller_receive_buffer() -> None:
+    limit = rmem_max()
+    result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, str(limit + 1))
+    granted, received, warned = json.loads(result.stdout)
 
     assert "" == result.stderr
-    assert most == granted
-    assert seen
+    assert limit == granted
+    assert received
     (text,) = warned
-    assert f"is {most} bytes, not {most + 1}" in text
+    assert f"is {limit} bytes, not {limit + 1}" in text
     assert "net.core.rmem_max" in text
     assert "CAP_NET_ADMIN" in text
 
 
 @as_ordinary_user
-def test_an_ordinary_user_gets_no_warning_who_asks_for_what_is_allowed() -> None:
-    most = rmem_max()
-    result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, str(most))
+def test_ordinary_user_is_not_warned_within_rmem_max() -> None:
+    limit = rmem_max()
+    result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, str(limit))
 
-    assert [most, True, []] == json.loads(result.stdout)
+    assert [limit, True, []] == json.loads(result.stdout)
 
 
 @as_ordinary_user
-@pytest.mark.skipif(rmem_max() >= ENOUGH, reason="requires a lower net.core.rmem_max")
-def test_an_ordinary_user_is_told_what_buffer_would_do() -> None:
+@pytest.mark.skipif(
+    rmem_max() >= DEFAULT_BUFFER, reason="requires a lower net.core.rmem_max"
+)
+def test_warning_names_the_default_receive_buffer() -> None:
     result = run(*AS_ORDINARY_USER, sys.executable, "-c", ORDINARY, "null")
     granted, _, warned = json.loads(result.stdout)
 
     assert rmem_max() == granted
     (text,) = warned
-    assert f"is {granted} bytes, not {ENOUGH}" in text
+    assert f"is {granted} bytes, not {DEFAULT_BUFFER}" in text
 
 
 @as_root
-def test_root_gets_a_64th_of_the_memory_within_bounds() -> None:
+def test_default_receive_buffer_of_root_is_a_64th_of_the_memory() -> None:
+    """It is at least 32 and at most 128 MiB."""
     (total,) = re.findall(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
     with ProcConnector() as connector:
         assert connector.receive_buffer == min(
-            max(int(total) * 1024 // 64, ENOUGH), 4 * ENOUGH
+            max(int(total) * 1024 // 64, DEFAULT_BUFFER), 4 * DEFAULT_BUFFER
         )
 
 
 @as_root
-def test_root_gets_more_than_rmem_max() -> None:
+def test_receive_buffer_of_root_may_exceed_rmem_max() -> None:
     size = rmem_max() + 1_000_000
     with ProcConnector(receive_buffer=size) as connector:
         assert size == connector.receive_buffer
 
 
-def test_answers_to_other_programs_are_no_events_and_not_ours() -> None:
-    """Connectors open and read while others ask as fast as they can."""
+def test_acknowledgements_to_other_programs_are_ignored() -> None:
+    """Connectors open and read while others send requests as fast as they can."""
     with program("request_loop"), program("request_loop"):
         for _ in range(20):
             with ProcConnector(EventMask.COMM) as connector:
@@ -176,7 +179,7 @@ def test_answers_to_other_programs_are_no_events_and_not_ours() -> None:
 
 
 @pytest.mark.parametrize("mask", [EventMask.ALL, EventMask.COMM])
-def test_answers_to_other_programs_are_not_in_raw_buffers(mask: EventMask) -> None:
+def test_acknowledgements_to_others_are_not_in_raw_buffers(mask: EventMask) -> None:
     with ProcConnector(mask) as connector, plain_socket() as other:
         other.sendto(request(1), (0, 0))
         other.sendto(request(2), (0, 0))
@@ -189,7 +192,7 @@ def test_answers_to_other_programs_are_not_in_raw_buffers(mask: EventMask) -> No
     assert bytes(4) not in kinds
 
 
-def test_answers_to_other_programs_are_not_counted_as_lost_events() -> None:
+def test_acknowledgements_to_others_do_not_count_as_lost() -> None:
     with (
         ProcConnector(EventMask.NONE, receive_buffer=2304) as connector,
         plain_socket() as other,
@@ -202,7 +205,7 @@ def test_answers_to_other_programs_are_not_counted_as_lost_events() -> None:
         assert [] == drain(connector)
 
 
-def test_others_that_come_and_go_leave_our_subscription_alone() -> None:
+def test_subscription_is_independent_of_other_listeners() -> None:
     with ProcConnector(EventMask.COMM) as connector:
         for serial in range(20):
             with ProcConnector(), plain_socket() as other:
@@ -214,7 +217,7 @@ def test_others_that_come_and_go_leave_our_subscription_alone() -> None:
     assert list(range(20)) == serials_of(events)
 
 
-def test_nothing_comes_after_unsubscribe_but_what_was_queued() -> None:
+def test_unsubscribe_keeps_queued_events_only() -> None:
     with ProcConnector(EventMask.COMM) as connector:
         set_serials(range(3))
         connector.unsubscribe()
@@ -225,7 +228,7 @@ def test_nothing_comes_after_unsubscribe_but_what_was_queued() -> None:
     assert [0, 1, 2] == serials_of(events)
 
 
-def test_subscribing_again_brings_what_happens_from_then_on() -> None:
+def test_subscribe_after_unsubscribe_delivers_later_events() -> None:
     with ProcConnector(EventMask.COMM) as connector:
         connector.unsubscribe()
         set_serials(range(3))
@@ -237,7 +240,7 @@ def test_subscribing_again_brings_what_happens_from_then_on() -> None:
 
 
 @pytest.mark.parametrize("method", ["subscribe", "unsubscribe"])
-def test_subscribing_while_another_thread_reads_is_refused(method: str) -> None:
+def test_subscribe_is_refused_while_another_thread_reads(method: str) -> None:
     with ProcConnector(EventMask.SID) as connector:
         found: list[Event] = []
         reader = threading.Thread(target=lambda: found.extend(connector.recv_many()))
@@ -252,10 +255,8 @@ def test_subscribing_while_another_thread_reads_is_refused(method: str) -> None:
 
 
 @requires_capacity(20_000)
-def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing() -> (
-    None
-):
-    """Either may find the other at work, and be refused, but no event is harmed."""
+def test_subscribe_between_reads_of_another_thread_loses_no_event() -> None:
+    """Each call may be refused while the other runs."""
     count = 20_000
     own = threading.get_native_id()
     found: list[int] = []
@@ -281,9 +282,9 @@ def test_subscribing_between_reads_of_another_thread_loses_and_repeats_nothing()
 
 @as_root
 @pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer needs /proc"
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="ASan requires /proc"
 )
-def test_without_proc_no_cause_is_made_up() -> None:
+def test_error_without_proc_does_not_blame_the_network_namespace() -> None:
     command = f"mount -t tmpfs none /proc; exec {sys.executable} -m procconn watch"
     result = run("unshare", "--mount", "--pid", "--fork", "sh", "-c", command)
 
@@ -292,7 +293,7 @@ def test_without_proc_no_cause_is_made_up() -> None:
     assert "mount -t proc" in result.stderr
 
 
-def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel() -> None:
+def test_error_names_a_sandbox_without_netlink() -> None:
     opened = run_sandboxed(NO_NETLINK, "-c", OPEN)
     (kind, number, text), _ = json.loads(opened.stdout)
     diagnosis = run_sandboxed(NO_NETLINK, "-m", "procconn", "doctor")
@@ -309,21 +310,21 @@ def test_a_sandbox_without_netlink_is_not_taken_for_a_poor_kernel() -> None:
     assert "above" not in line
 
 
-def test_an_opening_that_gives_up_waiting_takes_every_request_back() -> None:
+def test_connector_without_acknowledgement_withdraws_every_request() -> None:
     requests = Requests(
         "from procconn import *\n"
         "try: ProcConnector(timeout=0.1)\n"
-        "except UnsupportedError: print('no answer')",
+        "except UnsupportedError: print('timed out')",
         refusal=NO_ACKNOWLEDGEMENTS,
     )
 
-    assert ("no answer\n", "") == (requests.result.stdout, requests.result.stderr)
+    assert ("timed out\n", "") == (requests.result.stdout, requests.result.stderr)
     assert requests.all_sent.count(LISTEN) == requests.all_sent.count(IGNORE) > 0
 
 
 @as_root
-def test_others_answers_do_not_keep_an_opening_from_its_deadline() -> None:
-    """In a pid namespace of its own only others get answers, and it sees those."""
+def test_foreign_acknowledgements_do_not_extend_the_timeout() -> None:
+    """In another PID namespace, the connector receives only foreign ones."""
     with program("request_loop"):
         result = run("unshare", "--pid", "--fork", sys.executable, "-c", OPEN)
     (kind, _, _), seconds = json.loads(result.stdout)

@@ -1,4 +1,4 @@
-"""`procconn trace`: the command runs undisturbed, and its tree is printed exactly."""
+"""`procconn trace`: runs a command unchanged, and prints its exact process tree."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def trace(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
 
 
 def pids_in(tree: str, root: int | None = None) -> set[int]:
-    """Take the pids out of a tree, or out of a part of it."""
+    """Return the PIDs in a printed tree, or in the subtree of `root`."""
     pids: set[int] = set()
     depth = None
     for line in tree.splitlines():
@@ -49,27 +49,27 @@ def pids_in(tree: str, root: int | None = None) -> set[int]:
         ([""], 127),
     ],
 )
-def test_the_exit_status_is_the_commands(command: list[str], status: int) -> None:
-    # where nothing is that may not be read, which would also be a reason
+def test_exit_status_is_that_of_the_command(command: list[str], status: int) -> None:
+    # An unreadable directory in PATH would change the status of a missing command.
     settings = {"env": os.environ | {"PATH": "/usr/bin:/bin"}}
 
     assert status == trace("--", *command, **settings).returncode
 
 
-def test_it_has_a_status_also_where_ends_of_children_were_to_be_ignored() -> None:
+def test_exit_status_is_known_although_sigchld_was_ignored() -> None:
     line = f"trap '' CHLD; exec {shlex.join(TRACE)} sh -c 'exit 3'"
 
     assert 3 == subprocess.run(["bash", "-c", line], stderr=-3, check=False).returncode
 
 
-def test_input_and_output_are_the_commands() -> None:
+def test_command_inherits_stdin_and_stdout() -> None:
     result = trace("sh", "-c", "cat; echo errors >&2", input="words\n")
 
     assert "words\n" == result.stdout
     assert result.stderr.startswith("errors\n")
 
 
-def test_a_script_without_an_interpreter_is_the_shells(tmp_path: Path) -> None:
+def test_script_without_an_interpreter_line_runs_in_sh(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text('echo "$1"; exit 3\n')
     script.chmod(0o755)
@@ -78,7 +78,7 @@ def test_a_script_without_an_interpreter_is_the_shells(tmp_path: Path) -> None:
     assert (3, "word\n") == (result.returncode, result.stdout)
 
 
-def test_the_time_is_that_of_the_command() -> None:
+def test_duration_excludes_the_time_of_procconn() -> None:
     result = trace("true")
 
     (line,) = (
@@ -86,42 +86,42 @@ def test_the_time_is_that_of_the_command() -> None:
     )
     took = re.match(r"1 process in ([\d.]+) (m?s),", line)
     assert took
-    assert float(took[1]) * (1000 if took[2] == "s" else 1) < 100, "not that of ours"
+    assert float(took[1]) * (1000 if took[2] == "s" else 1) < 100
 
 
-def test_options_of_the_command_are_its_own() -> None:
+def test_options_after_the_command_belong_to_it() -> None:
     assert "-d 3\n" == trace("echo", "-d", "3").stdout
 
 
-def test_the_summary_tells_how_many_failed_and_which() -> None:
+def test_summary_lists_failed_processes() -> None:
     script = "true & (exit 4); sh -c 'kill -KILL $$'; wait; exit 0"
     result = trace("bash", "-c", script)
     lines = result.stderr.splitlines()
-    first, *rest = [line for line in lines if not line.startswith("bash: line 1")]
-    failed = rest[1 : rest.index("longest:")]
+    first, *others = [line for line in lines if not line.startswith("bash: line 1")]
+    failed = others[1 : others.index("longest:")]
 
     assert re.fullmatch(r"4 processes in .*, at most [23] at once, 2 failed", first)
-    assert "failed:" == rest[0]
+    assert "failed:" == others[0]
     assert 2 == len(failed)
     assert re.search(r"bash -c .* status 4 after ", failed[0])
     assert re.search(r"sh -c 'kill -KILL \$\$' killed by SIGKILL after ", failed[1])
-    assert "most frequent programs:" in rest
+    assert "most frequent programs:" in others
 
 
-def test_what_still_runs_at_the_commands_end_is_told() -> None:
+def test_summary_counts_processes_that_still_run() -> None:
     result = trace("sh", "-c", "sleep 0.5 >&- 2>&- & exit 0")
 
     assert ", none failed, 1 still running\n" in result.stderr
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="requires strace")
-def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
+def test_tree_matches_strace(tmp_path: Path) -> None:
     script = (
         "for i in 1 2 3 4 5; do /bin/true; (/bin/false; (sh -c 'exit 1') &) ; done;"
         " python3 -c 'import threading as t, os;"
         ' x = t.Thread(target=lambda: os.system("true")); x.start(); x.join()\'; wait'
     )
-    noise = subprocess.Popen(
+    unrelated = subprocess.Popen(
         [sys.executable, "-c", "import os\nwhile True: os.system('true')"]
     )
     strace = ["strace", "-f", "-o", str(tmp_path / "strace"), "-e", "trace=process"]
@@ -131,8 +131,8 @@ def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
             *(*strace, "bash", "-c", script),
         )
     finally:
-        noise.kill()
-        noise.wait()
+        unrelated.kill()
+        unrelated.wait()
     log = (tmp_path / "strace").read_text()
     printed = (tmp_path / "tree").read_text()
     threads = {
@@ -141,15 +141,15 @@ def test_the_tree_is_what_strace_sees_and_no_other(tmp_path: Path) -> None:
         if "CLONE_THREAD" in flags
     }
     resumed = set(map(int, re.findall(r"CLONE_THREAD.*?=> .*\) = (\d+)", log)))
-    seen = {int(line.split()[0]) for line in log.splitlines()} - threads - resumed
+    traced = {int(line.split()[0]) for line in log.splitlines()} - threads - resumed
 
     assert 0 == result.returncode
-    assert 20 < len(seen)
-    assert seen == pids_in(printed, int(log.split()[0]))
+    assert 20 < len(traced)
+    assert traced == pids_in(printed, int(log.split()[0]))
     assert "" == result.stderr
 
 
-def test_signals_are_passed_on() -> None:
+def test_signals_are_forwarded_to_the_command() -> None:
     script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done"
     with watching("sh", "-c", script, command=TRACE) as process:
         assert process.stdout is not None
@@ -160,7 +160,7 @@ def test_signals_are_passed_on() -> None:
     assert 9 == process.returncode
 
 
-def test_what_a_terminal_sends_comes_once() -> None:
+def test_signal_of_a_terminal_reaches_the_command_once() -> None:
     code = (
         "import signal, sys, time\n"
         "count = 0\n"
@@ -190,7 +190,7 @@ def test_what_a_terminal_sends_comes_once() -> None:
     assert b"most frequent programs:" in output
 
 
-def test_a_closed_terminal_ends_the_command_as_by_itself() -> None:
+def test_sighup_ends_the_command_as_without_trace() -> None:
     with watching("sh", "-c", "echo ready; exec sleep 60", command=TRACE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -200,7 +200,7 @@ def test_a_closed_terminal_ends_the_command_as_by_itself() -> None:
     assert 128 + signal.SIGHUP == process.returncode
 
 
-def test_a_full_disk_does_not_change_the_status() -> None:
+def test_full_disk_does_not_change_the_status() -> None:
     result = trace("-o", "/dev/full", "sh", "-c", "exit 6")
 
     assert 6 == result.returncode
@@ -208,7 +208,7 @@ def test_a_full_disk_does_not_change_the_status() -> None:
     assert expected == result.stderr
 
 
-def test_a_full_disk_of_the_timeline_is_told_as_such(tmp_path: Path) -> None:
+def test_incomplete_timeline_is_reported(tmp_path: Path) -> None:
     (tmp_path / "full.svg").symlink_to("/dev/full")
     result = trace("--timeline", str(tmp_path / "full.svg"), "sh", "-c", "exit 6")
 
@@ -219,7 +219,7 @@ def test_a_full_disk_of_the_timeline_is_told_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["svg", "json"])
-def test_a_timeline_is_drawn(suffix: str, tmp_path: Path) -> None:
+def test_timeline_is_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"run.{suffix}"
     result = trace("--timeline", str(path), "sh", "-c", "/bin/true; sleep 0.01; exit 2")
 
@@ -227,7 +227,9 @@ def test_a_timeline_is_drawn(suffix: str, tmp_path: Path) -> None:
     assert "sleep" in path.read_text()
 
 
-def test_what_cannot_be_drawn_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_unsupported_timeline_format_is_an_error_before_the_run(
+    tmp_path: Path,
+) -> None:
     mark = tmp_path / "mark"
     result = trace("--timeline", "run.png", "touch", str(mark))
 
@@ -251,7 +253,7 @@ sys.exit(status)
 @pytest.mark.heavy
 @pytest.mark.parametrize("shape", ["chain", "siblings"])
 @pytest.mark.parametrize("suffix", ["svg", "json"])
-def test_many_processes_take_neither_memory_nor_room(
+def test_many_processes_use_little_memory_and_disk_space(
     shape: str, suffix: str, tmp_path: Path
 ) -> None:
     tree, picture = tmp_path / "tree", tmp_path / f"picture.{suffix}"

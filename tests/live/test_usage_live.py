@@ -1,4 +1,4 @@
-"""Usage of tasks on the running kernel: taskstats records and their EXIT events."""
+"""taskstats records of the running kernel, matched with their EXIT events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from procconn._core import TaskRecord
 
 RECEIVE_BUFFER = 32 << 20
-HAS_TGID = KERNEL >= (5, 19)  # in records: version 12 of taskstats
+HAS_TGID = KERNEL >= (5, 19)  # TASKSTATS_VERSION 12 added ac_tgid
 SHORT_COMMANDS = 1000
 COSTLY = str(PROGRAMS / "costly.py")
 LEADER_ENDS_FIRST = str(PROGRAMS / "leader_ends_first.py")
@@ -35,7 +35,7 @@ THREAD_EXECS = str(PROGRAMS / "thread_execs.py")
 
 
 class Meter:
-    """Records of tasks, beside a connector that brings their EXITs."""
+    """Receives taskstats records, and EXIT events from a separate connector."""
 
     def __init__(self, receive_buffer: int = RECEIVE_BUFFER) -> None:
         error = ffi.new("int *")
@@ -46,21 +46,21 @@ class Meter:
         self.filter = new_filter(EventMask.EXIT, threads=True)
 
     def close(self) -> None:
-        """End both."""
+        """Close the connector and the taskstats socket."""
         self.connector.close()
         lib.procconn_usage_close(self.usage)
 
     @property
     def lost(self) -> int:
-        """How many records were lost."""
+        """Number of lost records."""
         return lib.procconn_usage_lost(self.usage)
 
     def drain(self, *, exits_are_missing: bool = False) -> None:
-        """Take the records that wait."""
+        """Receive the queued records."""
         lib.procconn_usage_drain(self.usage, self.filter, exits_are_missing)
 
     def take(self, event: Exit) -> TaskRecord | None:
-        """Take the record of an EXIT."""
+        """Remove and return the record of an EXIT."""
         record = ffi.new("struct procconn_task_record *")
         task_exit = ffi.new(
             "struct procconn_task_exit *",
@@ -78,7 +78,7 @@ class Meter:
     def measure(
         self, wanted: Callable[[Exit], bool], count: int
     ) -> list[tuple[Exit, TaskRecord | None]]:
-        """Wait for so many exits, and take the records of all as they come."""
+        """Wait for `count` matching EXITs; return them with their records."""
         measured: list[tuple[Exit, TaskRecord | None]] = []
         deadline = time.monotonic() + DEADLINE
         while len(measured) < count:
@@ -89,13 +89,13 @@ class Meter:
         return measured
 
     def records_of(self, tgid: int, tasks: int) -> list[TaskRecord]:
-        """Take the records of a process that so many tasks end of."""
+        """Return the records of a process of which `tasks` tasks exit."""
         records = [it for _, it in self.measure(lambda it: it.tgid == tgid, tasks)]
         assert None not in records
         return [it for it in records if it is not None]
 
     def exits(self, wanted: Callable[[Exit], bool], count: int) -> list[Exit]:
-        """Wait for so many exits, and take no records."""
+        """Wait for `count` matching EXITs, without taking records."""
         exits: list[Exit] = []
         deadline = time.monotonic() + DEADLINE
         while len(exits) < count:
@@ -121,24 +121,24 @@ def meter() -> Iterator[Meter]:
     try:
         meter = Meter()
     except OSError as error:
-        pytest.skip(f"no taskstats here: {error}")
+        pytest.skip(f"requires taskstats: {error}")
     yield meter
     meter.close()
 
 
 @pytest.mark.heavy
-def test_every_short_command_has_its_record(meter: Meter) -> None:
-    """Two at a time; the one in fifty that has large memory keeps it."""
-    large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
-    marked: set[int] = set()
+def test_every_short_process_has_its_own_record(meter: Meter) -> None:
+    """Exactly the large processes, one in fifty, have a large peak_rss."""
+    command = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
+    large: set[int] = set()
     pids: set[int] = set()
 
     def start(count: int) -> None:
         for number in range(count):
-            pid = spawn(*large) if number % 50 == 0 else spawn("/bin/true")
+            pid = spawn(*command) if number % 50 == 0 else spawn("/bin/true")
             pids.add(pid)
             if number % 50 == 0:
-                marked.add(pid)
+                large.add(pid)
             os.waitpid(pid, 0)
 
     starters = [
@@ -155,12 +155,10 @@ def test_every_short_command_has_its_record(meter: Meter) -> None:
 
     assert len(pids) == SHORT_COMMANDS
     assert [] == [pid for pid in pids if peaks[pid] is None]
-    assert marked == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
+    assert large == {pid for pid in pids if (peaks[pid] or 0) > 64 << 20}
 
 
-def test_the_sums_over_threads_are_what_wait4_tells(
-    meter: Meter, tmp_path: Path
-) -> None:
+def test_sums_over_threads_match_wait4(meter: Meter, tmp_path: Path) -> None:
     pid = spawn(sys.executable, COSTLY, str(tmp_path / "file"))
     used = os.wait4(pid, 0)[2]
     records = meter.records_of(pid, tasks=3)
@@ -168,7 +166,7 @@ def test_the_sums_over_threads_are_what_wait4_tells(
     assert sum_of(records, "cpu_ns") / 1e9 == pytest.approx(
         used.ru_utime + used.ru_stime, rel=0.05
     )
-    # What wait4 returns is at least the size of this process, before its exec.
+    # ru_maxrss includes the time between fork and exec, at the size of this process.
     if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         assert max(it.peak_rss for it in records) == pytest.approx(
             used.ru_maxrss * 1024, rel=0.05
@@ -178,12 +176,12 @@ def test_the_sums_over_threads_are_what_wait4_tells(
     assert used.ru_majflt == sum_of(records, "major_faults")
     assert used.ru_inblock * 512 == sum_of(records, "read_bytes")
     assert used.ru_oublock * 512 == sum_of(records, "write_bytes")
-    if used.ru_oublock:  # it has none where the directory is in memory
+    if used.ru_oublock:  # 0 on tmpfs
         assert sum_of(records, "write_bytes") >= 10 << 20
 
 
-def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
-    """What the others use after that is in theirs."""
+def test_thread_group_leader_that_exits_first_has_its_own_record(meter: Meter) -> None:
+    """It excludes what other threads use later."""
     pid = spawn(sys.executable, LEADER_ENDS_FIRST)
     used = os.wait4(pid, 0)[2]
     leader, other = meter.records_of(pid, tasks=2)
@@ -194,11 +192,11 @@ def test_a_leader_that_ends_first_has_its_own_record(meter: Meter) -> None:
     assert used.ru_minflt == leader.minor_faults + other.minor_faults
 
 
-def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
-    """It takes the leader's number, so the process has two records of that."""
+def test_thread_that_execs_keeps_its_usage(meter: Meter) -> None:
+    """It takes over the leader's PID, so the process has two records with that PID."""
     pid = spawn(sys.executable, THREAD_EXECS)
     used = os.wait4(pid, 0)[2]
-    if not HAS_TGID:  # as if they were of two processes
+    if not HAS_TGID:  # ambiguous: they could be of two processes
         exits = meter.exits(is_of(pid), 2)
         meter.drain()
         assert [None, None] == [meter.take(it) for it in exits]
@@ -213,30 +211,30 @@ def test_a_thread_that_execs_keeps_what_it_had_used(meter: Meter) -> None:
     )
 
 
-def test_a_first_thread_that_has_given_its_number_away_keeps_its_record(
+def test_leader_whose_exit_has_the_pid_of_another_thread_keeps_its_record(
     meter: Meter,
 ) -> None:
-    """Now and then the thread that execs has it before the first's EXIT is made."""
+    """A thread that execs may swap PIDs with the leader before the leader's EXIT."""
     pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
-    first, last = meter.exits(lambda it: it.tgid == pid, 2)
+    leader, last = meter.exits(lambda it: it.tgid == pid, 2)
     meter.drain()
-    of_first = meter.take(first._replace(pid=first.tgid + 1))
-    of_last = meter.take(last)
+    leader_record = meter.take(leader._replace(pid=leader.tgid + 1))
+    last_record = meter.take(last)
 
     if not HAS_TGID:
-        assert of_first is of_last is None
+        assert leader_record is last_record is None
         return
-    assert of_first is not None
-    assert of_last is not None
-    assert of_last.peak_rss < of_first.peak_rss
+    assert leader_record is not None
+    assert last_record is not None
+    assert last_record.peak_rss < leader_record.peak_rss
 
 
 def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
-    """Read late, they may have come in another order than the records."""
+    """If they are read late, the records may have another order."""
     last_pid = Path("/proc/sys/kernel/ns_last_pid")
     if not os.access(last_pid, os.W_OK):
-        pytest.skip("pids cannot be chosen here")
+        pytest.skip("cannot choose the next PID")
     large = (sys.executable, "-S", "-c", "b'x' * (64 << 20)")
     first = spawn("/bin/true")
     os.waitpid(first, 0)
@@ -263,10 +261,10 @@ def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
     [
         lambda it: it._replace(pid=2**22 + 1, tgid=2**22 + 1),
         lambda it: it._replace(exit_code=256),
-        lambda it: it._replace(timestamp_ns=1),  # before the registration, or a loss
+        lambda it: it._replace(timestamp_ns=1),  # before the registration, or a drop
     ],
 )
-def test_a_record_is_not_given_to_the_exit_of_another(
+def test_record_is_not_matched_with_another_exit(
     meter: Meter, other: Callable[[Exit], Exit]
 ) -> None:
     pid = spawn("/bin/true")
@@ -279,8 +277,10 @@ def test_a_record_is_not_given_to_the_exit_of_another(
     assert meter.take(event) is None
 
 
-def test_a_thread_that_had_the_pid_is_told_apart_by_its_group(meter: Meter) -> None:
-    """Records have it from Linux 5.19 on."""
+def test_record_is_not_matched_with_an_exit_of_another_thread_group(
+    meter: Meter,
+) -> None:
+    """Records have a TGID since Linux 5.19."""
     pid = spawn("/bin/true")
     os.waitpid(pid, 0)
     (event,) = meter.exits(lambda it: it.pid == pid, 1)
@@ -291,8 +291,8 @@ def test_a_thread_that_had_the_pid_is_told_apart_by_its_group(meter: Meter) -> N
     assert (meter.take(event) is None) == is_taken
 
 
-def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
-    """Of two with one number, either may be the one whose EXIT was lost."""
+def test_record_of_a_lost_exit_is_not_matched_with_another(meter: Meter) -> None:
+    """Of two EXITs with the same PID, either may have been lost."""
     pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
     exits = meter.exits(lambda it: it.tgid == pid, 2)
@@ -301,11 +301,11 @@ def test_a_lost_exit_leaves_no_record_to_another(meter: Meter) -> None:
     assert [None, None] == [meter.take(it) for it in exits]
 
 
-def test_a_full_socket_means_none_and_is_counted() -> None:
+def test_overrun_leaves_exits_without_usage_and_is_counted() -> None:
     try:
         meter = Meter(receive_buffer=4096)
     except OSError as error:
-        pytest.skip(f"no taskstats here: {error}")
+        pytest.skip(f"requires taskstats: {error}")
     pids = {spawn("/bin/true") for _ in range(50)}
     for pid in pids:
         os.waitpid(pid, 0)
@@ -315,24 +315,24 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
     records = [meter.take(it) for it in exits]
     lost_at = time.monotonic()
     deadline = lost_at + DEADLINE
-    after, again = None, 0
-    while after is None and time.monotonic() < deadline:
-        again = spawn("/bin/true")
-        os.waitpid(again, 0)
-        ((_, after),) = meter.measure(is_of(again), 1)
-    given_at = time.monotonic()
+    record, pid = None, 0
+    while record is None and time.monotonic() < deadline:
+        pid = spawn("/bin/true")
+        os.waitpid(pid, 0)
+        ((_, record),) = meter.measure(is_of(pid), 1)
+    matched_at = time.monotonic()
     meter.close()
 
     assert lost >= 50
     assert set(records) == {None}
-    assert after is not None
-    assert after.pid == again
-    assert given_at - lost_at > 0.09  # EXITs of lost records may come that late
+    assert record is not None
+    assert record.pid == pid
+    assert matched_at - lost_at > 0.09  # EXITs of lost records may be that late
 
 
 @pytest.mark.heavy
-def test_records_without_an_exit_are_forgotten(meter: Meter) -> None:
-    """They fill the table no further than to a bound, whatever ends."""
+def test_records_without_an_exit_are_discarded(meter: Meter) -> None:
+    """The size of the table is bounded."""
     threads = [threading.Thread(target=int) for _ in range(10_000)]
     for thread in threads:
         thread.start()
@@ -346,8 +346,8 @@ def test_records_without_an_exit_are_forgotten(meter: Meter) -> None:
     assert meter.lost == 0
 
 
-def test_closing_ends_the_registration() -> None:
-    """The kernel would notice only at the next exit, and the number be another's."""
+def test_close_ends_the_registration() -> None:
+    """Otherwise the kernel would keep the port ID, which another socket may get."""
     code = """
 from procconn._core import ffi, lib
 import os
@@ -367,7 +367,7 @@ assert before == set(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_does_not_end_the_registration(meter: Meter) -> None:
+def test_close_in_a_forked_child_keeps_the_registration(meter: Meter) -> None:
     if child := os.fork():
         os.waitpid(child, 0)
     else:
@@ -395,7 +395,7 @@ print(-error[0])
         (["unshare", "--pid", "--fork"], "EINVAL"),
     ],
 )
-def test_the_reason_of_a_refusal_is_told(prefix: list[str], expected: str) -> None:
+def test_open_returns_the_errno_of_a_refusal(prefix: list[str], expected: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("requires root")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""PIDs that are reused: no EXIT gets the usage of another task."""
+"""PID reuse: no EXIT gets the usage of another task."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ pytestmark = [
 KIB = 1024
 PRESENT = 0.999
 WRAPS = 120_000
-LATE = 2_000_000  # bytes for some 45,000 children: more than kernel.pid_max's default
+LATE = 2_000_000  # output bytes for 45,000 children: more than the default pid_max
 
 
 class Child(NamedTuple):
@@ -37,28 +37,29 @@ class Child(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the exits of such children had for usage.
+    """Counts of the EXIT events of the children.
 
     Attributes:
-        exits: how many there were.
-        given: how many had a usage.
-        wrong: how many had that of another task.
+        exits: EXITs that match a child.
+        with_usage: those with a usage.
+        wrong: those with the usage of another task.
     """
 
     exits: int
-    given: int
+    with_usage: int
     wrong: int
 
 
 def compare(children: list[Child], events: Iterable[Event]) -> Found:
-    """Compare each exit with the child that had its PID at that time.
+    """Compare each EXIT with the child that had its PID at that time.
 
-    An exit without a parent may be sent after the PID was released: it is left out.
+    EXITs without a parent are skipped: the kernel may send them after it released
+    the PID.
     """
     by_pid: dict[int, list[Child]] = {}
-    for child in reversed(children):  # the next one to end comes last
+    for child in reversed(children):  # the next one to end is last
         by_pid.setdefault(child.pid, []).append(child)
-    exits = given = wrong = 0
+    exits = with_usage = wrong = 0
     for event in events:
         if not isinstance(event, Exit) or event.exit_code or not event.parent_pid:
             continue
@@ -70,14 +71,14 @@ def compare(children: list[Child], events: Iterable[Event]) -> Found:
         usage = event.usage
         exits += 1
         if usage is not None:
-            given += 1
+            with_usage += 1
             wrong += usage.write_chars != left[-1].kib * KIB
-    return Found(exits, given, wrong)
+    return Found(exits, with_usage, wrong)
 
 
 @contextmanager
 def writers(kind: str, count: int) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """Start the children; what they print comes into a file."""
+    """Start children that write their output to a file."""
     command = [str(compiled("writers")), kind, str(count)]
     with (
         TemporaryFile("w+") as file,
@@ -93,13 +94,14 @@ def children_in(file: IO[str]) -> list[Child]:
 
 
 def read_late(connector: ProcConnector, kind: str, count: int) -> Found:
-    """Read when all have ended."""
+    """Read after all children have ended."""
     with writers(kind, count) as (process, file):
         process.wait(DEADLINE)
         return compare(children_in(file), drain(connector))
 
 
 def read_at_once(connector: ProcConnector, kind: str, count: int) -> Found:
+    """Read while the children run."""
     events: list[Event] = []
     with writers(kind, count) as (process, file):
         while process.poll() is None:
@@ -115,17 +117,17 @@ def test_late_exits_have_their_usage(threads: bool) -> None:
         lost = connector.lost + connector.usage_lost
 
     assert found.wrong == 0
-    if lost == 0:  # others' events count, too
+    if lost == 0:  # other processes may cause an overrun
         assert found.exits > 3900
-        assert found.given >= PRESENT * found.exits
+        assert found.with_usage >= PRESENT * found.exits
 
 
 @pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("mask", [EventMask.EXIT, EventMask.ALL])
-def test_exits_of_a_set_pid_have_no_others_usage(
+def test_exits_of_a_reused_pid_get_no_usage_of_others(
     mask: EventMask, threads: bool
 ) -> None:
-    """Read late, read at once, and by a connector that is opened meanwhile."""
+    """Read late, read at once, and with connectors that are opened meanwhile."""
     with ProcConnector(mask, threads=threads, usage=True) as connector:
         assert read_late(connector, "set", 1000).wrong == 0
         assert read_at_once(connector, "set", 1000).wrong == 0
@@ -141,8 +143,8 @@ def test_exits_of_a_set_pid_have_no_others_usage(
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_after_a_loss_exits_have_no_others_usage(threads: bool) -> None:
-    """First what was lost, then a PID that is set, then all as before."""
+def test_exits_after_an_overrun_get_no_usage_of_others(threads: bool) -> None:
+    """Usage is reported again after the overrun."""
     with ProcConnector(
         EventMask.EXIT, threads=threads, usage=True, receive_buffer=1 << 20
     ) as connector:
@@ -163,12 +165,12 @@ def test_after_a_loss_exits_have_no_others_usage(threads: bool) -> None:
     assert found.wrong == 0
     if lost == 0:
         assert found.exits > 1900
-        assert found.given >= PRESENT * found.exits
+        assert found.with_usage >= PRESENT * found.exits
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
-def test_pids_that_wrap_around_before_a_read(threads: bool) -> None:
+def test_pid_wrap_around_between_reads(threads: bool) -> None:
     events: list[Event] = []
     with (
         ProcConnector(EventMask.EXIT, threads=threads, usage=True) as connector,
@@ -188,4 +190,4 @@ def test_pids_that_wrap_around_before_a_read(threads: bool) -> None:
     assert found.wrong == 0
     if lost == 0:
         assert found.exits > 0.99 * WRAPS
-        assert found.given >= PRESENT * found.exits
+        assert found.with_usage >= PRESENT * found.exits

@@ -1,4 +1,4 @@
-"""Usages in the stream: with every read mode, and when records are missing."""
+"""Usage in the stream: in every read mode, and when records are missing."""
 
 import os
 import sys
@@ -43,8 +43,8 @@ def run_each(*commands: tuple[str, ...]) -> list[int]:
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 @pytest.mark.parametrize("mode", READ_MODES)
-def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -> None:
-    """The large memory of one is reported of no other."""
+def test_every_read_mode_delivers_usage(mode: ReadMode, queue: int) -> None:
+    """Only the large process has a large peak_rss."""
     commands = [TRUE, TRUE, LARGE, TRUE, TRUE, LAST]
     with (
         ProcConnector(EventMask.EXIT, usage=True, queue=queue) as connector,
@@ -57,7 +57,7 @@ def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -
 
     assert (0, 0) == lost
     peaks = []
-    for pid in pids[:-1]:  # the last one is left out where it ends an iteration
+    for pid in pids[:-1]:  # iterations stop before the last EXIT
         usage = exits[pid].usage
         assert usage is not None
         peaks.append(usage.peak_rss or 0)
@@ -65,7 +65,7 @@ def test_every_read_mode_gives_each_exit_its_usage(mode: ReadMode, queue: int) -
 
 
 @pytest.mark.parametrize("max_latency", [0, 0.01])
-def test_so_it_does_at_other_latencies(max_latency: float) -> None:
+def test_usage_is_delivered_at_any_max_latency(max_latency: float) -> None:
     with ProcConnector(usage=True, max_latency=max_latency) as connector:
         pids = [pid for _ in range(5) for pid in run_each(TRUE)]
         run_each(LAST)
@@ -74,8 +74,8 @@ def test_so_it_does_at_other_latencies(max_latency: float) -> None:
     assert None not in [exits[pid].usage for pid in pids]
 
 
-def test_a_full_socket_means_none_and_is_counted() -> None:
-    """A reader that sleeps: records take more space than their exits, which stay."""
+def test_overrun_leaves_exits_without_usage_and_is_counted() -> None:
+    """Records need more space than EXITs, so only records are lost."""
     count = 30
     with ProcConnector(
         EventMask.EXIT, threads=False, usage=True, receive_buffer=16_384
@@ -94,8 +94,8 @@ def test_a_full_socket_means_none_and_is_counted() -> None:
     assert after is not None
 
 
-def test_a_reader_that_is_thousands_of_exits_behind_gets_the_usage_of_each() -> None:
-    """It reads a part at a time; the records of all come with the first."""
+def test_late_reader_gets_the_usage_of_thousands_of_exits() -> None:
+    """The first batch of EXITs drains the records of all."""
     count = 10_000
     with ProcConnector(EventMask.EXIT, usage=True) as connector:
         for _ in range(count):
@@ -110,7 +110,7 @@ def test_a_reader_that_is_thousands_of_exits_behind_gets_the_usage_of_each() -> 
         assert (usages.count(None), connector.usage_lost) == (0, 0)
 
 
-def test_exits_that_the_mask_leaves_out_leave_their_records_to_nobody() -> None:
+def test_records_of_filtered_exits_are_not_matched_with_others() -> None:
     with ProcConnector(EventMask.NONZERO_EXIT, usage=True) as connector:
         run_each(LARGE, TRUE)
         usage = usage_at_exit(connector, *run_each(("/bin/false",)))
@@ -124,25 +124,25 @@ def test_exits_that_the_mask_leaves_out_leave_their_records_to_nobody() -> None:
     assert (later.peak_rss or 0) < MIB_64
 
 
-def test_without_threads_an_exit_is_the_first_threads_and_a_process_all() -> None:
+def test_exit_has_usage_of_the_leader_and_process_of_all_threads() -> None:
     with (
         ProcConnector(EventMask.EXIT, threads=False, usage=True) as connector,
         ProcessMonitor(usage=True, programs=False, tree=os.getpid()) as monitor,
     ):
         (pid,) = run_each((sys.executable, "-c", BURN_IN_A_THREAD))
         own = usage_at_exit(connector, pid)
-        whole = next(
+        process_usage = next(
             it.process.usage
             for it in monitor
             if isinstance(it, Ended) and it.process.pid == pid
         )
 
     assert own is not None
-    assert whole is not None
-    assert (whole.cpu_ns or 0) - (own.cpu_ns or 0) > 250_000_000
+    assert process_usage is not None
+    assert (process_usage.cpu_ns or 0) - (own.cpu_ns or 0) > 250_000_000
 
 
-def test_a_threads_exit_has_the_threads_own() -> None:
+def test_exit_of_a_thread_has_the_usage_of_the_thread() -> None:
     def burn() -> None:
         while time.thread_time() < 0.2:
             pass
@@ -162,7 +162,7 @@ def test_a_threads_exit_has_the_threads_own() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_that_closes_its_copy_ends_no_accounting() -> None:
+def test_close_in_a_forked_child_keeps_accounting() -> None:
     with ProcConnector(EventMask.EXIT, usage=True) as connector:
         child = os.fork()
         if child == 0:
@@ -173,7 +173,7 @@ def test_a_forked_child_that_closes_its_copy_ends_no_accounting() -> None:
         assert usage_at_exit(connector, *run_each(TRUE)) is not None
 
 
-def test_it_can_be_had_with_programs() -> None:
+def test_usage_with_programs() -> None:
     with ProcConnector(programs=True, usage=True) as connector:
         with started("cat", "some argument") as process:
             process.communicate()
@@ -182,7 +182,7 @@ def test_it_can_be_had_with_programs() -> None:
     assert usage is not None
 
 
-def test_what_is_lost_is_still_known_when_all_is_closed() -> None:
+def test_usage_lost_is_available_after_close() -> None:
     connector = ProcConnector(
         EventMask.EXIT, threads=False, usage=True, receive_buffer=16_384
     )
@@ -194,7 +194,7 @@ def test_what_is_lost_is_still_known_when_all_is_closed() -> None:
     assert 30 <= before <= connector.usage_lost
 
 
-def test_a_process_that_was_there_before_has_its_usage() -> None:
+def test_pre_existing_process_has_usage() -> None:
     with (
         started("cat") as process,
         ProcConnector(EventMask.EXIT, usage=True) as connector,

@@ -1,4 +1,4 @@
-"""Waiting for any processes, on the running kernel."""
+"""wait() and wait_async() for any process, on the running kernel."""
 
 import asyncio
 import os
@@ -23,14 +23,13 @@ from procconn.processes import Process, take_snapshot, wait, wait_async
 from procconn.processes.waiting import _read_exit_code
 
 
-def expected_of(how: str) -> int | None:
-    """Return the expected status; before Linux 6.0 that of a zombie is in /proc."""
+def expected_status(how: str) -> int | None:
     return REPORTED_STATUS.get(how, 4)
 
 
 @contextmanager
 def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
-    """Wait for a process in another thread; go on when that is blocked."""
+    """Wait for a process in another thread; yield when that thread is blocked."""
     with ThreadPoolExecutor() as pool:
         future = pool.submit(wait, [pid], DEADLINE)
         wait_until_blocked(next(iter(pool._threads)))
@@ -38,15 +37,17 @@ def waiting(pid: int) -> Iterator[Future[dict[int, Process]]]:
 
 
 @pytest.mark.parametrize("how", [*REPORTED_STATUS, "double-fork"])
-def test_wait_tells_how_any_process_ends(lifetimes: Path, how: str) -> None:
-    expected = expected_of(how)
+def test_wait_returns_the_status_of_any_process(lifetimes: Path, how: str) -> None:
+    expected = expected_status(how)
     with started_with_pid(lifetimes, how) as (program, pid), waiting(pid) as future:
         close_stdin(program)
 
         assert expected == future.result()[pid].returncode
 
 
-def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
+def test_wait_returns_the_signal_of_a_process_that_is_no_child(
+    lifetimes: Path,
+) -> None:
     with started_with_pid(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:
         os.kill(pid, signal.SIGTERM)
 
@@ -54,7 +55,7 @@ def test_wait_tells_of_a_stranger_that_is_killed(lifetimes: Path) -> None:
         assert (process.returncode, process.signal) == (-15, signal.SIGTERM)
 
 
-def test_wait_does_not_wait_for_what_is_gone() -> None:
+def test_wait_raises_for_an_ended_process() -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
 
@@ -63,12 +64,12 @@ def test_wait_does_not_wait_for_what_is_gone() -> None:
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31])
-def test_what_can_be_no_process_is_not_there(pid: int) -> None:
+def test_wait_raises_for_an_impossible_pid(pid: int) -> None:
     with pytest.raises(ProcessLookupError, match=f"no process {pid}"):
         wait([pid])
 
 
-def test_wait_does_not_take_a_thread_for_a_process() -> None:
+def test_wait_raises_for_a_thread() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -91,12 +92,12 @@ def test_wait_returns_a_zombie_at_once(script: str, expected: int) -> None:
         process = wait([zombie.pid])[zombie.pid]
 
     assert expected == process.returncode
-    assert process.duration is None, "nobody has seen the end"
+    assert process.duration is None, "the time of the exit is unknown"
 
 
 @pytest.mark.parametrize("how", WAIT_STATUS)
-def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> None:
-    """Before Linux 5.17 /proc shows the first thread's, so none if it had others."""
+def test_status_of_a_zombie_matches_wait(lifetimes: Path, how: str) -> None:
+    """Before Linux 5.17 /proc has the status of the leader, not of the process."""
     with started_with_pid(lifetimes, how) as (program, pid):
         close_stdin(program)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -107,7 +108,7 @@ def test_a_zombies_status_is_what_its_parent_gets(lifetimes: Path, how: str) -> 
     assert (WAIT_STATUS[how], status if known else None) == (status, returncode)
 
 
-def test_the_status_of_a_later_process_with_its_pid_is_not_its_own() -> None:
+def test_status_of_a_later_process_with_the_same_pid_is_ignored() -> None:
     with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
         (entry,) = take_snapshot([zombie.pid]).processes
@@ -137,9 +138,9 @@ print({pid: it.returncode for pid, it in wait([int(sys.argv[1])]).items()})
 """
 
 
-def test_wait_makes_no_status_up_for_who_may_not_read_it() -> None:
+def test_wait_returns_none_if_the_status_may_not_be_read() -> None:
     if os.geteuid():
-        pytest.skip("only root can become nobody")
+        pytest.skip("requires root")
     with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
         command = [sys.executable, "-c", _AS_NOBODY, str(zombie.pid)]
@@ -160,15 +161,15 @@ except PermissionError as error:
 
 
 @pytest.mark.skipif(
-    not any_user_can_run_python(), reason="requires a Python that everyone may run"
+    not any_user_can_run_python(), reason="requires a Python that any user can run"
 )
 @pytest.mark.parametrize("hidepid", [1, 2])
-def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
+def test_hidden_process_is_in_snapshots_and_denied_to_wait(hidepid: int) -> None:
     as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     script = f'mount -t proc -o hidepid={hidepid} proc /proc && exec {as_nobody} "$@"'
     private = ["unshare", "--mount", "sh", "-c", script, "sh"]
     if os.geteuid() or subprocess.call([*private, "true"], stderr=-3):
-        pytest.skip("cannot mount /proc with hidepid here")
+        pytest.skip("cannot mount /proc with hidepid")
     command = [*private, sys.executable, "-c", _HIDDEN]
     done = subprocess.run(command, stdout=-1, text=True, check=True)
 
@@ -177,7 +178,7 @@ def test_what_proc_hides_is_there_all_the_same(hidepid: int) -> None:
     assert "hidepid=" in error
 
 
-def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
+def test_wait_returns_ended_processes_on_timeout(lifetimes: Path) -> None:
     with (
         subprocess.Popen(["true"]) as ended,
         started_with_pid(lifetimes, "leader-first") as (_, pid),
@@ -190,10 +191,10 @@ def test_wait_returns_on_timeout_what_has_ended(lifetimes: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["leader-first", "double-fork"])
-def test_waiting_on_asyncio_tells_the_same(
+def test_wait_async_returns_the_status_of_any_process(
     lifetimes: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a process that ends as soon as events are waited for."""
+    """The process ends as soon as wait_async() waits for events."""
     arecv_many = ProcConnector.arecv_many
     with started_with_pid(lifetimes, how) as (program, pid):
 
@@ -206,11 +207,11 @@ def test_waiting_on_asyncio_tells_the_same(
         monkeypatch.setattr(ProcConnector, "arecv_many", end_and_receive)
         ended = asyncio.run(wait_async([pid], DEADLINE))
 
-    assert expected_of(how) == ended[pid].returncode
+    assert expected_status(how) == ended[pid].returncode
 
 
-def test_no_end_is_missed_while_waiting_begins() -> None:
-    """A process that ends about then is gone, or reported with its status."""
+def test_exit_is_not_missed_while_wait_starts() -> None:
+    """A process that ends meanwhile is gone, or returned with its status."""
     for delay in range(40):
         child = subprocess.Popen(["sh", "-c", f"sleep 0.00{delay % 10}; exit 3"])
         reaper = threading.Thread(target=child.wait)

@@ -24,7 +24,7 @@ RENAME = """
 import ctypes, sys
 prctl = ctypes.CDLL(None).prctl
 for _ in range(int(sys.argv[1])):
-    prctl(15, b"storm")
+    prctl(15, b"burst")
 """
 
 COMMAND = [sys.executable, "-m", "procconn"]
