@@ -1,4 +1,4 @@
-"""These tests need a guest: a machine without other listeners."""
+"""These tests run only in a guest: a machine without other listeners."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""Make a recording to be read elsewhere, and check one that was made elsewhere.
+"""Makes a recording for another machine, or checks a recording of another machine.
 
 python -m kernels.recordings make | check FOLDER NAME
-A recording, NAME.pcap, has its events and their times in words beside it, NAME.txt.
+NAME.txt has the times and the repr() of the events in NAME.pcap.
 """
 
 import difflib
@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from kernels.test_alone import DEADLINE, commotion
+from kernels.test_alone import DEADLINE, cause_every_kind
 from procconn import Exit, ProcConnector, decode, recording
 
 
@@ -19,13 +19,13 @@ def described(path: Path) -> list[str]:
 
 
 def make(folder: Path, name: str) -> None:
-    """Record all kinds of events, with programs and with what was used."""
+    """Record all kinds of events, with programs and usage."""
     path = folder / f"{name}.pcap"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about limits: what is less is recorded too
+        warnings.simplefilter("ignore")  # warnings about limits of the user
         connector = ProcConnector(programs=True, usage=True)
     with connector, recording.Recorder(path) as recorder:
-        pids = {commotion() for _ in range(3)}
+        pids = {cause_every_kind() for _ in range(3)}
         while pids:
             raw = connector.recv_raw(timeout=DEADLINE)
             if not raw:
@@ -36,10 +36,10 @@ def make(folder: Path, name: str) -> None:
 
 
 def check(folder: Path, name: str) -> list[str]:
-    """Return how a recording reads differently from where it was made."""
+    """Return the differences between reading a recording here and where it was made."""
     path = folder / f"{name}.pcap"
-    there = path.with_suffix(".txt").read_text().splitlines(keepends=True)
-    return [*difflib.unified_diff(there, described(path), "there", "here")]
+    expected = path.with_suffix(".txt").read_text().splitlines(keepends=True)
+    return [*difflib.unified_diff(expected, described(path), "there", "here")]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""Boots other kernels under emulation and runs the tests that need a real one there.
+"""Boots other kernels under emulation and runs the tests that depend on the kernel.
 
 run.py PROCESSOR [PYTEST ARGUMENTS]
 
-What takes long to make is kept in build/kernels, by processor: a Debian 12 root file
-system and the kernels, which its own apt finds and downloads. The console of each guest
-is kept there too. A guest passes if its console says that the tests ended with status
-0; one that says nothing within the time limit fails.
+The directory build/kernels/PROCESSOR caches a Debian 12 root file system and the
+kernels, which apt of that root file system finds and downloads. It also keeps the
+console output of each guest. A guest passes if its console reports that the tests ended
+with status 0 within the time limit.
 
-Guests run what meets the kernel, and is not too heavy for emulation. What lies above is
-the same on each. Those of another processor get a wheel built as it is published, and
-run what may depend on the processor. Each guest reads a recording of the host, and the
-host reads one of each. Arguments, which are pytest's, choose other tests; KERNELS in
-the environment chooses the kernels, by the beginnings of their versions or as "newest".
+Guests run the tests that depend on the kernel and are fast enough under emulation.
+Guests of another processor get a wheel that is built like the published ones, and run
+the tests that may depend on the processor. Each guest reads a recording of the host,
+and the host reads a recording of each guest. Arguments go to pytest and can select
+other tests. The environment variable KERNELS selects kernels by the prefixes of their
+versions, or as "newest".
 """
 
 import base64
@@ -33,26 +34,26 @@ from typing import Any, NamedTuple
 
 SERIES = (
     "5.10",  # the oldest that Debian has
-    "6.1",  # the last one of Debian's without event masks
+    "6.1",  # Debian's last one without event masks
     "6.12",
     "newest",
 )
 SERIES_OF_OTHERS = ("6.12",)  # other processors
-TIME_LIMIT = 1500  # for the tests in one guest, in seconds
+TIME_LIMIT = 1500  # seconds for the tests in one guest
 BOOT_LIMIT = 120
-TRIES, PAUSE = 3, 20  # of updating apt's lists; seconds between two
-MOST_BOOTS = 3  # QEMU's emulation sometimes trips over a kernel that patches itself
+TRIES, PAUSE = 3, 20  # attempts of apt-get update, and seconds between them
+MOST_BOOTS = 3  # QEMU sometimes crashes while a kernel patches its own code
 
 ABOVE_THE_KERNEL = (
-    "test_blocked_output*",  # of the command
+    "test_blocked_output*",
     "test_command*",
     "test_docs_live*",
     "test_examples*",
-    "test_interruptions*",  # between lines of Python
+    "test_interruptions*",
     "test_last_events*",
-    "test_readers*",  # between lines of Python, too
+    "test_readers*",
     "test_recording_live*",
-    "test_selection*",  # the options of the command
+    "test_selection*",
     "test_subcommands*",
     "test_trace*",
 )
@@ -90,16 +91,16 @@ TESTS_OF_PROCESSORS = (
 
 
 class Processor(NamedTuple):
-    """How a guest with this processor is made.
+    """Settings of guests with this processor.
 
     Attributes:
-        debian: Debian's name of it.
-        flavour: the end of the names of its kernels' packages.
-        package: the one with the emulator.
-        machine: the emulator's options.
-        console: the kernel's name of the first serial line.
-        packages: what the root file system has.
-        without: test requirements that have no wheels for it.
+        debian: Debian's name of the architecture.
+        flavour: suffix of the kernel packages.
+        package: package of the emulator.
+        machine: options of the emulator.
+        console: the kernel's name of the first serial port.
+        packages: packages in the root file system.
+        without: test requirements without wheels for the processor.
     """
 
     debian: str
@@ -112,7 +113,7 @@ class Processor(NamedTuple):
 
 
 PROCESSORS = {
-    # NumPy wants a processor younger than QEMU's usual one.
+    # NumPy requires a newer processor than QEMU's default.
     "x86_64": Processor(
         "amd64", "cloud-amd64", "qemu-system-x86", ("-cpu", "max"), "ttyS0"
     ),
@@ -166,7 +167,7 @@ deb {mirror} bullseye main
 deb {mirror} trixie-backports main
 """
 
-# The Python of Debian 12, whatever the one is that runs this.
+# Packages are for the Python of Debian 12, not for the Python that runs this script.
 GUEST_PACKAGES = "usr/local/lib/python3.11/dist-packages"
 FOR_GUEST = (
     "--python-version=3.11",
@@ -181,8 +182,8 @@ FOR_GUEST = (
     "--only-binary=:all:",
 )
 
-# A compiler for any processor, and for older C libraries than the machine has, whose
-# headers are only for what zig has none for. Isolated, it is found in pip builds, too.
+# A cross compiler that can target older C libraries. Zig has the headers of the C
+# library; /usr/include comes after them. `-I` finds the module in pip builds, too.
 ZIG = (sys.executable, "-I", "-m", "ziglang", "cc")
 ZIG_FOR = (*ZIG, "-idirafter", "/usr/include", "-target")
 CC = (*ZIG_FOR, f"{NAME}-linux-musl") if IS_FOREIGN else ("cc",)
@@ -198,7 +199,7 @@ RECORDING = re.compile(
 END = re.compile(r"^guest: the tests ended with status (?P<status>\d+)$", re.MULTILINE)
 RAN = re.compile(r"^guest: ran (.*\n)", re.MULTILINE)
 
-# Of the root file system, what no test needs.
+# Parts of the root file system that no test needs.
 LEFT_OUT = ("var/cache", "var/lib/apt", "usr/share/locale", "usr/share/doc")
 
 
@@ -211,7 +212,7 @@ def pip(*arguments: str | Path, **settings: Any) -> None:
 
 
 def in_root(*command: str) -> str:
-    """Run a program of the guest's root file system; return what it prints."""
+    """Run a program in the guest's root file system, and return its output."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     chroot = ["chroot", str(ROOT), *command]
     return subprocess.check_output(chroot, text=True, env=environment)
@@ -222,7 +223,7 @@ def install_host_tools() -> None:
     if missing:
         run("apt-get", "update", "--quiet")
         run("apt-get", "install", "--yes", "--no-install-recommends", *missing)
-    if IS_FOREIGN:  # the kernel starts the root's programs by an emulator
+    if IS_FOREIGN:  # run programs of the root file system in an emulator
         if not (BINFMT / "register").exists():
             run("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
         if not (BINFMT / f"qemu-{NAME}").exists():
@@ -230,37 +231,37 @@ def install_host_tools() -> None:
 
 
 def make_root() -> None:
-    """Make the root file system and its archive, unless they are there."""
+    """Create the root file system and its archive, unless they exist."""
     if not BASE.exists():
         shutil.rmtree(ROOT, ignore_errors=True)
         choices = ("--variant=minbase", f"--include={PROCESSOR.packages}")
         run("debootstrap", f"--arch={PROCESSOR.debian}", *choices, "bookworm", ROOT)
         archive(ROOT, BASE, without=LEFT_OUT)
     sources = ROOT / "etc/apt/sources.list"
-    mirror = sources.read_text().split()[1]  # which debootstrap chose
+    mirror = sources.read_text().split()[1]  # the mirror that debootstrap chose
     sources.write_text(APT_SOURCES.format(mirror=mirror))
     update_lists()
 
 
 def update_lists() -> None:
-    """Have apt read its lists; older ones do where the archive renews its own."""
+    """Update apt's package lists; if all attempts fail, use the old lists."""
     for _ in range(TRIES):
         try:
             in_root("apt-get", "-o", "Acquire::Retries=3", "update", "--quiet")
         except subprocess.CalledProcessError as error:
-            print(f"{error.output}\napt-get update failed: once more", flush=True)
+            print(f"{error.output}\napt-get update failed; retrying", flush=True)
             time.sleep(PAUSE)
         else:
             return
 
 
 def packages_of_kernels(flavour: str) -> dict[str, str]:
-    """Find the packages with a kernel, by its version."""
-    version = r"[0-9]+\.[0-9]+\.[^-]+(-[0-9]+)?"  # not that of a metapackage
+    """Return the kernel packages by version."""
+    version = r"[0-9]+\.[0-9]+\.[^-]+(-[0-9]+)?"  # excludes metapackages
     pattern = rf"^linux-(image|binary)-{version}-{flavour}$"
     found = in_root("apt-cache", "search", "--names-only", pattern)
     names = [line.split()[0] for line in found.splitlines()]
-    names.sort(reverse=True)  # an image is empty where there is a binary, too
+    names.sort(reverse=True)  # prefer linux-binary: its linux-image is empty
     return {name.split("-", 2)[2]: name for name in names}
 
 
@@ -269,21 +270,21 @@ def numbers_of(version: str) -> list[int]:
 
 
 def newest_of(series: str, versions: Iterable[str]) -> str:
-    """Return the newest version of a series, which is a version's beginning."""
+    """Return the newest version of a series, such as "6.1" or "newest"."""
     known = sorted(versions, key=numbers_of)
-    beginning = "" if series == "newest" else f"{series}."
-    found = [version for version in known if version.startswith(beginning)]
+    prefix = "" if series == "newest" else f"{series}."
+    found = [version for version in known if version.startswith(prefix)]
     if not found:
         all_series = dict.fromkeys(".".join(it.split(".")[:2]) for it in known)
         sys.exit(
-            f"Debian has no kernel {series}, but {', '.join(all_series)}: choose by"
-            ' KERNELS="5.10 newest"'
+            f"Debian has no kernel {series}; set KERNELS to some of"
+            f' {", ".join(all_series)} or newest, such as KERNELS="5.10 newest"'
         )
     return found[-1]
 
 
 def fetch_kernel(package: str) -> Path:
-    """Download a kernel, unless it is there."""
+    """Download and unpack a kernel, unless it exists; return its path."""
     folder = BUILD / package
     if not folder.exists():
         script = (
@@ -293,13 +294,13 @@ def fetch_kernel(package: str) -> Path:
         )
         in_root("sh", "-c", script)
         (ROOT / "var/cache" / package).rename(folder)
-    places = ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
-    (kernel,) = (kernel for place in places for kernel in folder.glob(place))
+    patterns = ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
+    (kernel,) = (kernel for pattern in patterns for kernel in folder.glob(pattern))
     return kernel
 
 
 def compile_programs(folder: Path) -> None:
-    """Compile what the tests would compile, for a guest that has no compiler."""
+    """Compile the C programs of the tests, as guests have no compiler."""
     built = folder / "built"
     built.mkdir()
     for source in folder.glob("*.c"):
@@ -307,7 +308,7 @@ def compile_programs(folder: Path) -> None:
 
 
 def build_wheel() -> None:
-    """Build the wheel, for another processor as it is published."""
+    """Build the wheel; for another processor, like the published wheels."""
     shutil.rmtree(WHEEL, ignore_errors=True)
     environment = dict(os.environ)
     if IS_FOREIGN:
@@ -315,7 +316,7 @@ def build_wheel() -> None:
         compiler = " ".join((*ZIG_FOR, f"{NAME}-linux-gnu.2.17"))
         settings = BUILD / "setuptools.cfg"
         settings.write_text(
-            f"[build]\nbuild_base = {OBJECTS}\n"  # not among this processor's
+            f"[build]\nbuild_base = {OBJECTS}\n"  # apart from this processor's
             f"[bdist_wheel]\nplat_name = linux_{NAME}\n"
         )
         environment["CC"] = compiler
@@ -325,7 +326,7 @@ def build_wheel() -> None:
 
 
 def test_requirements() -> list[str]:
-    """List what the tests take, as far as there are wheels for the processor."""
+    """Return the requirements of the tests that have wheels for the processor."""
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())[
         "dependency-groups"
     ]
@@ -338,33 +339,33 @@ def test_requirements() -> list[str]:
 
 
 def recordings(verb: str, folder: Path, name: str) -> bool:
-    """Make or check a recording; return whether that went well."""
+    """Make or check a recording; return whether it succeeded."""
     command = (sys.executable, "-m", "kernels.recordings", verb, folder, name)
     done = subprocess.run(command, cwd=PROJECT / "tests", check=False, timeout=120)
     return done.returncode == 0
 
 
 def make_overlay() -> None:
-    """Put together what this tree adds: the wheel, the tests and their needs."""
+    """Create the overlay of the root file system: wheel, tests and requirements."""
     shutil.rmtree(OVERLAY, ignore_errors=True)
     build_wheel()
     packages = OVERLAY / GUEST_PACKAGES
     needs: list[str | Path] = [*WHEEL.glob("*.whl"), *test_requirements()]
     pip("install", f"--target={packages}", *FOR_GUEST, *needs)
     tests = OVERLAY / "tests-of-procconn"
-    for folder in ("tests", "docs"):  # tests read the schema of what the command prints
+    for folder in ("tests", "docs"):  # tests read the JSON schemas in docs
         shutil.copytree(PROJECT / folder, tests / folder)
     compile_programs(tests / "tests/live/programs")
     exchanged = tests / "tests/kernels/recordings"
     exchanged.mkdir()
     if not recordings("make", exchanged, "host"):
-        sys.exit("this machine could not be recorded")
+        sys.exit("cannot record events on this machine")
     shutil.copy(PROJECT / "pyproject.toml", tests)
     shutil.copy(PROJECT / "tests/kernels/guest-init", OVERLAY / "init")
 
 
 def archive(folder: Path, target: Path, *, without: tuple[str, ...] = ()) -> None:
-    """Write a folder as a cpio archive, as Linux takes its first root."""
+    """Write a directory as a cpio archive for an initrd."""
     prune = "".join(f"-path './{path}/*' -prune -o " for path in without)
     pack = "cpio --quiet --null --create --format=newc --owner=0:0"
     script = f"find . {prune} -print0 | {pack}"
@@ -375,7 +376,7 @@ def archive(folder: Path, target: Path, *, without: tuple[str, ...] = ()) -> Non
 
 
 def make_initrd() -> Path:
-    """Join the archives; Linux unpacks one after the other."""
+    """Concatenate the archives; Linux unpacks one after another."""
     make_overlay()
     added = BUILD / "overlay.cpio"
     archive(OVERLAY, added)
@@ -393,7 +394,7 @@ def version_of(kernel: Path) -> str:
 
 
 def is_up(console: str, version: str) -> bool:
-    """Return whether the first process runs: it prints the kernel's version."""
+    """Return whether guest-init runs: it prints the kernel version."""
     return f"\n{version}\n" in f"\n{console}"
 
 
@@ -402,7 +403,7 @@ def text_of(console: Path) -> str:
 
 
 def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) -> bool:
-    """Run a guest until it powers off or times out; return whether it came up."""
+    """Run a guest until it powers off or times out; return whether it booted."""
     for_init = " ".join(f'"{it}"' for it in arguments)
     parameters = f"console={PROCESSOR.console} quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
@@ -422,7 +423,7 @@ def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) ->
 
 
 def problem_of(console: str) -> str | None:
-    """Say what is wrong with a guest, from its console."""
+    """Return why a guest failed, according to its console; None if it passed."""
     end = END.search(console)
     if end is None:
         return f"the tests did not end within {TIME_LIMIT} s, or the guest died"
@@ -430,16 +431,16 @@ def problem_of(console: str) -> str | None:
 
 
 def recording_problem(console: str, folder: Path) -> str | None:
-    """Say what is wrong with the recording that a guest has put onto its console."""
+    """Check the recording on a guest's console; return a problem or None."""
     found = RECORDING.search(console)
     if found is None:
-        return "no recording came"
+        return "no recording on the console"
     shutil.rmtree(folder, ignore_errors=True)
     packed = io.BytesIO(base64.b64decode(found["base64"]))
     with tarfile.open(fileobj=packed) as archive:
         archive.extractall(folder, filter="data")
-    well = recordings("check", folder, "guest")
-    return None if well else f"its recording in {folder} is not read as it was there"
+    is_same = recordings("check", folder, "guest")
+    return None if is_same else f"its recording in {folder} reads differently here"
 
 
 def summary(console: str) -> str:
@@ -449,7 +450,7 @@ def summary(console: str) -> str:
 
 
 def passes(kernel: Path, initrd: Path) -> bool:
-    """Run the tests on a kernel; print how they ended, and all if they failed."""
+    """Run the tests on a kernel; print a summary, or the console if they failed."""
     names_tests = any(it.startswith("tests/") for it in ARGUMENTS)
     tests = TESTS_OF_PROCESSORS if IS_FOREIGN else TESTS
     arguments = [*(() if names_tests else tests), *ARGUMENTS]
@@ -459,7 +460,7 @@ def passes(kernel: Path, initrd: Path) -> bool:
     for _ in range(MOST_BOOTS):
         if boot(kernel, initrd, log, arguments):
             break
-        print(f"{text_of(log)}\n=== {version} did not come up", flush=True)
+        print(f"{text_of(log)}\n=== {version} did not boot", flush=True)
     console = text_of(log)
     problem = problem_of(console)
     if not problem and not names_tests:
@@ -467,21 +468,21 @@ def passes(kernel: Path, initrd: Path) -> bool:
     if not names_tests and (results := os.environ.get("PROCCONN_RESULTS")):
         with Path(results).open("a") as file:
             file.writelines(RAN.findall(console))
-    took = f"=== {version}, {time.monotonic() - started:.0f} s, {log}\n"
+    heading = f"=== {version}, {time.monotonic() - started:.0f} s, {log}\n"
     if problem:
-        shown = RECORDING.sub("", console)
-        print(f"{took}{shown}\n=== {version}: {problem}", flush=True)
+        text = RECORDING.sub("", console)
+        print(f"{heading}{text}\n=== {version}: {problem}", flush=True)
     else:
-        print(f"{took}{summary(console)}", flush=True)
+        print(f"{heading}{summary(console)}", flush=True)
     return not problem
 
 
 def most_guests() -> int:
-    """Return how many guests may run at a time: each keeps one processor busy."""
-    processors = len(os.sched_getaffinity(0))
+    """Return how many guests may run at a time: each occupies one CPU."""
+    cpus = len(os.sched_getaffinity(0))
     available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
     memory_mib = int(available[1]) // 1024 if available else 0
-    return max(1, min(processors, memory_mib // MEMORY_MIB))
+    return max(1, min(cpus, memory_mib // MEMORY_MIB))
 
 
 def main() -> None:
