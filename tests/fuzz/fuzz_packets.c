@@ -1,13 +1,13 @@
 /*
- * A libFuzzer target: any bytes, walked over as the packets of a recording, must keep
- * what procconn.cdef promises. The first input byte chooses the byte order and unit of
- * the file, and where it is split in two. A broken promise aborts; AddressSanitizer
- * finds an access outside of the bytes or of the messages, both of exact size.
+ * A libFuzzer target: parse arbitrary bytes as the packets of a recording, and check the
+ * contract in procconn.cdef. The first input byte selects the byte order and time unit
+ * of the file, and where it is split in two. A failed check aborts. AddressSanitizer
+ * detects out-of-bounds accesses, as input and output buffers have their exact size.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "promise.h"
+#include "check.h"
 #include "wire/decode.h"
 #include "wire/packets.h"
 
@@ -19,7 +19,7 @@ enum {
     SPLIT_SHIFT = 2,
 };
 
-/* What the calls of one walk copied and counted. */
+/* Sums over the calls of one walk. */
 struct total {
     uint8_t *messages;
     size_t size;
@@ -33,11 +33,11 @@ static void *allocate(size_t size)
 {
     void *memory = malloc(size);
 
-    PROMISE(memory != NULL || size == 0);
+    CHECK(memory != NULL || size == 0);
     return memory;
 }
 
-/* All framing is valid, and each message has a timestamp. */
+/* Check that all framing is valid, and that each message has a timestamp. */
 static void check_messages(const uint8_t *messages, size_t size)
 {
     struct procconn_walk walk = {.buffer = messages, .size = size};
@@ -46,34 +46,34 @@ static void check_messages(const uint8_t *messages, size_t size)
 
     while (walk.offset < size) {
         status = procconn_next(&walk, &event);
-        PROMISE(status != PROCCONN_BAD_HEADER && status != PROCCONN_BAD_LENGTH);
-        PROMISE(status != PROCCONN_END && status != PROCCONN_FOREIGN);
-        PROMISE(walk.offset - walk.at >= EVENT_DATA_AT);
-        PROMISE(walk.offset % NLMSG_ALIGNMENT == 0);
+        CHECK(status != PROCCONN_BAD_HEADER && status != PROCCONN_BAD_LENGTH);
+        CHECK(status != PROCCONN_END && status != PROCCONN_FOREIGN);
+        CHECK(walk.offset - walk.at >= EVENT_DATA_AT);
+        CHECK(walk.offset % NLMSG_ALIGNMENT == 0);
     }
 }
 
 static void check_call(const struct procconn_packets *before, const struct procconn_packets *after,
                        enum procconn_packets_status status)
 {
-    PROMISE(after->offset >= before->offset && after->offset <= after->size);
-    PROMISE(after->copied <= after->offset - before->offset);
-    PROMISE(after->has_clock == (before->has_clock || after->copied > 0));
-    PROMISE(!after->is_step || after->copied > 0);
-    PROMISE(before->has_clock || after->copied == 0 || after->is_step);
-    PROMISE(after->is_step ||
-            (after->wall_ns == before->wall_ns && after->timestamp_ns == before->timestamp_ns));
+    CHECK(after->offset >= before->offset && after->offset <= after->size);
+    CHECK(after->copied <= after->offset - before->offset);
+    CHECK(after->has_clock == (before->has_clock || after->copied > 0));
+    CHECK(!after->is_step || after->copied > 0);
+    CHECK(before->has_clock || after->copied == 0 || after->is_step);
+    CHECK(after->is_step ||
+          (after->wall_ns == before->wall_ns && after->timestamp_ns == before->timestamp_ns));
     if (status == PROCCONN_PACKETS_BAD) {
-        PROMISE(after->size - after->offset >= PACKET_HEADER_SIZE);
+        CHECK(after->size - after->offset >= PACKET_HEADER_SIZE);
     } else if (status == PROCCONN_PACKETS_PART) {
-        PROMISE(after->size - after->offset < PACKET_HEADER_SIZE + PACKET_LARGEST);
+        CHECK(after->size - after->offset < PACKET_HEADER_SIZE + PACKET_LARGEST);
     } else {
-        PROMISE(status == PROCCONN_PACKETS_STEP);
-        PROMISE(after->copied > 0 && after->offset < after->size);
+        CHECK(status == PROCCONN_PACKETS_STEP);
+        CHECK(after->copied > 0 && after->offset < after->size);
     }
 }
 
-/* Walks to the end of the bytes or an invalid packet, from one step to the next. */
+/* Walk to the end of the bytes or to an invalid packet, one clock step after another. */
 static enum procconn_packets_status walk_over(struct procconn_packets *packets, struct total *total)
 {
     enum procconn_packets_status status;
@@ -96,7 +96,7 @@ static enum procconn_packets_status walk_over(struct procconn_packets *packets, 
     return status;
 }
 
-/* Walks over the first part, then over the rest of it and all that follows. */
+/* Walk over the first `split` bytes, then over all bytes from where that walk ended. */
 static enum procconn_packets_status walk_split(struct procconn_packets packets, size_t split,
                                                struct total *total)
 {
@@ -136,12 +136,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     twice.messages = allocate(packets.size);
 
     status = walk_over(&packets, &once);
-    PROMISE(walk_split(split, split.size * (data[0] >> SPLIT_SHIFT) >> (8 - SPLIT_SHIFT), &twice) ==
-            status);
+    CHECK(walk_split(split, split.size * (data[0] >> SPLIT_SHIFT) >> (8 - SPLIT_SHIFT), &twice) ==
+          status);
 
-    PROMISE(once.size == twice.size && once.steps == twice.steps);
-    PROMISE(once.malformed == twice.malformed);
-    PROMISE(once.size == 0 || memcmp(once.messages, twice.messages, once.size) == 0);
+    CHECK(once.size == twice.size && once.steps == twice.steps);
+    CHECK(once.malformed == twice.malformed);
+    CHECK(once.size == 0 || memcmp(once.messages, twice.messages, once.size) == 0);
     free(once.messages);
     free(twice.messages);
     return 0;

@@ -1,13 +1,13 @@
 /*
- * A libFuzzer target: any bytes, taken for a message of taskstats, must keep what
- * procconn.cdef promises. Of the records among them a table is filled; what is taken
- * out of it is what was put in.
+ * A libFuzzer target: parse arbitrary bytes as a taskstats message, and check the
+ * contract in procconn.cdef. A valid record is added to a table, which must return it
+ * unchanged.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "promise.h"
+#include "check.h"
 #include "usage/table.h"
 #include "usage/taskstats.h"
 
@@ -23,17 +23,17 @@ static void check_table(const struct procconn_task_record *record)
                                       .exit_code = record->exit_code,
                                       .timestamp_ns = 2};
     struct usage_arrival arrival = {.until_ns = 1};
-    static struct usage_table *table; /* it is large: made once */
+    static struct usage_table *table; /* large, so it is allocated once */
     struct procconn_task_record taken;
 
     if (table == NULL)
         table = usage_table_new();
-    PROMISE(table != NULL);
+    CHECK(table != NULL);
     usage_table_compact(table, 1);
-    PROMISE(usage_table_add(table, record, arrival));
-    PROMISE(usage_table_take(table, &exit, &taken));
-    PROMISE(memcmp(&taken, record, sizeof taken) == 0);
-    PROMISE(!usage_table_take(table, &exit, &taken));
+    CHECK(usage_table_add(table, record, arrival));
+    CHECK(usage_table_take(table, &exit, &taken));
+    CHECK(memcmp(&taken, record, sizeof taken) == 0);
+    CHECK(!usage_table_take(table, &exit, &taken));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -45,23 +45,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     memset(&record, 0xA5, sizeof record);
     status = procconn_parse_taskstats(data, size, FAMILY, &record);
-    PROMISE(status == PROCCONN_TASK_NONE || status == PROCCONN_TASK_RECORD ||
-            status == PROCCONN_TASK_BAD);
+    CHECK(status == PROCCONN_TASK_NONE || status == PROCCONN_TASK_RECORD ||
+          status == PROCCONN_TASK_BAD);
     if (status != PROCCONN_TASK_RECORD)
         return 0;
-    PROMISE(record.pid != 0);
-    PROMISE(record.peak_rss != 0);
+    CHECK(record.pid != 0);
+    CHECK(record.peak_rss != 0);
 
-    /* Bytes after the message are not read. */
+    /* The parser does not read past the message. */
     memcpy(&length, data, sizeof length);
-    PROMISE(length >= GENL_ATTRIBUTES_AT + STATS_SMALLEST_SIZE && length <= size);
+    CHECK(length >= GENL_ATTRIBUTES_AT + STATS_SMALLEST_SIZE && length <= size);
     exact = malloc(length);
-    PROMISE(exact != NULL);
+    CHECK(exact != NULL);
     memcpy(exact, data, length);
     memset(&again, 0xA5, sizeof again);
-    PROMISE(procconn_parse_taskstats(exact, length, FAMILY, &again) == PROCCONN_TASK_RECORD);
-    PROMISE(memcmp(&record, &again, sizeof record) == 0);
-    PROMISE(procconn_parse_taskstats(data, size, FAMILY + 1, &again) == PROCCONN_TASK_NONE);
+    CHECK(procconn_parse_taskstats(exact, length, FAMILY, &again) == PROCCONN_TASK_RECORD);
+    CHECK(memcmp(&record, &again, sizeof record) == 0);
+    CHECK(procconn_parse_taskstats(data, size, FAMILY + 1, &again) == PROCCONN_TASK_NONE);
     free(exact);
     check_table(&record);
     return 0;

@@ -1,4 +1,4 @@
-"""Write the seed inputs of fuzz_packets into a directory."""
+"""Writes seed inputs for fuzz_packets into a directory."""
 
 import sys
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from support.pcaps import OTHER_PROTOCOL, packet
 from support.reference_packets import FOREIGN, converted
 
 SWAPPED, MICROSECONDS, HALF = 1, 2, 128
-"""The first byte: what the file is, and that it is split in its middle."""
+"""Bits of the first byte: byte order, time unit, and a split in the middle."""
 
 
 def inputs() -> Iterator[bytes]:
-    """Each message in both byte orders, in files of both; several, and steps."""
+    """Yield single messages and pairs, in both byte orders, some with clock steps."""
     native = [*MESSAGES, OLDER_PROGRAM]
     messages = [*native, *(converted(message, "=") for message in native)]
     for message in messages:

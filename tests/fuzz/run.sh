@@ -1,10 +1,10 @@
 #!/bin/bash
-# Fuzz the decoder, the walk over packets and the parser of taskstats: build them with
-# sanitizers, write seed inputs, run for the given time.
+# Fuzz the decoder, the packet parser and the taskstats parser: build the targets with
+# sanitizers, write seed inputs, and run for the given time.
 #
 #   run.sh PYTHON SECONDS JOBS
 #
-# The corpus stays in build/fuzz for the next run.
+# The corpus is kept in build/fuzz for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,7 +20,7 @@ has_libfuzzer() {
 
 if ! has_libfuzzer; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo 'fuzzing takes clang with libFuzzer: on Debian, the packages clang and' \
+        echo 'fuzzing requires clang with libFuzzer; on Debian, install clang and' \
             'libclang-rt-14-dev' >&2
         exit 1
     fi
@@ -46,8 +46,8 @@ fuzz() {
     if ! timeout $(($2 + 60)) "./$1" corpus seeds -jobs="$jobs" -workers="$jobs" \
         -max_len="$3" -max_total_time="$2" -timeout=10 -print_final_stats=1 \
         -artifact_prefix="$PWD/findings/" >all.log 2>&1; then
-        grep -hA 12 -m 1 -E 'ERROR|runtime error|broken promise' fuzz-*.log || tail -n 40 all.log
-        echo "a finding, or no fuzzing at all; the whole output is in $PWD/all.log" >&2
+        grep -hA 12 -m 1 -E 'ERROR|runtime error|check failed' fuzz-*.log || tail -n 40 all.log
+        echo "$1 found a failure or could not run; the output is in $PWD/all.log" >&2
         grep -h 'Test unit written to' fuzz-*.log >&2
         exit 1
     fi

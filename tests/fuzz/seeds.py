@@ -1,4 +1,4 @@
-"""Write the seed inputs of fuzz_decode into a directory: built and captured ones."""
+"""Writes seed inputs for fuzz_decode into a directory: built and captured messages."""
 
 import ctypes
 import os
@@ -34,12 +34,12 @@ from procconn.events import KINDS
 NONE = 0
 OLDER_UNION_SIZE = 16  # before COMM; a message had 68 bytes
 UNION = bytes(range(1, UNION_SIZE + 1))
-LARGEST = 512  # bytes of an input; run.sh says the same to the fuzzer
+LARGEST = 512  # bytes of an input; equals -max_len in run.sh
 CAPTURE_SECONDS = 5
 
 
 def kinds() -> Iterator[bytes]:
-    """Every kind, one that nobody knows, and all the sizes a union can have."""
+    """Yield every kind and unknown kinds, with unions of all sizes."""
     for what in [kind.what for kind in KINDS] + [0x8000, 0xDEAD, 3]:
         yield event_message(what, UNION, cpu=1, timestamp_ns=2**63)
         yield event_message(what, UNION[:OLDER_UNION_SIZE])
@@ -48,31 +48,31 @@ def kinds() -> Iterator[bytes]:
 
 
 def controls() -> Iterator[bytes]:
-    """What is no event: netlink's own messages, answers, other connectors'."""
+    """Yield messages other than events: control messages and acknowledgements."""
     yield netlink_message(NLMSG_NOOP)
     yield netlink_message(NLMSG_DONE)
     yield netlink_message(NLMSG_OVERRUN)
     for error in (0, 0xFFFFFFFF, 0x80000000):
         yield netlink_message(NLMSG_ERROR, words(error, 0, 0, 0, 0))
     for error in (0, 1):
-        answer = words(NONE, 0, 0, 0, error)
-        yield netlink_message(NLMSG_DONE, cn_message(answer, ack=0x1235))
+        acknowledgement = words(NONE, 0, 0, 0, error)
+        yield netlink_message(NLMSG_DONE, cn_message(acknowledgement, ack=0x1235))
     yield netlink_message(NLMSG_DONE, cn_message(UNION, idx=2))
     yield netlink_message(NLMSG_DONE, cn_message(UNION, val=2))
 
 
 def losses() -> Iterator[bytes]:
-    """What the library adds where events are missing, whole and not."""
-    whole = lost_message(2**63, 2**62)
-    yield whole
-    yield netlink_message(NLMSG_DONE, whole[16:] + b"more")
-    yield netlink_message(NLMSG_DONE, cn_message(whole[36:] + b"more", idx=0x636F6E6E))
-    yield netlink_message(NLMSG_DONE, cn_message(whole[36:-1], idx=0x636F6E6E))
-    yield netlink_message(NLMSG_DONE, cn_message(whole[36:], idx=0x636F6E6E, val=2))
+    """Yield messages that the library inserts at an overrun, some malformed."""
+    lost = lost_message(2**63, 2**62)
+    yield lost
+    yield netlink_message(NLMSG_DONE, lost[16:] + b"more")
+    yield netlink_message(NLMSG_DONE, cn_message(lost[36:] + b"more", idx=0x636F6E6E))
+    yield netlink_message(NLMSG_DONE, cn_message(lost[36:-1], idx=0x636F6E6E))
+    yield netlink_message(NLMSG_DONE, cn_message(lost[36:], idx=0x636F6E6E, val=2))
 
 
 def trailers() -> Iterator[bytes]:
-    """What the library attaches to events, whole and not."""
+    """Yield events with trailers, some malformed."""
     event = event_message(EventType.EXEC, UNION)
     texts = (b"a\0\0b", b"name", b"/exe", None, b"/group")
     for trailer in (
@@ -91,20 +91,20 @@ def trailers() -> Iterator[bytes]:
 
 
 def malformed() -> Iterator[bytes]:
-    """One message for each way to fail inside, and for each of framing."""
-    whole = event_message(KINDS[0].what, UNION)
+    """Yield a message for each error in a message, and for each framing error."""
+    complete = event_message(KINDS[0].what, UNION)
     yield netlink_message(NLMSG_ERROR, b"\0")
     yield netlink_message(NLMSG_DONE, cn_message(b"")[:-1])
     yield netlink_message(NLMSG_DONE, cn_message(UNION)[:-1])
     yield netlink_message(NLMSG_DONE, cn_message(bytes(15)))
     yield netlink_message(NLMSG_DONE, cn_message(words(NONE, 0, 0, 0)))
-    yield whole[:15]
-    yield whole[:-1]
-    yield words(15) + whole[4:]
+    yield complete[:15]
+    yield complete[:-1]
+    yield words(15) + complete[4:]
 
 
 def joined(messages: list[bytes]) -> Iterator[bytes]:
-    """Buffers of several messages, of which one may be of an odd length."""
+    """Yield buffers of several messages, some with an unpadded message."""
     padding = bytes(3)
     odd = netlink_message(NLMSG_NOOP, b"\0")
     for before, after in pairwise(messages):
@@ -131,11 +131,11 @@ def cause_events() -> None:
 
 
 def captured() -> Iterator[bytes]:
-    """Yield what this machine's kernel sends, datagram by datagram and joined."""
+    """Yield datagrams of this machine's kernel, single and joined."""
     try:
         connector = ProcConnector()
     except OSError as error:
-        print(f"without seeds from the kernel: {error}", file=sys.stderr)
+        print(f"no seeds from the kernel: {error}", file=sys.stderr)
         return
     with connector:
         cause_events()
@@ -153,9 +153,9 @@ def captured() -> Iterator[bytes]:
 
 def main(directory: Path) -> None:
     """Write one file for each input."""
-    made = [*kinds(), *controls(), *losses(), *trailers(), *malformed()]
+    built = [*kinds(), *controls(), *losses(), *trailers(), *malformed()]
     live = list(captured())
-    seeds = {seed for seed in [*made, *joined(made), *live] if len(seed) <= LARGEST}
+    seeds = {seed for seed in [*built, *joined(built), *live] if len(seed) <= LARGEST}
     write_seeds(directory, sorted(seeds))
     print(f"{len(seeds)} seeds, {len(set(live))} of them from the kernel")
 

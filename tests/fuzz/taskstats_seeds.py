@@ -1,4 +1,4 @@
-"""Write the seed inputs of fuzz_taskstats into a directory."""
+"""Writes seed inputs for fuzz_taskstats into a directory."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ VERSIONS = (13, 14, 15, 16)
 
 
 def messages() -> Iterator[bytes]:
-    """Complete messages of every version, other messages, and malformed ones."""
+    """Yield messages of every version, other messages, and malformed ones."""
     for version in VERSIONS:
         data = stats(version, hiwater_rss=1, hiwater_vm=1, ac_tgid=42, nvcsw=1)
         group = attribute(TGID, words(42)) + attribute(STATS, data)

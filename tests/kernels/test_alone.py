@@ -124,7 +124,7 @@ def kind_of(fd: int) -> tuple[int, int, int]:
 
 
 def end_subscription_of(connector: ProcConnector) -> None:
-    """End a connector's subscription behind its back, on any kernel."""
+    """End a connector's subscription without its knowledge, on any kernel."""
     usual = [(socket.AF_NETLINK, NETLINK_CONNECTOR, 2 * connector.receive_buffer)]
     (fd,) = (
         int(path.name)

@@ -1,4 +1,4 @@
-/* What the threads of one round share, and what its consumer sees. */
+/* State of one round: shared by its threads, and counted by its consumer. */
 #ifndef ROUND_H
 #define ROUND_H
 
@@ -9,7 +9,7 @@
 #include "wire/decode.h"
 
 enum {
-    NAMES = 2000, /* that one round gives its producer */
+    NAMES = 2000, /* that the producer of a round sets */
     MOST = 65536, /* bytes of a batch: holds a program */
 };
 
@@ -19,7 +19,7 @@ struct round {
     unsigned number;
     _Atomic uint32_t producer; /* its thread id */
     _Atomic bool done;
-    uint32_t seen; /* the next name that may come */
+    uint32_t next; /* lowest number that the next name can have */
     uint64_t missing, lost, programs, usages;
 };
 
@@ -30,7 +30,7 @@ static inline bool has(const struct round *round, enum feature feature)
     return (round->number & feature) != 0;
 }
 
-/* Ends its subscription now and then, so that some names are missing. */
+/* Return whether the round ends its subscription at times, so that names are missing. */
 static inline bool is_interrupting(const struct round *round)
 {
     return round->number % 3 == 0;
@@ -44,13 +44,13 @@ static inline bool is_closed_early(const struct round *round)
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);          \
             abort();                                                                               \
         }                                                                                          \
     } while (0)
 
-/* Look at what waits, once, as a reader does that copies messages, or decodes them and has
- * the events taken later. 0 or a negative errno. */
-int look_once(struct round *round, int64_t deadline_ns, bool decodes);
+/* Read and check one batch: like a reader that copies messages, or (`decodes`) like a
+ * reader that keeps decoded events pending. Return 0 or a negative errno. */
+int consume_batch(struct round *round, int64_t deadline_ns, bool decodes);
 
 #endif

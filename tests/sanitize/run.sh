@@ -1,6 +1,6 @@
 #!/bin/bash
-# Run the whole test suite on a C module built with AddressSanitizer and
-# UndefinedBehaviorSanitizer, in a copy of the tree with an environment of its own.
+# Run the test suite on a C module built with AddressSanitizer and
+# UndefinedBehaviorSanitizer, in a copy of the tree with a separate environment.
 #
 #   run.sh PYTHON SECONDS [PYTEST ARGUMENTS]
 set -euo pipefail
@@ -12,7 +12,7 @@ shift 2
 place=$PWD/build/sanitize
 tree=$place/tree
 
-# The last flags win, over Python's own and over those in csrc/build.py.
+# The last flags take precedence over those of Python and of csrc/build.py.
 mkdir -p "$place"
 cat >"$place/cc" <<'CC'
 #!/bin/sh
@@ -29,19 +29,19 @@ pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install --upgrade pip
 (cd "$tree" && CC=$place/cc "${pip[@]}" install --editable . --group test)
 
-# Reports go to files: pytest would swallow them, as tests do those of processes
-# they start. The directory is open to tests that give up their privilege.
+# Reports go to files, as pytest and the tests capture stderr. The directory is writable
+# for tests that drop their privileges.
 reports=$place/reports
 rm -rf "$reports"
 mkdir -m 1777 "$reports"
-# Python itself leaks at exit, and a test reads a guard page for the signal it brings.
+# Python itself leaks at exit, and a test expects SIGSEGV when it reads a guard page.
 export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:log_path=$reports/asan
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$reports/ubsan
-export PYTHONMALLOC=malloc # one block for each object, so that each can be watched
+export PYTHONMALLOC=malloc # lets ASan check each object
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 
-# Documents and examples show the same, however the C module was built, and programs of
-# others (of manuals, in test_share) have faults of their own.
+# Documents and examples do not depend on the build of the C module, and the manual page
+# tools of test_share have errors that the sanitizers report.
 status=0
 cd "$tree"
 timeout --signal=INT --kill-after=20 "$seconds" \
@@ -50,7 +50,7 @@ timeout --signal=INT --kill-after=20 "$seconds" \
     --ignore-glob="*/test_examples.py" --ignore-glob="*/test_share.py" -p no:cacheprovider "$@" || status=$?
 if [ -n "$(ls -A "$reports")" ]; then
     cat "$reports"/*
-    echo "the sanitizers found something; their reports are in $reports" >&2
+    echo "sanitizer errors; the reports are in $reports" >&2
     exit 1
 fi
 exit "$status"

@@ -1,13 +1,14 @@
 /*
- * The streams' threads, for ThreadSanitizer: a producer whose names must come in order
- * and, but for what was lost, complete; one who runs commands; a consumer; one who asks
- * how many are lost and polls; forked children, who may only close; and a close in the
- * middle. Each round has a choice of all that a stream can have: a receiving thread,
- * programs, usages, a heartbeat.
+ * Stress test of stream threads, for ThreadSanitizer. The threads of a round: a producer
+ * sets numbered names, which must arrive in order and complete except for lost events;
+ * one thread runs commands; a consumer reads; one thread polls and reads the loss
+ * counters; one thread forks children, which may only close the stream. Some rounds close
+ * the stream early. Each round has another combination of stream features: a receiving
+ * thread, programs, usage, a heartbeat.
  *
  *   threads SECONDS
  *
- * The exit status is 77 where there are no process events.
+ * The exit status is 77 if process events are not available.
  */
 #include <errno.h>
 #include <poll.h>
@@ -23,7 +24,7 @@
 enum {
     BUFFER = 4000000,
     QUEUE = 32768, /* often full */
-    PATIENCE_S = 20,
+    TIMEOUT_S = 20,
     POLL_EVERY = 4,    /* batches */
     CHANGE_EVERY = 16, /* batches */
     COMMANDS = 50,
@@ -41,14 +42,14 @@ static void *produce(void *argument)
         snprintf(name, sizeof name, "%u", i);
         prctl(PR_SET_NAME, name);
     }
-    while (!atomic_load(&round->done)) { /* the last one may have been lost */
+    while (!atomic_load(&round->done)) { /* repeat, as the last event may be lost */
         usleep(1000);
         prctl(PR_SET_NAME, name);
     }
     return NULL;
 }
 
-static void *command(void *argument)
+static void *run_commands(void *argument)
 {
     struct round *round = argument;
     char *words[] = {"true", NULL};
@@ -61,7 +62,7 @@ static void *command(void *argument)
     return NULL;
 }
 
-/* What a forked child does with its parent's stream: nothing its parent notices. */
+/* Return whether a forked child is refused; its calls do not affect the parent's stream. */
 static bool is_refused(struct round *round)
 {
     struct procconn_stream *stream = round->stream;
@@ -109,16 +110,16 @@ static int change(struct round *round)
 static void *consume(void *argument)
 {
     struct round *round = argument;
-    int64_t now_ns, until_ns = procconn_now_ns() + (int64_t)PATIENCE_S * NS_PER_S;
+    int64_t now_ns, until_ns = procconn_now_ns() + (int64_t)TIMEOUT_S * NS_PER_S;
     int status = 0;
 
-    for (unsigned batches = 1; status != -ECANCELED && round->seen < NAMES; batches++) {
+    for (unsigned batches = 1; status != -ECANCELED && round->next < NAMES; batches++) {
         int64_t deadline_ns;
 
         now_ns = procconn_now_ns();
         CHECK(now_ns < until_ns);
         deadline_ns = batches % POLL_EVERY == 0 ? 0 : now_ns + NS_PER_S / 100;
-        status = look_once(round, deadline_ns, batches % 2 == 0);
+        status = consume_batch(round, deadline_ns, batches % 2 == 0);
         CHECK(status == 0 || status == -ECANCELED);
         if (status < 0)
             break;
@@ -130,7 +131,7 @@ static void *consume(void *argument)
     return NULL;
 }
 
-static void *ask(void *argument)
+static void *poll_stream(void *argument)
 {
     struct round *round = argument;
     struct pollfd watched = {.events = POLLIN};
@@ -143,11 +144,11 @@ static void *ask(void *argument)
         poll(&watched, 1, 1);
         procconn_release_pollable(round->stream);
     }
-    procconn_close(round->stream); /* as others do at the same time */
+    procconn_close(round->stream); /* concurrently with other threads */
     return NULL;
 }
 
-/* Opens a stream; false if the kernel has no events for us. */
+/* Open a stream; return false if process events are not available. */
 static bool begin(struct round *round)
 {
     struct procconn_settings settings = {.receive_buffer = BUFFER, .heartbeat_ns = -1};
@@ -165,7 +166,7 @@ static bool begin(struct round *round)
     if (status == 0)
         status = procconn_subscribe(round->stream, round->number * 1000, NS_PER_S, 0);
     if (status < 0) {
-        fprintf(stderr, "no process events here: %s\n", strerror(-status));
+        fprintf(stderr, "no process events: %s\n", strerror(-status));
         procconn_free(&round->stream);
         return false;
     }
@@ -174,18 +175,18 @@ static bool begin(struct round *round)
     return true;
 }
 
-static void play(struct round *round)
+static void run_round(struct round *round)
 {
-    void *(*const parts[])(void *) = {consume, ask, produce, command, fork_children};
-    pthread_t threads[sizeof parts / sizeof *parts];
+    void *(*const roles[])(void *) = {consume, poll_stream, produce, run_commands, fork_children};
+    pthread_t threads[sizeof roles / sizeof *roles];
 
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        CHECK(pthread_create(&threads[i], NULL, parts[i], round) == 0);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        CHECK(pthread_create(&threads[i], NULL, roles[i], round) == 0);
     if (is_closed_early(round)) {
         usleep((useconds_t)(rand() % 10000));
         procconn_close(round->stream);
     }
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         pthread_join(threads[i], NULL);
     CHECK(is_interrupting(round) || is_closed_early(round) ||
           round->missing <= procconn_lost(round->stream).events);
@@ -204,12 +205,12 @@ int main(int argc, char **argv)
 
         if (!begin(&round))
             return NO_EVENTS;
-        play(&round);
+        run_round(&round);
         lost += round.lost;
         programs += round.programs;
         usages += round.usages;
     } while (procconn_now_ns() < until_ns);
-    printf("%u rounds, %llu events told as lost, %llu programs, %llu usages\n", number,
+    printf("%u rounds, %llu lost events, %llu programs, %llu usages\n", number,
            (unsigned long long)lost, (unsigned long long)programs, (unsigned long long)usages);
     return 0;
 }

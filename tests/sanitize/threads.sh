@@ -1,6 +1,5 @@
 #!/bin/bash
-# Drive the C module's threads under ThreadSanitizer, without Python, on the kernel's
-# own events.
+# Run the threads of the C module under ThreadSanitizer, without Python, on live events.
 #
 #   threads.sh SECONDS [--require-live]
 set -euo pipefail
@@ -14,12 +13,12 @@ gcc -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthre
     tests/sanitize/*.c csrc/{wire,system,netlink,proc,programs,usage,stream}/*.c \
     -o "$place/threads"
 
-# Its shadow memory leaves too little space for addresses as random as Linux makes them.
+# The shadow memory of ThreadSanitizer conflicts with the address randomization of Linux.
 status=0
 TSAN_OPTIONS=halt_on_error=1 timeout $((seconds + 60)) \
     setarch --addr-no-randomize "$place/threads" "$seconds" || status=$?
 if [ "$status" = 77 ] && [[ " $* " != *" --require-live "* ]]; then
-    echo 'skipped: ThreadSanitizer needs threads with events'
+    echo 'skipped: this test requires process events'
     exit 0
 fi
 exit "$status"

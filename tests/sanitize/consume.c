@@ -1,7 +1,7 @@
 #include "round.h"
 
-/* Names that come once, and in order; counts those that do not. */
-static void look_at(struct round *round, const struct procconn_event *event)
+/* Check that names arrive once and in order; count missing names, and trailers. */
+static void check_event(struct round *round, const struct procconn_event *event)
 {
     char name[COMM_NAME_SIZE + 1] = {0};
     uint32_t number;
@@ -14,28 +14,28 @@ static void look_at(struct round *round, const struct procconn_event *event)
     memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
     number = (uint32_t)strtoul(name, &end, 10);
     if (end == name || *end != '\0')
-        return; /* its name before the first */
-    if (number == NAMES - 1 && round->seen == NAMES)
+        return; /* the name of the thread before the first number */
+    if (number == NAMES - 1 && round->next == NAMES)
         return;
-    CHECK(number >= round->seen);
-    round->missing += number - round->seen;
-    round->seen = number + 1;
+    CHECK(number >= round->next);
+    round->missing += number - round->next;
+    round->next = number + 1;
 }
 
-static void look(struct round *round, struct procconn_walk *walk)
+static void check_batch(struct round *round, struct procconn_walk *walk)
 {
     struct procconn_event event;
     enum procconn_status status;
 
     while ((status = procconn_next(walk, &event)) != PROCCONN_END) {
         if (status == PROCCONN_EVENT)
-            look_at(round, &event);
+            check_event(round, &event);
         else if (status == PROCCONN_LOST)
             round->lost += event.lost;
     }
 }
 
-int look_once(struct round *round, int64_t deadline_ns, bool decodes)
+int consume_batch(struct round *round, int64_t deadline_ns, bool decodes)
 {
     struct procconn_stream *stream = round->stream;
     struct procconn_walk walk = {0};
@@ -45,12 +45,12 @@ int look_once(struct round *round, int64_t deadline_ns, bool decodes)
         return status;
     status = stream_fill(stream, deadline_ns, MOST, &walk);
     if (status == 0)
-        look(round, &walk);
+        check_batch(round, &walk);
     atomic_store(&stream->readiness.has_pending, decodes && walk.size > 0);
     stream_consume(stream, walk.offset);
     stream_leave(stream);
     if (decodes &&
-        atomic_exchange(&stream->readiness.has_pending, false)) /* as the last one is taken */
+        atomic_exchange(&stream->readiness.has_pending, false)) /* the last event is taken */
         stream_note_pending(stream);
     return status;
 }

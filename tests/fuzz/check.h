@@ -1,14 +1,14 @@
-/* A check that ends the fuzzer with a finding. */
-#ifndef PROMISE_H
-#define PROMISE_H
+/* An assertion that stops the fuzzer with a finding. */
+#ifndef CHECK_H
+#define CHECK_H
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PROMISE(condition)                                                                         \
+#define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition);        \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);          \
             abort();                                                                               \
         }                                                                                          \
     } while (0)
