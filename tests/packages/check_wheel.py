@@ -1,6 +1,7 @@
-"""Check what is about to be published: `check_wheel.py WHEELHOUSE REBUILT`.
+"""Checks the wheel and the sdist before a release: `check_wheel.py WHEELHOUSE REBUILT`.
 
-Both folders hold a wheel; REBUILT's was made by building and repairing once more.
+Both directories contain one wheel. The wheel in REBUILT comes from a second build, and
+must be identical.
 """
 
 import re
@@ -10,9 +11,9 @@ import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
-MOST_BYTES = 250_000
+SIZE_LIMIT = 250_000  # bytes
 OLDEST_GLIBC = (2, 17)
-SHARED = 3  # a man page, completions for two shells
+SHARED = 3  # a manual page, and completions for two shells
 
 NAME = re.compile(
     r"procconn-(?P<version>[\w.]+)-cp311-abi3-(?P<platforms>manylinux[\w.]+)\.whl"
@@ -26,7 +27,7 @@ def only_wheel(folder: Path) -> Path:
 
 
 def oldest_glibc(platforms: str) -> tuple[int, int]:
-    """Return the oldest of the manylinux_X_Y in a wheel's compressed tags."""
+    """Return the oldest glibc of the manylinux_X_Y tags in a wheel's name."""
     named = re.findall(r"manylinux_(\d+)_(\d+)", platforms)
     return min((int(major), int(minor)) for major, minor in named)
 
@@ -39,9 +40,9 @@ def check_name(wheel: Path) -> str:
 
 
 def check_contents(wheel: Path, version: str, tracked: list[str]) -> None:
-    """Every module of the tree is in the wheel, with the C module and what is shared.
+    """Assert that the wheel contains exactly the modules and the shared files.
 
-    That is installed in a prefix's share: the man page, and shells' completions.
+    Shared files are the manual page and the shell completions.
     """
     modules = {name for name in tracked if name.startswith("procconn/")}
     assert {"procconn/py.typed", "procconn/_core.pyi"} < modules
@@ -63,7 +64,7 @@ def check_contents(wheel: Path, version: str, tracked: list[str]) -> None:
 
 
 def check_source(sdist: Path, tracked: list[str]) -> None:
-    """Every file of the tree is in the sdist, save the forge's settings."""
+    """Assert that the sdist contains every tracked file except CI settings."""
     needed = {name for name in tracked if not name.startswith((".git", ".ci/"))}
     with tarfile.open(sdist) as archive:
         members = {name.partition("/")[2] for name in archive.getnames()}
@@ -76,7 +77,7 @@ def main() -> None:
     tracked = subprocess.check_output(["git", "ls-files"], text=True).splitlines()
     version = check_name(wheel)
     size = wheel.stat().st_size
-    assert size < MOST_BYTES, f"{size} bytes"
+    assert size < SIZE_LIMIT, f"{size} bytes"
     check_contents(wheel, version, tracked)
     check_source(Path("dist") / f"procconn-{version}.tar.gz", tracked)
     assert wheel.name == rebuilt.name

@@ -1,10 +1,10 @@
-"""Run the suite on an installed wheel.
+"""Run the test suite on an installed wheel.
 
     try_wheel.py [--user USER] WHEEL [PYTHON ...] [-- ARGS]
 
-Without PYTHON, on every CPython of this machine that the wheel is for. No compiler is
-in reach of the installation, and the source tree is out of the way. ARGS go to pytest,
-which root can have run as another USER; that one needs a PYTHON that everyone may run.
+PYTHON defaults to every CPython of this machine that supports the wheel. The wheel is
+installed without a compiler, and tested without the source tree. ARGS are arguments of
+pytest. Root can run pytest as another USER, who needs permission to run PYTHON.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 OLDEST = [3, 11]
-ABOUT = """if 1:
+PROPERTIES = """if 1:
     import json, os, sys, sysconfig
     print(json.dumps({
         "python": os.path.realpath(sys.executable),
@@ -31,16 +31,16 @@ ABOUT = """if 1:
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     }))
 """
-HOME = """if 1:
+MODULE_PATH = """if 1:
     import procconn._core, sys, sysconfig
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        assert not sys._is_gil_enabled(), "importing procconn switches the GIL on"
+        assert not sys._is_gil_enabled(), "importing procconn enables the GIL"
     print(sys.version.split()[0], procconn._core.__file__)
 """
 
 
 def candidates() -> Iterator[Path]:
-    """Yield what looks like a Python, on PATH and among pyenv's."""
+    """Yield paths of Python interpreters on PATH and in pyenv."""
     for folder in os.get_exec_path():
         for path in sorted(Path(folder).glob("python3.*")):
             if re.fullmatch(r"python3\.\d+t?", path.name):
@@ -49,99 +49,100 @@ def candidates() -> Iterator[Path]:
     yield from sorted(pyenv.glob("versions/*/bin/python"))
 
 
-def look_at(python: str | Path) -> dict[str, Any] | None:
-    """Ask what it is; None if it does not run."""
-    answer = subprocess.run(
-        [python, "-c", ABOUT], capture_output=True, text=True, check=False
+def query(python: str | Path) -> dict[str, Any] | None:
+    """Return the properties of a Python interpreter, or None if it does not run."""
+    done = subprocess.run(
+        [python, "-c", PROPERTIES], capture_output=True, text=True, check=False
     )
-    return json.loads(answer.stdout) if answer.returncode == 0 else None
+    return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 def pythons() -> list[str]:
-    """Return the CPythons that a cp311-abi3 wheel is for, each once."""
+    """Return each CPython that supports a cp311-abi3 wheel."""
     found = set()
     for path in candidates():
-        about = look_at(path)
-        if about is None:
-            continue  # a shim of a version that is not in use
-        if about["cpython"] and about["version"] >= OLDEST:
-            if about["free_threaded"]:
-                print(f"{about['python']}: free-threaded, needs its own wheel")
+        properties = query(path)
+        if properties is None:
+            continue  # a pyenv shim of an inactive version
+        if properties["cpython"] and properties["version"] >= OLDEST:
+            if properties["free_threaded"]:
+                print(f"{properties['python']}: free-threaded, needs another wheel")
             else:
-                found.add(about["python"])
+                found.add(properties["python"])
     return sorted(found)
 
 
-def install(python: str, wheel: Path, place: Path) -> Path:
-    """Make an environment with the wheel and the tests' needs, all from wheels."""
-    venv = place / "venv"
+def install(python: str, wheel: Path, folder: Path) -> Path:
+    """Create an environment with the wheel and the test requirements, all wheels."""
+    venv = folder / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
-    about = look_at(python)
-    group = "test-without-orjson" if about and about["free_threaded"] else "test"
-    tests_needs = f"{Path('pyproject.toml').resolve()}:{group}"
+    properties = query(python)
+    is_free_threaded = properties and properties["free_threaded"]
+    group = "test-without-orjson" if is_free_threaded else "test"
+    requirements = f"{Path('pyproject.toml').resolve()}:{group}"
     pip = [sys.executable, "-m", "pip", "--python", f"{venv}/bin/python", "install"]
     wheels_only = ["--quiet", "--only-binary", ":all:"]
     subprocess.run(
-        [*pip, *wheels_only, wheel, "--group", tests_needs],
+        [*pip, *wheels_only, wheel, "--group", requirements],
         check=True,
         env=os.environ | {"PATH": f"{venv}/bin"},
     )
     return venv / "bin"
 
 
-def copy_tests(place: Path) -> None:
-    """Copy what cibuildwheel copies: the suite without the package."""
+def copy_tests(target: Path) -> None:
+    """Copy cibuildwheel's test sources: the test suite without the package."""
     settings = tomllib.loads(Path("pyproject.toml").read_text())
     for name in settings["tool"]["cibuildwheel"]["test-sources"]:
         source = Path(name)
         if source.is_dir():
-            shutil.copytree(source, place / name)
+            shutil.copytree(source, target / name)
         else:
-            shutil.copy(source, place / name)
+            shutil.copy(source, target / name)
 
 
 def suite_passes(
     python: str, wheel: Path, arguments: list[str], user: str | None
 ) -> bool:
-    with TemporaryDirectory(prefix="procconn-") as folder:
-        place = Path(folder)
-        place.chmod(0o755)  # tests run programs of it as nobody
-        programs = install(python, wheel, place)
-        copy_tests(place)
+    with TemporaryDirectory(prefix="procconn-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # tests run its programs as nobody
+        programs = install(python, wheel, folder)
+        copy_tests(folder)
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "CC": "false", "CXX": "false"}
         environment.pop("PYTHONPATH", None)
-        noted = place / "results.jsonl"  # where the user may write
-        environment["PROCCONN_RESULTS"] = str(noted)
+        new_results = folder / "results.jsonl"  # writable by the user
+        environment["PROCCONN_RESULTS"] = str(new_results)
         identity: dict[str, Any] = {}
         if user:
-            shutil.chown(place, user)  # pytest has caches there
+            shutil.chown(folder, user)  # for the caches of pytest
             group = pwd.getpwnam(user).pw_gid
             identity = {"user": user, "group": group, "extra_groups": []}
-            environment["HOME"] = folder
-        home = subprocess.run(
-            [programs / "python", "-W", "error", "-c", HOME],
+            environment["HOME"] = name
+        module = subprocess.run(
+            [programs / "python", "-W", "error", "-c", MODULE_PATH],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=place,
+            cwd=folder,
             env=environment,
             check=False,
             **identity,
         )
-        print(f"== {python}: {home.stdout.strip()}", flush=True)
-        if str(programs.parent) not in home.stdout:
+        print(f"== {python}: {module.stdout.strip()}", flush=True)
+        if str(programs.parent) not in module.stdout:
             return False
         suite = subprocess.run(
             [programs / "pytest", *arguments],
-            cwd=place,
+            cwd=folder,
             env=environment,
             check=False,
             **identity,
         )
         results = os.environ.get("PROCCONN_RESULTS")
-        if results and noted.exists():
+        if results and new_results.exists():
             with Path(results).open("a") as file:
-                file.write(noted.read_text())
+                file.write(new_results.read_text())
         return suite.returncode == 0
 
 

@@ -1,6 +1,6 @@
-# To be sourced: the newest sources and packages of Debian, by lists of its own, so that
-# the machine's are as they were. Needs `place`, a folder of the caller's.
-version=3.13 # newer ones are not in Debian's pool in all parts
+# Functions to get the newest sources and packages of Debian. To be sourced; $place is a
+# directory of the caller. apt uses separate lists there, so the machine's do not change.
+version=3.13 # newer versions are incomplete in Debian's pool
 
 apt() {
     local command=$1 signed=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -18,7 +18,8 @@ apt() {
         -o APT::Sandbox::User=root "$@"
 }
 
-# Unpack the newest source of that name into a folder. Lists may be ahead of the pool.
+# Unpack the newest source of a package into a directory. The lists may name versions that
+# the pool does not have yet.
 unpack_source() {
     local name=$1 folder=$2 newest
     rm -rf "$folder"
@@ -34,7 +35,7 @@ unpack_source() {
     return 1
 }
 
-# Install on this machine what of these packages it does not have.
+# Install those of these packages that are not installed.
 install_missing() {
     local package missing=()
     for package in "$@"; do
@@ -46,10 +47,10 @@ install_missing() {
     }
 }
 
-# Build the Python whose source is in `place`/source into `place`/python.
+# Build Python from $place/source, and install it in $place/python.
 build_python() {
     mkdir -p "$place/source/build"
-    # By &&, as bash heeds no errexit to the left of ||.
+    # Joined by &&, as bash ignores errexit to the left of ||.
     (cd "$place/source/build" &&
         timeout 600 ../configure -q --prefix="$place/python" --without-doc-strings "$@" &&
         timeout 900 make -s -j"$(nproc)" &&

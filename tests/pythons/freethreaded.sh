@@ -1,13 +1,13 @@
 #!/bin/bash
-# Test on a CPython without the GIL, built from Debian's source.
+# Test on a free-threaded CPython, built from Debian's source.
 #
 #   freethreaded.sh suite PYTHON [PYTEST ARGUMENTS]
 #   setarch --addr-no-randomize freethreaded.sh races PYTHON [PYTEST ARGUMENTS]
 #
-# The second runs only the tests that read with several threads, with Python, cffi and
-# the C module under ThreadSanitizer, whose shadow memory leaves too little space for
-# addresses as random as Linux makes them. PYTHON, any, downloads a source; as root, if this
-# machine has not all that building takes. The Pythons and cffi are kept in build/pythons.
+# `races` runs only the tests that read with several threads, with Python, cffi and the C
+# module built with ThreadSanitizer, whose shadow memory conflicts with the address
+# randomization of Linux. PYTHON, of any version, downloads the source of cffi. Installing
+# missing build tools requires root. The Pythons and cffi are kept in build/pythons.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 purpose=$1
@@ -32,7 +32,7 @@ if [ ! -e "$place/made" ]; then
     touch "$place/made"
 fi
 
-# What builds the wheel. No free-threaded Python of this version is one of cffi's.
+# The environment that builds the wheel. cffi rejects free-threaded Pythons of this version.
 pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 if [ ! -e "$place/cffi/made" ]; then
     rm -rf "$place/venv" "$place/cffi"
@@ -44,7 +44,7 @@ if [ ! -e "$place/cffi/made" ]; then
             cat "$place/log"
             exit 1
         }
-        # By another Python, as pip runs what it downloads, which this one is refused.
+        # Download with another Python: pip runs setup.py, which rejects this one.
         "$any_python" -m pip --quiet --disable-pip-version-check download --no-deps --no-binary cffi --dest "$place/cffi" 'cffi>=2.0'
         mkdir "$place/cffi/source"
         tar -xf "$place"/cffi/cffi-*.tar.gz --strip-components=1 -C "$place/cffi/source"
@@ -56,8 +56,8 @@ if [ ! -e "$place/cffi/made" ]; then
     touch "$place/cffi/made"
 fi
 if [ -e "$place/cffi/patched" ]; then
-    echo "cffi refuses free-threaded Python $version, so a copy of it without that check is used." \
-        "Free-threaded 3.14 and 3.15 are not run here."
+    echo "using a copy of cffi that does not reject free-threaded Python $version;" \
+        "free-threaded 3.14 and 3.15 are not tested"
 fi
 
 rm -rf "$place/dist"

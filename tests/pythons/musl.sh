@@ -1,10 +1,10 @@
 #!/bin/bash
-# Test the wheel for musl on a CPython that is linked with it, built from Debian's source.
+# Test the musl wheel on a CPython that is linked with musl, built from Debian's source.
 #
 #   musl.sh PYTHON [PYTEST ARGUMENTS]
 #
-# PYTHON builds the wheel with zig, and downloads what the tests need; as root, if this
-# machine has not all that building Python takes. All is kept in build/pythons/musl.
+# PYTHON builds the wheel with zig, and downloads the requirements of the tests.
+# Installing missing build tools requires root. Results are kept in build/pythons/musl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=$1
@@ -13,7 +13,7 @@ place=$PWD/build/pythons/musl
 source tests/pythons/debian.sh
 triple=$(uname -m)-linux-musl
 
-# Debian's musl, with this place for its root, and gcc for it.
+# Unpack Debian's musl into $place/libc, and write $place/gcc, which compiles for it.
 unpack_musl() {
     local deb libc=$place/libc kernel=$place/libc/kernel include
     rm -rf "$libc"
@@ -34,7 +34,7 @@ END
     chmod +x "$place/gcc"
 }
 
-# A static library of that source, for Python's modules.
+# Build a static library from a Debian source, for the modules of Python.
 build_library() {
     local name=$1
     shift
@@ -66,7 +66,7 @@ fi
 
 zig="$python -m ziglang cc -target $triple -dynamic -idirafter /usr/include"
 rm -rf "$place/wheels"
-# auditwheel knows only wheels for the C library that it runs on itself.
+# auditwheel supports only wheels for the C library that it runs on.
 printf '[bdist_wheel]\nplat_name = musllinux_1_2_%s\n' "$(uname -m)" >"$place/setuptools.cfg"
 CC=$zig LDSHARED="$zig -shared" DIST_EXTRA_CONFIG=$place/setuptools.cfg \
     "$python" -m build --outdir "$place/wheels" >"$place/log" 2>&1 || {
@@ -74,7 +74,7 @@ CC=$zig LDSHARED="$zig -shared" DIST_EXTRA_CONFIG=$place/setuptools.cfg \
     exit 1
 }
 wheel=("$place"/wheels/*.whl)
-# That Python has no TLS to download with.
+# The musl Python has no TLS, so another Python downloads.
 "$python" -m pip --quiet --disable-pip-version-check download --dest "$place/wheels" \
     --only-binary :all: --implementation cp --python-version "$version" \
     --abi "cp${version/./}" --abi abi3 --abi none --platform "musllinux_1_2_$(uname -m)" \

@@ -3,8 +3,8 @@
 #
 #   run.sh PYTHON WHEEL [PYTEST ARGUMENTS]
 #
-# PYTHON downloads what the tests need, and WHEEL is named relative to the project.
-# Debian's files are kept in build/pythons.
+# PYTHON downloads the requirements of the tests. WHEEL is relative to the project. The
+# Debian root file system is kept in build/pythons.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Test the wheel with Debian's files in ROOT, in a mount namespace made for this.
+# Test the wheel in the Debian root file system ROOT. Run this in a new mount namespace.
 #
 #   within.sh ROOT VERSION WHEEL [PYTEST ARGUMENTS]
 #
-# The root is changed by pivot_root, as below a chroot the kernel makes no user
-# namespaces, and tests do.
+# This uses pivot_root, as the tests create user namespaces, which the kernel refuses in a
+# chroot.
 set -euo pipefail
 
 root=$1
@@ -13,7 +13,7 @@ wheel=$3
 shift 3
 
 mount --bind "$root" "$root"
-if [ -n "${PROCCONN_RESULTS-}" ]; then # where the suite notes how it ended
+if [ -n "${PROCCONN_RESULTS-}" ]; then # the test suite appends its results
     touch "$PROCCONN_RESULTS" "$root/results"
     mount --bind "$PROCCONN_RESULTS" "$root/results"
     PROCCONN_RESULTS=/results

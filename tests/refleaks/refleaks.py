@@ -1,7 +1,6 @@
-"""Fail if anything that reaches the C module leaks references or memory.
+"""Fails if calls of the C module leak references or memory.
 
-For a debug build of CPython: only that counts all references there are, those to
-objects that are never freed included.
+Requires a debug build of CPython, which counts all references.
 """
 
 import gc
@@ -48,9 +47,9 @@ from procconn.events import KINDS, Event
 testcapi = import_module("_testcapi")  # which has no types
 
 CALLS = 1000
-SLACK = 100  # of caches; what leaks does so with every call, or nearly
+TOLERANCE = 100  # for caches; a leak occurs in nearly every call
 
-# Small ints, which live for ever, and others.
+# Events with small ints, which are immortal, and with other ints.
 EVENTS = b"".join(
     event_message(what, union, cpu=cpu, timestamp_ns=timestamp_ns)
     for what in [*(kind.what for kind in KINDS), 0xDEAD]
@@ -77,7 +76,7 @@ TRAILERS = b"".join(
     )
 )
 FEW_EVENTS = EVENTS[-3 * 76 :] + LOSSES + TRAILERS
-ALLOCATIONS = 200  # more than decoding those takes
+ALLOCATIONS = 200  # more than decoding FEW_EVENTS needs
 OTHERS = [
     netlink_message(NLMSG_NOOP),
     netlink_message(NLMSG_ERROR, words(0)),
@@ -99,16 +98,16 @@ FAILING = [
 
 
 def attempt(function: Callable[[], object]) -> None:
-    """Call it; whether it fails is not the question."""
+    """Call a function, and ignore errors of the library."""
     with suppress(OSError, ProcConnError):
         function()
 
 
-def decode_whole() -> None:
+def decode_complete() -> None:
     decode(EVENTS + LOSSES + TRAILERS + b"".join(OTHERS))
 
 
-def decode_damaged() -> None:
+def decode_malformed() -> None:
     for failing in FAILING:
         attempt(partial(decode, EVENTS[:152] + LOSSES + TRAILERS + failing))
 
@@ -136,10 +135,14 @@ def decode_mutated() -> None:
 
 
 def walk_without_memory(at: int) -> bool:
-    """Let one allocation fail, if there are so many; the events still come, once."""
+    """Let allocation number `at` fail, and check that no event is lost or repeated.
+
+    Returns:
+        Whether there were so many allocations.
+    """
     events: list[Event] = []
     walk = Walk(FEW_EVENTS)
-    gc.collect()  # ends the interpreter's own stores of free tuples
+    gc.collect()  # clears the interpreter's free lists
     testcapi.set_nomemory(at, at + 1)
     try:
         status = walk.take(events)
@@ -154,9 +157,9 @@ def walk_without_memory(at: int) -> bool:
 
 
 def decode_without_memory() -> None:
-    struck = [walk_without_memory(at) for at in range(ALLOCATIONS)]
-    assert struck[0]
-    assert not struck[-1]
+    failed = [walk_without_memory(at) for at in range(ALLOCATIONS)]
+    assert failed[0]
+    assert not failed[-1]
 
 
 def receive(connector: ProcConnector) -> None:
@@ -171,7 +174,7 @@ def receive(connector: ProcConnector) -> None:
         partial(connector.recv_into, buffer),
     ):
         lib.procconn_rename_thread()
-        assert read(timeout=5), f"nothing came to {read}"
+        assert read(timeout=5), f"{read} timed out"
     while connector.recv_raw(0):
         pass
 
@@ -182,18 +185,18 @@ def open_and_close() -> None:
 
 
 def receive_trailers(connector: ProcConnector) -> None:
-    """Read a command's exec and end, with its program and what it cost."""
+    """Read the EXEC and the EXIT of a command, with program and usage."""
     pid = os.posix_spawnp("true", ["true"], os.environ)
     os.waitpid(pid, 0)
     found: list[Event] = []
     deadline = time.monotonic() + 5
     while not any(isinstance(it, Exit) and it.pid == pid for it in found):
-        assert time.monotonic() < deadline, "no exit came"
+        assert time.monotonic() < deadline, "timed out before the EXIT"
         found += connector.recv_many(1)
 
 
 def open_and_close_all() -> None:
-    """With all that a connector can have, and a descriptor to wait for."""
+    """Use all features of a connector, and its pollable descriptor."""
     with ProcConnector(
         programs=True, usage=True, queue=65536, receive_buffer=65536, heartbeat=1
     ) as connector:
@@ -202,8 +205,8 @@ def open_and_close_all() -> None:
         connector.subscribe()
 
 
-def grown(action: Callable[[], None], calls: int) -> tuple[int, int]:
-    """Return how many references and blocks of memory the calls leaked."""
+def growth(action: Callable[[], None], calls: int) -> tuple[int, int]:
+    """Return how many references and memory blocks the calls leaked."""
     count = sys.gettotalrefcount
     for _ in range(calls // 10):
         action()
@@ -216,8 +219,8 @@ def grown(action: Callable[[], None], calls: int) -> tuple[int, int]:
 
 
 def leaks(name: str, action: Callable[[], None], calls: int = CALLS) -> bool:
-    references, blocks = grown(action, calls)
-    leak = max(references, blocks, -references) > SLACK
+    references, blocks = growth(action, calls)
+    leak = max(references, blocks, -references) > TOLERANCE
     print(
         f"{'LEAK' if leak else 'ok':4} {name}: {calls} calls,"
         f" {references:+} references, {blocks:+} blocks"
@@ -226,15 +229,15 @@ def leaks(name: str, action: Callable[[], None], calls: int = CALLS) -> bool:
 
 
 def main() -> int:
-    """Try everything; return the exit status."""
+    """Run all actions; return the exit status."""
     if not hasattr(sys, "gettotalrefcount"):
-        sys.exit("this takes a debug build of Python, which counts its references")
-    gc.freeze()  # what is there by now needs no collecting
+        sys.exit("this requires a debug build of Python (python3-dbg on Debian)")
+    gc.freeze()  # speeds up later collections
     found = [
         leaks(action.__name__, action)
         for action in (
-            decode_whole,
-            decode_damaged,
+            decode_complete,
+            decode_malformed,
             parse,
             iterate,
             decode_mutated,
@@ -249,7 +252,7 @@ def main() -> int:
         with connector:
             found.append(leaks("receive", partial(receive, connector)))
         found.append(leaks("open_and_close", open_and_close, CALLS // 4))
-        warnings.simplefilter("ignore")  # without privilege there is less to leak
+        warnings.simplefilter("ignore")  # warnings about missing privileges
         mask = EventMask.EXEC | EventMask.EXIT
         with ProcConnector(mask, programs=True, usage=True) as connector:
             action = partial(receive_trailers, connector)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Count references with a debug build of Python, on a C module built for it, in a copy
-# of the tree with an environment of its own.
+# Find reference leaks with a debug build of Python, and a C module built for it, in a
+# copy of the tree with a separate environment.
 #
 #   run.sh PYTHON
 set -euo pipefail
@@ -12,8 +12,8 @@ tree=$place/tree
 
 if ! command -v "$python" >/dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "there is no $python, a debug build of Python 3.11 or newer; on Debian it is" \
-            'in the package python3-dbg' >&2
+        echo "$python not found: this requires a debug build of Python 3.11 or newer; on" \
+            'Debian, install python3-dbg' >&2
         exit 1
     fi
     apt-get update -qq
@@ -24,7 +24,7 @@ rm -rf "$tree"
 mkdir -p "$tree"
 tar --exclude=./build --exclude=./.venv --exclude='*.so' -cf - . | tar -xf - -C "$tree"
 [ -e "$place/venv/bin/python" ] || "$python" -m venv "$place/venv"
-# cffi too must count what it does, so its ready-made build will not do.
+# cffi must be built for the debug Python, too: its wheels are release builds.
 pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install --upgrade pip
 "${pip[@]}" install --no-binary cffi --editable "$tree"

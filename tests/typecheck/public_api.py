@@ -1,6 +1,7 @@
-"""The types a user sees. Never run: mypy and basedpyright read it, in `make types`.
+"""The types of the public API. Only type checkers read this file, in `make types`.
 
-A line marked `ignore` must be an error, else the checker complains of the mark.
+A line with an `ignore` comment must be an error: otherwise, the checker reports the
+comment as unused.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -53,8 +54,8 @@ from procconn.processes import (
 )
 
 
-def every_event_is_matched(event: Event) -> None:
-    """With one `case` less, `assert_never` would be an error."""
+def match_on_events_is_exhaustive(event: Event) -> None:
+    """If a `case` is missing, `assert_never` is an error."""
     match event:
         case Exec(pid=number) | Sid(pid=number) | Coredump(parent_pid=number):
             assert_type(number, int)
@@ -74,7 +75,7 @@ def every_event_is_matched(event: Event) -> None:
             assert_never(event)
 
 
-def a_forgotten_event_is_noticed(event: Exec | Lost) -> None:
+def missing_case_is_an_error(event: Exec | Lost) -> None:
     match event:
         case Exec():
             pass
@@ -82,7 +83,7 @@ def a_forgotten_event_is_noticed(event: Exec | Lost) -> None:
             assert_never(event)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def events_have_what_they_need(exit_: Exit, comm: Comm, event: Event) -> None:
+def event_attributes(exit_: Exit, comm: Comm, event: Event) -> None:
     assert_type(Exec.what, EventType)
     assert_type(event.timestamp_ns, int)
     assert_type(event_time(event), datetime)
@@ -95,7 +96,7 @@ def events_have_what_they_need(exit_: Exit, comm: Comm, event: Event) -> None:
     assert_type(exit_._asdict(), dict[str, Any])
 
 
-def events_carry_what_was_asked_for(exec_: Exec, exit_: Exit) -> None:
+def programs_and_usage(exec_: Exec, exit_: Exit) -> None:
     assert_type(exec_.program, Program | None)
     assert_type(exit_.usage, Usage | None)
     match exec_:
@@ -113,11 +114,11 @@ def events_carry_what_was_asked_for(exec_: Exec, exit_: Exit) -> None:
     Exec(1, 2, 3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
-def events_do_not_change(event: Exec) -> None:
+def events_are_immutable(event: Exec) -> None:
     event.pid = 1  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
-def not_all_events_name_a_process(event: Event) -> None:
+def not_all_events_have_a_pid(event: Event) -> None:
     print(event.pid)  # type: ignore[union-attr] # pyright: ignore
 
 
@@ -148,7 +149,7 @@ async def reading_on_asyncio() -> None:
         assert_type(await connector.arecv_many(), list[Event])
 
 
-def none_is_not_an_event(connector: ProcConnector) -> int:
+def recv_may_return_none(connector: ProcConnector) -> int:
     event = connector.recv(timeout=1)
     return event.timestamp_ns  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
 
@@ -181,7 +182,7 @@ def decoding(buffer: bytes) -> None:
     decode("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def every_change_is_matched(change: Change) -> None:
+def match_on_changes_is_exhaustive(change: Change) -> None:
     match change:
         case Started(process=process) | Ended(process=process):
             assert_type(process, Process)
@@ -194,7 +195,7 @@ def every_change_is_matched(change: Change) -> None:
             assert_never(change)
 
 
-def a_process_is_known_as_far_as_it_is(process: Process) -> None:
+def process_attributes(process: Process) -> None:
     assert_type((process.pid, process.ppid), tuple[int, int | None])
     assert_type(process.parent, Process | None)
     assert_type(process.name, str | None)
@@ -207,7 +208,7 @@ def a_process_is_known_as_far_as_it_is(process: Process) -> None:
     assert_type(read_program(process.pid), Program | None)
 
 
-def following_processes(monitor: ProcessMonitor) -> None:
+def monitoring(monitor: ProcessMonitor) -> None:
     for change in monitor:
         assert_type(change, Change)
     assert_type(monitor.recv_many(timeout=1), list[Change])
@@ -217,14 +218,14 @@ def following_processes(monitor: ProcessMonitor) -> None:
     ProcessMonitor(EventMask.ALL)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
-async def following_processes_on_asyncio() -> None:
+async def monitoring_on_asyncio() -> None:
     async with ProcessMonitor() as monitor:
         async for change in monitor:
             assert_type(change, Change)
     assert_type(await wait_async({1, 2}), dict[int, Process])
 
 
-def a_table_of_ones_own(event: Event) -> None:
+def process_table(event: Event) -> None:
     table = ProcessTable(tree=1)
     assert_type(table.feed(event), list[Change])
     assert_type(table.resync(take_snapshot()), list[Change])
@@ -251,7 +252,7 @@ def errors(buffer: bytes) -> None:
         assert_type(error, ProcConnError)
 
 
-def errors_are_of_the_kinds_that_python_has() -> None:
+def base_classes_of_errors() -> None:
     value_errors: list[ValueError] = [TruncatedError(), BufferTooSmallError(64)]
     os_error: OSError = UnsupportedError()
     own: list[ProcConnError] = [OverrunError(), ConnectionClosedError()]
