@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 python=$(realpath --no-symlinks "$1")
 seconds=$2
 jobs=$3
-place=$PWD/build/fuzz
+build_dir=$PWD/build/fuzz
 
 has_libfuzzer() {
     echo 'int LLVMFuzzerTestOneInput(void *d, unsigned long n) { return !d + !n; }' |
@@ -31,17 +31,17 @@ fi
 
 # build TARGET SEEDS.py SOURCES...
 build() {
-    mkdir -p "$place/$1/corpus" "$place/$1/findings"
+    mkdir -p "$build_dir/$1/corpus" "$build_dir/$1/findings"
     clang -std=c11 -D_GNU_SOURCE -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-        -Icsrc "tests/fuzz/$1.c" "${@:3}" -o "$place/$1/$1"
-    PYTHONPATH=tests "$python" "tests/fuzz/$2" "$place/$1/seeds"
+        -Icsrc "tests/fuzz/$1.c" "${@:3}" -o "$build_dir/$1/$1"
+    PYTHONPATH=tests "$python" "tests/fuzz/$2" "$build_dir/$1/seeds"
 }
 
 # fuzz TARGET SECONDS LONGEST_INPUT
 fuzz() {
     echo "$1 for $2 s with $jobs processes"
-    cd "$place/$1"
+    cd "$build_dir/$1"
     rm -f fuzz-*.log
     if ! timeout $(($2 + 60)) "./$1" corpus seeds -jobs="$jobs" -workers="$jobs" \
         -max_len="$3" -max_total_time="$2" -timeout=10 -print_final_stats=1 \

@@ -1,6 +1,6 @@
 """Makes a recording for another machine, or checks a recording of another machine.
 
-python -m kernels.recordings make | check FOLDER NAME
+python -m kernels.recordings make | check DIRECTORY NAME
 NAME.txt has the times and the repr() of the events in NAME.pcap.
 """
 
@@ -18,9 +18,9 @@ def described(path: Path) -> list[str]:
         return [f"{replayed.event_time(event)} {event!r}\n" for event in replayed]
 
 
-def make(folder: Path, name: str) -> None:
+def make(directory: Path, name: str) -> None:
     """Record all kinds of events, with programs and usage."""
-    path = folder / f"{name}.pcap"
+    path = directory / f"{name}.pcap"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about limits of the user
         connector = ProcConnector(programs=True, usage=True)
@@ -35,16 +35,16 @@ def make(folder: Path, name: str) -> None:
     path.with_suffix(".txt").write_text("".join(described(path)))
 
 
-def check(folder: Path, name: str) -> list[str]:
+def check(directory: Path, name: str) -> list[str]:
     """Return the differences between reading a recording here and where it was made."""
-    path = folder / f"{name}.pcap"
+    path = directory / f"{name}.pcap"
     expected = path.with_suffix(".txt").read_text().splitlines(keepends=True)
     return [*difflib.unified_diff(expected, described(path), "there", "here")]
 
 
 if __name__ == "__main__":
-    verb, folder, name = sys.argv[1:]
+    verb, directory, name = sys.argv[1:]
     if verb == "make":
-        make(Path(folder), name)
+        make(Path(directory), name)
     else:
-        sys.exit("".join(check(Path(folder), name)) or 0)
+        sys.exit("".join(check(Path(directory), name)) or 0)

@@ -285,25 +285,25 @@ def newest_of(series: str, versions: Iterable[str]) -> str:
 
 def fetch_kernel(package: str) -> Path:
     """Download and unpack a kernel, unless it exists; return its path."""
-    folder = BUILD / package
-    if not folder.exists():
+    directory = BUILD / package
+    if not directory.exists():
         script = (
             "cd /var/cache"
             f" && apt-get -o APT::Sandbox::User=root --quiet download {package}"
             f" && dpkg -x {package}_*.deb {package}"
         )
         in_root("sh", "-c", script)
-        (ROOT / "var/cache" / package).rename(folder)
+        (ROOT / "var/cache" / package).rename(directory)
     patterns = ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
-    (kernel,) = (kernel for pattern in patterns for kernel in folder.glob(pattern))
+    (kernel,) = (kernel for pattern in patterns for kernel in directory.glob(pattern))
     return kernel
 
 
-def compile_programs(folder: Path) -> None:
+def compile_programs(directory: Path) -> None:
     """Compile the C programs of the tests, as guests have no compiler."""
-    built = folder / "built"
+    built = directory / "built"
     built.mkdir()
-    for source in folder.glob("*.c"):
+    for source in directory.glob("*.c"):
         run(*CC, "-O1", "-pthread", "-static", source, "-o", built / source.stem)
 
 
@@ -338,9 +338,9 @@ def test_requirements() -> list[str]:
     ]
 
 
-def recordings(verb: str, folder: Path, name: str) -> bool:
+def recordings(verb: str, directory: Path, name: str) -> bool:
     """Make or check a recording; return whether it succeeded."""
-    command = (sys.executable, "-m", "kernels.recordings", verb, folder, name)
+    command = (sys.executable, "-m", "kernels.recordings", verb, directory, name)
     done = subprocess.run(command, cwd=PROJECT / "tests", check=False, timeout=120)
     return done.returncode == 0
 
@@ -353,8 +353,8 @@ def make_overlay() -> None:
     needs: list[str | Path] = [*WHEEL.glob("*.whl"), *test_requirements()]
     pip("install", f"--target={packages}", *FOR_GUEST, *needs)
     tests = OVERLAY / "tests-of-procconn"
-    for folder in ("tests", "docs"):  # tests read the JSON schemas in docs
-        shutil.copytree(PROJECT / folder, tests / folder)
+    for directory in ("tests", "docs"):  # tests read the JSON schemas in docs
+        shutil.copytree(PROJECT / directory, tests / directory)
     compile_programs(tests / "tests/live/programs")
     exchanged = tests / "tests/kernels/recordings"
     exchanged.mkdir()
@@ -364,14 +364,14 @@ def make_overlay() -> None:
     shutil.copy(PROJECT / "tests/kernels/guest-init", OVERLAY / "init")
 
 
-def archive(folder: Path, target: Path, *, without: tuple[str, ...] = ()) -> None:
+def archive(directory: Path, target: Path, *, without: tuple[str, ...] = ()) -> None:
     """Write a directory as a cpio archive for an initrd."""
     prune = "".join(f"-path './{path}/*' -prune -o " for path in without)
     pack = "cpio --quiet --null --create --format=newc --owner=0:0"
     script = f"find . {prune} -print0 | {pack}"
     unfinished = target.with_suffix(".unfinished")
     with unfinished.open("wb") as output:
-        subprocess.run(script, shell=True, cwd=folder, stdout=output, check=True)
+        subprocess.run(script, shell=True, cwd=directory, stdout=output, check=True)
     unfinished.rename(target)
 
 
@@ -430,17 +430,17 @@ def problem_of(console: str) -> str | None:
     return None if end["status"] == "0" else end[0]
 
 
-def recording_problem(console: str, folder: Path) -> str | None:
+def recording_problem(console: str, directory: Path) -> str | None:
     """Check the recording on a guest's console; return a problem or None."""
     found = RECORDING.search(console)
     if found is None:
         return "no recording on the console"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
     packed = io.BytesIO(base64.b64decode(found["base64"]))
     with tarfile.open(fileobj=packed) as archive:
-        archive.extractall(folder, filter="data")
-    is_same = recordings("check", folder, "guest")
-    return None if is_same else f"its recording in {folder} reads differently here"
+        archive.extractall(directory, filter="data")
+    is_same = recordings("check", directory, "guest")
+    return None if is_same else f"its recording in {directory} reads differently here"
 
 
 def summary(console: str) -> str:

@@ -45,23 +45,23 @@ ATTEMPTS = 3
 def full_cgroup() -> Iterator[Path]:
     """Create a cgroup that is limited to one task."""
     for top in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
-        folder = top / f"procconn-test-{os.getpid()}"
+        directory = top / f"procconn-test-{os.getpid()}"
         try:
-            folder.mkdir()
-            (folder / "pids.max").write_text("1")
+            directory.mkdir()
+            (directory / "pids.max").write_text("1")
         except OSError:
-            if folder.is_dir():
-                folder.rmdir()
+            if directory.is_dir():
+                directory.rmdir()
             continue
-        yield folder
-        folder.rmdir()
+        yield directory
+        directory.rmdir()
         return
     pytest.skip("cannot create a cgroup with pids.max")
 
 
-def in_cgroup(folder: Path, *command: str) -> list[str]:
+def in_cgroup(directory: Path, *command: str) -> list[str]:
     """Return the command line that runs a command as the only task of a cgroup."""
-    enter = f"echo $$ > {folder}/cgroup.procs && exec {shlex.join(command)}"
+    enter = f"echo $$ > {directory}/cgroup.procs && exec {shlex.join(command)}"
     return ["sh", "-c", enter]
 
 

@@ -37,9 +37,9 @@ many = pytest.mark.parametrize(
 class HeldFiles:
     """A FUSE file system, in a mount namespace, that delays closing of its file."""
 
-    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, server: subprocess.Popen[str], directory: Path) -> None:
         self._server = server
-        self._environment = {**os.environ, "FILE": str(folder / "file")}
+        self._environment = {**os.environ, "FILE": str(directory / "file")}
 
     def run(self, *command: str | int | Path) -> subprocess.Popen[str]:
         """Run a program in the namespace as an ordinary user, with FILE as the path."""
@@ -69,13 +69,13 @@ class HeldFiles:
 @pytest.fixture
 def files() -> Iterator[HeldFiles]:
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with program("held_files", str(folder)) as server:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with program("held_files", str(directory)) as server:
             assert server.stdout is not None
             if server.stdout.readline() != "ready\n":
                 pytest.skip("cannot mount a FUSE file system")
-            yield HeldFiles(server, folder)
+            yield HeldFiles(server, directory)
 
 
 def advance(burst: subprocess.Popen[str]) -> None:

@@ -83,13 +83,13 @@ def stages_of(path: str, serial: int, following: list[str]) -> list[Stage]:
 def paths() -> Iterator[dict[str, str]]:
     """Copy a program to three names, in a directory that any user can read."""
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
-        folder = Path(name).resolve()
-        folder.chmod(0o755)
+        directory = Path(name).resolve()
+        directory.chmod(0o755)
         names = ("first", "second", "third")
         found = {
-            it.upper(): shutil.copy(compiled("stages"), folder / it) for it in names
+            it.upper(): shutil.copy(compiled("stages"), directory / it) for it in names
         }
-        found["FORGE"] = shutil.copy(compiled("forge"), folder / "forge")
+        found["FORGE"] = shutil.copy(compiled("forge"), directory / "forge")
         yield {key: str(path) for key, path in found.items()}
 
 

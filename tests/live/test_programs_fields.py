@@ -72,14 +72,14 @@ def reading(as_user: tuple[str, ...]) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     """Create a directory with a subdirectory, both accessible to any user."""
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
-        folder = Path(name).resolve()
-        folder.chmod(0o755)
-        (folder / "sub").mkdir()
-        (folder / "sub" / "Makefile").write_text("all: ; @:\n")
-        yield folder
+        directory = Path(name).resolve()
+        directory.chmod(0o755)
+        (directory / "sub").mkdir()
+        (directory / "sub" / "Makefile").write_text("all: ; @:\n")
+        yield directory
 
 
 class Load:
@@ -89,9 +89,9 @@ class Load:
         expected: the fields at exec by argv, for each kind of program.
     """
 
-    def __init__(self, folder: Path, as_user: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, as_user: tuple[str, ...]) -> None:
         self.expected: dict[str, dict[tuple[str, ...], dict[str, object]]] = {}
-        self._folder = folder
+        self._directory = directory
         self._as_user = as_user
 
     def run(self, rounds: int) -> None:
@@ -99,7 +99,7 @@ class Load:
         early = str(compiled("early_change"))
         for number in range(rounds):
             serial = str(number)
-            here = {"cwd": str(self._folder)}
+            here = {"cwd": str(self._directory)}
             self._run("sh", here, "/bin/sh", "-c", "cd sub; sleep 0.003", serial)
             self._run("make", here, "make", "-sC", "sub", f"SERIAL={serial}")
             self._run("name", {"name": "early_change"}, early, "name", serial)
@@ -115,7 +115,7 @@ class Load:
     ) -> int:
         """Run a program and store its expected fields; return its PID."""
         as_user = () if as_root else self._as_user
-        process = subprocess.Popen([*as_user, *command], cwd=self._folder)
+        process = subprocess.Popen([*as_user, *command], cwd=self._directory)
         process.wait()
         self.expected.setdefault(kind, {})[command] = fields
         return process.pid
@@ -146,9 +146,9 @@ class Load:
 @pytest.mark.parametrize("spinners", [0, SPINNERS])
 @pytest.mark.parametrize("as_user", [ROOT, USER], ids=["root", "nobody"])
 def test_no_field_changed_after_the_exec(
-    folder: Path, as_user: tuple[str, ...], spinners: int, rounds: int
+    directory: Path, as_user: tuple[str, ...], spinners: int, rounds: int
 ) -> None:
-    load = Load(folder, as_user)
+    load = Load(directory, as_user)
     with reading(as_user) as reader, spinning(spinners):
         load.run(rounds)
         reported = reader.reported()
@@ -163,9 +163,9 @@ def test_no_field_changed_after_the_exec(
 
 
 @requires_root
-def test_set_user_id_program_has_its_new_ids(folder: Path) -> None:
+def test_set_user_id_program_has_its_new_ids(directory: Path) -> None:
     """The kernel reports the UID event before the EXEC."""
-    path = folder / "set-user-id"
+    path = directory / "set-user-id"
     shutil.copy(compiled("early_change"), path)
     os.chown(path, 1, 1)
     path.chmod(0o6755)

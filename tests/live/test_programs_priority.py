@@ -25,17 +25,17 @@ requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.fixture
 def group_without_runtime() -> Iterator[Path]:
     """Create a cgroup without real-time runtime."""
-    folder = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
+    directory = Path(f"/sys/fs/cgroup/cpu/procconn-{os.getpid()}")
     try:
-        folder.mkdir()
+        directory.mkdir()
     except OSError as error:
         pytest.skip(f"requires the cgroup v1 cpu controller: {error}")
     try:
-        if not (folder / "cpu.rt_runtime_us").exists():
+        if not (directory / "cpu.rt_runtime_us").exists():
             pytest.skip("requires CONFIG_RT_GROUP_SCHED")
-        yield folder
+        yield directory
     finally:
-        folder.rmdir()
+        directory.rmdir()
 
 
 def priority_obstacle(*arguments: str | Path) -> str:

@@ -300,7 +300,7 @@ def test_signal_sent_twice_leaves_no_subscription(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal_that_ends_wait_is_its_status(
+def test_exit_status_of_an_interrupted_wait_is_the_signal(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"

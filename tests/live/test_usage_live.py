@@ -76,7 +76,7 @@ class Meter:
         return record if found else None
 
     def measure(
-        self, wanted: Callable[[Exit], bool], count: int
+        self, matches: Callable[[Exit], bool], count: int
     ) -> list[tuple[Exit, TaskRecord | None]]:
         """Wait for `count` matching EXITs; return them with their records."""
         measured: list[tuple[Exit, TaskRecord | None]] = []
@@ -85,7 +85,7 @@ class Meter:
             assert time.monotonic() < deadline, f"{len(measured)} of {count} exits"
             exits = exits_of(self.connector.recv_many(1))
             self.drain()
-            measured += [(it, self.take(it)) for it in exits if wanted(it)]
+            measured += [(it, self.take(it)) for it in exits if matches(it)]
         return measured
 
     def records_of(self, tgid: int, tasks: int) -> list[TaskRecord]:
@@ -94,13 +94,13 @@ class Meter:
         assert None not in records
         return [it for it in records if it is not None]
 
-    def exits(self, wanted: Callable[[Exit], bool], count: int) -> list[Exit]:
+    def exits(self, matches: Callable[[Exit], bool], count: int) -> list[Exit]:
         """Wait for `count` matching EXITs, without taking records."""
         exits: list[Exit] = []
         deadline = time.monotonic() + DEADLINE
         while len(exits) < count:
             assert time.monotonic() < deadline, f"{len(exits)} of {count} exits"
-            exits += filter(wanted, exits_of(self.connector.recv_many(1)))
+            exits += filter(matches, exits_of(self.connector.recv_many(1)))
         return exits
 
 

@@ -45,7 +45,7 @@ def test_wait_returns_the_status_of_any_process(lifetimes: Path, how: str) -> No
         assert expected == future.result()[pid].returncode
 
 
-def test_wait_returns_the_signal_of_a_process_that_is_no_child(
+def test_wait_returns_the_signal_of_a_non_child(
     lifetimes: Path,
 ) -> None:
     with started_with_pid(lifetimes, "double-fork") as (_, pid), waiting(pid) as future:

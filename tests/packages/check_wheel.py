@@ -20,8 +20,8 @@ NAME = re.compile(
 )
 
 
-def only_wheel(folder: Path) -> Path:
-    wheels = list(folder.glob("*.whl"))
+def only_wheel(directory: Path) -> Path:
+    wheels = list(directory.glob("*.whl"))
     assert len(wheels) == 1, wheels
     return wheels[0]
 
@@ -73,7 +73,7 @@ def check_source(sdist: Path, tracked: list[str]) -> None:
 
 
 def main() -> None:
-    wheel, rebuilt = (only_wheel(Path(folder)) for folder in sys.argv[1:])
+    wheel, rebuilt = (only_wheel(Path(directory)) for directory in sys.argv[1:])
     tracked = subprocess.check_output(["git", "ls-files"], text=True).splitlines()
     version = check_name(wheel)
     size = wheel.stat().st_size

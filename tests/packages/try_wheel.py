@@ -41,8 +41,8 @@ MODULE_PATH = """if 1:
 
 def candidates() -> Iterator[Path]:
     """Yield paths of Python interpreters on PATH and in pyenv."""
-    for folder in os.get_exec_path():
-        for path in sorted(Path(folder).glob("python3.*")):
+    for directory in os.get_exec_path():
+        for path in sorted(Path(directory).glob("python3.*")):
             if re.fullmatch(r"python3\.\d+t?", path.name):
                 yield path
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -72,9 +72,9 @@ def pythons() -> list[str]:
     return sorted(found)
 
 
-def install(python: str, wheel: Path, folder: Path) -> Path:
+def install(python: str, wheel: Path, directory: Path) -> Path:
     """Create an environment with the wheel and the test requirements, all wheels."""
-    venv = folder / "venv"
+    venv = directory / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
     properties = query(python)
     is_free_threaded = properties and properties["free_threaded"]
@@ -105,18 +105,18 @@ def suite_passes(
     python: str, wheel: Path, arguments: list[str], user: str | None
 ) -> bool:
     with TemporaryDirectory(prefix="procconn-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # tests run its programs as nobody
-        programs = install(python, wheel, folder)
-        copy_tests(folder)
+        directory = Path(name)
+        directory.chmod(0o755)  # tests run its programs as nobody
+        programs = install(python, wheel, directory)
+        copy_tests(directory)
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "CC": "false", "CXX": "false"}
         environment.pop("PYTHONPATH", None)
-        new_results = folder / "results.jsonl"  # writable by the user
+        new_results = directory / "results.jsonl"  # writable by the user
         environment["PROCCONN_RESULTS"] = str(new_results)
         identity: dict[str, Any] = {}
         if user:
-            shutil.chown(folder, user)  # for the caches of pytest
+            shutil.chown(directory, user)  # for the caches of pytest
             group = pwd.getpwnam(user).pw_gid
             identity = {"user": user, "group": group, "extra_groups": []}
             environment["HOME"] = name
@@ -124,7 +124,7 @@ def suite_passes(
             [programs / "python", "-W", "error", "-c", MODULE_PATH],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=folder,
+            cwd=directory,
             env=environment,
             check=False,
             **identity,
@@ -134,7 +134,7 @@ def suite_passes(
             return False
         suite = subprocess.run(
             [programs / "pytest", *arguments],
-            cwd=folder,
+            cwd=directory,
             env=environment,
             check=False,
             **identity,

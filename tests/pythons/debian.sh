@@ -1,32 +1,32 @@
-# Functions to get the newest sources and packages of Debian. To be sourced; $place is a
+# Functions to get the newest sources and packages of Debian. To be sourced; $build_dir is a
 # directory of the caller. apt uses separate lists there, so the machine's do not change.
 version=3.13 # newer versions are incomplete in Debian's pool
 
 apt() {
     local command=$1 signed=/usr/share/keyrings/debian-archive-keyring.gpg
     shift
-    if [ ! -e "$place/apt/sources.list" ]; then
-        mkdir -p "$place/apt/lists/partial" "$place/apt/cache/archives/partial"
+    if [ ! -e "$build_dir/apt/sources.list" ]; then
+        mkdir -p "$build_dir/apt/lists/partial" "$build_dir/apt/cache/archives/partial"
         printf "deb-src [signed-by=$signed] http://deb.debian.org/debian %s main\n" \
-            sid trixie >"$place/apt/sources.list"
+            sid trixie >"$build_dir/apt/sources.list"
         echo "deb [signed-by=$signed] http://deb.debian.org/debian trixie main" \
-            >>"$place/apt/sources.list"
+            >>"$build_dir/apt/sources.list"
         apt apt-get update -qq
     fi
-    timeout 300 "$command" -o Dir::Etc::sourcelist="$place/apt/sources.list" -o Dir::Etc::sourceparts=- \
-        -o Dir::State::lists="$place/apt/lists" -o Dir::Cache="$place/apt/cache" \
+    timeout 300 "$command" -o Dir::Etc::sourcelist="$build_dir/apt/sources.list" -o Dir::Etc::sourceparts=- \
+        -o Dir::State::lists="$build_dir/apt/lists" -o Dir::Cache="$build_dir/apt/cache" \
         -o APT::Sandbox::User=root "$@"
 }
 
 # Unpack the newest source of a package into a directory. The lists may name versions that
 # the pool does not have yet.
 unpack_source() {
-    local name=$1 folder=$2 newest
-    rm -rf "$folder"
-    mkdir -p "$folder/archive"
+    local name=$1 directory=$2 newest
+    rm -rf "$directory"
+    mkdir -p "$directory/archive"
     for newest in $(apt apt-cache showsrc --only-source "$name" | sed -n 's/^Version: //p' | sort -Vru); do
-        if (cd "$folder/archive" && apt apt-get source -qq --download-only --tar-only "$name=$newest" 2>/dev/null); then
-            tar -xf "$folder"/archive/*.orig.tar.?z --strip-components=1 -C "$folder"
+        if (cd "$directory/archive" && apt apt-get source -qq --download-only --tar-only "$name=$newest" 2>/dev/null); then
+            tar -xf "$directory"/archive/*.orig.tar.?z --strip-components=1 -C "$directory"
             echo "$name $newest"
             return
         fi
@@ -47,16 +47,16 @@ install_missing() {
     }
 }
 
-# Build Python from $place/source, and install it in $place/python.
+# Build Python from $build_dir/source, and install it in $build_dir/python.
 build_python() {
-    mkdir -p "$place/source/build"
+    mkdir -p "$build_dir/source/build"
     # Joined by &&, as bash ignores errexit to the left of ||.
-    (cd "$place/source/build" &&
-        timeout 600 ../configure -q --prefix="$place/python" --without-doc-strings "$@" &&
+    (cd "$build_dir/source/build" &&
+        timeout 600 ../configure -q --prefix="$build_dir/python" --without-doc-strings "$@" &&
         timeout 900 make -s -j"$(nproc)" &&
-        timeout 300 make -s install) >"$place/log" 2>&1 || {
-        tail -30 "$place/log"
+        timeout 300 make -s install) >"$build_dir/log" 2>&1 || {
+        tail -30 "$build_dir/log"
         return 1
     }
-    rm -rf "$place/source"
+    rm -rf "$build_dir/source"
 }

@@ -12,24 +12,24 @@ python=$1
 wheel=$2
 shift 2
 versions=(3.14 3.15)
-place=$PWD/build/pythons
-root=$place/root
+build_dir=$PWD/build/pythons
+root=$build_dir/root
 
-if [ ! -e "$place/made" ]; then
+if [ ! -e "$build_dir/made" ]; then
     if ! command -v debootstrap >/dev/null; then
         apt-get update -qq
         apt-get install -qq --no-install-recommends debootstrap debian-archive-keyring
     fi
     rm -rf "$root"
-    mkdir -p "$place"
+    mkdir -p "$build_dir"
     packages=$(printf ',python%s-venv' "${versions[@]}")
     debootstrap --variant=minbase --include="strace$packages" sid "$root"
-    touch "$place/made"
+    touch "$build_dir/made"
 fi
 
-rm -rf "$place/wheels"
+rm -rf "$build_dir/wheels"
 for version in "${versions[@]}"; do
-    "$python" -m pip --quiet --disable-pip-version-check download --dest "$place/wheels" \
+    "$python" -m pip --quiet --disable-pip-version-check download --dest "$build_dir/wheels" \
         --only-binary :all: --implementation cp --python-version "$version" \
         --abi "cp${version/./}" --abi abi3 --abi none \
         --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_17_$(uname -m)" \

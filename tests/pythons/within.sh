@@ -20,8 +20,8 @@ if [ -n "${PROCCONN_RESULTS-}" ]; then # the test suite appends its results
 fi
 mount --bind . "$root/mnt"
 mount -o remount,bind,ro "$root/mnt"
-for folder in proc sys dev; do
-    mount --rbind "/$folder" "$root/$folder"
+for directory in proc sys dev; do
+    mount --rbind "/$directory" "$root/$directory"
 done
 cd "$root"
 pivot_root . tmp

@@ -138,7 +138,7 @@ def walk_without_memory(at: int) -> bool:
     """Let allocation number `at` fail, and check that no event is lost or repeated.
 
     Returns:
-        Whether there were so many allocations.
+        Whether an allocation failed.
     """
     events: list[Event] = []
     walk = Walk(FEW_EVENTS)

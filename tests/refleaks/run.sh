@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=$1
-place=$PWD/build/refleaks
-tree=$place/tree
+build_dir=$PWD/build/refleaks
+tree=$build_dir/tree
 
 if ! command -v "$python" >/dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -23,10 +23,10 @@ fi
 rm -rf "$tree"
 mkdir -p "$tree"
 tar --exclude=./build --exclude=./.venv --exclude='*.so' -cf - . | tar -xf - -C "$tree"
-[ -e "$place/venv/bin/python" ] || "$python" -m venv "$place/venv"
+[ -e "$build_dir/venv/bin/python" ] || "$python" -m venv "$build_dir/venv"
 # cffi must be built for the debug Python, too: its wheels are release builds.
-pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
+pip=("$build_dir/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install --upgrade pip
 "${pip[@]}" install --no-binary cffi --editable "$tree"
 cd "$tree"
-PYTHONPATH=tests timeout 300 "$place/venv/bin/python" -P tests/refleaks/refleaks.py
+PYTHONPATH=tests timeout 300 "$build_dir/venv/bin/python" -P tests/refleaks/refleaks.py

@@ -9,29 +9,29 @@ cd "$(dirname "$0")/../.."
 python=$1
 seconds=$2
 shift 2
-place=$PWD/build/sanitize
-tree=$place/tree
+build_dir=$PWD/build/sanitize
+tree=$build_dir/tree
 
 # The last flags take precedence over those of Python and of csrc/build.py.
-mkdir -p "$place"
-cat >"$place/cc" <<'CC'
+mkdir -p "$build_dir"
+cat >"$build_dir/cc" <<'CC'
 #!/bin/sh
 exec gcc "$@" -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
     -fno-omit-frame-pointer
 CC
-chmod +x "$place/cc"
+chmod +x "$build_dir/cc"
 
 rm -rf "$tree"
 mkdir "$tree"
 tar --exclude=./build --exclude=./.venv --exclude='*.so' -cf - . | tar -xf - -C "$tree"
-[ -e "$place/venv/bin/python" ] || "$python" -m venv "$place/venv"
-pip=("$place/venv/bin/python" -m pip --quiet --disable-pip-version-check)
+[ -e "$build_dir/venv/bin/python" ] || "$python" -m venv "$build_dir/venv"
+pip=("$build_dir/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install --upgrade pip
-(cd "$tree" && CC=$place/cc "${pip[@]}" install --editable . --group test)
+(cd "$tree" && CC=$build_dir/cc "${pip[@]}" install --editable . --group test)
 
 # Reports go to files, as pytest and the tests capture stderr. The directory is writable
 # for tests that drop their privileges.
-reports=$place/reports
+reports=$build_dir/reports
 rm -rf "$reports"
 mkdir -m 1777 "$reports"
 # Python itself leaks at exit, and a test expects SIGSEGV when it reads a guard page.
@@ -45,7 +45,7 @@ LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.s
 status=0
 cd "$tree"
 timeout --signal=INT --kill-after=20 "$seconds" \
-    env LD_PRELOAD="$LD_PRELOAD" "$place/venv/bin/python" -P \
+    env LD_PRELOAD="$LD_PRELOAD" "$build_dir/venv/bin/python" -P \
     -m pytest -m "not heavy" --ignore-glob="*/test_docs_live.py" \
     --ignore-glob="*/test_examples.py" --ignore-glob="*/test_share.py" -p no:cacheprovider "$@" || status=$?
 if [ -n "$(ls -A "$reports")" ]; then

@@ -6,17 +6,17 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 seconds=$1
-place=$PWD/build/sanitize
+build_dir=$PWD/build/sanitize
 
-mkdir -p "$place"
+mkdir -p "$build_dir"
 gcc -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthread -Icsrc \
     tests/sanitize/*.c csrc/{wire,system,netlink,proc,programs,usage,stream}/*.c \
-    -o "$place/threads"
+    -o "$build_dir/threads"
 
 # The shadow memory of ThreadSanitizer conflicts with the address randomization of Linux.
 status=0
 TSAN_OPTIONS=halt_on_error=1 timeout $((seconds + 60)) \
-    setarch --addr-no-randomize "$place/threads" "$seconds" || status=$?
+    setarch --addr-no-randomize "$build_dir/threads" "$seconds" || status=$?
 if [ "$status" = 77 ] && [[ " $* " != *" --require-live "* ]]; then
     echo 'skipped: this test requires process events'
     exit 0

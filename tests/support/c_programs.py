@@ -35,10 +35,10 @@ if KERNEL < (6, 0):
 
 
 @cache
-def _folder() -> Path:
-    folder = Path(mkdtemp(prefix="procconn-tests-"))
-    folder.chmod(0o755)
-    return folder
+def _directory() -> Path:
+    directory = Path(mkdtemp(prefix="procconn-tests-"))
+    directory.chmod(0o755)
+    return directory
 
 
 @cache
@@ -49,7 +49,7 @@ def compiled(name: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    target = _folder() / name
+    target = _directory() / name
     flags = (*FLAGS, *MORE_FLAGS.get(name, ()))
     command = [compiler, *flags, f"{PROGRAMS / name}.c", "-o", str(target)]
     subprocess.run(command, check=True)

@@ -37,7 +37,7 @@ def requires_capacity(events: int) -> pytest.MarkDecorator:
     """Skip a test unless a receive buffer can hold twice as many events."""
     return pytest.mark.skipif(
         not IS_ROOT and rmem_max() < events * EVENT_CHARGE,
-        reason=f"a buffer for {events} events takes root or a larger rmem_max",
+        reason=f"a buffer for {events} events requires root or a larger rmem_max",
     )
 
 
