@@ -49,7 +49,7 @@ def kinds(changes: Sequence[Change]) -> list[type]:
 
 @pytest.mark.parametrize("how", WAIT_STATUS)
 def test_process_ends_with_its_last_thread(lifetimes: Path, how: str) -> None:
-    """Its returncode is the status that wait(2) returns, or None."""
+    """The returncode is the status that wait(2) returns, or None."""
     with (
         ProcessMonitor(programs=False) as monitor,
         started_with_pid(lifetimes, how) as (program, pid),
@@ -129,7 +129,7 @@ def test_core_dump_is_reported_whichever_thread_exits_last(
 
 
 def test_tree_includes_reparented_daemons(lifetimes: Path) -> None:
-    """Their ppid is the process that forked them."""
+    """The ppid of a daemon is the process that forked it."""
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         with started_with_pid(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
@@ -177,7 +177,7 @@ def test_reused_pid_is_another_process() -> None:
 
 
 def test_monitor_resynchronizes_after_an_overrun() -> None:
-    """It reports a process that started, and one that ended, during the overrun."""
+    """Processes that started or ended during the overrun are reported."""
     with (
         ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
         subprocess.Popen(["cat"], stdin=-1) as old,
@@ -326,7 +326,7 @@ for attempt in (
     "way", ["umount -l /proc", "unshare --pid --fork mount -t proc proc /proc"]
 )
 def test_proc_of_another_pid_namespace_is_rejected(way: str) -> None:
-    """Its PIDs do not match the PIDs of events."""
+    """The PIDs in such a /proc do not match the PIDs of events."""
     line = f"{way} && exec {sys.executable} -c '{_WITHOUT_PROC}'"
     done = run("unshare", "--mount", "sh", "-c", line)
 
@@ -335,7 +335,7 @@ def test_proc_of_another_pid_namespace_is_rejected(way: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 def test_time_namespace_is_rejected() -> None:
-    """Its clocks differ from the clock of events."""
+    """The clocks of a time namespace differ from the clock of events."""
     shifted = ["unshare", "--time", "--monotonic", "100000", "--fork"]
     if run(*shifted, "true").returncode:
         pytest.skip("requires time namespaces")

@@ -196,7 +196,7 @@ def blocked_readers(pid: int) -> int:
 def test_blocked_read_of_arguments_does_not_block_reading_of_others(
     files: HeldFiles, others: int
 ) -> None:
-    """Nor does it block close()."""
+    """A blocked read does not block close(), either."""
     before = threads()
     with (
         ProcConnector(MASK, programs=True) as connector,

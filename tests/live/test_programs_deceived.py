@@ -226,7 +226,7 @@ def test_programs_are_right_or_missing(
 def test_programs_are_right_or_missing_if_read_late(
     paths: dict[str, str], name: str, rounds: int
 ) -> None:
-    """By then the next program runs, or is about to, or the process has ended."""
+    """At that time the next program runs, or is about to, or the process has ended."""
     with delayed_connector() as (connector, delay):
         load = Load(connector, paths["FIRST"], chain(paths, name))
         if name in SLOW:
@@ -242,7 +242,7 @@ def test_programs_are_right_or_missing_if_read_late(
 def test_forged_arguments_are_not_reported_for_the_previous_program(
     paths: dict[str, str], rounds: int
 ) -> None:
-    """Nor is the forger, which copies the arguments, reported as that program."""
+    """The forger, which copies its arguments, is not mistaken for it."""
     with ProcConnector(MASK, programs=True) as connector:
         load = Load(connector, paths["FIRST"], ["plain", paths["FORGE"]])
         load.run(rounds, at_once=20)

@@ -55,7 +55,7 @@ def test_refused_system_call_ends_the_reader_and_is_reported(call: str) -> None:
 
 
 def test_warning_hook_of_a_refused_call_may_read() -> None:
-    """The hook runs while no call owns the stream, as signal handlers do."""
+    """Like a signal handler, the hook runs while no call owns the stream."""
     done = run(sys.executable, PROGRAMS / "read_in_warning.py")
 
     assert "1 True\n" == done.stdout, done.stderr

@@ -115,7 +115,7 @@ def realtime_thread() -> Iterator[Path]:
 def test_burst_of_other_events_does_not_wake_the_realtime_thread(
     realtime_thread: Path,
 ) -> None:
-    """It may run for execs of any process, but not for a million COMM events."""
+    """The thread may run for any exec, but not for a million COMM events."""
 
     def runs() -> int:
         return int((realtime_thread / "schedstat").read_text().split()[2])

@@ -220,7 +220,7 @@ def test_close_wakes_reader_that_waits_for_a_program(queue: int) -> None:
 
 @pytest.mark.parametrize("queue", [0, 1 << 20])
 def test_first_exec_waits_only_for_its_program(queue: int) -> None:
-    """It does not wait for max_latency. The exec may be of any process."""
+    """An exec of any process is delivered long before max_latency."""
     latency = 20.0
     with ProcConnector(
         EventMask.EXEC, programs=True, max_latency=latency, queue=queue

@@ -587,7 +587,7 @@ def test_queued_batches_do_not_coalesce_again_on_asyncio() -> None:
 def test_recv_many_returns_all_queued_events(
     names: ProcConnector, decoded: bool
 ) -> None:
-    """Even if they are several batches, and after pending events."""
+    """The events are several batches, and may follow pending events."""
     set_serials(range(10_000))
     events: list[Event | None] = [names.recv(DEADLINE)] if decoded else []
     events += names.recv_many(DEADLINE)

@@ -120,7 +120,7 @@ def test_stat_count_prints_the_duration_of_the_events() -> None:
 
 
 def test_stat_counts_from_the_first_event_of_a_recording(tmp_path: Path) -> None:
-    """Even if its timestamp is 0."""
+    """The timestamp of the first event may be 0."""
     path = tmp_path / "early.pcap"
     with recording.Recorder(path) as recorder:
         for at in (0, 1, 999_999_999, 1_000_000_000):

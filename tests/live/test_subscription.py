@@ -151,7 +151,7 @@ def test_warning_names_the_default_receive_buffer() -> None:
 
 @as_root
 def test_default_receive_buffer_of_root_is_a_64th_of_the_memory() -> None:
-    """It is at least 32 and at most 128 MiB."""
+    """The size is at least 32 and at most 128 MiB."""
     (total,) = re.findall(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
     with ProcConnector() as connector:
         assert connector.receive_buffer == min(

@@ -181,7 +181,7 @@ def test_sums_over_threads_match_wait4(meter: Meter, tmp_path: Path) -> None:
 
 
 def test_thread_group_leader_that_exits_first_has_its_own_record(meter: Meter) -> None:
-    """It excludes what other threads use later."""
+    """The record excludes later usage of other threads."""
     pid = spawn(sys.executable, LEADER_ENDS_FIRST)
     used = os.wait4(pid, 0)[2]
     leader, other = meter.records_of(pid, tasks=2)
@@ -193,7 +193,7 @@ def test_thread_group_leader_that_exits_first_has_its_own_record(meter: Meter) -
 
 
 def test_thread_that_execs_keeps_its_usage(meter: Meter) -> None:
-    """It takes over the leader's PID, so the process has two records with that PID."""
+    """The thread takes over the leader's PID, so two records have that PID."""
     pid = spawn(sys.executable, THREAD_EXECS)
     used = os.wait4(pid, 0)[2]
     if not HAS_TGID:  # ambiguous: they could be of two processes
