@@ -275,7 +275,9 @@ def newest_of(series: str, versions: Iterable[str]) -> str:
     prefix = "" if series == "newest" else f"{series}."
     found = [version for version in known if version.startswith(prefix)]
     if not found:
-        all_series = dict.fromkeys(".".join(it.split(".")[:2]) for it in known)
+        all_series = dict.fromkeys(
+            ".".join(version.split(".")[:2]) for version in known
+        )
         sys.exit(
             f"Debian has no kernel {series}; set KERNELS to some of"
             f' {", ".join(all_series)} or newest, such as KERNELS="5.10 newest"'
@@ -330,11 +332,16 @@ def test_requirements() -> list[str]:
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())[
         "dependency-groups"
     ]
-    every = [it for name in ("test", "test-without-orjson") for it in groups[name]]
+    every = [
+        requirement
+        for name in ("test", "test-without-orjson")
+        for requirement in groups[name]
+    ]
     return [
-        it
-        for it in every
-        if isinstance(it, str) and not it.startswith(PROCESSOR.without)
+        requirement
+        for requirement in every
+        if isinstance(requirement, str)
+        and not requirement.startswith(PROCESSOR.without)
     ]
 
 
@@ -404,7 +411,7 @@ def text_of(console: Path) -> str:
 
 def boot(kernel: Path, initrd: Path, console: Path, arguments: Sequence[str]) -> bool:
     """Run a guest until it powers off or times out; return whether it booted."""
-    for_init = " ".join(f'"{it}"' for it in arguments)
+    for_init = " ".join(f'"{argument}"' for argument in arguments)
     parameters = f"console={PROCESSOR.console} quiet panic=1 -- {for_init}"
     start = ("-kernel", kernel, "-initrd", initrd, "-append", parameters)
     command: list[str | Path] = [f"qemu-system-{NAME}", *MACHINE, *CONSOLE_ONLY, *start]
@@ -451,7 +458,7 @@ def summary(console: str) -> str:
 
 def passes(kernel: Path, initrd: Path) -> bool:
     """Run the tests on a kernel; print a summary, or the console if they failed."""
-    names_tests = any(it.startswith("tests/") for it in ARGUMENTS)
+    names_tests = any(argument.startswith("tests/") for argument in ARGUMENTS)
     tests = TESTS_OF_PROCESSORS if IS_FOREIGN else TESTS
     arguments = [*(() if names_tests else tests), *ARGUMENTS]
     version = version_of(kernel)
@@ -492,7 +499,7 @@ def main() -> None:
     packages = packages_of_kernels(PROCESSOR.flavour)
     series = SERIES_OF_OTHERS if IS_FOREIGN else SERIES
     chosen = os.environ.get("KERNELS", "").split() or series
-    versions = dict.fromkeys(newest_of(it, packages) for it in chosen)
+    versions = dict.fromkeys(newest_of(name, packages) for name in chosen)
     kernels = [fetch_kernel(packages[version]) for version in versions]
     initrd = make_initrd()
     with ThreadPoolExecutor(most_guests()) as at_once:

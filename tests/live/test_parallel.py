@@ -159,7 +159,7 @@ def test_concurrent_close_wakes_readers(mode: ReadMode, queue: int) -> None:
             reader.join(DEADLINE)
             assert not reader.is_alive()
 
-        serials = serials_of([it for reader in readers for it in reader.events])
+        serials = serials_of([event for reader in readers for event in reader.events])
         assert sorted(set(serials)) == sorted(serials)
         for reader in readers:
             for error in reader.failures:

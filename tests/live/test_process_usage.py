@@ -117,9 +117,9 @@ def test_usage_of_short_processes_is_not_mixed_up(count: int) -> None:
     with ProcConnector(
         EventMask.EXIT, usage=True, threads=False, queue=QUEUE
     ) as connector:
-        for it in starters:
-            it.start()
-        while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
+        for thread in starters:
+            thread.start()
+        while any(t.is_alive() for t in starters) or not pids <= peaks.keys():
             for event in connector.recv_many(1):
                 if isinstance(event, Exit):
                     peaks[event.pid] = event.usage and event.usage.peak_rss
@@ -182,7 +182,7 @@ with warnings.catch_warnings(record=True) as caught:
             pid = os.posix_spawn("/bin/true", ["true"], {})
             os.waitpid(pid, 0)
             events = connector.recv_many(30)
-            exits = [it for it in events if isinstance(it, Exit) and it.pid == pid]
+            exits = [e for e in events if isinstance(e, Exit) and e.pid == pid]
 print(exits[0].usage, len(caught), "CAP_NET_ADMIN" in str(caught[0].message))
 """
     )

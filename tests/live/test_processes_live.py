@@ -80,7 +80,9 @@ def test_pre_existing_process_is_tracked_to_its_end(lifetimes: Path, how: str) -
         program.wait(DEADLINE)
 
     assert kinds(changes) == [Executed] * ("exec" in how) + [Ended]
-    assert all(not isinstance(it, Lost) and it.process is process for it in changes)
+    assert all(
+        not isinstance(change, Lost) and change.process is process for change in changes
+    )
     assert process.known_since == "snapshot"
     assert process.returncode == REPORTED_STATUS[how]
 
@@ -171,7 +173,11 @@ def test_reused_pid_is_another_process() -> None:
         first, second = (changes_of(monitor, int(done.stdout)) for _ in range(2))
 
     assert kinds(first) == kinds(second) == [Started, Ended]
-    ends = [it.process for it in (first[-1], second[-1]) if isinstance(it, Ended)]
+    ends = [
+        change.process
+        for change in (first[-1], second[-1])
+        if isinstance(change, Ended)
+    ]
     assert [1, 2] == [process.returncode for process in ends]
     assert ends[0] is not ends[1]
 
@@ -200,14 +206,24 @@ def test_monitor_resynchronizes_after_an_overrun() -> None:
     assert process.returncode in {None, -9}  # its EXIT may come after wait(2) returned
     assert not process.is_running
     reported = [
-        it for it in known if not isinstance(it, Lost) and it.process is process
+        change
+        for change in known
+        if not isinstance(change, Lost) and change.process is process
     ]
     assert kinds(reported) in ([Started, Executed, Ended], [Started, Ended])
     started = [
-        it for it in known if isinstance(it, Started) and it.process.pid == new.pid
+        change
+        for change in known
+        if isinstance(change, Started) and change.process.pid == new.pid
     ]
-    ended = [it for it in known if isinstance(it, Ended) and it.process.pid == new.pid]
-    assert [it.process for it in started] == [it.process for it in ended]
+    ended = [
+        change
+        for change in known
+        if isinstance(change, Ended) and change.process.pid == new.pid
+    ]
+    assert [change.process for change in started] == [
+        change.process for change in ended
+    ]
     assert ended[0].process.returncode in {0, None}  # the EXIT may be lost, too
 
 
@@ -233,11 +249,11 @@ def test_async_iteration_reports_the_same_changes(lifetimes: Path) -> None:
 
     with (
         ProcessMonitor(programs=False) as monitor,
-        started_with_pid(lifetimes, "leader-first") as it,
+        started_with_pid(lifetimes, "leader-first") as (program, pid),
     ):
-        close_stdin(it[0])
+        close_stdin(program)
 
-        assert [Started, Executed, Ended] == asyncio.run(receive(monitor, it[1]))
+        assert [Started, Executed, Ended] == asyncio.run(receive(monitor, pid))
         assert monitor.closed
 
 
@@ -290,7 +306,7 @@ def test_running_processes_do_not_end_if_descriptors_run_out() -> None:
 
 def test_snapshot_includes_kernel_threads_and_programs() -> None:
     with subprocess.Popen(["sleep", "600"]) as child:
-        entries = {it.pid: it for it in take_snapshot(programs=True).processes}
+        entries = {entry.pid: entry for entry in take_snapshot(programs=True).processes}
         child.kill()
     mine = entries[child.pid]
 
@@ -298,9 +314,9 @@ def test_snapshot_includes_kernel_threads_and_programs() -> None:
     assert mine.program.argv == ("sleep", "600")
     assert (mine.uid, mine.euid) == (os.getuid(), os.geteuid())
     assert not mine.is_kernel_thread
-    kernel = {it.pid for it in entries.values() if it.is_kernel_thread}
+    kernel = {entry.pid for entry in entries.values() if entry.is_kernel_thread}
     assert kernel == {
-        pid for pid, it in entries.items() if 2 in (pid, it.ppid) and it.name
+        pid for pid, entry in entries.items() if 2 in (pid, entry.ppid) and entry.name
     }
     assert {None} >= {entries[pid].program for pid in kernel}
 

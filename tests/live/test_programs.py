@@ -108,7 +108,11 @@ def test_name_and_exe_are_of_the_same_program(tmp_path: Path) -> None:
         shutil.copy(compiled("alternate"), path)
     with started(*paths) as process:
         found = [read_program(process.pid) for _ in range(2000)]
-    names = {(it.name, Path(it.exe).name) for it in found if it and it.name and it.exe}
+    names = {
+        (program.name, Path(program.exe).name)
+        for program in found
+        if program and program.name and program.exe
+    }
 
     assert {("one", "one"), ("other", "other")} == names
 
@@ -239,8 +243,8 @@ def test_ids_are_those_of_the_readers_namespaces(high_latency: ProcConnector) ->
     command = ("unshare", "--user", "--map-root-user", "--pid", "--mount", "--fork")
     inside = ("cat", "-", "inside")
     with started(*command, *inside) as process:
-        execs = programs_until(high_latency, lambda _, it: it.argv == inside)
-        (found,) = [it for it in execs if it[1].argv == inside]
+        execs = programs_until(high_latency, lambda _, program: program.argv == inside)
+        (found,) = [result for result in execs if result[1].argv == inside]
         pid, program = found
 
         assert process.pid == program.ppid

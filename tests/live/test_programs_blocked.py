@@ -122,10 +122,14 @@ def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
 
     events = events_until(connector, is_last)
     assert is_lossless(events)
-    found = [(serials[pid], it) for pid, it in programs_in(events) if pid in serials]
+    found = [
+        (serials[pid], program)
+        for pid, program in programs_in(events)
+        if pid in serials
+    ]
     assert others == len(found)
-    right = sum(it.argv == ("true", serial) for serial, it in found)
-    absent = sum(it.argv is None for _, it in found)
+    right = sum(program.argv == ("true", serial) for serial, program in found)
+    absent = sum(program.argv is None for _, program in found)
     return right, others - right - absent
 
 

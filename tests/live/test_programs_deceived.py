@@ -87,7 +87,8 @@ def paths() -> Iterator[dict[str, str]]:
         directory.chmod(0o755)
         names = ("first", "second", "third")
         found = {
-            it.upper(): shutil.copy(compiled("stages"), directory / it) for it in names
+            name.upper(): shutil.copy(compiled("stages"), directory / name)
+            for name in names
         }
         found["FORGE"] = shutil.copy(compiled("forge"), directory / "forge")
         yield {key: str(path) for key, path in found.items()}

@@ -52,8 +52,8 @@ class Reader:
         output, _ = self._process.communicate(f"{last.pid}\n", DEADLINE)
         reported = json.loads(output)
         return [
-            (pid, it | {"argv": it["argv"] and tuple(it["argv"])})
-            for pid, it in reported
+            (pid, fields | {"argv": fields["argv"] and tuple(fields["argv"])})
+            for pid, fields in reported
         ]
 
     def close(self) -> None:
@@ -131,10 +131,10 @@ class Load:
                     continue
                 actual = {name: found[name] for name in fields}
                 wrong += [
-                    (kind, name, it, found)
-                    for name, it in actual.items()
-                    if it not in (fields[name], None)
-                    or (it is None and not found["missing"])
+                    (kind, name, value, found)
+                    for name, value in actual.items()
+                    if value not in (fields[name], None)
+                    or (value is None and not found["missing"])
                 ]
                 right[kind] += actual == fields
         return wrong, right
@@ -175,7 +175,11 @@ def test_set_user_id_program_has_its_new_ids(directory: Path) -> None:
             subprocess.run([*NOBODY, *line], check=True)
         reported = reader.reported()
 
-    ids = [[it[name] for name in ID_NAMES] for _, it in reported if it["argv"] in lines]
+    ids = [
+        [fields[name] for name in ID_NAMES]
+        for _, fields in reported
+        if fields["argv"] in lines
+    ]
     changed = ids.count([65534, 1, 65534, 1])
     if os.statvfs(path).f_flag & os.ST_NOSUID:
         pytest.skip("the file system is mounted with nosuid")
@@ -193,8 +197,12 @@ def test_burst_of_comm_events_affects_only_names() -> None:
             subprocess.run(line, check=True)
         reported = reader.reported()
 
-    programs = [it for _, it in reported if it["argv"] in lines]
-    assert {it["name"] for it in programs} <= {"true", None}
+    programs = [fields for _, fields in reported if fields["argv"] in lines]
+    assert {fields["name"] for fields in programs} <= {"true", None}
     if reader.realtime:
         assert len(programs) > len(lines) / 2
-        assert [it for it in programs if it["uid"] is None or it["ppid"] is None] == []
+        assert [
+            fields
+            for fields in programs
+            if fields["uid"] is None or fields["ppid"] is None
+        ] == []

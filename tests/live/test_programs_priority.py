@@ -15,7 +15,7 @@ from support.exec_programs import (
 from support.live import DEADLINE
 from support.machine import NOBODY, has_realtime_priority
 from support.sandbox import NO_PRIORITY, run_sandboxed
-from support.subprocesses import PROGRAMS, program, run, started
+from support.subprocesses import PROGRAMS, program, run
 
 from procconn import EventMask, ProcConnector
 
@@ -77,8 +77,8 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     with ProcConnector(programs=True, usage=True, receive_buffer=4096) as connector:
         connector.recv(0)
-for it in caught:
-    print(issubclass(it.category, RuntimeWarning), it.lineno, it.message)
+for warning in caught:
+    print(issubclass(warning.category, RuntimeWarning), warning.lineno, warning.message)
 """
     done = run(*NOBODY, sys.executable, "-c", code)
     lines = done.stdout.splitlines()
@@ -122,8 +122,8 @@ def test_burst_of_other_events_does_not_wake_the_realtime_thread(
 
     with ProcConnector(EventMask.EXEC) as connector:
         before = runs()
-        with started(sys.executable, "-I", PROGRAMS / "rename.py", 1_000_000, 0) as it:
-            it.wait(DEADLINE)
+        with program("rename", 1_000_000, 0) as renamer:
+            renamer.wait(DEADLINE)
         ran = runs() - before
         execs = len(connector.recv_many(0))
 

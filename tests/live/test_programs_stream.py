@@ -88,11 +88,11 @@ def check(
     absent = 0
     for pid, number in numbers.items():
         life = life_of(pid, events)
-        kinds: list[type] = [type(it) for it in life]
+        kinds: list[type] = [type(event) for event in life]
         assert [Fork, Exec, Exec, Exit] == kinds
         programs = [found for _, found in programs_in(life)]
         assert_right_or_missing(programs, tuple(chain(number)), ("true", str(number)))
-        absent += sum(it.argv is None for it in programs)
+        absent += sum(program.argv is None for program in programs)
     if realtime:  # under emulation, two programs suffice
         assert absent <= (2 * CHAINS - 2 if IS_EMULATED else most_absent)
 
@@ -164,7 +164,7 @@ def test_programs_do_not_need_fork_or_exit_in_the_mask(mask: EventMask) -> None:
 
     assert_right_or_missing(programs, line, ("cat", "-", "x"))
     if realtime:
-        assert [line, ("cat", "-", "x")] == [it.argv for it in programs]
+        assert [line, ("cat", "-", "x")] == [program.argv for program in programs]
 
 
 def test_programs_survive_a_change_of_the_mask() -> None:
@@ -264,19 +264,19 @@ def test_programs_are_delivered_during_a_burst(queue: int) -> None:
         with chains() as numbers:
             while not any(map(is_last, batch := connector.recv_many(1))):
                 assert time.monotonic() < deadline
-                events += [it for it in batch if not isinstance(it, Comm)]
+                events += [event for event in batch if not isinstance(event, Comm)]
                 if not batch:  # the last event was lost
                     break
         realtime = is_realtime(connector)
         was_long_enough = renamer.poll() is None
     events += batch
 
-    found = [(pid, it) for pid, it in programs_in(events) if pid in numbers]
+    found = [(pid, result) for pid, result in programs_in(events) if pid in numbers]
     right = 0
-    for pid, it in found:
+    for pid, result in found:
         lines = {tuple(chain(numbers[pid])), ("true", str(numbers[pid]))}
-        assert it.argv in lines if it.argv else it.missing
-        right += it.argv is not None
+        assert result.argv in lines if result.argv else result.missing
+        right += result.argv is not None
     if realtime and was_long_enough and is_lossless(events):
         assert len(found) == 2 * CHAINS
         assert right > CHAINS
@@ -330,9 +330,9 @@ def test_programs_of_chains_and_re_execs_are_right_under_load() -> None:
         loading.join()
 
     found: dict[int, list[tuple[str, ...] | None]] = {}
-    for pid, it in programs_in(events):
-        assert it.argv or it.missing
-        found.setdefault(pid, []).append(it.argv)
+    for pid, result in programs_in(events):
+        assert result.argv or result.missing
+        found.setdefault(pid, []).append(result.argv)
     for pid, lines in expected.items():
         for line, argv in zip(lines, found[pid], strict=True):
             assert argv in (line, None)

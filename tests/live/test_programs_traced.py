@@ -67,7 +67,7 @@ class Found:
         path = str(compiled("stages"))
         ours = {(path, serial) for serial in serials(rounds)}
         found = [program for _, program in programs_in(events)]
-        count = Counter(it.argv for it in found if it.argv in ours)
+        count = Counter(program.argv for program in found if program.argv in ours)
         self.right = len(count)
         tree, last = {ancestor}, dict(programs_in(events))
         for event in events:
@@ -75,15 +75,19 @@ class Found:
                 tree.add(event.child_pid)
         self.held = sum(last[pid].missing == "held" for pid in tree & last.keys())
         self.wrong = [
-            it
-            for it in found
-            if it.argv in ours
+            program
+            for program in found
+            if program.argv in ours
             and (
-                it.exe != path or it.name not in ("stages", None) or count[it.argv] > 1
+                program.exe != path
+                or program.name not in ("stages", None)
+                or count[program.argv] > 1
             )
         ]
         self.wrong += [
-            it for it in found if it.exe == path and it.argv not in (*ours, None)
+            program
+            for program in found
+            if program.exe == path and program.argv not in (*ours, None)
         ]
 
 

@@ -153,7 +153,9 @@ def test_subscribe_that_empties_a_full_queue_wakes_the_thread() -> None:
             pass
         until = time.monotonic() + DEADLINE
         events: list[Event] = []
-        while process.pid not in {it.pid for it in events if isinstance(it, Exit)}:
+        while process.pid not in {
+            event.pid for event in events if isinstance(event, Exit)
+        }:
             assert time.monotonic() < until
             events += connector.recv_many(DEADLINE)
 

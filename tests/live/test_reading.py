@@ -600,9 +600,9 @@ import gc
 from procconn import EventMask, ProcConnector
 from procconn._core import lib
 def look(*_):
-    for it in gc.get_objects():
-        if type(it) is list and len(it) >= 1500:
-            it[0]
+    for item in gc.get_objects():
+        if type(item) is list and len(item) >= 1500:
+            item[0]
 with ProcConnector(EventMask.COMM) as connector:
     gc.callbacks.append(look)
     for threshold in range(1, 30):

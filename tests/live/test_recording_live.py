@@ -74,8 +74,12 @@ def test_programs_exits_and_dates_are_replayed(tmp_path: Path) -> None:
         dates = [replayed.event_time(event) for event in events]
 
     assert received == events
-    executed = [it for it in events if isinstance(it, Exec) and it.pid == shell.pid]
-    ended = [it for it in events if isinstance(it, Exit) and it.pid == shell.pid]
+    executed = [
+        event for event in events if isinstance(event, Exec) and event.pid == shell.pid
+    ]
+    ended = [
+        event for event in events if isinstance(event, Exit) and event.pid == shell.pid
+    ]
     assert [3] == [event.returncode for event in ended]
     assert all(event.program is not None for event in executed)
     tolerance = timedelta(milliseconds=2)  # twice the threshold of a clock step

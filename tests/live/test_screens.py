@@ -40,11 +40,11 @@ def shapes(guide: Path) -> dict[str, set[str]]:
 
 
 def test_screens_match_the_command(tmp_path: Path) -> None:
-    copies = [Path(shutil.copy(it, tmp_path)) for it in DOCUMENTS]
+    copies = [Path(shutil.copy(document, tmp_path)) for document in DOCUMENTS]
     subprocess.run(
         [sys.executable, ROOT / "docs/screens.py", *copies], check=True, timeout=300
     )
-    documented = [shapes(it) for it in DOCUMENTS]
+    documented = [shapes(document) for document in DOCUMENTS]
 
-    assert documented == [shapes(it) for it in copies]
+    assert documented == [shapes(document) for document in copies]
     assert {name for document in documented for name in document} == SCREENS

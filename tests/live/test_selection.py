@@ -193,11 +193,12 @@ def test_name_does_not_match_the_command_itself() -> None:
         child.kill()
     seconds = [json.loads(line) for line in result.stdout.splitlines()]
     running = [
-        {it["name"]: it["running"] for it in second["programs"]} for second in seconds
+        {program["name"]: program["running"] for program in second["programs"]}
+        for second in seconds
     ]
 
     assert {"sh": 1} in running
-    assert running == [it for it in running if it in ({"sh": 1}, {})]
+    assert running == [counts for counts in running if counts in ({"sh": 1}, {})]
 
 
 def test_output_option_writes_to_a_file(tmp_path: Path) -> None:

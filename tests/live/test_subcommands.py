@@ -47,17 +47,17 @@ def test_stat_counts_events_by_kind_and_program() -> None:
         stat.wait()
 
     # On a busy machine, a process may exit before its program is read.
-    counts = [it for second in seconds for it in second["programs"]]
-    unknown = sum(it["started"] for it in counts if it["name"] == "?")
-    counted = [it for it in counts if it["name"] == "false"]
-    own = [it for it in seconds[0]["programs"] if it["name"] == _own_name()]
+    counts = [count for second in seconds for count in second["programs"]]
+    unknown = sum(count["started"] for count in counts if count["name"] == "?")
+    counted = [count for count in counts if count["name"] == "false"]
+    own = [count for count in seconds[0]["programs"] if count["name"] == _own_name()]
     assert [[]] * len(seconds) == [violations(STAT, second) for second in seconds]
     assert 0 == stat.returncode
-    assert 0 < sum(it["started"] for it in counted)
-    assert 20 <= unknown + sum(it["started"] for it in counted)
-    assert 20 <= unknown + sum(it["failed"] for it in counted)
+    assert 0 < sum(count["started"] for count in counted)
+    assert 20 <= unknown + sum(count["started"] for count in counted)
+    assert 20 <= unknown + sum(count["failed"] for count in counted)
     assert 20 <= sum(s["events"].get("exec", 0) for s in seconds)
-    assert 0 < sum(it["running"] for it in own)
+    assert 0 < sum(count["running"] for count in own)
 
 
 def _own_name() -> str:
@@ -99,7 +99,7 @@ def test_record_tree_records_only_descendants(tmp_path: Path) -> None:
             )
             recorder.send_signal(signal.SIGINT)
             recorder.wait()
-    pids = [it["pid"] for it in events_in(path) if it["event"] == "exit"]
+    pids = [event["pid"] for event in events_in(path) if event["event"] == "exit"]
 
     assert 3 == len(pids)
     assert shell.pid == pids[-1]
@@ -130,7 +130,7 @@ def test_stat_counts_from_the_first_event_of_a_recording(tmp_path: Path) -> None
     results = [json.loads(line) for line in lines]
     table = run("stat", "-i", path, "-e", "sid").stdout
 
-    assert [{"sid": 3}, {"sid": 1}] == [it["events"] for it in results]
+    assert [{"sid": 3}, {"sid": 1}] == [second["events"] for second in results]
     assert table.startswith("in 1.00 s: 4 sid\n")
 
 

@@ -82,7 +82,7 @@ def test_duration_excludes_the_time_of_procconn() -> None:
     result = trace("true")
 
     (line,) = (
-        it for it in result.stderr.splitlines() if it.startswith("1 process in ")
+        line for line in result.stderr.splitlines() if line.startswith("1 process in ")
     )
     took = re.match(r"1 process in ([\d.]+) (m?s),", line)
     assert took

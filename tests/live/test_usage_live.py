@@ -85,14 +85,14 @@ class Meter:
             assert time.monotonic() < deadline, f"{len(measured)} of {count} exits"
             exits = exits_of(self.connector.recv_many(1))
             self.drain()
-            measured += [(it, self.take(it)) for it in exits if matches(it)]
+            measured += [(event, self.take(event)) for event in exits if matches(event)]
         return measured
 
     def records_of(self, tgid: int, tasks: int) -> list[TaskRecord]:
         """Return the records of a process of which `tasks` tasks exit."""
-        records = [it for _, it in self.measure(lambda it: it.tgid == tgid, tasks)]
+        records = [record for _, record in self.measure(is_of(tgid), tasks)]
         assert None not in records
-        return [it for it in records if it is not None]
+        return [record for record in records if record is not None]
 
     def exits(self, matches: Callable[[Exit], bool], count: int) -> list[Exit]:
         """Wait for `count` matching EXITs, without taking records."""
@@ -105,7 +105,7 @@ class Meter:
 
 
 def is_of(tgid: int) -> Callable[[Exit], bool]:
-    return lambda it: it.tgid == tgid
+    return lambda event: event.tgid == tgid
 
 
 def exits_of(events: list[Event]) -> list[Exit]:
@@ -144,14 +144,14 @@ def test_every_short_process_has_its_own_record(meter: Meter) -> None:
     starters = [
         threading.Thread(target=start, args=[SHORT_COMMANDS // 2]) for _ in range(2)
     ]
-    for it in starters:
-        it.start()
+    for thread in starters:
+        thread.start()
     peaks: dict[int, int | None] = {}
-    while any(it.is_alive() for it in starters) or not pids <= peaks.keys():
+    while any(thread.is_alive() for thread in starters) or not pids <= peaks.keys():
         for event, record in meter.measure(lambda _: True, 1):
             peaks[event.pid] = None if record is None else record.peak_rss
-    for it in starters:
-        it.join()
+    for thread in starters:
+        thread.join()
 
     assert len(pids) == SHORT_COMMANDS
     assert [] == [pid for pid in pids if peaks[pid] is None]
@@ -168,7 +168,7 @@ def test_sums_over_threads_match_wait4(meter: Meter, tmp_path: Path) -> None:
     )
     # ru_maxrss includes the time between fork and exec, at the size of this process.
     if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
-        assert max(it.peak_rss for it in records) == pytest.approx(
+        assert max(record.peak_rss for record in records) == pytest.approx(
             used.ru_maxrss * 1024, rel=0.05
         )
     assert sum_of(records, "write_chars") >= 10 << 20
@@ -199,7 +199,7 @@ def test_thread_that_execs_keeps_its_usage(meter: Meter) -> None:
     if not HAS_TGID:  # ambiguous: they could be of two processes
         exits = meter.exits(is_of(pid), 2)
         meter.drain()
-        assert [None, None] == [meter.take(it) for it in exits]
+        assert [None, None] == [meter.take(event) for event in exits]
         return
     leader, last = meter.records_of(pid, tasks=2)
 
@@ -217,7 +217,7 @@ def test_leader_whose_exit_has_the_pid_of_another_thread_keeps_its_record(
     """A thread that execs may swap PIDs with the leader before the leader's EXIT."""
     pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
-    leader, last = meter.exits(lambda it: it.tgid == pid, 2)
+    leader, last = meter.exits(is_of(pid), 2)
     meter.drain()
     leader_record = meter.take(leader._replace(pid=leader.tgid + 1))
     last_record = meter.take(last)
@@ -244,7 +244,7 @@ def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
         last_pid.write_text(str(first - 1))
         second = spawn(*large)
         os.waitpid(second, 0)
-    records = [it for _, it in meter.measure(lambda it: it.tgid == first, 2)]
+    records = [record for _, record in meter.measure(is_of(first), 2)]
     third = 0
     while third != first and time.monotonic() < deadline:
         last_pid.write_text(str(first - 1))
@@ -259,9 +259,9 @@ def test_exits_of_a_pid_reused_at_once_are_ambiguous(meter: Meter) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda it: it._replace(pid=2**22 + 1, tgid=2**22 + 1),
-        lambda it: it._replace(exit_code=256),
-        lambda it: it._replace(timestamp_ns=1),  # before the registration, or a drop
+        lambda event: event._replace(pid=2**22 + 1, tgid=2**22 + 1),
+        lambda event: event._replace(exit_code=256),
+        lambda event: event._replace(timestamp_ns=1),  # before the registration
     ],
 )
 def test_record_is_not_matched_with_another_exit(
@@ -269,7 +269,7 @@ def test_record_is_not_matched_with_another_exit(
 ) -> None:
     pid = spawn("/bin/true")
     os.waitpid(pid, 0)
-    (event,) = meter.exits(lambda it: it.pid == pid, 1)
+    (event,) = meter.exits(lambda event: event.pid == pid, 1)
     meter.drain()
 
     assert meter.take(other(event)) is None
@@ -283,7 +283,7 @@ def test_record_is_not_matched_with_an_exit_of_another_thread_group(
     """Records have a TGID since Linux 5.19."""
     pid = spawn("/bin/true")
     os.waitpid(pid, 0)
-    (event,) = meter.exits(lambda it: it.pid == pid, 1)
+    (event,) = meter.exits(lambda event: event.pid == pid, 1)
     meter.drain()
     is_taken = meter.take(event._replace(tgid=1)) is not None
 
@@ -295,10 +295,10 @@ def test_record_of_a_lost_exit_is_not_matched_with_another(meter: Meter) -> None
     """Of two EXITs with the same PID, either may have been lost."""
     pid = spawn(sys.executable, THREAD_EXECS)
     os.waitpid(pid, 0)
-    exits = meter.exits(lambda it: it.tgid == pid, 2)
+    exits = meter.exits(is_of(pid), 2)
     meter.drain(exits_are_missing=True)
 
-    assert [None, None] == [meter.take(it) for it in exits]
+    assert [None, None] == [meter.take(event) for event in exits]
 
 
 def test_overrun_leaves_exits_without_usage_and_is_counted() -> None:
@@ -309,10 +309,10 @@ def test_overrun_leaves_exits_without_usage_and_is_counted() -> None:
     pids = {spawn("/bin/true") for _ in range(50)}
     for pid in pids:
         os.waitpid(pid, 0)
-    exits = meter.exits(lambda it: it.pid in pids, 50)
+    exits = meter.exits(lambda event: event.pid in pids, 50)
     meter.drain()
     lost = meter.lost
-    records = [meter.take(it) for it in exits]
+    records = [meter.take(event) for event in exits]
     lost_at = time.monotonic()
     deadline = lost_at + DEADLINE
     record, pid = None, 0
@@ -342,7 +342,7 @@ def test_records_without_an_exit_are_discarded(meter: Meter) -> None:
     pid = spawn("/bin/true")
     os.waitpid(pid, 0)
 
-    assert [pid] == [it.pid for it in meter.records_of(pid, tasks=1)]
+    assert [pid] == [record.pid for record in meter.records_of(pid, tasks=1)]
     assert meter.lost == 0
 
 
@@ -376,7 +376,7 @@ def test_close_in_a_forked_child_keeps_the_registration(meter: Meter) -> None:
     pid = spawn("/bin/true")
     os.waitpid(pid, 0)
 
-    assert [pid] == [it.pid for it in meter.records_of(pid, tasks=1)]
+    assert [pid] == [record.pid for record in meter.records_of(pid, tasks=1)]
 
 
 _OPEN = """

@@ -103,9 +103,11 @@ def test_late_reader_gets_the_usage_of_thousands_of_exits() -> None:
             thread.start()
             thread.join()
         ours = (
-            it for it in connector if isinstance(it, Exit) and it.tgid == os.getpid()
+            event
+            for event in connector
+            if isinstance(event, Exit) and event.tgid == os.getpid()
         )
-        usages = [it.usage for it in islice(ours, count)]
+        usages = [event.usage for event in islice(ours, count)]
 
         assert (usages.count(None), connector.usage_lost) == (0, 0)
 
@@ -132,9 +134,9 @@ def test_exit_has_usage_of_the_leader_and_process_of_all_threads() -> None:
         (pid,) = run_each((sys.executable, "-c", BURN_IN_A_THREAD))
         own = usage_at_exit(connector, pid)
         process_usage = next(
-            it.process.usage
-            for it in monitor
-            if isinstance(it, Ended) and it.process.pid == pid
+            change.process.usage
+            for change in monitor
+            if isinstance(change, Ended) and change.process.pid == pid
         )
 
     assert own is not None

@@ -134,7 +134,7 @@ _AS_NOBODY = """
 import os, sys
 from procconn.processes import wait
 os.setgid(65534), os.setuid(65534)
-print({pid: it.returncode for pid, it in wait([int(sys.argv[1])]).items()})
+print({pid: process.returncode for pid, process in wait([int(sys.argv[1])]).items()})
 """
 
 
@@ -152,7 +152,7 @@ def test_wait_returns_none_if_the_status_may_not_be_read() -> None:
 _HIDDEN = """
 from procconn.processes import take_snapshot, wait
 entries = take_snapshot(known=[1]).processes
-print([it.started_ns for it in entries if it.pid == 1])
+print([entry.started_ns for entry in entries if entry.pid == 1])
 try:
     wait([1])
 except PermissionError as error:
@@ -217,7 +217,9 @@ def test_exit_is_not_missed_while_wait_starts() -> None:
         reaper = threading.Thread(target=child.wait)
         reaper.start()
         try:
-            codes = [it.returncode for it in wait([child.pid], DEADLINE).values()]
+            codes = [
+                process.returncode for process in wait([child.pid], DEADLINE).values()
+            ]
         except ProcessLookupError:
             codes = [3]
         reaper.join()

@@ -190,7 +190,7 @@ def receive_trailers(connector: ProcConnector) -> None:
     os.waitpid(pid, 0)
     found: list[Event] = []
     deadline = time.monotonic() + 5
-    while not any(isinstance(it, Exit) and it.pid == pid for it in found):
+    while not any(isinstance(event, Exit) and event.pid == pid for event in found):
         assert time.monotonic() < deadline, "timed out before the EXIT"
         found += connector.recv_many(1)
 

@@ -118,7 +118,7 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
 
 def unexpected_errors(errors: bytes) -> bytes:
     """Remove the warnings that ordinary users get from the stderr of a command."""
-    limits = tuple(f"procconn: {it}".encode() for it in LIMITS)
+    limits = tuple(f"procconn: {limit}".encode() for limit in LIMITS)
     lines = errors.splitlines(keepends=True)
     return b"".join(line for line in lines if IS_ROOT or not line.startswith(limits))
 

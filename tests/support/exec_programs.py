@@ -67,7 +67,9 @@ def programs_of(connector: ProcConnector, pid: int, count: int) -> list[Program]
         return received == count
 
     return [
-        it for exec_pid, it in programs_until(connector, is_last) if exec_pid == pid
+        program
+        for exec_pid, program in programs_until(connector, is_last)
+        if exec_pid == pid
     ]
 
 
@@ -180,9 +182,9 @@ def spinning(count: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for it in spinners:
-            it.terminate()
-            it.wait()
+        for spinner in spinners:
+            spinner.terminate()
+            spinner.wait()
 
 
 def read_after_exec(pid: int) -> Program:

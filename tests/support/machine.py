@@ -19,8 +19,10 @@ LIMITS = [
     "programs are read at normal priority",
     "usage is not reported",
 ]
-EXPECTED_WARNINGS = [f"ignore:{it}:RuntimeWarning" for it in LIMITS if not IS_ROOT]
-PYTHON = (sys.executable, "-Werror", *(f"-W{it}" for it in EXPECTED_WARNINGS))
+EXPECTED_WARNINGS = [
+    f"ignore:{limit}:RuntimeWarning" for limit in LIMITS if not IS_ROOT
+]
+PYTHON = (sys.executable, "-Werror", *(f"-W{warning}" for warning in EXPECTED_WARNINGS))
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AS_ORDINARY_USER = NOBODY if IS_ROOT else ()

@@ -97,15 +97,19 @@ class History:
         """Return the process with this PID at a time, or the last one before."""
         return next(
             (
-                it
-                for it in reversed(self.all)
-                if it.pid == pid and it.started_ns <= timestamp_ns + 2 * TICK_NS
+                process
+                for process in reversed(self.all)
+                if process.pid == pid
+                and process.started_ns <= timestamp_ns + 2 * TICK_NS
             ),
             None,
         )
 
     def _state(self) -> ModelState:
-        running = {pid: (it, frozenset(it.threads)) for pid, it in self.running.items()}
+        running = {
+            pid: (process, frozenset(process.threads))
+            for pid, process in self.running.items()
+        }
         return ModelState(self.now_ns, len(self.events), running)
 
     def _time(self) -> int:
@@ -141,7 +145,7 @@ class History:
         """Fork a process, which becomes the root of the tree if there is none."""
         known = len(self.all)
         self._fork(process, how)
-        if len(self.all) > known and not any(it.in_tree for it in self.all):
+        if len(self.all) > known and not any(other.in_tree for other in self.all):
             self.all[-1].in_tree = True
 
     def _clone(self, process: ModelProcess, how: int) -> None:
