@@ -10,7 +10,7 @@ import pytest
 
 KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 
-IS_EMULATED = "PROCCONN_EMULATED" in os.environ  # slow: do not expect timely threads
+IS_EMULATED = "PROCCONN_EMULATED" in os.environ  # threads may be too slow
 
 # Warnings that ordinary users get. Tests fail at any other warning.
 IS_ROOT = os.geteuid() == 0

@@ -10,7 +10,7 @@ from itertools import takewhile
 from procconn import Event, Exit, ProcConnector, decode
 from support.live import DEADLINE
 
-STATUS = 160 + os.getpid() % 90  # an exit status that other processes hardly have
+STATUS = 160 + os.getpid() % 90  # an exit status that other processes rarely have
 LAST = ("/bin/sh", "-c", f"exit {STATUS}")
 ReadMode = Callable[[ProcConnector], list[Event]]
 
