@@ -42,7 +42,7 @@ SERIES_OF_OTHERS = ("6.12",)  # other processors
 TIME_LIMIT = 1500  # seconds for the tests in one guest
 BOOT_LIMIT = 120
 TRIES, PAUSE = 3, 20  # attempts of apt-get update, and seconds between them
-MOST_BOOTS = 3  # QEMU sometimes crashes while a kernel patches its own code
+MAX_BOOTS = 3  # QEMU sometimes crashes while a kernel patches its own code
 
 ABOVE_THE_KERNEL = (
     "test_blocked_output*",
@@ -464,7 +464,7 @@ def passes(kernel: Path, initrd: Path) -> bool:
     version = version_of(kernel)
     log = BUILD / f"{version}.log"
     started = time.monotonic()
-    for _ in range(MOST_BOOTS):
+    for _ in range(MAX_BOOTS):
         if boot(kernel, initrd, log, arguments):
             break
         print(f"{text_of(log)}\n=== {version} did not boot", flush=True)
@@ -484,7 +484,7 @@ def passes(kernel: Path, initrd: Path) -> bool:
     return not problem
 
 
-def most_guests() -> int:
+def max_guests() -> int:
     """Return how many guests may run at a time: each occupies one CPU."""
     cpus = len(os.sched_getaffinity(0))
     available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
@@ -502,7 +502,7 @@ def main() -> None:
     versions = dict.fromkeys(newest_of(name, packages) for name in chosen)
     kernels = [fetch_kernel(packages[version]) for version in versions]
     initrd = make_initrd()
-    with ThreadPoolExecutor(most_guests()) as at_once:
+    with ThreadPoolExecutor(max_guests()) as at_once:
         passed = list(at_once.map(partial(passes, initrd=initrd), kernels))
     sys.exit(not all(passed))
 

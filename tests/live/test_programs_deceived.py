@@ -113,7 +113,11 @@ class Load:
         self._chain = path, following
 
     def run(
-        self, rounds: int, at_once: int = 1, delay: Delay | None = None, most: float = 0
+        self,
+        rounds: int,
+        at_once: int = 1,
+        delay: Delay | None = None,
+        max_delay_ms: float = 0,
     ) -> None:
         """Run chains of programs and check the reported programs.
 
@@ -121,7 +125,7 @@ class Load:
             rounds: number of rounds.
             at_once: processes in each round.
             delay: delays the program readers until the second program runs.
-            most: additional milliseconds of delay, at most.
+            max_delay_ms: upper limit of the additional random delay.
         """
         path, following = self._chain
         command = (*AS_ORDINARY_USER, compiled("burst"), at_once, path, *following)
@@ -137,7 +141,7 @@ class Load:
                 pids += [int(burst.stdout.readline()) for _ in range(at_once)]
                 if delay is not None:
                     name = Path(following[1]).name
-                    delay.begin(chance.uniform(0, most), pids[-1], name)
+                    delay.begin(chance.uniform(0, max_delay_ms), pids[-1], name)
                 burst.stdin.write(".")
                 burst.stdin.flush()
                 assert burst.stdout.readline() == "ended\n"
@@ -216,9 +220,9 @@ def test_programs_are_right_or_missing(
 
     assert [] == load.wrong
     if realtime:
-        least = 1 if IS_EMULATED else load.count / 2
-        assert load.right[max(load.right)] > least
-        assert load.right[0] > least or name in SHARED
+        minimum = 1 if IS_EMULATED else load.count / 2
+        assert load.right[max(load.right)] > minimum
+        assert load.right[0] > minimum or name in SHARED
 
 
 @requires_root
@@ -231,9 +235,9 @@ def test_programs_are_right_or_missing_if_read_late(
     with delayed_connector() as (connector, delay):
         load = Load(connector, paths["FIRST"], chain(paths, name))
         if name in SLOW:
-            load.run(rounds // 2, delay=delay, most=20)
+            load.run(rounds // 2, delay=delay, max_delay_ms=20)
         else:
-            load.run(rounds, delay=delay, most=0.3)
+            load.run(rounds, delay=delay, max_delay_ms=0.3)
 
     assert [] == load.wrong
     assert sum(load.right.values()) > 0
@@ -270,7 +274,7 @@ def test_forged_arguments_are_not_misattributed_if_read_late(
 ) -> None:
     with delayed_connector() as (connector, delay):
         load = Load(connector, paths["FIRST"], ["plain", paths["FORGE"]])
-        load.run(rounds, at_once, delay, most=2)
+        load.run(rounds, at_once, delay, max_delay_ms=2)
 
     assert [] == load.wrong
     assert load.right[1] > 0

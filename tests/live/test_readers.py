@@ -39,10 +39,10 @@ def _restore_name() -> Iterator[None]:
 
 
 PAIRS = [
-    (late, early)
-    for late in READ_MODES
-    for early in READ_MODES
-    if not {late, early} <= set(DECODING)
+    (outer, inner)
+    for outer in READ_MODES
+    for inner in READ_MODES
+    if not {outer, inner} <= set(DECODING)
 ]
 
 
@@ -53,9 +53,9 @@ def try_read(connector: ProcConnector, mode: ReadMode) -> list[Event]:
 
 
 @pytest.mark.parametrize("queue", [0, 262_144])
-@pytest.mark.parametrize(("late", "early"), PAIRS)
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
 def test_nested_read_loses_and_repeats_no_event(
-    late: ReadMode, early: ReadMode, queue: int
+    outer: ReadMode, inner: ReadMode, queue: int
 ) -> None:
     """A read runs to its end inside another read, as in a signal handler."""
 
@@ -65,13 +65,13 @@ def test_nested_read_loses_and_repeats_no_event(
             set_serials(range(COUNT))
             events = by_recv(connector)
 
-            def read_early() -> None:
+            def read_inner() -> None:
                 set_serials(range(COUNT, 2 * COUNT))
-                events.extend(try_read(connector, early))
+                events.extend(try_read(connector, inner))
                 set_name(b"wake up")  # the iteration must not block
 
-            with injection.armed(read_early):
-                events += try_read(connector, late)
+            with injection.armed(read_inner):
+                events += try_read(connector, outer)
             events += drain(connector)
 
         if injection.reached:
@@ -84,23 +84,23 @@ CHANGING = [(by_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 
 
 @pytest.mark.parametrize(
-    ("late", "early"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
+    ("outer", "inner"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
 )
 def test_overlapping_reads_lose_and_repeat_no_event(
-    late: ReadMode, early: ReadMode
+    outer: ReadMode, inner: ReadMode
 ) -> None:
-    """One read starts at any point of the other, and ends after it."""
+    """The inner read starts at any point of the outer one, and ends after it."""
 
-    def pause_early(injection: Injection) -> None:
-        inject_at_each_point(partial(run_across, late, early, injection))
+    def pause_inner(injection: Injection) -> None:
+        inject_at_each_point(partial(run_across, outer, inner, injection))
 
-    assert inject_at_each_point(pause_early) > 2
+    assert inject_at_each_point(pause_inner) > 2
 
 
 def run_across(
-    late: ReadMode, early: ReadMode, begin_early: Injection, pause: Injection
+    outer: ReadMode, inner: ReadMode, start_inner: Injection, pause: Injection
 ) -> None:
-    """Start `early` inside `late`, pause it, and let it continue after `late`."""
+    """Start `inner` inside `outer`, pause it, and let it continue after `outer`."""
     own = threading.get_native_id()
     paused, resumed = threading.Event(), threading.Event()
     events: list[Event] = []
@@ -111,7 +111,7 @@ def run_across(
 
     def read() -> None:
         with pause.armed(stop):
-            events.extend(try_read(connector, early))
+            events.extend(try_read(connector, inner))
         paused.set()
 
     thread = threading.Thread(target=read)
@@ -124,9 +124,9 @@ def run_across(
         drain(connector)
         set_serials(range(COUNT))
         events += by_recv(connector)
-        with begin_early.armed(begin):
-            events += try_read(connector, late)
-        if not begin_early.reached:
+        with start_inner.armed(begin):
+            events += try_read(connector, outer)
+        if not start_inner.reached:
             return
         set_serials(range(COUNT, 2 * COUNT))
         resumed.set()

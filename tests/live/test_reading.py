@@ -363,13 +363,13 @@ class Interruptions:
     Attributes:
         places: functions and lines where the handler raised.
         in_iterators: number of exceptions raised in an iterator of the library.
-        left: number of exceptions still to raise, as a call that takes longer than
+        remaining: number of exceptions still to raise, as a call that takes longer than
             a millisecond would never finish.
     """
 
     def __init__(self) -> None:
         self.places: list[str] = []
-        self.in_iterators = self.left = 0
+        self.in_iterators = self.remaining = 0
 
     def __enter__(self) -> Self:
         self._previous = signal.signal(signal.SIGALRM, self._handle)
@@ -383,12 +383,12 @@ class Interruptions:
         gc.enable()
 
     def _handle(self, _: int, frame: FrameType | None) -> None:
-        if not frame or not self.left:
+        if not frame or not self.remaining:
             return
         is_iterator = is_iterating(frame)
         is_loop = is_iterator and frame.f_code is one_by_for.__code__
         if is_loop or is_of_connector(frame):
-            self.left -= 1
+            self.remaining -= 1
             self.in_iterators += is_iterator
             self.places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
             raise InterruptionError
@@ -408,13 +408,13 @@ def test_exception_in_a_signal_handler_loses_no_event(mode: ReadMode) -> None:
     ):
         while len(interruptions.places) <= 20 or interruptions.in_iterators <= 5:
             serials: list[int] = []
-            interruptions.left = 0  # until the first events arrive
+            interruptions.remaining = 0  # until the first events arrive
             with program("set_uids", count, 20_000) as producer:
                 while count not in serials[-1:]:
                     assert time.monotonic() < deadline
                     with suppress(InterruptionError):
                         events = mode(connector)
-                        interruptions.left = 3
+                        interruptions.remaining = 3
                         serials += [
                             event.ruid
                             for event in events
@@ -436,7 +436,7 @@ def test_exception_in_a_signal_handler_loses_no_lost_event(mode: str) -> None:
             while producer.poll() is None:
                 with suppress(InterruptionError):
                     events += BLOCKING[mode](connector)
-                    interruptions.left = 3
+                    interruptions.remaining = 3
                     set_name(b"wake up")  # the next call must not block
         events += drain(connector)
 

@@ -16,11 +16,11 @@ QUEUE_CAPACITY, EVENTS = 3449, 6000
 
 @pytest.mark.parametrize("options", [[], ["asyncio"]])
 @pytest.mark.parametrize(
-    ("call", "least"),
+    ("call", "minimum"),
     [("ppoll", 0), ("recvmmsg", 0), ("getsockopt", 1), ("read", QUEUE_CAPACITY - 100)],
 )
 def test_refused_call_ends_the_thread_and_is_raised(
-    call: str, least: int, options: list[str]
+    call: str, minimum: int, options: list[str]
 ) -> None:
     """The reader gets the events received before."""
     if call not in NUMBERS:
@@ -31,7 +31,7 @@ def test_refused_call_ends_the_thread_and_is_raised(
     assert done.stderr == ""
     assert raised == "PermissionError"
     assert not is_running
-    assert least <= received <= EVENTS
+    assert minimum <= received <= EVENTS
 
 
 def test_usage_is_not_reported_without_a_drop_count() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 
 
 class Injection:
@@ -62,9 +62,9 @@ class Injection:
 
 def inject_at_each_point(run: Callable[[Injection], object]) -> int:
     """Call `run` with an injection at each point, and return the number of points."""
-    for point in range(_MOST_POINTS):
+    for point in range(_MAX_POINTS):
         injection = Injection(point)
         run(injection)
         if not injection.reached:
             return point
-    raise AssertionError(f"more than {_MOST_POINTS} points")
+    raise AssertionError(f"more than {_MAX_POINTS} points")
