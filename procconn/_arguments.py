@@ -27,10 +27,10 @@ def whole(
     """Return a number of bytes; `or_none` if the caller accepts None, too."""
     other = ", or None" if or_none else ""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number of bytes{other}, not {value!r}")
+        raise TypeError(f"{name} must be an int, in bytes{other}, not {value!r}")
     if not least <= value <= most:
         raise ValueError(
-            f"{name} must be from {least} to {most} bytes{other}, not {value}"
+            f"{name} must be between {least} and {most} bytes{other}, not {value}"
         )
     return value
 
@@ -38,9 +38,9 @@ def whole(
 def pid(name: str, value: int) -> int:
     """Return a process ID."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a process id, not {value!r}")
+        raise TypeError(f"{name} must be a process ID, not {value!r}")
     if not 1 <= value <= MOST_PID:
-        raise ValueError(f"{name} must be from 1 to {MOST_PID}, not {value}")
+        raise ValueError(f"{name} must be between 1 and {MOST_PID}, not {value}")
     return value
 
 
@@ -78,8 +78,7 @@ def seconds(
     if nanoseconds < (1 if positive else 0):
         least = "1e-09" if positive else "0"
         raise ValueError(
-            f"{name} must be a finite number of seconds from {least} on{other},"
-            f" not {value}"
+            f"{name} must be finite and at least {least} seconds{other}, not {value}"
         )
     return nanoseconds
 

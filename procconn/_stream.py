@@ -35,12 +35,12 @@ _T = TypeVar("_T")
 FOR_FILENO, _FOR_ASYNCIO = range(2)  # the stream's two pollable descriptors
 
 BUSY = (
-    "this connector is being read already, by another thread or task or further up in"
-    " this one; give each reader a ProcConnector of its own"
+    "another thread or task, or a caller of this one, is already reading from this"
+    " connector; open one ProcConnector for each reader"
 )
 _NOT_OURS = (
-    "this connector belongs to the process that opened it, which would miss what is"
-    " read or changed here; open another after the fork"
+    "this connector belongs to the process that opened it, and a forked child would"
+    " take events from that process; open another one after the fork"
 )
 
 
@@ -80,14 +80,14 @@ def failure(number: int) -> OSError:
     if number == errno.EAFNOSUPPORT:  # all kernels have netlink
         return UnsupportedError(
             number,
-            "this process is in a sandbox without netlink sockets; allow AF_NETLINK"
-            " there, as in RestrictAddressFamilies= of a systemd unit",
+            "a sandbox blocks netlink sockets; allow AF_NETLINK, as in"
+            " RestrictAddressFamilies= of a systemd unit",
         )
     if number == errno.EPROTONOSUPPORT:
         return UnsupportedError(
             number,
-            "this kernel has no connector; it takes one built with CONFIG_CONNECTOR=y"
-            " and CONFIG_PROC_EVENTS=y",
+            "this kernel has no connector; use a kernel with CONFIG_CONNECTOR=y and"
+            " CONFIG_PROC_EVENTS=y",
         )
     if number in (errno.ECONNREFUSED, errno.ETIME):
         shown = errno.ENOTSUP if number == errno.ETIME else number

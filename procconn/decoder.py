@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _BITS = 32  # of `what`
 
 _DAMAGE = {
-    lib.PROCCONN_BAD_HEADER: "fewer bytes are left than the 16 of a netlink header",
-    lib.PROCCONN_BAD_LENGTH: "nlmsg_len is below 16 or passes the end of the buffer",
-    lib.PROCCONN_BAD_ERROR: "the NLMSG_ERROR has no room for an errno",
-    lib.PROCCONN_BAD_CONNECTOR: "the message has no room for a cn_msg",
-    lib.PROCCONN_BAD_DATA: "cn_msg.len passes the end of the message",
-    lib.PROCCONN_BAD_EVENT: "the message has no room for a proc_event",
-    lib.PROCCONN_BAD_FIELDS: "the event's fields are incomplete or do not add up",
-    lib.PROCCONN_FOREIGN: "cn_msg.id is not the Proc Connector's",
+    lib.PROCCONN_BAD_HEADER: "the buffer ends within a netlink header of 16 bytes",
+    lib.PROCCONN_BAD_LENGTH: "nlmsg_len is below 16 or exceeds the buffer",
+    lib.PROCCONN_BAD_ERROR: "the NLMSG_ERROR is too short for an errno",
+    lib.PROCCONN_BAD_CONNECTOR: "the message is too short for a cn_msg",
+    lib.PROCCONN_BAD_DATA: "cn_msg.len exceeds the message",
+    lib.PROCCONN_BAD_EVENT: "the message is too short for a proc_event",
+    lib.PROCCONN_BAD_FIELDS: "the event's fields are incomplete or inconsistent",
+    lib.PROCCONN_FOREIGN: "cn_msg.id is not that of the Proc Connector",
 }
 _BAD_FRAMING = (lib.PROCCONN_BAD_HEADER, lib.PROCCONN_BAD_LENGTH)
 

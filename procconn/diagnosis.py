@@ -52,29 +52,30 @@ def conditions() -> Iterator[Condition]:
     yield Condition(
         "network namespace",
         connectors is not None or _has_connectors(),
-        "this process is in a network namespace of its own, where the kernel has no"
-        " Proc Connector",
-        "run it in the host's (--net=host for containers)",
+        "this process is not in the initial network namespace, the only one with a Proc"
+        " Connector",
+        "run it in the host's network namespace (--net=host for containers)",
     )
     yield Condition(
         "kernel configuration",
         None if connectors is None else "cn_proc" in connectors,
         "this kernel was built without CONFIG_PROC_EVENTS",
-        "use one that has CONFIG_PROC_EVENTS=y",
+        "use a kernel with CONFIG_PROC_EVENTS=y",
     )
     yield Condition(
         "pid namespace",
         _in_namespace("pid", _INITIAL_PID_NAMESPACE),
-        "this process is in a pid namespace of its own, and the kernel answers only"
-        " those in the initial one",
-        "run it there (--pid=host for containers)",
+        "this process is not in the initial PID namespace, and the kernel ignores"
+        " subscriptions from any other",
+        "run it in the host's PID namespace (--pid=host for containers)",
     )
     yield Condition(
         "user namespace",
         _in_namespace("user", _INITIAL_USER_NAMESPACE),
-        "this process is in a user namespace of its own, and the kernel answers only"
-        " those in the initial one",
-        "run it there (--userns=host for containers, and not rootless)",
+        "this process is not in the initial user namespace, and the kernel ignores"
+        " subscriptions from any other",
+        "run it in the host's user namespace (--userns=host for containers, not"
+        " rootless)",
     )
 
 
@@ -92,14 +93,14 @@ def warn_of_limits(view: View, asked: int) -> None:
     """Warn whose stream will lose events sooner, or not count them."""
     if view.receive_buffer < asked:
         _warn_of_limit(
-            f"the receive buffer is {view.receive_buffer} bytes, not {asked}: raise"
-            " net.core.rmem_max with sysctl, or grant CAP_NET_ADMIN, or bursts of"
-            " events are lost"
+            f"the receive buffer is {view.receive_buffer} bytes instead of {asked}, so"
+            " bursts may overflow it: raise net.core.rmem_max with sysctl or grant"
+            " CAP_NET_ADMIN"
         )
     if not view.counts_drops:
         _warn_of_limit(
-            "this kernel does not count the events it drops (Linux 4.12 does): each"
-            " occasion is reported as a Lost of count 0, and `lost` does not have them"
+            "this kernel does not count dropped events (Linux 4.12 and newer do): each"
+            " overrun is reported as a Lost of count 0, and `lost` does not include it"
         )
 
     if reason := why_not_realtime(view.realtime):
@@ -114,16 +115,16 @@ def why_not_realtime(status: int) -> str:
     """Say what keeps the thread that reads programs from real-time priority."""
     if status == lib.PROCCONN_NEEDS_CAPABILITY:
         return (
-            "grant the capability CAP_SYS_NICE, or raise RLIMIT_RTPRIO, as with"
-            " LimitRTPRIO=1 in a systemd unit"
+            "grant CAP_SYS_NICE or raise RLIMIT_RTPRIO, as with LimitRTPRIO=1 in a"
+            " systemd unit"
         )
     if status == lib.PROCCONN_NEEDS_RUNTIME:
         return (
-            "this process's control group has no real-time budget: give it one in"
-            " cpu.rt_runtime_us, or run it in the root group"
+            "this process's cgroup has no real-time budget: set its cpu.rt_runtime_us"
+            " or run in the root cgroup"
         )
     if status == lib.PROCCONN_IN_SANDBOX:
-        return "a sandbox refuses sched_setscheduler: allow it, as for audio servers"
+        return "a sandbox blocks sched_setscheduler(2): allow that call"
     return ""
 
 
@@ -131,30 +132,30 @@ def why_no_usage(number: int) -> str:
     """Say, of an errno, why `Exit.usage` cannot be had, and what to do."""
     if number == errno.EPERM:
         return (
-            "not without the capability CAP_NET_ADMIN in the initial user namespace:"
-            " run as root, or grant it"
+            "taskstats requires CAP_NET_ADMIN in the initial user namespace: run as"
+            " root or grant it"
         )
     if number == errno.EINVAL:
         return (
-            "not in a pid or user namespace of one's own: run in the initial ones"
+            "taskstats requires the initial PID and user namespaces: run there"
             " (--pid=host --userns=host for containers)"
         )
     if number in (errno.ENOENT, errno.EPROTONOSUPPORT):
         return (
-            "not with this kernel: use one that has CONFIG_TASKSTATS,"
+            "this kernel has no taskstats: use one with CONFIG_TASKSTATS,"
             " CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_IO_ACCOUNTING"
         )
     if number == errno.ENOPROTOOPT:
         return (
-            "not where the records that the kernel drops cannot be counted: use Linux"
-            " 4.12 or newer, and allow getsockopt in the sandbox"
+            "dropped usage records cannot be counted: use Linux 4.12 or newer and allow"
+            " getsockopt(2) in the sandbox"
         )
-    return f"not now: {os.strerror(number)}; try again, or report this to the project"
+    return f"taskstats failed ({os.strerror(number)}): try again, or report a bug"
 
 
 def why_no_thread() -> str:
     """Say why no thread can be started, and what to do."""
-    return f"no thread can be started: {_thread_limit()}"
+    return f"cannot start a thread: {_thread_limit()}"
 
 
 def _thread_limit() -> str:
@@ -163,15 +164,17 @@ def _thread_limit() -> str:
     for folder in _own_cgroups():
         most = _read_number(f"{folder}/pids.max")
         if most is not None and (_read_number(f"{folder}/pids.current") or 0) >= most:
-            return f"the cgroup {folder} has its {most} tasks; raise its pids.max"
+            return (
+                f"the cgroup {folder} is at its limit of {most} tasks; raise pids.max"
+            )
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if most != resource.RLIM_INFINITY and os.getuid() != 0:
         return (
-            f"this user may run {most} tasks (RLIMIT_NPROC); raise that limit, as with"
-            " ulimit -u, or end others"
+            f"this user is limited to {most} tasks (RLIMIT_NPROC); raise the limit, as"
+            " with ulimit -u, or end other tasks"
         )
     return (
-        "kernel.threads-max, kernel.pid_max or memory is used up, or a sandbox refuses"
+        "kernel.threads-max, kernel.pid_max or memory is exhausted, or a sandbox blocks"
         " clone(2)"
     )
 
@@ -205,25 +208,26 @@ def _read_number(path: str) -> int | None:
 def warn_of_heartbeat() -> None:
     """Warn whose heartbeat has nothing to beat with."""
     _warn_of_limit(
-        "a sandbox refuses prctl(PR_SET_NAME), by which a heartbeat probes the"
-        " subscription, so its end would go unnoticed: allow that call"
+        "a sandbox blocks prctl(PR_SET_NAME), which the heartbeat uses to check the"
+        " subscription, so the end of the subscription would go unnoticed: allow that"
+        " call"
     )
 
 
 def warn_of_renewal() -> None:
     """Warn who has missed events, but will not know how many."""
     _warn(
-        "the subscription to process events had ended without our doing and was"
-        " renewed; an unknown number of events is missing"
+        "the subscription to process events had ended unexpectedly and was renewed; an"
+        " unknown number of events was lost"
     )
 
 
 def warn_of_programs(number: int) -> None:
     """Warn that the thread which reads programs has ended."""
     _warn(
-        f"programs are not read any more: a system call failed: {os.strerror(number)};"
-        " a sandbox has to allow poll and recvfrom. Each exec from now on has a program"
-        ' that is missing as "busy"'
+        f"programs are no longer read: a system call failed ({os.strerror(number)}); a"
+        " sandbox must allow poll(2) and recvfrom(2). From now on each program has"
+        ' missing="busy"'
     )
 
 
@@ -251,13 +255,13 @@ def why_silent() -> str:
         return broken
     if not _proc_is_mounted():
         return (
-            "the kernel did not answer the request for process events, and without"
-            " /proc it does not show why; mount /proc, or see that this process is in"
-            " the host's network, pid and user namespaces"
+            "the kernel did not acknowledge the subscription, and without /proc the"
+            " reason cannot be determined; mount /proc, or run in the host's network,"
+            " PID and user namespaces"
         )
     return (
-        "the kernel did not answer the request for process events, for no reason that"
-        " shows; on a very busy machine a longer timeout may help"
+        "the kernel did not acknowledge the subscription, and /proc shows no reason; on"
+        " a very busy machine a longer timeout may help"
     )
 
 
@@ -265,13 +269,13 @@ def why_refused() -> str:
     """Say why the kernel refuses. A namespace's own root has not what counts."""
     if is_kernel(6, 6):
         return (
-            "a sandbox refuses this process the system calls that process events take:"
-            " allow socket, bind, setsockopt and sendto on netlink sockets there"
+            "a sandbox blocks system calls that process events require: allow socket,"
+            " bind, setsockopt and sendto on netlink sockets"
         )
     return _what_is_broken() or (
-        "before Linux 6.6 process events take the capability CAP_NET_ADMIN: run as"
-        " root, or grant it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd"
-        " unit or --cap-add=NET_ADMIN for a container"
+        "before Linux 6.6 process events require CAP_NET_ADMIN: run as root or grant"
+        " it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd unit or"
+        " --cap-add=NET_ADMIN for a container"
     )
 
 
@@ -313,14 +317,14 @@ def check_proc() -> None:
     if not _proc_is_mounted():
         raise UnsupportedError(
             errno.ENOTSUP,
-            "/proc is not mounted here, or shows the processes of another pid"
-            " namespace; mount this one's, as with mount -t proc proc /proc",
+            "/proc is not mounted, or belongs to another PID namespace; mount it for"
+            " this one, as with mount -t proc proc /proc",
         )
     if _clocks_are_shifted():
         raise UnsupportedError(
             errno.ENOTSUP,
-            "this process is in a time namespace, whose clocks are not those of the"
-            " kernel's events; start it outside of that",
+            "this process is in a time namespace, whose clocks differ from those of the"
+            " kernel's events; start it in the initial time namespace",
         )
 
 

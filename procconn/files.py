@@ -51,8 +51,8 @@ def _open(path: str, flags: int) -> int:
             elif not _is_ours(directory):
                 raise OSError(
                     errno.ELOOP,
-                    f"{part!r} is a symbolic link in a directory that others may write"
-                    " to; name what it leads to",
+                    f"{part!r} is a symbolic link in a directory that other users may"
+                    " write to; give the path of its target",
                 )
             elif not _is_of_proc(directory):  # whose links are more than their text
                 links += 1

@@ -223,14 +223,14 @@ def test_truncation_after_a_complete_message_has_its_offset(sample: Sample) -> N
 def test_nlmsg_len_one_too_long_passes_the_end_of_the_buffer(sample: Sample) -> None:
     text = note(with_nlmsg_len(sample.message, MESSAGE_SIZE + 1))
 
-    assert text == "At byte 0: nlmsg_len is below 16 or passes the end of the buffer."
+    assert text == "At byte 0: nlmsg_len is below 16 or exceeds the buffer."
 
 
 @every_kind
 def test_nlmsg_len_one_too_short_truncates_cn_msg(sample: Sample) -> None:
     text = note(with_nlmsg_len(sample.message, MESSAGE_SIZE - 1))
 
-    assert text == "At byte 0: cn_msg.len passes the end of the message."
+    assert text == "At byte 0: cn_msg.len exceeds the message."
 
 
 @every_kind
@@ -238,7 +238,7 @@ def test_cn_msg_len_one_too_long_passes_the_end_of_the_message(sample: Sample) -
     assert 40 == struct.unpack_from("=H", sample.message, 32)[0]
     text = note(with_cn_len(sample.message, 41))
 
-    assert text == "At byte 0: cn_msg.len passes the end of the message."
+    assert text == "At byte 0: cn_msg.len exceeds the message."
 
 
 @every_kind
@@ -257,7 +257,7 @@ def test_cn_msg_len_one_too_short_truncates_kinds_that_fill_the_union(
     message = with_cn_len(sample.message, 39)
     if sample.used == 24:
         text = note(message)
-        assert text == "At byte 0: the event's fields are incomplete or do not add up."
+        assert text == "At byte 0: the event's fields are incomplete or inconsistent."
     else:
         assert [sample.event] == decode(message)
 
@@ -273,16 +273,16 @@ def test_exact_fields_suffice_and_one_byte_less_does_not(sample: Sample) -> None
 @pytest.mark.parametrize(
     ("length", "text"),
     [
-        (0, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (15, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (17, "the message has no room for a cn_msg"),
-        (35, "the message has no room for a cn_msg"),
-        (36, "cn_msg.len passes the end of the message"),
-        (77, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (0x7FFFFFFF, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (0x80000000, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (0xFFFFFFFD, "nlmsg_len is below 16 or passes the end of the buffer"),
-        (0xFFFFFFFF, "nlmsg_len is below 16 or passes the end of the buffer"),
+        (0, "nlmsg_len is below 16 or exceeds the buffer"),
+        (15, "nlmsg_len is below 16 or exceeds the buffer"),
+        (17, "the message is too short for a cn_msg"),
+        (35, "the message is too short for a cn_msg"),
+        (36, "cn_msg.len exceeds the message"),
+        (77, "nlmsg_len is below 16 or exceeds the buffer"),
+        (0x7FFFFFFF, "nlmsg_len is below 16 or exceeds the buffer"),
+        (0x80000000, "nlmsg_len is below 16 or exceeds the buffer"),
+        (0xFFFFFFFD, "nlmsg_len is below 16 or exceeds the buffer"),
+        (0xFFFFFFFF, "nlmsg_len is below 16 or exceeds the buffer"),
     ],
 )
 def test_wrong_nlmsg_len(length: int, text: str) -> None:
@@ -294,12 +294,12 @@ def test_wrong_nlmsg_len(length: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("length", "text"),
     [
-        (0, "the message has no room for a proc_event"),
-        (15, "the message has no room for a proc_event"),
-        (16, "the event's fields are incomplete or do not add up"),
-        (23, "the event's fields are incomplete or do not add up"),
-        (41, "cn_msg.len passes the end of the message"),
-        (0xFFFF, "cn_msg.len passes the end of the message"),
+        (0, "the message is too short for a proc_event"),
+        (15, "the message is too short for a proc_event"),
+        (16, "the event's fields are incomplete or inconsistent"),
+        (23, "the event's fields are incomplete or inconsistent"),
+        (41, "cn_msg.len exceeds the message"),
+        (0xFFFF, "cn_msg.len exceeds the message"),
     ],
 )
 def test_wrong_cn_msg_len(length: int, text: str) -> None:
@@ -310,13 +310,13 @@ def test_wrong_cn_msg_len(length: int, text: str) -> None:
 
 def test_each_malformation_has_a_note_with_offset_and_cause() -> None:
     assert [
-        "At byte 76: fewer bytes are left than the 16 of a netlink header.",
-        "At byte 76: nlmsg_len is below 16 or passes the end of the buffer.",
-        "At byte 76: the NLMSG_ERROR has no room for an errno.",
-        "At byte 76: the message has no room for a cn_msg.",
-        "At byte 76: cn_msg.len passes the end of the message.",
-        "At byte 76: the message has no room for a proc_event.",
-        "At byte 76: the event's fields are incomplete or do not add up.",
+        "At byte 76: the buffer ends within a netlink header of 16 bytes.",
+        "At byte 76: nlmsg_len is below 16 or exceeds the buffer.",
+        "At byte 76: the NLMSG_ERROR is too short for an errno.",
+        "At byte 76: the message is too short for a cn_msg.",
+        "At byte 76: cn_msg.len exceeds the message.",
+        "At byte 76: the message is too short for a proc_event.",
+        "At byte 76: the event's fields are incomplete or inconsistent.",
     ] == [
         note(EXEC.message + malformed)
         for malformed in (
@@ -449,7 +449,7 @@ def test_lost_without_its_count_is_malformed() -> None:
         text = note(message)
 
         assert (
-            text == "At byte 0: the event's fields are incomplete or do not add up."
+            text == "At byte 0: the event's fields are incomplete or inconsistent."
         ), size
 
 
@@ -461,7 +461,7 @@ def test_bytes_after_the_count_of_a_loss_are_ignored() -> None:
 def test_lost_with_cn_msg_len_beyond_the_message_is_malformed() -> None:
     text = note(with_cn_len(LOSS, 25) + EXEC.message)
 
-    assert text == "At byte 0: cn_msg.len passes the end of the message."
+    assert text == "At byte 0: cn_msg.len exceeds the message."
 
 
 @pytest.mark.parametrize(("idx", "val"), [(0x636F6E6E, 2), (0x636F6E6E, 0), (1, 2)])
@@ -798,7 +798,7 @@ def test_error_during_iteration_has_its_offset_in_the_buffer() -> None:
         next(messages)
 
     assert (92, []) == (caught.value.offset, caught.value.events)
-    assert ["At byte 92: the event's fields are incomplete or do not add up."] == (
+    assert ["At byte 92: the event's fields are incomplete or inconsistent."] == (
         caught.value.__notes__
     )
 

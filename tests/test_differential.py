@@ -203,7 +203,7 @@ def decode_by_iteration(buffer: "ReadableBuffer") -> list[Event]:
 
 
 def is_foreign(error: TruncatedError) -> bool:
-    return "cn_msg.id is not the Proc Connector's" in error.__notes__[0]
+    return "cn_msg.id is not that of the Proc Connector" in error.__notes__[0]
 
 
 @given(any_buffers)

@@ -108,7 +108,7 @@ def tracked(*events: Event) -> list[EventInContext]:
         ),
         (
             Exec(8, 8, 0, 0, program(missing="busy")),
-            "exec           8 ? (too many came at once)",
+            "exec           8 ? (too many execs at once)",
         ),
         (Exec(8, 8, 0, 0, program("a", cut=True)), "exec           8 a…"),
         (Exit(8, 8, 0, 17, 0, 0, 0, 0), "exit           8 ? status 0"),

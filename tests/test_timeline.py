@@ -117,7 +117,7 @@ def test_bar_of_a_process_beyond_the_trace_is_cut_at_the_edges() -> None:
 def test_unobserved_exit_is_not_a_failure() -> None:
     (bar,) = bars([SampleProcess(2, 1, "sh", 0, S, None)])
 
-    assert ("ended unseen", False) == (bar.ending, bar.is_failure)
+    assert ("exit not observed", False) == (bar.ending, bar.is_failure)
 
 
 def test_real_time_signal_has_its_number() -> None:

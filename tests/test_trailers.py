@@ -64,7 +64,7 @@ def is_malformed(message: bytes) -> bool:
         decode(message)
     except TruncatedError as error:
         return error.__notes__ == [
-            "At byte 0: the event's fields are incomplete or do not add up."
+            "At byte 0: the event's fields are incomplete or inconsistent."
         ]
     return False
 

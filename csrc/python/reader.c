@@ -166,7 +166,7 @@ static bool call(struct reader *reader, int status)
     PyObject *handle_status = reader->handle_status, *result;
 
     if (handle_status == NULL) { /* the collector has cleared the reader */
-        PyErr_SetString(PyExc_RuntimeError, "the connector is gone");
+        PyErr_SetString(PyExc_RuntimeError, "the connector no longer exists");
         return false;
     }
     Py_INCREF(handle_status);

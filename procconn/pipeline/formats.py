@@ -17,9 +17,9 @@ from procconn.programs import Program, Usage
 REASONS = {
     "later": "it ran another program before this one was read",
     "gone": "it ended before it was read",
-    "denied": "this user may not read it",
-    "busy": "too many came at once",
-    "held": "a tracer has stopped it since",
+    "denied": "permission denied",
+    "busy": "too many execs at once",
+    "held": "a tracer has stopped it since its exec",
     "changed": "it changed before it was read",
     "late": "it was read too late",
     "limit": "procconn is out of descriptors or memory",
@@ -74,7 +74,7 @@ def ending(
 ) -> str:
     """Return how a process ended, and after which time."""
     if returncode is None:
-        text = "ended unseen"
+        text = "exit not observed"
     elif returncode >= 0:
         text = f"status {returncode}"
     else:

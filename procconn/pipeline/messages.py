@@ -16,20 +16,23 @@ def report(message: str) -> None:
         write_all(STDERR, data)
 
 
-def report_lost(count: int, helps: str = "a faster reader of the output") -> None:
-    """Report the number of lost events, unless it is 0, and what helps."""
+def report_lost(
+    count: int, remedy: str = "read the output of this command faster"
+) -> None:
+    """Report the number of lost events, unless it is 0, and the remedies."""
     if count:
         report(
-            f"{count} events were lost: the kernel's buffer was full. What helps: fewer"
-            f" --events, a larger net.core.rmem_max or CAP_NET_ADMIN, and {helps}"
+            f"{count} events were lost: the kernel's receive buffer was full. To avoid"
+            " this, select fewer --events, raise net.core.rmem_max or grant"
+            f" CAP_NET_ADMIN, and {remedy}"
         )
 
 
 def report_usage_lost(count: int) -> None:
-    """Report the number of lost usage records, unless it is 0, and what helps."""
+    """Report the number of lost usage records, unless it is 0, and the remedies."""
     if count:
         report(
-            f"what {count} tasks used was lost: the kernel's buffer for that was full,"
-            " as this process had no processor for too long. What helps: fewer others"
-            " that keep the machine busy, or a better priority, as with nice -n -5"
+            f"the usage of {count} tasks was lost: the kernel's receive buffer was full"
+            " because this process got too little CPU time. To avoid this, reduce the"
+            " load of the machine or raise this command's priority, as with nice -n -5"
         )

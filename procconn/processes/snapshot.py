@@ -151,13 +151,13 @@ def check_there(pids: Iterable[int], found: Collection[int]) -> None:
     for pid in pids:
         if pid not in found and is_hidden(pid):
             raise PermissionError(
-                f"/proc does not show process {pid} to this user (hidepid=);"
-                " try it as its user or as root"
+                f"/proc does not show process {pid} to this user (hidepid=); run as"
+                " the owner of that process or as root"
             )
         if pid not in found or is_thread(pid):
             raise ProcessLookupError(
-                f"there is no process {pid}; it may have ended already, or be a"
-                " thread of another: give the pid of one that runs"
+                f"there is no process {pid}: it has ended, or {pid} is the ID of a"
+                " thread; give the PID of a running process"
             )
 
 

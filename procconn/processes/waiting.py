@@ -117,11 +117,13 @@ class Awaited(ChangeQueue):
 
     def __init__(self, pids: Iterable[int]) -> None:
         if not isinstance(pids, Iterable):
-            raise TypeError(f"pids must be several, such as [{pids!r}], not {pids!r}")
+            raise TypeError(
+                f"pids must be an iterable of process IDs, such as [4711], not {pids!r}"
+            )
         self.pids = set(pids)
         for pid in self.pids:
             if not isinstance(pid, int) or isinstance(pid, bool):
-                raise TypeError(f"pids must be process ids, not {pid!r}")
+                raise TypeError(f"pids must be process IDs, not {pid!r}")
         self._ended: list[Process] = []
         first = take_snapshot(self.pids)
         check_there(self.pids, {entry.pid for entry in first.processes})

@@ -25,7 +25,7 @@ class FileOwner:
             opener = open_private if mode == "wb" else None
             self._file = open(file, mode, buffering=0, opener=opener)  # type: ignore[assignment]  # noqa: SIM115
         elif isinstance(file, TextIOBase):
-            raise TypeError(f"file must be binary, as of mode {mode!r}, not {file!r}")
+            raise TypeError(f"file must be open in mode {mode!r}, not {file!r}")
         elif hasattr(file, "read"):
             self._file = file
         else:

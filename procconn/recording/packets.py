@@ -106,7 +106,8 @@ class PacketReader:
             if status == lib.PROCCONN_PACKETS_BAD:
                 at = self._position + self._left[1]
                 self.damage = (
-                    f"{self._name} is damaged from byte {at} on; all before it was read"
+                    f"{self._name} is malformed from byte {at} on; all events before"
+                    " that were read"
                 )
             elif not self._extend():
                 break
@@ -148,8 +149,9 @@ class PacketReader:
         self._left = rest + chunk, 0
         if rest and not chunk:
             self.damage = (
-                f"{self._name} was cut off: its last {len(rest)} bytes, from byte"
-                f" {self._position} on, are no whole event; all before them was read"
+                f"{self._name} is truncated: its last {len(rest)} bytes, from byte"
+                f" {self._position} on, are an incomplete event; all events before that"
+                " were read"
             )
         return bool(chunk)
 
@@ -159,19 +161,19 @@ class PacketReader:
             if header.startswith(beginning):
                 raise ValueError(f"{self._name} is {kind}")
         if len(header) < _HEADER_SIZE:
-            what = "too short for a recording" if header else "empty, so no recording"
-            raise ValueError(f"{self._name} is {what}; {_REMEDY}")
+            fault = "too short for a recording" if header else "empty"
+            raise ValueError(f"{self._name} is {fault}; {_REMEDY}")
         for order in "<>":
             magic, *_, link_type = struct.unpack(order + _HEADER, header)
             if magic in (_NANOSECONDS, _MICROSECONDS):
                 break
         else:
-            raise ValueError(f"{self._name} is no recording; {_REMEDY}")
+            raise ValueError(f"{self._name} is not a recording; {_REMEDY}")
         link_type &= _LINK_TYPE_BITS
         if link_type != _LINK_TYPE:
             raise ValueError(
-                f"{self._name} holds packets of link type {link_type}, not"
-                f" {_LINK_TYPE}, netlink; {_REMEDY}"
+                f"{self._name} has packets of link type {link_type}, not {_LINK_TYPE}"
+                f" (netlink); {_REMEDY}"
             )
         is_swapped = magic != struct.unpack_from("=I", header)[0]
         return is_swapped, 1 if magic == _NANOSECONDS else _NS_PER_US

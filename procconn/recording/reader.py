@@ -54,7 +54,7 @@ class Recording(FileOwner):
         """What could not be read so far, as text; "" if nothing."""
         damage = [self._packets.damage] if self._packets.damage else []
         if malformed := self._packets.malformed + self._malformed:
-            damage.append(f"left out, as they hold no whole event: {malformed} packets")
+            damage.append(f"malformed packets skipped: {malformed}")
         return "; ".join(damage)
 
     def event_time(self, event: Event) -> datetime:
@@ -67,7 +67,9 @@ class Recording(FileOwner):
             ValueError: nothing was read yet, so the event is not of this recording.
         """
         if not self._since:
-            raise ValueError("no event of this recording was read yet; read it first")
+            raise ValueError(
+                "no event of this recording has been read yet; read the event first"
+            )
         index = bisect_right(self._since, event.timestamp_ns) - 1
         return clock.date(event.timestamp_ns + self._offsets[max(index, 0)])
 

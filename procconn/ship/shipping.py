@@ -93,7 +93,7 @@ class Shipping:
             lost = self._lost if self._source.is_live else 0
             self._source.close()
             self._progress.end()
-            report_lost(lost, "a larger --queue, where its server is away or slow")
+            report_lost(lost, "set a larger --queue for when the server is unreachable")
             report_usage_lost(self._source.usage_lost())
         return 0
 

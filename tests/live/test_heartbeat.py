@@ -191,7 +191,7 @@ with connector:
     assert (0, "") == (result.returncode, result.stderr)
     warned, received = result.stdout.splitlines()
     assert "PR_SET_NAME" in warned
-    assert 1 == warned.count("a sandbox refuses")
+    assert 1 == warned.count("a sandbox blocks")
     assert "None 0" == received
 
 

@@ -75,8 +75,8 @@ def test_error_names_rlimit_nproc() -> None:
 
     assert [kind for kind, _ in raised] == ["OSError"] * ATTEMPTS
     for _, text in raised:
-        assert "no thread can be started" in text
-        assert "this user may run 0 tasks (RLIMIT_NPROC)" in text
+        assert "cannot start a thread" in text
+        assert "this user is limited to 0 tasks (RLIMIT_NPROC)" in text
 
 
 def test_error_names_full_cgroup(full_cgroup: Path) -> None:
@@ -85,7 +85,7 @@ def test_error_names_full_cgroup(full_cgroup: Path) -> None:
 
     assert [kind for kind, _ in raised] == ["OSError"] * ATTEMPTS
     for _, text in raised:
-        assert f"the cgroup {full_cgroup} has its 1 tasks" in text
+        assert f"the cgroup {full_cgroup} is at its limit of 1 tasks" in text
 
 
 def test_command_reports_full_cgroup(full_cgroup: Path) -> None:
@@ -93,5 +93,5 @@ def test_command_reports_full_cgroup(full_cgroup: Path) -> None:
     done = run(*in_cgroup(full_cgroup, *watch))
 
     assert done.returncode == 2
-    assert done.stderr.startswith("procconn: no thread can be started: the cgroup")
+    assert done.stderr.startswith("procconn: cannot start a thread: the cgroup")
     assert done.stdout == ""

@@ -333,7 +333,7 @@ for attempt in (
     try:
         attempt()
     except procconn.UnsupportedError as error:
-        print("pid namespace; mount" in str(error) or "time namespace" in str(error))
+        print("PID namespace; mount" in str(error) or "time namespace" in str(error))
 """
 
 

@@ -228,13 +228,13 @@ def test_zombie_has_only_a_name() -> None:
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31])
 def test_read_program_rejects_pid_out_of_range(pid: int) -> None:
-    with pytest.raises(ValueError, match="pid must be from 1"):
+    with pytest.raises(ValueError, match="pid must be between 1"):
         read_program(pid)
 
 
 @pytest.mark.parametrize("pid", ["1", 1.0, True, None])
 def test_read_program_rejects_pid_of_wrong_type(pid: object) -> None:
-    with pytest.raises(TypeError, match="pid must be a process id"):
+    with pytest.raises(TypeError, match="pid must be a process ID"):
         read_program(pid)  # type: ignore[arg-type]
 
 

@@ -87,7 +87,7 @@ def test_programs_exits_and_dates_are_replayed(tmp_path: Path) -> None:
         assert abs(date - event_time(event)) <= tolerance
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off")  # events of other processes
+@pytest.mark.filterwarnings("ignore:.*is truncated")  # events of other processes
 def test_recording_of_a_killed_program_is_readable(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     with started(sys.executable, "-c", RECORD_FOREVER, path) as recorder:

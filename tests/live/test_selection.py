@@ -169,8 +169,8 @@ def test_missing_process_is_an_error(
 
     assert 2 == result.returncode
     assert result.stderr.endswith(
-        f"procconn: there is no process {gone.pid}; it may have ended already, or be a"
-        " thread of another: give the pid of one that runs\n"
+        f"procconn: there is no process {gone.pid}: it has ended, or {gone.pid} is the"
+        " ID of a thread; give the PID of a running process\n"
     )
     assert not any(tmp_path.iterdir())
 

@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
 NAMESPACES = {
     "network": (("unshare", "--net"), "network namespace", "--net=host"),
-    "pid": (("unshare", "--pid", "--fork"), "pid namespace", "--pid=host"),
+    "pid": (("unshare", "--pid", "--fork"), "PID namespace", "--pid=host"),
     "user": (
         ("unshare", "--user", "--map-root-user"),
         "user namespace",
@@ -123,7 +123,7 @@ def test_ordinary_user_is_warned_about_a_smaller_receive_buffer() -> None:
     assert limit == granted
     assert received
     (text,) = warned
-    assert f"is {limit} bytes, not {limit + 1}" in text
+    assert f"is {limit} bytes instead of {limit + 1}" in text
     assert "net.core.rmem_max" in text
     assert "CAP_NET_ADMIN" in text
 
@@ -146,7 +146,7 @@ def test_warning_names_the_default_receive_buffer() -> None:
 
     assert rmem_max() == granted
     (text,) = warned
-    assert f"is {granted} bytes, not {DEFAULT_BUFFER}" in text
+    assert f"is {granted} bytes instead of {DEFAULT_BUFFER}" in text
 
 
 @as_root
@@ -246,7 +246,7 @@ def test_subscribe_is_refused_while_another_thread_reads(method: str) -> None:
         reader = threading.Thread(target=lambda: found.extend(connector.recv_many()))
         reader.start()
         wait_until_blocked(reader)
-        with pytest.raises(RuntimeError, match="being read already"):
+        with pytest.raises(RuntimeError, match="already reading"):
             getattr(connector, method)()
         subprocess.run(["setsid", "true"], check=True)
         reader.join(DEADLINE)
@@ -289,7 +289,7 @@ def test_error_without_proc_does_not_blame_the_network_namespace() -> None:
     result = run("unshare", "--mount", "--pid", "--fork", "sh", "-c", command)
 
     assert 2 == result.returncode
-    assert "network namespace of its own" not in result.stderr
+    assert "initial network namespace" not in result.stderr
     assert "mount -t proc" in result.stderr
 
 

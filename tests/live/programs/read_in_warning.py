@@ -17,7 +17,7 @@ raw_reads: list[bytes] = []
 
 
 def show(message: Warning | str, *_: Any, **__: Any) -> None:
-    if "programs are not read" in str(message):
+    if "programs are no longer read" in str(message):
         raw_reads.append(connector.recv_raw(0))
 
 
