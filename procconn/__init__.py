@@ -1,6 +1,6 @@
 """Process events from the Linux kernel's Proc Connector.
 
-`ProcConnector` receives them live; `decode` makes them of recorded bytes.
+`ProcConnector` receives them live; `decode` returns those in a buffer.
 """
 
 from procconn.clock import event_time

@@ -1,6 +1,6 @@
-"""The C stream: its statuses as exceptions, its reader, and waiting for it on asyncio.
+"""The C stream: its status codes as exceptions, its reader, and waiting on asyncio.
 
-csrc/stream/stream.h and csrc/python/reader.h say who may do what to them.
+csrc/stream/stream.h and csrc/python/reader.h have the rules for concurrent use.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-FOR_FILENO, _FOR_ASYNCIO = range(2)  # the stream's two pollable descriptors
+FILENO_POLLABLE, _ASYNCIO_POLLABLE = range(2)  # the stream's pollable descriptors
 
-BUSY = (
+_ALREADY_READING = (
     "another thread or task, or a caller of this one, is already reading from this"
     " connector; open one ProcConnector for each reader"
 )
-_NOT_OURS = (
+_FORKED_CHILD = (
     "this connector belongs to the process that opened it, and a forked child would"
     " take events from that process; open another one after the fork"
 )
 
 
 def checked(status: int) -> int:
-    """Return the result of a C function, or raise for a negative errno.
+    """Return the result of a C function, or raise an exception for a negative errno.
 
     Raises:
-        ConnectionClosedError: the connector was closed meanwhile.
-        RuntimeError: somebody else is reading, or this is a forked child.
+        ConnectionClosedError: the connector was closed during the call.
+        RuntimeError: another thread or task is reading, or this is a forked child.
         MemoryError: out of memory; received events are kept.
-        UnsupportedError, PermissionError: as `failure` makes them.
-        OSError: another system call failed, or no thread can be started.
+        UnsupportedError, PermissionError: as from `os_error`.
+        OSError: another system call failed, or a thread cannot be started.
     """
     if status >= 0:
         return status
@@ -60,24 +60,24 @@ def checked(status: int) -> int:
         case errno.ECANCELED:
             raise ConnectionClosedError
         case errno.EBUSY:
-            raise RuntimeError(BUSY)
+            raise RuntimeError(_ALREADY_READING)
         case errno.ECHILD:
-            raise RuntimeError(_NOT_OURS)
+            raise RuntimeError(_FORKED_CHILD)
         case errno.ENOMEM:
             raise MemoryError(
                 "out of memory while decoding; received events are kept, so retry after"
                 " freeing memory"
             )
         case number:
-            raise failure(number)
+            raise os_error(number)
 
 
-def failure(number: int) -> OSError:
-    """Make the exception for an errno that the kernel or a sandbox returned.
+def os_error(number: int) -> OSError:
+    """Return the exception for an errno of the kernel or a sandbox.
 
-    UnsupportedError and PermissionError say why, and what to do.
+    UnsupportedError and PermissionError say why the call failed, and what to do.
     """
-    if number == errno.EAFNOSUPPORT:  # all kernels have netlink
+    if number == errno.EAFNOSUPPORT:  # by a sandbox: all kernels have netlink
         return UnsupportedError(
             number,
             "a sandbox blocks netlink sockets; allow AF_NETLINK, as in"
@@ -90,13 +90,13 @@ def failure(number: int) -> OSError:
             " CONFIG_PROC_EVENTS=y",
         )
     if number in (errno.ECONNREFUSED, errno.ETIME):
-        shown = errno.ENOTSUP if number == errno.ETIME else number
-        return UnsupportedError(shown, diagnosis.why_silent())
+        reported = errno.ENOTSUP if number == errno.ETIME else number
+        return UnsupportedError(reported, diagnosis.explain_no_acknowledgement())
     if number in (errno.EPERM, errno.EACCES):
-        return PermissionError(number, diagnosis.why_refused())
-    if number == errno.EAGAIN:  # only a thread's start fails with that
-        error = OSError(diagnosis.why_no_thread())
-        error.errno, error.strerror = number, str(error)  # no BlockingIOError
+        return PermissionError(number, diagnosis.explain_refusal())
+    if number == errno.EAGAIN:  # only from pthread_create(3)
+        error = OSError(diagnosis.explain_no_thread())
+        error.errno, error.strerror = number, str(error)  # not a BlockingIOError
         return error
     return OSError(number, os.strerror(number))
 
@@ -108,83 +108,84 @@ checked(lib.procconn_make_types(ffi.cast("void *", id(_TYPES))))
 def new_filter(mask: EventMask, *, threads: bool) -> Filter:
     """Return a filter for the C module."""
     thread_mask = EventMask.ALL if threads else EventMask.NONE
-    made: Filter = ffi.new(
+    event_filter: Filter = ffi.new(
         "struct procconn_filter *", {"mask": mask, "thread_mask": thread_mask}
     )
-    return made
+    return event_filter
 
 
 class Stream:
-    """A stream, opened but not subscribed yet.
+    """A C stream, opened but not subscribed yet.
 
     Attributes:
-        view: what C shares without a call.
-        handle: the stream itself, alive as long as this object.
-        has_thread: whether a thread receives.
+        view: the shared view of the stream's state, read without a call.
+        handle: the C stream, valid as long as this object.
+        has_thread: whether a native thread receives.
     """
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self.has_thread = False
         self._timeout_ns = timeout_ns
-        # The stream is freed in C, whatever a signal handler interrupts.
+        # Freed by C, so that a signal handler's exception cannot prevent it.
         self._out = ffi.gc(ffi.new("struct procconn_stream *[1]"), lib.procconn_free)
         _ALL.add(self)
         checked(lib.procconn_open(self._out, settings))
         self.handle = self._out[0]
         self.view: View = lib.procconn_view(self.handle)
 
-    def listen(self, *, again: bool = False) -> None:
-        """Subscribe unless it is done; `again` if the kernel has dropped it."""
+    def subscribe(self, *, renew: bool = False) -> None:
+        """Subscribe unless subscribed; `renew` if the subscription has ended."""
         deadline_ns = time.monotonic_ns() + self._timeout_ns
         status = -errno.EINTR
         while status == -errno.EINTR:
             nonce = int.from_bytes(os.urandom(4))
-            left_ns = max(0, deadline_ns - time.monotonic_ns())
-            status = lib.procconn_subscribe(self.handle, nonce, left_ns, again)
+            timeout_ns = max(0, deadline_ns - time.monotonic_ns())
+            status = lib.procconn_subscribe(self.handle, nonce, timeout_ns, renew)
         checked(status)
 
     def make_reader(self) -> Reader:
-        """Make the stream's reader, which keeps this object alive."""
-        cell: list[Reader] = [None]  # type: ignore[list-item]
+        """Return the stream's reader, which keeps this object alive."""
+        readers: list[Reader] = [None]  # type: ignore[list-item]
         handle_status = self._handle_status
-        types, function, made = (
-            ffi.cast("void *", id(it)) for it in (_TYPES, handle_status, cell)
+        types, function, out = (
+            ffi.cast("void *", id(it)) for it in (_TYPES, handle_status, readers)
         )
-        checked(lib.procconn_make_reader(self.handle, types, CLASSES, function, made))
-        return cell[0]
+        checked(lib.procconn_make_reader(self.handle, types, CLASSES, function, out))
+        return readers[0]
 
     def start_thread(self, queue: int) -> None:
-        """Start the thread that receives into a queue of so many bytes, once."""
+        """Start the receiving thread, with a queue of that size, unless it runs."""
         checked(lib.procconn_start_thread(self.handle, queue))
         self.has_thread = True
 
     def close(self) -> None:
-        """Close it; no signal handler can interrupt that."""
+        """Close the stream; a signal handler cannot interrupt that."""
         if self._out[0]:
             lib.procconn_close(self._out[0])
 
     def _handle_status(self, status: int) -> None:
-        """Repair what a status of the reader means, or raise it; 0 is for a warning."""
+        """Handle a status of the reader, or raise an exception; 0: a warning is due."""
         match -status:
             case 0:
-                diagnosis.warn_of_programs(-self.view.programs_error)
+                diagnosis.warn_programs_ended(-self.view.programs_error)
             case errno.ENOTCONN:
-                self.listen(again=True)
-                diagnosis.warn_of_renewal()
+                self.subscribe(renew=True)
+                diagnosis.warn_renewed()
             case errno.EMSGSIZE:
                 raise BufferTooSmallError(self.view.needed)
             case _:
                 checked(status)
 
 
-def change(reader: Reader, new: Filter | None) -> None:
+def set_filter(reader: Reader, event_filter: Filter | None) -> None:
     """Change the filter, also for events that are queued or pending.
 
     Args:
-        reader: a stream's.
-        new: None restores the filter from before `unsubscribe`.
+        reader: the stream's reader.
+        event_filter: None restores the filter from before `unsubscribe`.
     """
-    checked(lib.procconn_change(ffi.cast("void *", id(reader)), new or ffi.NULL))
+    pointer = ffi.cast("void *", id(reader))
+    checked(lib.procconn_change(pointer, event_filter or ffi.NULL))
 
 
 _ALL: WeakSet[Stream] = WeakSet()
@@ -192,12 +193,12 @@ _ALL: WeakSet[Stream] = WeakSet()
 
 @atexit.register
 def close_all() -> None:
-    """Close all streams: the kernel does not notice the end of a process."""
+    """Close all streams: the kernel does not end the subscriptions of a process."""
     _close_each([*_ALL])
 
 
 def _close_each(streams: list[Stream]) -> None:
-    """Close all, whatever signal handlers raise meanwhile."""
+    """Close all streams, even if signal handlers raise exceptions."""
     try:
         while streams:
             streams[-1].close()
@@ -207,57 +208,57 @@ def _close_each(streams: list[Stream]) -> None:
             _close_each(streams)
 
 
-class Awaiting:
-    """The one task that waits, if there is one, with a descriptor of its own.
+class AsyncWaiter:
+    """Wait for a stream on asyncio: one task at a time, on a separate descriptor.
 
-    While it waits, the stream's descriptors stay open, so that closing the stream
-    wakes it. A loop that is closed meanwhile never releases them.
+    While a task waits, the stream's descriptors stay open, so that closing the stream
+    wakes it. If its loop is closed, the next call of `abandon` releases them.
     """
 
     def __init__(self, stream: CStream) -> None:
         self._stream = stream
-        self._futures: dict[None, Future[None]] = {}  # one at most, set by one step
+        self._futures: dict[None, Future[None]] = {}  # at most one; set atomically
 
-    async def readable(self, deadline_ns: int) -> None:
-        """Wait until something is readable, or the deadline, in nanoseconds."""
-        import asyncio  # noqa: PLC0415 - who awaits has it already
+    async def wait_readable(self, deadline_ns: int) -> None:
+        """Wait until the stream is readable or the deadline, in nanoseconds, passed."""
+        import asyncio  # noqa: PLC0415 - imported by callers of async methods anyway
 
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self.abandon()
         try:
             if self._futures.setdefault(None, future) is not future:
-                raise RuntimeError(BUSY)
+                raise RuntimeError(_ALREADY_READING)
             seconds = None
             if deadline_ns >= 0:
                 seconds = (deadline_ns - time.monotonic_ns()) / NS_PER_S
-            fd = checked(lib.procconn_hold_pollable(self._stream, _FOR_ASYNCIO))
+            fd = checked(lib.procconn_hold_pollable(self._stream, _ASYNCIO_POLLABLE))
             loop.add_reader(fd, _finish, future)
             try:
                 await asyncio.wait((future,), timeout=seconds)
             finally:
                 loop.remove_reader(fd)
         finally:
-            if self._futures.get(None) is future:  # else another one waits
+            if self._futures.get(None) is future:  # else another task waits
                 del self._futures[None]
                 lib.procconn_release_pollable(self._stream)
 
     def abandon(self) -> None:
-        """Release what a closed loop holds."""
+        """Release the descriptors for a task whose loop is closed."""
         future = self._futures.get(None)
         if future is not None and future.get_loop().is_closed():
             self._futures.pop(None, None)
             lib.procconn_release_pollable(self._stream)
 
-    async def let_others(self) -> None:
-        """Give the loop's other tasks a turn."""
-        import asyncio  # noqa: PLC0415 - who awaits has it already
+    async def yield_to_loop(self) -> None:
+        """Let other tasks of the loop run."""
+        import asyncio  # noqa: PLC0415 - imported by callers of async methods anyway
 
         await asyncio.sleep(0)
 
-    async def in_thread(self, call: Callable[[], _T]) -> _T:
-        """Run what may block in a thread."""
-        import asyncio  # noqa: PLC0415 - who awaits has it already
+    async def run_in_thread(self, call: Callable[[], _T]) -> _T:
+        """Run a call that may block in a thread."""
+        import asyncio  # noqa: PLC0415 - imported by callers of async methods anyway
 
         return await asyncio.to_thread(call)
 

@@ -1,4 +1,4 @@
-"""Raw buffers as NumPy arrays, for those who count rather than look at each event."""
+"""Raw buffers as NumPy arrays, for aggregation without an object for each event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from procconn._core import lib
-from procconn.decoder import Walk, contiguous, decode
+from procconn.decoder import Walk, contiguous_view, decode
 from procconn.events import KINDS, Event, Lost, Unknown
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from numpy.typing import NDArray
 
-# What all rows have: each field's format and place.
+# Format and offset of the fields that all rows have.
 _COMMON = {
     "nlmsg_len": ("u4", lib.NLMSG_LEN_AT),
     "nlmsg_type": ("u2", lib.NLMSG_TYPE_AT),
@@ -35,36 +35,36 @@ _UNION = {"event_data": (f"V{lib.EVENT_DATA_SIZE}", lib.EVENT_DATA_AT)}
 
 
 def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
-    """View a buffer as a structured array, a row for each event of the kernel.
+    """Return a buffer as a structured array, with a row for each event of the kernel.
 
     A row has the fields of a message: `nlmsg_len`, `nlmsg_type`, `nlmsg_flags`,
     `nlmsg_seq`, `nlmsg_pid`, `idx`, `val`, `seq`, `ack`, `len`, `flags`, `what`, `cpu`,
-    `timestamp_ns`, and `event_data`, the union as raw bytes. Rows of one kind have its
-    own fields in place of the union when viewed by its `row_dtype`:
+    `timestamp_ns`, and `event_data`, the union as raw bytes. To get the fields of one
+    kind of event instead of the union, view its rows with its `row_dtype`:
 
         exits = array[array["what"] == EventType.EXIT].view(row_dtype(Exit))
         exits["exit_code"]
 
-    `Lost` has no row, and what the library attaches to an event no column. The array
-    shares the memory of a buffer that begins with all its events, 76 bytes each, as one
-    of `recv_raw` does unless something of the library's, or an acknowledgement, is
-    in between. Otherwise it is a copy, with zeros where a message is shorter.
+    `Lost`, programs and usage are not in the array. It shares memory with the buffer
+    if all events are at its beginning, 76 bytes each. That holds for the result of
+    `recv_raw` unless acknowledgements or messages of the library are in between.
+    Otherwise the array is a copy, with zeros where a message is shorter.
 
     Args:
         buffer: any object with the buffer protocol, in native byte order.
 
     Returns:
-        The array, of one dimension. It can be written to if the buffer can.
+        The array, one-dimensional. It is writable if it shares a writable buffer.
 
     Raises:
         ImportError: NumPy is not installed.
         TypeError: `buffer` does not have the buffer protocol.
-        TruncatedError, OverrunError, OSError: as `decode` raises them.
+        TruncatedError, OverrunError, OSError: as in `decode`.
     """
-    row = row_dtype()  # first, as it says what is missing
-    import numpy as np  # noqa: PLC0415 - only who calls this needs it
+    row = row_dtype()  # first: it raises if NumPy is not installed
+    import numpy as np  # noqa: PLC0415 - NumPy is optional
 
-    view = contiguous(buffer)
+    view = contiguous_view(buffer)
     with Walk(view) as walk:
         count, in_place, failed = walk.count_rows()
     if failed:
@@ -78,16 +78,16 @@ def as_array(buffer: ReadableBuffer) -> NDArray[np.void]:
 
 
 def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
-    """Describe a row to NumPy: 76 bytes, an event of any kind or of one.
+    """Return the dtype of a row of 76 bytes, for one kind of event or for any.
 
     Args:
-        kind: the class of a kind whose own fields stand in place of the union. Its
-            `comm` ends before the NULs at its end, not before the first.
+        kind: the class of the kind whose fields replace the union. NumPy strips
+            trailing NULs from `comm`, but does not stop at the first one.
 
     Raises:
         ImportError: NumPy is not installed.
-        TypeError: `kind` is no class of events.
-        ValueError: the kernel has no such kind.
+        TypeError: `kind` is not a class of events.
+        ValueError: the kernel does not report that kind.
     """
     if kind in (Unknown, Lost):
         raise ValueError(f"kind {kind.__name__} has no columns of its own")
@@ -99,7 +99,7 @@ def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
 @cache
 def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
     try:
-        import numpy as np  # noqa: PLC0415 - only who calls this needs it
+        import numpy as np  # noqa: PLC0415 - NumPy is optional
     except ImportError as error:
         raise ImportError("columns need NumPy: pip install numpy") from error
 
@@ -116,9 +116,11 @@ def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
 
 
 def _own_fields(kind: type[Event]) -> dict[str, tuple[str, int]]:
-    """Place what the kind has in the union: words, of which a name may be the last."""
-    tails = kind._field_defaults  # what the library attaches may be absent
-    own = [name for name in kind._fields if name not in _COMMON and name not in tails]
+    """Return format and offset of the fields in the union: words, and COMM's name."""
+    attached = kind._field_defaults  # by the library, in a trailer
+    own = [
+        name for name in kind._fields if name not in _COMMON and name not in attached
+    ]
     return {
         name: (
             f"S{lib.COMM_NAME_SIZE}" if name == "comm" else "u4",

@@ -1,4 +1,4 @@
-"""`ProcConnector`: opening, the ways to read, closing."""
+"""`ProcConnector`: open, subscribe, read, close."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 from procconn import _arguments, diagnosis
 from procconn._core import ffi, lib
-from procconn._stream import FOR_FILENO, Awaiting, Stream, change, checked, new_filter
-from procconn.clock import FOR_EVER, passed
+from procconn._stream import (
+    FILENO_POLLABLE,
+    AsyncWaiter,
+    Stream,
+    checked,
+    new_filter,
+    set_filter,
+)
+from procconn.clock import FOREVER, has_passed
 from procconn.errors import ConnectionClosedError
 from procconn.events import Event, EventMask
 
@@ -20,50 +27,51 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-_LARGEST_ROOM = (1 << 30) - 1  # the kernel doubles it, in an int
-_SMALLEST_QUEUE = 65_536
-_USUAL_QUEUE = 67_108_864
-_LARGEST_QUEUE = 1 << 40
+_MAX_RECEIVE_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int
+_MIN_QUEUE = 65_536
+_DEFAULT_QUEUE = 67_108_864
+_MAX_QUEUE = 1 << 40
 
 
 class ProcConnector:
     """A subscription to the kernel's process events.
 
-    Opening one subscribes and waits for the acknowledgement. Iterate over it, call one
-    of the `recv` methods, or use `async for`; the ways can be mixed, and each event is
-    delivered once. One thread at a time may read, subscribe or unsubscribe; `close`
-    may be called from any other, and from a signal handler.
+    Opening a connector subscribes and waits for the kernel's acknowledgement. Iterate
+    over it, call one of the `recv` methods, or use `async for`; they can be mixed, and
+    each event is delivered once. Only one thread at a time may read, subscribe or
+    unsubscribe; any thread, and any signal handler, may call `close`.
 
-    After a fork, the process that opened it goes on as before, whatever the child does
-    with its copy, such as closing it; the child can read no more from it.
+    After a fork, only the process that opened the connector can read from it. Nothing
+    that the child does with its copy affects the parent, not even closing it.
 
     Args:
-        mask: the kinds of events that are wanted; the kernel filters out the others.
-        threads: whether events of threads other than a process's first are wanted.
-        programs: whether each `Exec` carries the `Program` that was run. A thread reads
-            /proc at once, at real-time priority if the system permits it; where not, a
-            RuntimeWarning says what is missing. An exec, and what follows it, may wait
-            up to `max_latency` for that.
+        mask: the kinds of events to receive; the kernel filters out the others.
+        threads: whether to receive events of threads other than the main thread.
+        programs: whether each `Exec` carries the `Program` that was executed. A native
+            thread reads it from /proc at once, at real-time priority if the system
+            permits; if not, a RuntimeWarning says what is missing. The reading may
+            delay an exec, and the events after it, by up to `max_latency`.
         usage: whether each `Exit` carries the `Usage` of its task, from taskstats; if
-            that cannot be had, a RuntimeWarning says what is missing.
-        receive_buffer: the size to ask the kernel for, in bytes; an event takes
-            416. None asks for a 64th of the machine's memory, from 32 to 128 MiB, and
-            is content with 32. A RuntimeWarning says if net.core.rmem_max allows less.
-        queue: the size of a queue in the process, in bytes; an event takes 76. A thread
-            receives into it whatever the program is doing, with CAP_SYS_NICE before all
-            ordinary ones (nice -20). 0: no thread, no queue.
-        max_latency: the reader is woken at once after a silence, and after that at most
-            once in so long, in seconds; 0 wakes it for every event.
+            taskstats is not available, a RuntimeWarning says why.
+        receive_buffer: the size of the receive buffer to request, in bytes; an event
+            takes 416. None requests 1/64 of the machine's memory, at least 32 and at
+            most 128 MiB, and accepts 32. A RuntimeWarning says if net.core.rmem_max
+            limits it further.
+        queue: the size of a queue in this process, in bytes; an event takes 76. A
+            native thread receives into the queue, whatever the program is doing, at
+            nice -20 if CAP_SYS_NICE permits. 0: no thread and no queue.
+        max_latency: the minimum time between two wake-ups of the reader, in seconds.
+            The first event after a silence wakes it at once; 0 wakes it for each event.
         timeout: how long to wait for the acknowledgement, in seconds.
-        heartbeat: after so long without a message, make sure that the subscription
-            still lives, in seconds; None never does. One that does not live is renewed,
-            with a RuntimeWarning and a `Lost` of count 0 in the stream.
+        heartbeat: after how many seconds without a message to check that the
+            subscription is alive; None never checks. If it is not, it is renewed, with
+            a RuntimeWarning and a `Lost` of count 0 in the stream.
 
     Raises:
-        UnsupportedError: no events can come here; the text says why.
-        PermissionError: the kernel is older than 6.6 and wants CAP_NET_ADMIN.
-        OSError: no thread can be started; the text names the limit.
-        TypeError, ValueError: an argument is of a wrong type, or out of range.
+        UnsupportedError: this environment cannot deliver events; the text says why.
+        PermissionError: Linux before 6.6 requires CAP_NET_ADMIN.
+        OSError: a thread cannot be started; the text names the limit.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
     """
 
     def __init__(
@@ -82,10 +90,10 @@ class ProcConnector:
         _check_mask(mask)
         self._threads = _arguments.boolean("threads", threads)
         timeout_ns = _arguments.seconds("timeout", timeout, positive=True)
-        _arguments.whole("queue", queue, 0, _LARGEST_QUEUE)
-        if 0 < queue < _SMALLEST_QUEUE:
+        _arguments.byte_count("queue", queue, 0, _MAX_QUEUE)
+        if 0 < queue < _MIN_QUEUE:
             raise ValueError(
-                f"queue must be 0 or at least {_SMALLEST_QUEUE} bytes, not {queue}"
+                f"queue must be 0 or at least {_MIN_QUEUE} bytes, not {queue}"
             )
         settings = ffi.new("struct procconn_settings *")
         settings.filter = new_filter(mask, threads=self._threads)[0]
@@ -94,11 +102,11 @@ class ProcConnector:
             diagnosis.check_proc()
         settings.usage = _arguments.boolean("usage", usage)
         if receive_buffer is None:
-            settings.receive_buffer = diagnosis.usual_room()
-            least_room = diagnosis.ROOM_FOR_BURSTS
+            settings.receive_buffer = diagnosis.default_receive_buffer()
+            expected_buffer = diagnosis.MIN_RECEIVE_BUFFER
         else:
-            settings.receive_buffer = least_room = _arguments.whole(
-                "receive_buffer", receive_buffer, 1, _LARGEST_ROOM, or_none=True
+            settings.receive_buffer = expected_buffer = _arguments.byte_count(
+                "receive_buffer", receive_buffer, 1, _MAX_RECEIVE_BUFFER, or_none=True
             )
         settings.coalesce_ns = _arguments.seconds("max_latency", max_latency)
         settings.heartbeat_ns = -1
@@ -107,49 +115,49 @@ class ProcConnector:
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
 
-        # A thread makes its descriptor readable when programs are there, not before.
+        # With programs, only a thread can delay readability until they were read.
         self._needs_queue = programs
-        # Before the socket is opened, which would receive the event.
+        # Before the socket is opened, as it would receive the COMM event.
         can_check = heartbeat is None or lib.procconn_rename_thread() >= 0
         self._owner = os.getpid()
         self._stream = Stream(settings, timeout_ns)
         self._reader = self._stream.make_reader()
-        self._awaiting = Awaiting(self._stream.handle)
+        self._waiter = AsyncWaiter(self._stream.handle)
         try:
-            self._stream.listen()
+            self._stream.subscribe()
             if queue:
                 self._stream.start_thread(queue)
-            diagnosis.warn_of_limits(self._stream.view, least_room)
+            diagnosis.warn_about_limits(self._stream.view, expected_buffer)
             if not can_check:
-                diagnosis.warn_of_heartbeat()
+                diagnosis.warn_heartbeat_blocked()
         except BaseException:
             self.close()
             raise
 
-    # Python runs signal handlers after a call or a jump. A `for` statement that returns
-    # what it takes from the reader has neither, so a handler that raises loses nothing.
+    # Python runs signal handlers after a call or a jump. A `return` from the body of a
+    # `for` statement is neither, so a handler that raises there loses no event.
 
     def __iter__(self) -> Iterator[Event]:
-        """Iterate over the events as they come, until the connector is closed.
+        """Iterate over the events as they arrive, until the connector is closed.
 
-        An iterator that has raised goes on with the next call.
+        An iterator that has raised continues with the next call.
         """
         self._check_open()
-        return self._reader.events(FOR_EVER, self)
+        return self._reader.events(FOREVER, self)
 
     def recv(self, timeout: float | None = None) -> Event | None:
         """Receive one event.
 
         Args:
-            timeout: how long to wait, in seconds; None waits for ever, 0 not at all.
+            timeout: how long to wait, in seconds; None blocks without limit, 0 polls.
 
         Returns:
-            The event; None if none came in time.
+            The event; None on timeout.
 
         Raises:
-            ConnectionClosedError: the connector was closed meanwhile.
+            ConnectionClosedError: the connector was closed during the call.
             RuntimeError: another thread is reading, or this is a forked child.
-            MemoryError: there is not enough; nothing is lost by it.
+            MemoryError: out of memory; no event is lost.
             ValueError: the connector is closed.
         """
         self._check_open()
@@ -158,12 +166,12 @@ class ProcConnector:
         return None
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
-        """Receive everything that is waiting; wait until there is something.
+        """Receive all queued events; block until there is one.
 
-        Takes and raises what `recv` does.
+        Arguments and exceptions are those of `recv`.
 
         Returns:
-            The events; an empty list if none came in time.
+            The events; an empty list on timeout.
         """
         self._check_open()
         for events in self._reader.lists(_arguments.deadline_ns(timeout)):
@@ -171,14 +179,14 @@ class ProcConnector:
         return []
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
-        """Receive everything that is waiting as one netlink buffer, for `decode`.
+        """Receive all queued messages as one netlink buffer, for `decode`.
 
-        Takes and raises what `recv` does. What `recv` or an iteration has decoded
-        already is not in it, and stays for those.
+        Arguments and exceptions are those of `recv`. Events that `recv` or an iteration
+        has already decoded stay pending for `recv`, `recv_many` or an iteration.
 
         Returns:
-            The messages as the kernel sent them, and the library's of loss between
-            them; empty if none came in time.
+            The messages as the kernel sent them, with the library's own where events
+            were lost; empty on timeout.
         """
         self._check_open()
         for messages in self._reader.raw(_arguments.deadline_ns(timeout)):
@@ -186,34 +194,34 @@ class ProcConnector:
         return b""
 
     def recv_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
-        """Receive like `recv_raw`, into a buffer: as many complete messages as fit.
+        """Receive into a buffer, like `recv_raw`: as many complete messages as fit.
 
         Args:
             buffer: a writable, contiguous object with the buffer protocol.
-            timeout: how long to wait, in seconds; None waits for ever, 0 not at all.
+            timeout: how long to wait, in seconds; None blocks without limit, 0 polls.
 
         Returns:
-            The number of bytes written; 0 if nothing came in time.
+            The number of bytes written; 0 on timeout.
 
         Raises:
             BufferTooSmallError: the next message does not fit; it stays queued.
         """
         self._check_open()
-        place = _arguments.writable("buffer", buffer)
-        for size in self._reader.into(place, _arguments.deadline_ns(timeout)):
+        view = _arguments.writable("buffer", buffer)
+        for size in self._reader.into(view, _arguments.deadline_ns(timeout)):
             return size
         return 0
 
     def subscribe(self, mask: EventMask | None = None) -> None:
-        """Change the mask, and subscribe again after `unsubscribe`.
+        """Change the mask; after `unsubscribe`, subscribe again.
 
         Args:
-            mask: the kinds wanted from now on, also of the events already queued;
-                None leaves it as it is.
+            mask: the kinds of events to receive from now on. It also applies to queued
+                events. None keeps the current mask.
 
         Raises:
             RuntimeError: another thread is reading, or this is a forked child.
-            TypeError: the mask is no EventMask.
+            TypeError: `mask` is not an EventMask.
             UnsupportedError, PermissionError: as when opening.
         """
         self._check_open()
@@ -221,30 +229,30 @@ class ProcConnector:
         if mask is not None:
             _check_mask(mask)
             changed = new_filter(mask, threads=self._threads)
-        change(self._reader, changed)
-        self._stream.listen()
+        set_filter(self._reader, changed)
+        self._stream.subscribe()
 
     def unsubscribe(self) -> None:
-        """Stop the events; those already queued can still be read."""
+        """Stop receiving events; queued events can still be read."""
         self._check_open()
         checked(lib.procconn_unsubscribe(self._stream.handle))
 
     @property
     def lost(self) -> int:
-        """How many events the kernel dropped for this connector so far, exactly.
+        """The exact number of events that the kernel has dropped for this connector.
 
-        Before Linux 4.12 the kernel does not count them, and they are not in it.
+        Linux before 4.12 does not count dropped events, so they are not included.
         """
         return lib.procconn_lost(self._stream.handle).events
 
     @property
     def usage_lost(self) -> int:
-        """How many records of usage were lost so far: those exits have none."""
+        """The number of usage records lost so far; those exits have no `usage`."""
         return lib.procconn_lost(self._stream.handle).usages
 
     @property
     def receive_buffer(self) -> int:
-        """Size that the kernel granted, in bytes, in setsockopt() units."""
+        """The granted size in bytes, in setsockopt() units."""
         return self._stream.view.receive_buffer
 
     @property
@@ -253,31 +261,31 @@ class ProcConnector:
         return bool(self._stream.view.closed)
 
     def fileno(self) -> int:
-        """Return a descriptor to wait for readability, as `select` and loops do.
+        """Return a file descriptor for `select`, `poll` and event loops.
 
-        Readable means that `recv(0)` or `recv_many(0)` returns something or raises.
-        Made at the first call; before that nothing is spent on it. With programs, that
-        call starts a thread with a queue of 64 MiB unless there is one.
+        When it is readable, `recv(0)` or `recv_many(0)` returns something or raises.
+        The first call creates the descriptor. With programs, it also starts a thread
+        with a queue of 64 MiB unless the connector has a queue.
 
         Raises:
             ValueError: the connector is closed.
-            ConnectionClosedError: it was closed meanwhile.
-            RuntimeError: this is a forked child, and its parent had made none.
+            ConnectionClosedError: the connector was closed during the call.
+            RuntimeError: this is a forked child, and the parent had not called this.
         """
         self._check_open()
         if self._needs_queue and not self._stream.has_thread:
-            self._stream.start_thread(_USUAL_QUEUE)
-        return checked(lib.procconn_pollable(self._stream.handle, FOR_FILENO))
+            self._stream.start_thread(_DEFAULT_QUEUE)
+        return checked(lib.procconn_pollable(self._stream.handle, FILENO_POLLABLE))
 
     def close(self) -> None:
-        """End the subscription and close the descriptors.
+        """End the subscription and close the descriptors; idempotent.
 
-        A thread blocked in reading stops: its iteration ends, its `recv` raises
-        ConnectionClosedError. Closing again does nothing. The descriptor of `fileno`
-        stays, readable, until this object goes, for who waits on it elsewhere.
+        Wakes a blocked reader: an iteration ends, `recv` raises ConnectionClosedError.
+        The descriptor of `fileno` becomes readable, and stays open until this object is
+        destroyed, as a selector may still wait for it.
         """
         self._stream.close()
-        self._awaiting.abandon()
+        self._waiter.abandon()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -293,9 +301,9 @@ class ProcConnector:
         self.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Iterate on asyncio, until the connector is closed.
+        """Iterate over the events on asyncio, until the connector is closed.
 
-        Starts a thread with a queue of 64 MiB unless there is one.
+        Starts a thread with a queue of 64 MiB unless the connector has a queue.
         """
         self._check_open()
         return self._iterate_async()
@@ -303,20 +311,21 @@ class ProcConnector:
     async def _iterate_async(self) -> AsyncIterator[Event]:
         try:
             while True:
-                await self._read_async(FOR_EVER)
+                await self._read_async(FOREVER)
                 for event in self._reader.pending_events():
                     yield event
         except ConnectionClosedError:
             return
 
     async def arecv_many(self, timeout: float | None = None) -> list[Event]:
-        """Receive what is waiting, on asyncio; wait until there is something.
+        """Receive queued events on asyncio; wait until there is one.
 
-        Takes and raises what `recv_many` does, and starts what `async for` does.
+        Arguments and exceptions are those of `recv_many`. Like `async for`, starts a
+        thread with a queue.
 
         Returns:
-            The events, at most some 3,400, so that the loop is not held up; an empty
-            list if none came in time.
+            The events, at most about 3,400, so that the loop is not blocked for long;
+            an empty list on timeout.
         """
         self._check_open()
         await self._read_async(_arguments.deadline_ns(timeout))
@@ -334,20 +343,22 @@ class ProcConnector:
         return f"<{type(self).__name__} {'closed' if self.closed else 'open'}>"
 
     async def _read_async(self, deadline_ns: int) -> None:
-        """Let there be events, unless the deadline passes, on asyncio."""
+        """Wait until events are pending or the deadline has passed."""
         if not self._stream.has_thread:
-            self._stream.start_thread(_USUAL_QUEUE)
+            self._stream.start_thread(_DEFAULT_QUEUE)
         if not len(self._reader):
-            await self._awaiting.let_others()  # however long a burst lasts
+            await self._waiter.yield_to_loop()  # also during an endless burst
         while not len(self._reader):
             status = self._reader.poll()
             if status == -errno.ENOTCONN:
-                await self._awaiting.in_thread(lambda: self._stream.listen(again=True))
-                diagnosis.warn_of_renewal()
-            elif checked(status) or len(self._reader) or passed(deadline_ns):
+                await self._waiter.run_in_thread(
+                    lambda: self._stream.subscribe(renew=True)
+                )
+                diagnosis.warn_renewed()
+            elif checked(status) or len(self._reader) or has_passed(deadline_ns):
                 return
             else:
-                await self._awaiting.readable(deadline_ns)
+                await self._waiter.wait_readable(deadline_ns)
 
     def _check_open(self) -> None:
         if self._stream.view.closed:
@@ -355,7 +366,7 @@ class ProcConnector:
 
 
 def _check_mask(mask: EventMask) -> None:
-    """Check that it is an EventMask, so that no bit is set that is no event's."""
+    """Check the type, which permits no unknown bits (boundary=STRICT)."""
     if not isinstance(mask, EventMask):
         raise TypeError(
             "mask must be an EventMask, such as EventMask.EXEC | EventMask.EXIT,"

@@ -1,4 +1,4 @@
-"""What keeps process events away from this process, and what to do about it."""
+"""Explain why process events are not available or incomplete, and how to fix that."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ if TYPE_CHECKING:
 
     from procconn._core import View
 
-# The inode numbers of the initial namespaces (linux/proc_ns.h)
+# Inode numbers of the initial namespaces (linux/proc_ns.h)
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
-ROOM_FOR_BURSTS = 33_554_432  # bytes, which the usual receive buffer has at least
-_MOST_ROOM = 4 * ROOM_FOR_BURSTS
+MIN_RECEIVE_BUFFER = 33_554_432  # bytes, of the default receive buffer
+_MAX_RECEIVE_BUFFER = 4 * MIN_RECEIVE_BUFFER
 _SHARE_OF_MEMORY = 64
 
 
 class LimitWarning(RuntimeWarning):
-    """Something will be missing, as the system or a privilege limits it."""
+    """Data will be missing because of a limit of the system or a missing privilege."""
 
 
 class Condition:
-    """Something that has to hold, and what shows if it does not.
+    """A condition for receiving events.
 
     Attributes:
-        holds: whether it does; None if that cannot be known from here.
+        subject: what the condition is about.
+        holds: whether it is met; None if that cannot be determined.
+        cause, remedy: for the user, if it is not met.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Condition:
 
 
 def conditions() -> Iterator[Condition]:
-    """Check each condition for the kernel's acknowledgement."""
+    """Check the conditions on which the kernel acknowledges a subscription."""
     connectors = _connectors()
     yield Condition(
         "network namespace",
@@ -79,40 +81,47 @@ def conditions() -> Iterator[Condition]:
     )
 
 
-def usual_room() -> int:
-    """Tell what receive buffer to ask for, in bytes.
+def default_receive_buffer() -> int:
+    """Return the default size of a receive buffer, in bytes.
 
-    For a reader that stopped, the kernel keeps twice that, in each socket of a
-    connector. Small machines could not spare it.
+    It depends on the memory of the machine, as each socket of a connector that is not
+    read occupies twice that.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(max(memory // _SHARE_OF_MEMORY, ROOM_FOR_BURSTS), _MOST_ROOM)
+    return min(max(memory // _SHARE_OF_MEMORY, MIN_RECEIVE_BUFFER), _MAX_RECEIVE_BUFFER)
 
 
-def warn_of_limits(view: View, asked: int) -> None:
-    """Warn whose stream will lose events sooner, or not count them."""
-    if view.receive_buffer < asked:
-        _warn_of_limit(
-            f"the receive buffer is {view.receive_buffer} bytes instead of {asked}, so"
-            " bursts may overflow it: raise net.core.rmem_max with sysctl or grant"
+def warn_about_limits(view: View, expected: int) -> None:
+    """Warn about data that a stream will not deliver or count.
+
+    Args:
+        view: the stream's.
+        expected: the size of the receive buffer below which to warn, in bytes.
+    """
+    if view.receive_buffer < expected:
+        _warn_about_limit(
+            f"the receive buffer is {view.receive_buffer} bytes instead of {expected},"
+            " so bursts may overflow it: raise net.core.rmem_max with sysctl or grant"
             " CAP_NET_ADMIN"
         )
     if not view.counts_drops:
-        _warn_of_limit(
+        _warn_about_limit(
             "this kernel does not count dropped events (Linux 4.12 and newer do): each"
             " overrun is reported as a Lost of count 0, and `lost` does not include it"
         )
 
-    if reason := why_not_realtime(view.realtime):
-        _warn_of_limit(
+    if reason := explain_normal_priority(view.realtime):
+        _warn_about_limit(
             f"programs are read at normal priority, so many will be missing: {reason}"
         )
     if view.usage_error:
-        _warn_of_limit(f"usage is not reported: {why_no_usage(-view.usage_error)}")
+        _warn_about_limit(
+            f"usage is not reported: {explain_no_usage(-view.usage_error)}"
+        )
 
 
-def why_not_realtime(status: int) -> str:
-    """Say what keeps the thread that reads programs from real-time priority."""
+def explain_normal_priority(status: int) -> str:
+    """Explain why programs are read at normal priority; "" if they are not."""
     if status == lib.PROCCONN_NEEDS_CAPABILITY:
         return (
             "grant CAP_SYS_NICE or raise RLIMIT_RTPRIO, as with LimitRTPRIO=1 in a"
@@ -128,8 +137,8 @@ def why_not_realtime(status: int) -> str:
     return ""
 
 
-def why_no_usage(number: int) -> str:
-    """Say, of an errno, why `Exit.usage` cannot be had, and what to do."""
+def explain_no_usage(number: int) -> str:
+    """Explain why `Exit.usage` is not available, by an errno, and what to do."""
     if number == errno.EPERM:
         return (
             "taskstats requires CAP_NET_ADMIN in the initial user namespace: run as"
@@ -153,24 +162,24 @@ def why_no_usage(number: int) -> str:
     return f"taskstats failed ({os.strerror(number)}): try again, or report a bug"
 
 
-def why_no_thread() -> str:
-    """Say why no thread can be started, and what to do."""
+def explain_no_thread() -> str:
+    """Explain why a thread cannot be started, and what to do."""
     return f"cannot start a thread: {_thread_limit()}"
 
 
 def _thread_limit() -> str:
-    import resource  # noqa: PLC0415 - nobody else needs it
+    import resource  # noqa: PLC0415 - needed only here
 
-    for folder in _own_cgroups():
-        most = _read_number(f"{folder}/pids.max")
-        if most is not None and (_read_number(f"{folder}/pids.current") or 0) >= most:
+    for cgroup in _own_cgroups():
+        limit = _read_number(f"{cgroup}/pids.max")
+        if limit is not None and (_read_number(f"{cgroup}/pids.current") or 0) >= limit:
             return (
-                f"the cgroup {folder} is at its limit of {most} tasks; raise pids.max"
+                f"the cgroup {cgroup} is at its limit of {limit} tasks; raise pids.max"
             )
-    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if most != resource.RLIM_INFINITY and os.getuid() != 0:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if limit != resource.RLIM_INFINITY and os.getuid() != 0:
         return (
-            f"this user is limited to {most} tasks (RLIMIT_NPROC); raise the limit, as"
+            f"this user is limited to {limit} tasks (RLIMIT_NPROC); raise the limit, as"
             " with ulimit -u, or end other tasks"
         )
     return (
@@ -180,7 +189,7 @@ def _thread_limit() -> str:
 
 
 def _own_cgroups() -> Iterator[str]:
-    """Yield the folders of this process's cgroups, each before the one above it."""
+    """Yield the directories of this process's cgroups, each before its parent."""
     try:
         with open("/proc/self/cgroup") as file:
             lines = file.read().splitlines()
@@ -201,29 +210,29 @@ def _read_number(path: str) -> int | None:
     try:
         with open(path) as file:
             return int(file.read())
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
-def warn_of_heartbeat() -> None:
-    """Warn whose heartbeat has nothing to beat with."""
-    _warn_of_limit(
+def warn_heartbeat_blocked() -> None:
+    """Warn that the heartbeat cannot check the subscription."""
+    _warn_about_limit(
         "a sandbox blocks prctl(PR_SET_NAME), which the heartbeat uses to check the"
         " subscription, so the end of the subscription would go unnoticed: allow that"
         " call"
     )
 
 
-def warn_of_renewal() -> None:
-    """Warn who has missed events, but will not know how many."""
+def warn_renewed() -> None:
+    """Warn that the subscription was renewed, so that events were lost."""
     _warn(
         "the subscription to process events had ended unexpectedly and was renewed; an"
         " unknown number of events was lost"
     )
 
 
-def warn_of_programs(number: int) -> None:
-    """Warn that the thread which reads programs has ended."""
+def warn_programs_ended(number: int) -> None:
+    """Warn that the thread that reads programs has ended."""
     _warn(
         f"programs are no longer read: a system call failed ({os.strerror(number)}); a"
         " sandbox must allow poll(2) and recvfrom(2). From now on each program has"
@@ -231,28 +240,28 @@ def warn_of_programs(number: int) -> None:
     )
 
 
-def _warn_of_limit(message: str) -> None:
+def _warn_about_limit(message: str) -> None:
     _warn(message, LimitWarning)
 
 
 def _warn(message: str, kind: type[Warning] = RuntimeWarning) -> None:
-    """Warn about the line that called the package."""
-    frame, distance = sys._getframe(1), 2
+    """Issue a warning for the line that called the package."""
+    frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("procconn."):
-        frame, distance = frame.f_back, distance + 1
-    warnings.warn(message, kind, stacklevel=distance)
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, kind, stacklevel=level)
 
 
-def is_kernel(major: int, minor: int) -> bool:
-    """Tell whether the kernel is at least of that version."""
+def kernel_is_at_least(major: int, minor: int) -> bool:
+    """Return whether the kernel has at least that version."""
     version = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return bool(version and tuple(map(int, version.groups())) >= (major, minor))
 
 
-def why_silent() -> str:
-    """Return why the kernel acknowledges nothing, and what to do."""
-    if broken := _what_is_broken():
-        return broken
+def explain_no_acknowledgement() -> str:
+    """Explain why the kernel did not acknowledge a subscription, and what to do."""
+    if unmet := _unmet_conditions():
+        return unmet
     if not _proc_is_mounted():
         return (
             "the kernel did not acknowledge the subscription, and without /proc the"
@@ -265,29 +274,33 @@ def why_silent() -> str:
     )
 
 
-def why_refused() -> str:
-    """Say why the kernel refuses. A namespace's own root has not what counts."""
-    if is_kernel(6, 6):
+def explain_refusal() -> str:
+    """Explain why the kernel denies a subscription, and what to do.
+
+    It requires capabilities in the initial user namespace, so root of another one is
+    denied as well.
+    """
+    if kernel_is_at_least(6, 6):
         return (
             "a sandbox blocks system calls that process events require: allow socket,"
             " bind, setsockopt and sendto on netlink sockets"
         )
-    return _what_is_broken() or (
+    return _unmet_conditions() or (
         "before Linux 6.6 process events require CAP_NET_ADMIN: run as root or grant"
         " it, as with AmbientCapabilities=CAP_NET_ADMIN in a systemd unit or"
         " --cap-add=NET_ADMIN for a container"
     )
 
 
-def _what_is_broken() -> str:
-    broken = (condition for condition in conditions() if condition.holds is False)
-    return "; ".join(f"{it.cause}; {it.remedy}" for it in broken)
+def _unmet_conditions() -> str:
+    unmet = (condition for condition in conditions() if condition.holds is False)
+    return "; ".join(f"{it.cause}; {it.remedy}" for it in unmet)
 
 
 def _connectors() -> str | None:
-    """Read the list of connectors, which a network namespace of one's own lacks."""
+    """Return the list of connectors, which only the initial network namespace has."""
     try:
-        # Not /proc/net, which a /proc mounted with subset=pid does not have.
+        # Not /proc/net: /proc mounted with subset=pid lacks it.
         with open("/proc/self/net/connector") as file:
             return file.read()
     except OSError:
@@ -295,9 +308,9 @@ def _connectors() -> str | None:
 
 
 def _has_connectors() -> bool | None:
-    """Return whether that list exists; None where /proc is not mounted.
+    """Return whether the list of connectors exists; None if /proc is not mounted.
 
-    Before Linux 5.13 it can be listed, but not read, with subset=pid.
+    Before Linux 5.13, with subset=pid, the file exists but cannot be read.
     """
     try:
         return "connector" in os.listdir("/proc/self/net")
@@ -306,10 +319,10 @@ def _has_connectors() -> bool | None:
 
 
 def check_proc() -> None:
-    """See that /proc shows this pid namespace, and the kernel's own clocks.
+    """Check that /proc shows this PID namespace, and times without an offset.
 
-    In another pid namespace's, ids are of others; in a time namespace (Linux 5.6, see
-    time_namespaces(7)), processes seem to be of other times than their events.
+    The /proc of another PID namespace has other PIDs. In a time namespace (Linux 5.6,
+    see time_namespaces(7)) start times in /proc do not match the times of events.
 
     Raises:
         UnsupportedError: it does not.
@@ -329,7 +342,7 @@ def check_proc() -> None:
 
 
 def _proc_is_mounted() -> bool:
-    """Tell so; of another pid namespace, there is no /proc/self."""
+    """Return whether /proc of this PID namespace is; another one has no /proc/self."""
     return os.path.exists("/proc/self/ns")
 
 
@@ -342,7 +355,7 @@ def _clocks_are_shifted() -> bool:
 
 
 def _in_namespace(kind: str, inode: int) -> bool | None:
-    """Tell so; None where /proc is not mounted."""
+    """Return whether this process is in a namespace; None if /proc is not mounted."""
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino == inode
     except OSError:

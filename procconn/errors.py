@@ -1,4 +1,4 @@
-"""The exceptions. Failed system calls that need no explaining stay plain OSError."""
+"""Exceptions. A failed system call is a plain OSError if its errno says enough."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class ProcConnError(Exception):
-    """The base of this library's exceptions; never raised itself."""
+    """Base class of this library's exceptions; never raised itself."""
 
 
 class TruncatedError(ProcConnError, ValueError):
-    """A message is shorter than it says, or than its kind must be.
+    """A message is shorter than its length field says or than its kind requires.
 
     Attributes:
-        offset: where the message begins in the buffer, in bytes.
+        offset: the offset of the message in the buffer, in bytes.
         events: the events decoded before it.
     """
 
@@ -32,7 +32,7 @@ class TruncatedError(ProcConnError, ValueError):
 
 
 class BufferTooSmallError(ProcConnError, ValueError):
-    """The next datagram does not fit into the caller's buffer; it stays queued.
+    """The next message does not fit into the caller's buffer; it stays queued.
 
     Attributes:
         needed: its size in bytes.
@@ -47,10 +47,10 @@ class BufferTooSmallError(ProcConnError, ValueError):
 
 
 class OverrunError(ProcConnError):
-    """A buffer holds NLMSG_OVERRUN: its source dropped messages there.
+    """A buffer contains NLMSG_OVERRUN: its source dropped messages there.
 
     Attributes:
-        offset: where that message begins in the buffer, in bytes.
+        offset: the offset of the NLMSG_OVERRUN in the buffer, in bytes.
         events: the events decoded before it.
     """
 
@@ -65,10 +65,10 @@ class OverrunError(ProcConnError):
 
 @runtime_checkable
 class HasEvents(Protocol):
-    """What `decode` adds to an OSError too: `isinstance` finds it, and type checkers.
+    """Protocol of errors that `decode` raises, also OSError, for `isinstance`.
 
     Attributes:
-        offset: where the message that reports the failure begins, in bytes.
+        offset: the offset of the message that caused the error, in bytes.
         events: the events decoded before it.
     """
 
@@ -77,7 +77,7 @@ class HasEvents(Protocol):
 
 
 class ConnectionClosedError(ProcConnError):
-    """The connector was closed while this call waited for events."""
+    """The connector was closed while a call waited for events."""
 
     def __str__(self) -> str:
         return "connection closed"

@@ -1,15 +1,15 @@
-"""The events: one named tuple for each kind the kernel reports.
+"""Events: a named tuple for each kind of event that the kernel reports.
 
-Fields follow `struct proc_event` in the kernel's include/uapi/linux/cn_proc.h and
-are ints unless said otherwise. Common to the kinds:
+Fields follow `struct proc_event` in the kernel's include/uapi/linux/cn_proc.h and are
+ints unless noted otherwise. Common fields:
 
-- `pid` is the id of a task (a thread), `tgid` that of its process.
-- `timestamp_ns` is CLOCK_MONOTONIC in nanoseconds; it stands still while the
-  machine sleeps. `event_time` turns it into a date.
-- `cpu` is the processor that reported the event. Order is strict for each one.
+- `pid` is the ID of a task (a thread), `tgid` the ID of its process.
+- `timestamp_ns` is CLOCK_MONOTONIC in nanoseconds, which does not advance while the
+  machine is suspended. `event_time` converts it to a datetime.
+- `cpu` is the CPU that reported the event. Events of the same CPU are in order.
 
-Ids are those of the initial pid and user namespaces. An event equals only events of
-its own class, and no plain tuple.
+IDs are those of the initial PID and user namespaces. An event is equal only to events
+of the same class, never to a plain tuple.
 """
 
 import os
@@ -25,7 +25,7 @@ _CORE_BIT = 0x80
 
 
 class EventType(IntEnum):
-    """The kernel's value for each kind (`enum proc_cn_event`)."""
+    """The kernel's values for the kinds of events (`enum proc_cn_event`)."""
 
     NONE = lib.PROCCONN_NONE
     FORK = lib.PROCCONN_FORK
@@ -40,11 +40,11 @@ class EventType(IntEnum):
 
 
 class EventMask(IntFlag, boundary=STRICT):
-    """Which kinds to receive; combine with `|`, take all others with `~`.
+    """The kinds of events to receive; combine with `|`, invert with `~`.
 
-    `EXIT` asks for every exit, `NONZERO_EXIT` alone for the failing ones only; all
-    but exits is `~(EXIT | NONZERO_EXIT)`.
-    `ALL` lets through also the kinds that this library does not know.
+    `EXIT` selects all exits, `NONZERO_EXIT` alone only failed ones. The mask for
+    everything but exits is `~(EXIT | NONZERO_EXIT)`. `ALL` also selects kinds that this
+    library does not know.
     """
 
     NONE = 0
@@ -62,7 +62,7 @@ class EventMask(IntFlag, boundary=STRICT):
 
 
 class _Kind:
-    """What makes a named tuple an event: it is compared by its class too."""
+    """Base class of events, which compares them by class and fields."""
 
     __slots__ = ()
 
@@ -85,14 +85,14 @@ class _Task(Protocol):
     def tgid(self) -> int: ...
 
 
-class _OfTask(_Kind):
-    """What the events about one task have in common."""
+class _TaskEvent(_Kind):
+    """Base class of events about one task."""
 
     __slots__ = ()
 
     @property
     def is_thread(self: _Task) -> bool:
-        """Whether the task is another thread than its process's first."""
+        """Whether the task is a thread other than the main thread."""
         return self.pid != self.tgid
 
 
@@ -104,12 +104,12 @@ class _Exec(NamedTuple):
     program: Program | None = None
 
 
-class Exec(_OfTask, _Exec):
-    """A process replaced its program: execve(2) succeeded.
+class Exec(_TaskEvent, _Exec):
+    """A process executed a program: execve(2) succeeded.
 
-    When a thread other than the first calls execve, it takes over the pid of the
-    process: an `Exit` of that pid comes before this event. `program` is what it runs
-    now, if the stream has programs, else None.
+    A thread other than the main thread that calls execve takes over the PID of the
+    process, so an `Exit` with that PID precedes this event. `program` is the new
+    `Program`, or None if the connector does not read programs.
     """
 
     __slots__ = ()
@@ -129,10 +129,10 @@ class _Fork(NamedTuple):
 
 
 class Fork(_Kind, _Fork):
-    """A task was made: fork(2), vfork(2), or clone(2), also of a thread.
+    """A process or thread was created: fork(2), vfork(2) or clone(2).
 
-    The parent is the new task's parent as getppid(2) returns it: for a thread, and
-    after CLONE_PARENT, that is not the task that called clone.
+    The parent is the one that getppid(2) returns in the new task. For a thread, and
+    with CLONE_PARENT, that is not the task that called clone.
     """
 
     __slots__ = ()
@@ -162,18 +162,19 @@ class _Exit(NamedTuple):
     usage: Usage | None = None
 
 
-class Exit(_OfTask, _Exit):
+class Exit(_TaskEvent, _Exit):
     """A task ended.
 
-    `exit_code` is a wait status, as wait(2) would return it; `returncode`, `signal` and
-    `dumped_core` decode it. `exit_signal` is the signal sent to the parent, usually
-    SIGCHLD; 0xFFFFFFFF for a thread. It does not say what ended the task.
+    `exit_code` is a wait status as returned by wait(2); `returncode`, `signal` and
+    `dumped_core` decode it. `exit_signal` is not the signal that ended the task, but
+    the one sent to its parent, usually SIGCHLD; 0xFFFFFFFF for a thread.
 
-    The parent is 0, 0 when the task was reaped before the kernel reported its end, as
-    threads always are, and before Linux 4.18.
+    `parent_pid` and `parent_tgid` are 0 if the task was reaped before the kernel
+    reported its exit, as threads always are, and before Linux 4.18.
 
-    An exit with pid equal to tgid ends the process's first thread; the process goes
-    on if other threads do. `usage` is what the task used, if the stream has that.
+    If `pid` equals `tgid`, the main thread ended; the process continues while it has
+    other threads. `usage` is the `Usage` of the task, or None if the connector does not
+    report usage.
     """
 
     __slots__ = ()
@@ -181,7 +182,7 @@ class Exit(_OfTask, _Exit):
 
     @property
     def returncode(self) -> int:
-        """The exit status, or the negated number of the signal, as in `subprocess`."""
+        """The exit status, or the negated signal number, as in `subprocess`."""
         if number := self.exit_code & _SIGNAL_BITS:
             return -number
         return (self.exit_code >> 8) & 0xFF
@@ -190,8 +191,8 @@ class Exit(_OfTask, _Exit):
     def signal(self) -> Signals | None:
         """The signal that ended the task, or None.
 
-        Also None for the real-time signals that Python has no name for; a negative
-        `returncode` covers those too.
+        Also None for real-time signals that `signal.Signals` lacks; `returncode` has
+        their negated number.
         """
         try:
             return Signals(self.exit_code & _SIGNAL_BITS)
@@ -200,7 +201,7 @@ class Exit(_OfTask, _Exit):
 
     @property
     def dumped_core(self) -> bool:
-        """Whether the signal that ended the task made it dump core."""
+        """Whether the task dumped core."""
         return self.returncode < 0 and bool(self.exit_code & _CORE_BIT)
 
     def __str__(self) -> str:
@@ -219,8 +220,8 @@ class _Uid(NamedTuple):
     cpu: int
 
 
-class Uid(_OfTask, _Uid):
-    """A task's real, effective, saved or filesystem user id changed."""
+class Uid(_TaskEvent, _Uid):
+    """A task's real, effective, saved or filesystem user ID changed."""
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.UID
@@ -241,8 +242,8 @@ class _Gid(NamedTuple):
     cpu: int
 
 
-class Gid(_OfTask, _Gid):
-    """A task's real, effective, saved or filesystem group id changed."""
+class Gid(_TaskEvent, _Gid):
+    """A task's real, effective, saved or filesystem group ID changed."""
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.GID
@@ -261,8 +262,8 @@ class _Sid(NamedTuple):
     cpu: int
 
 
-class Sid(_OfTask, _Sid):
-    """A process began a session and leads it: setsid(2)."""
+class Sid(_TaskEvent, _Sid):
+    """A process created a session and became its leader: setsid(2)."""
 
     __slots__ = ()
     what: ClassVar[EventType] = EventType.SID
@@ -280,10 +281,10 @@ class _Ptrace(NamedTuple):
     cpu: int
 
 
-class Ptrace(_OfTask, _Ptrace):
-    """A tracer attached to a task, or detached: then the tracer is 0, 0.
+class Ptrace(_TaskEvent, _Ptrace):
+    """A tracer attached to a task, or detached; then the tracer's IDs are 0.
 
-    Neither PTRACE_TRACEME nor the end of a tracer is reported.
+    The kernel reports neither PTRACE_TRACEME nor the exit of a tracer as one.
     """
 
     __slots__ = ()
@@ -304,13 +305,12 @@ class _Comm(NamedTuple):
     cpu: int
 
 
-class Comm(_OfTask, _Comm):
+class Comm(_TaskEvent, _Comm):
     """A task's name was set: prctl(PR_SET_NAME) or a write to /proc/PID/comm.
 
-    The kernel reports such a write from Linux 5.15 on.
-
-    An exec sets the name too but is not reported as one. `comm` (bytes) has at most
-    16 bytes, up to the first NUL, of the task's own choice: any bytes at all.
+    The kernel reports the latter from Linux 5.15 on. An exec also sets the name, but
+    causes no such event. `comm` (bytes) is the name up to the first NUL, at most 16
+    bytes; it can be any bytes, not only UTF-8.
     """
 
     __slots__ = ()
@@ -318,7 +318,7 @@ class Comm(_OfTask, _Comm):
 
     @property
     def name(self) -> str:
-        """`comm` as text by `os.fsdecode`: bytes that fail become surrogates."""
+        """`comm` decoded by `os.fsdecode`: undecodable bytes become surrogates."""
         return os.fsdecode(self.comm)
 
     def __str__(self) -> str:
@@ -340,11 +340,11 @@ class _Coredump(NamedTuple):
     cpu: int
 
 
-class Coredump(_OfTask, _Coredump):
-    """A task is ended by a signal that dumps core by default; its `Exit` follows.
+class Coredump(_TaskEvent, _Coredump):
+    """A signal whose default action is to dump core is ending a task.
 
-    `Exit.dumped_core` says whether a core was written. The parent is 0, 0 before
-    Linux 4.18.
+    Its `Exit` follows, and `Exit.dumped_core` says whether it dumped core.
+    `parent_pid` and `parent_tgid` are 0 before Linux 4.18.
     """
 
     __slots__ = ()
@@ -362,7 +362,7 @@ class _Unknown(NamedTuple):
 
 
 class Unknown(_Kind, _Unknown):
-    """An event of a kind that is newer than this library.
+    """An event of a kind that this library does not know.
 
     `raw_data` (bytes) is the union `event_data` as received.
     """
@@ -379,9 +379,10 @@ class _Lost(NamedTuple):
 
 
 class Lost(_Kind, _Lost):
-    """The kernel dropped `count` events about here, as the socket's buffer was full.
+    """An overrun: the kernel dropped `count` events, as the receive buffer was full.
 
-    Made by the library. A count of 0 means that an unknown number was lost.
+    The library adds this event near the place of the loss. A count of 0 means that the
+    number of lost events is unknown.
     """
 
     __slots__ = ()
@@ -395,4 +396,4 @@ Event: TypeAlias = (
 )
 
 KINDS = (Fork, Exec, Uid, Gid, Sid, Ptrace, Comm, Coredump, Exit)
-"""The class of each kind the kernel reports, in the order of their values."""
+"""The classes of the kinds that the kernel reports, by value."""

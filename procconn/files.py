@@ -1,4 +1,4 @@
-"""Open the files that are written: they hold command lines, which may have secrets."""
+"""Open output files, which contain command lines and so may contain secrets."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import os
 import stat
 
 _MODE = 0o600
-_MOST_LINKS = 40  # as the kernel follows
+_MAX_LINKS = 40  # MAXSYMLINKS of linux/namei.h
 _PROC_ROOT = 1  # PROC_ROOT_INO of linux/proc_ns.h
-_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def open_private(path: str | bytes, flags: int) -> int:
-    """Open a file as open(2) does, and return its descriptor.
+    """Open a file like open(2), and return its descriptor.
 
-    A file that is made has mode 0600, less the umask; one that exists keeps its own.
-    Follows no symbolic link in a directory that other users may write to, whatever
-    fs.protected_symlinks says: that covers world-writable folders that are sticky.
-    Only a regular file is emptied by O_TRUNC.
+    A new file has mode 0600, less the umask; an existing file keeps its mode. Refuses
+    to follow a symbolic link in a directory that other users may write to:
+    fs.protected_symlinks covers only sticky world-writable directories. O_TRUNC
+    truncates regular files only.
 
     Raises:
-        OSError: the file cannot be opened, or there is such a link on the way.
+        OSError: the file cannot be opened, or its path contains such a link.
     """
     try:
         fd = _open(os.fsdecode(path), flags & ~os.O_TRUNC)
-    except OSError as error:  # with the name of one part of the path only
+    except OSError as error:  # it names only one component of the path
         raise OSError(error.errno, error.strerror, path) from None
     try:
         if flags & os.O_TRUNC and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -37,34 +37,34 @@ def open_private(path: str | bytes, flags: int) -> int:
 
 
 def _open(path: str, flags: int) -> int:
-    """Walk along the path, so that nobody can change a part that was looked at."""
-    left = _parts(path)
+    """Open each component of a path in turn, so that no checked one can be swapped."""
+    remaining = _components(path)
     links = 0
-    directory = _start(path)
+    directory = _open_start(path)
     try:
         while True:
-            part = left.pop()
-            how = flags if not left else os.O_PATH | os.O_DIRECTORY
-            target = _link(part, directory)
+            part = remaining.pop()
+            part_flags = os.O_PATH | os.O_DIRECTORY if remaining else flags
+            target = _link_target(part, directory)
             if target is None:
-                how |= os.O_NOFOLLOW
-            elif not _is_ours(directory):
+                part_flags |= os.O_NOFOLLOW
+            elif not _is_trusted(directory):
                 raise OSError(
                     errno.ELOOP,
                     f"{part!r} is a symbolic link in a directory that other users may"
                     " write to; give the path of its target",
                 )
-            elif not _is_of_proc(directory):  # whose links are more than their text
+            elif not _is_in_proc(directory):  # only the kernel can follow magic links
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                left += _parts(target)
+                remaining += _components(target)
                 if target.startswith("/"):
                     os.close(directory)
-                    directory = _start(target)
+                    directory = _open_start(target)
                 continue
-            fd = os.open(part, how, _MODE, dir_fd=directory)
-            if not left:
+            fd = os.open(part, part_flags, _MODE, dir_fd=directory)
+            if not remaining:
                 return fd
             os.close(directory)
             directory = fd
@@ -72,12 +72,12 @@ def _open(path: str, flags: int) -> int:
         os.close(directory)
 
 
-def _start(path: str) -> int:
+def _open_start(path: str) -> int:
     return os.open("/" if path.startswith("/") else ".", os.O_PATH | os.O_DIRECTORY)
 
 
-def _parts(path: str) -> list[str]:
-    """Split a path, the first part last; what ends in a slash is a directory."""
+def _components(path: str) -> list[str]:
+    """Split a path, in reverse order; a trailing slash requires a directory."""
     if not path:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     parts = [part for part in path.split("/") if part]
@@ -86,24 +86,24 @@ def _parts(path: str) -> list[str]:
     return parts[::-1]
 
 
-def _link(part: str, directory: int) -> str | None:
-    """Return what a symbolic link says; None if it is none, or not there."""
+def _link_target(part: str, directory: int) -> str | None:
+    """Return the target of a symbolic link; None if it is not a link."""
     try:
         return os.readlink(part, dir_fd=directory)
     except OSError:
         return None
 
 
-def _is_ours(directory: int) -> bool:
-    """Whether nobody else may write there but who may change everything anyway."""
+def _is_trusted(directory: int) -> bool:
+    """Return whether only this user and root may write to a directory."""
     status = os.fstat(directory)
-    # In a user namespace, root's files may be of an owner that it does not know.
+    # In a user namespace, files of the host's root have the overflow UID, as / has.
     owners = (0, os.geteuid(), os.stat("/").st_uid)
-    return status.st_uid in owners and not status.st_mode & _OF_OTHERS
+    return status.st_uid in owners and not status.st_mode & _OTHERS_MAY_WRITE
 
 
-def _is_of_proc(directory: int) -> bool:
-    """Whether it is of /proc, if that is mounted."""
+def _is_in_proc(directory: int) -> bool:
+    """Return whether a directory is in /proc."""
     try:
         proc = os.stat("/proc")
     except OSError:

@@ -1,4 +1,4 @@
-"""What the library reads of processes: `Program` and `Usage`."""
+"""`Program` and `Usage`: data from /proc and taskstats about a process."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from procconn._core import ffi, lib
 from procconn.diagnosis import check_proc
 
 # docker-ID.scope, cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope; docker/ID,
-# kubepods/…/ID, …:cri-containerd:ID. Not crio-conmon-ID.scope, which watches over it.
+# kubepods/…/ID, …:cri-containerd:ID. Not crio-conmon-ID.scope, the monitor's cgroup.
 _CONTAINER = re.compile(
     r"(?:^|[/:]|(?<!conmon)-)([0-9a-f]{64})(?:\.scope)?(?=/|$)", re.ASCII
 )
 
 
 class Program(NamedTuple):
-    """The program that an exec started, read from /proc as soon as it was reported.
+    """The program that an exec started, read from /proc when the exec is reported.
 
-    A field is None unless procconn can show that the value is of this exec; `missing`
-    says why. docs/events.md says of each field how that is known.
+    If procconn cannot prove that a value belongs to this exec, the field is None and
+    `missing` says why. docs/events.md has the proof for each field.
 
     Attributes:
-        argv: the arguments that the process shows, decoded by `os.fsdecode`.
-        name: the task's name (comm) after the exec; of a script its own name.
+        argv: the arguments in /proc/PID/cmdline, decoded by `os.fsdecode`.
+        name: the name (comm) after the exec; of a script, the script's name, not the
+            interpreter's.
         exe: the path of the executable.
         cwd: the working directory.
-        ppid: the process that forked this one; if that fork is not known, the parent.
+        ppid: the process that forked this one; the parent, if the fork is not known.
         uid, euid, gid, egid: the real and the effective IDs.
-        cgroup: the path of the cgroup at the time of reading, in the hierarchy of
-            version 2 or systemd; where both say "/", the longest path of any other.
-        cut: whether `argv` is truncated: longer than 49,152 bytes, or the process
-            kept the rest from being read.
+        cgroup: the path of the cgroup at the time of reading, in the v2 hierarchy or
+            systemd's; if both say "/", the longest path in any other hierarchy.
+        cut: whether `argv` is truncated: it is longer than 49,152 bytes, or the process
+            prevented the rest from being read.
         missing: "" if nothing is absent, else the first reason that applies: "later"
-            (the process ran, or was about to run, another program), "gone" (it ended
-            first), "denied" (no permission), "busy" (the reading thread could not keep
-            up), "held" (a tracer has stopped it since its exec), "changed" (ids, name
-            or parent changed before they were read), "late" (`cwd` was read too late to
-            be certain), or "limit" (this process is out of descriptors or memory).
+            (the process had executed, or was about to execute, another program), "gone"
+            (it had exited), "denied" (no permission), "busy" (the reading thread could
+            not keep up), "held" (a tracer has stopped it since its exec), "changed"
+            (IDs, name or parent changed before they were read), "late" (`cwd` was read
+            too late to be certain), or "limit" (this process is out of descriptors or
+            memory).
     """
 
     argv: tuple[str, ...] | None
@@ -59,12 +61,12 @@ class Program(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The arguments, quoted for a shell; "" if they are not known."""
+        """The arguments as a shell-quoted command line; "" if `argv` is None."""
         return "" if self.argv is None else shlex.join(self.argv)
 
     @property
     def container(self) -> str | None:
-        """The 64-digit ID of the innermost container by its cgroup, or None.
+        """The 64-digit ID of the innermost container in `cgroup`, or None.
 
         Recognizes Docker, containerd, CRI-O and Podman.
         """
@@ -73,18 +75,18 @@ class Program(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Resources that a task used until its end; None if the kernel does not count one.
+    """Resources that a task used; a field is None if the kernel does not account it.
 
     Attributes:
-        cpu_ns: time on a CPU, as counted by the scheduler, in nanoseconds; up to a tick
-            (1 to 10 ms) short for a task that slept.
-        user_ns, system_ns: the same, in user and in kernel mode.
-        peak_rss: its peak resident set size, in bytes.
-        read_bytes, write_bytes: to and from storage.
-        read_chars, write_chars: bytes by read(2), write(2) and the like.
-        minor_faults, major_faults: page faults without and with reading from storage.
+        cpu_ns: CPU time, by the scheduler's accounting, in nanoseconds; up to a tick
+            (1 to 10 ms) too low for a task that slept.
+        user_ns, system_ns: CPU time in user and in kernel mode, in nanoseconds.
+        peak_rss: peak resident set size, in bytes.
+        read_bytes, write_bytes: bytes read from and written to storage.
+        read_chars, write_chars: bytes of read(2), write(2) and similar calls.
+        minor_faults, major_faults: page faults without and with I/O.
         switches, involuntary_switches: voluntary and involuntary context switches.
-        elapsed_ns: from its start to its end, in nanoseconds.
+        elapsed_ns: time from its start to its end, in nanoseconds.
     """
 
     cpu_ns: int | None
@@ -103,21 +105,21 @@ class Usage(NamedTuple):
 
 
 def read_program(pid: int) -> Program | None:
-    """Read what program a process runs now.
+    """Read the program that a running process executes.
 
-    A process can write what it likes over its arguments, also long before.
+    The process may have overwritten its arguments since its exec.
 
     Args:
-        pid: a process ID, as this process's /proc shows it.
+        pid: a process ID, in the PID namespace of this process.
 
     Returns:
-        The program, or None if there is no such process.
+        The program; None if there is no such process.
 
     Raises:
         TypeError: `pid` is not an int.
-        ValueError: no process can have it.
+        ValueError: `pid` is out of range.
         UnsupportedError: /proc does not show this PID namespace.
-        OSError: this process has no descriptor or memory left (EMFILE, ENFILE, ENOMEM).
+        OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM).
     """
     _arguments.pid("pid", pid)
     check_proc()

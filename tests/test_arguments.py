@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from procconn import EventMask, EventType, Exec, ProcConnector
-from procconn.diagnosis import usual_room
+from procconn.diagnosis import default_receive_buffer
 from procconn.processes import ProcessMonitor, wait
 
 WRONG_TYPES: list[tuple[str, Any]] = [
@@ -82,7 +82,7 @@ def test_default_receive_buffer_is_a_64th_of_memory_within_bounds(
     values = {"SC_PHYS_PAGES": memory // 4096, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", values.__getitem__)
 
-    assert capacity == usual_room()
+    assert capacity == default_receive_buffer()
 
 
 def test_wrong_mask_type_error_shows_a_valid_mask() -> None:

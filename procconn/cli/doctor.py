@@ -16,11 +16,11 @@ from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown
 from procconn.connector import ProcConnector
 from procconn.diagnosis import (
-    ROOM_FOR_BURSTS,
+    MIN_RECEIVE_BUFFER,
     conditions,
-    is_kernel,
-    why_no_usage,
-    why_not_realtime,
+    explain_no_usage,
+    explain_normal_priority,
+    kernel_is_at_least,
 )
 from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
@@ -103,7 +103,7 @@ def _privilege(*, counts: bool) -> Finding:
     has = _has_capability(_CAP_NET_ADMIN) if counts else False
     if has:
         return Finding("privilege", _OK, "CAP_NET_ADMIN")
-    is_needed = not is_kernel(6, 6)
+    is_needed = not kernel_is_at_least(6, 6)
     if has is None:
         before = ", and before Linux 6.6 CAP_NET_ADMIN is needed" if is_needed else ""
         return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + before)
@@ -146,13 +146,13 @@ def _receive_buffer(connector: ProcConnector) -> Finding:
     limit = _read("/proc/sys/net/core/rmem_max").strip() or "unknown"
     got = connector.receive_buffer
     text = f"{got} bytes, for {got // 416} events; net.core.rmem_max is {limit}"
-    if got >= ROOM_FOR_BURSTS:
+    if got >= MIN_RECEIVE_BUFFER:
         return Finding("receive buffer", _OK, text)
     return Finding(
         "receive buffer",
         _PROBLEM,
         f"{text}; bursts may overflow it",
-        f"sysctl net.core.rmem_max={ROOM_FOR_BURSTS}, or grant CAP_NET_ADMIN",
+        f"sysctl net.core.rmem_max={MIN_RECEIVE_BUFFER}, or grant CAP_NET_ADMIN",
     )
 
 
@@ -195,7 +195,7 @@ def _programs() -> Finding:
     """Check how programs are read."""
     try:
         with ProcConnector(EventMask.EXEC, programs=True) as connector:
-            reason = why_not_realtime(connector._stream.view.realtime)
+            reason = explain_normal_priority(connector._stream.view.realtime)
     except UnsupportedError as error:
         text, _, remedy = str(error.strerror).partition("; ")
         return Finding("programs", _PROBLEM, text, remedy)
@@ -215,7 +215,7 @@ def _usage() -> Finding:
     lib.procconn_usage_close(usage)
     if not error[0]:
         return Finding("usage", _OK, "as needed")
-    text, _, remedy = why_no_usage(-error[0]).partition(": ")
+    text, _, remedy = explain_no_usage(-error[0]).partition(": ")
     return Finding("usage", _LIMITED, text, remedy)
 
 

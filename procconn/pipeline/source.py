@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from procconn.clock import LONGEST, NS_PER_S, event_time, wall_ns
+from procconn.clock import MAX_TIMEOUT, NS_PER_S, event_time, wall_ns
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Lost
 from procconn.pipeline.selection import Selection
 from procconn.pipeline.standard_streams import STANDARD, standard_input
 from procconn.pipeline.stop import Stop
-from procconn.processes.snapshot import check_there, take_snapshot
+from procconn.processes.snapshot import check_exist, take_snapshot
 
 QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
@@ -107,7 +107,7 @@ def check_pid(selection: Selection) -> None:
     """
     if selection.pid is not None:
         found = take_snapshot([selection.pid]).processes
-        check_there([selection.pid], [entry.pid for entry in found])
+        check_exist([selection.pid], [entry.pid for entry in found])
 
 
 class Live:
@@ -164,7 +164,7 @@ class Live:
         """Yield messages and their events; the last ones may be after the end."""
         buffer = memoryview(bytearray(_BATCH))
         if self._duration is not None:
-            span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
+            span_ns = int(min(self._duration, MAX_TIMEOUT) * NS_PER_S)
             self._end_ns = time.monotonic_ns() + span_ns
         while True:
             left = self._seconds_left()
@@ -246,7 +246,7 @@ class _Recorded:
         end_ns = _NEVER
         while not self._is_over and (batch := self._recording.recv_many()):
             if self._duration is not None and end_ns == _NEVER:
-                span_ns = int(min(self._duration, LONGEST) * NS_PER_S)
+                span_ns = int(min(self._duration, MAX_TIMEOUT) * NS_PER_S)
                 end_ns = batch[0].timestamp_ns + span_ns
             if _is_later(batch, end_ns):
                 yield list(_within(batch, end_ns))

@@ -6,7 +6,7 @@ from procconn.events import Event
 from procconn.pipeline.selection import Selection
 from procconn.pipeline.source import Source
 from procconn.processes import ProcessTable, take_snapshot
-from procconn.processes.snapshot import check_there, try_snapshot
+from procconn.processes.snapshot import check_exist, try_snapshot
 from procconn.processes.tracker import EventInContext, Tracker
 
 
@@ -22,7 +22,7 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
         return Tracker(table)
     first = take_snapshot(programs=True)
     if selection.tree is not None:
-        check_there([selection.tree], {entry.pid for entry in first.processes})
+        check_exist([selection.tree], {entry.pid for entry in first.processes})
     return Tracker(table, first, max_latency=source.latency)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procconn.diagnosis import is_kernel
+from procconn.diagnosis import kernel_is_at_least
 from procconn.programs import Usage
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _CORE_BIT = 0x80
 _SIGNAL_BITS = 0x7F
 _SAME_END_NS = 50_000_000  # between threads that one exit_group(2) or signal ends
-_LAST_THREAD_COUNTS = is_kernel(6, 0)  # see ThreadExits.close()
+_LAST_THREAD_COUNTS = kernel_is_at_least(6, 0)  # see ThreadExits.close()
 
 
 class ThreadExits:

@@ -13,7 +13,7 @@ from procconn.events import EventMask
 from procconn.processes.resync import ChangeQueue
 from procconn.processes.snapshot import (
     Snapshot,
-    check_there,
+    check_exist,
     take_snapshot,
     try_snapshot,
 )
@@ -76,7 +76,7 @@ class ProcessMonitor:
         try:
             first = take_snapshot(programs=programs)
             if tree is not None:
-                check_there([tree], {it.pid for it in first.processes})
+                check_exist([tree], {it.pid for it in first.processes})
             self._queue = ChangeQueue(
                 ProcessTable(tree=tree), first, max_latency=max_latency
             )

@@ -7,9 +7,9 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from procconn._arguments import MOST_PID
+from procconn._arguments import MAX_PID
 from procconn.clock import NS_PER_S
-from procconn.diagnosis import check_proc, is_kernel
+from procconn.diagnosis import check_proc, kernel_is_at_least
 from procconn.processes.packed import pack, unpack
 from procconn.programs import Program, read_program
 
@@ -104,7 +104,7 @@ def take_snapshot(
     entries = [
         entry
         for pid in pids
-        if 0 < pid <= MOST_PID and (entry := _read(pid, asleep_ns, programs))
+        if 0 < pid <= MAX_PID and (entry := _read(pid, asleep_ns, programs))
     ]
     listed = {entry.pid for entry in entries}
     entries += [_hidden(pid) for pid in known if pid not in listed and is_hidden(pid)]
@@ -140,7 +140,7 @@ def is_hidden(pid: int) -> bool:
     return False
 
 
-def check_there(pids: Iterable[int], found: Collection[int]) -> None:
+def check_exist(pids: Iterable[int], found: Collection[int]) -> None:
     """Check that the processes that a caller names exist.
 
     Raises:
@@ -179,7 +179,7 @@ def zombie_exit_code(pid: int) -> int | None:
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
     _, fields = stat
-    if not is_kernel(5, 17) and not _was_single_threaded(pid):
+    if not kernel_is_at_least(5, 17) and not _was_single_threaded(pid):
         return None
     if code := int(fields[_EXIT_CODE]):
         return code

@@ -19,7 +19,7 @@ from procconn.events import Event, EventMask, Exec, Exit, Fork, Lost
 from procconn.processes.process import Ended, Process
 from procconn.processes.resync import ChangeQueue
 from procconn.processes.snapshot import (
-    check_there,
+    check_exist,
     take_snapshot,
     try_snapshot,
     zombie_exit_code,
@@ -126,7 +126,7 @@ class Awaited(ChangeQueue):
                 raise TypeError(f"pids must be process IDs, not {pid!r}")
         self._ended: list[Process] = []
         first = take_snapshot(self.pids)
-        check_there(self.pids, {entry.pid for entry in first.processes})
+        check_exist(self.pids, {entry.pid for entry in first.processes})
         super().__init__(ProcessTable(), first)
         for entry in first.processes:
             if not entry.threads:

@@ -1,4 +1,4 @@
-"""The file of a recording: a path to open, or a file that the caller has opened."""
+"""The file of a recording: a path to open, or a file opened by the caller."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ File: TypeAlias = str | os.PathLike[str] | BinaryIO | BufferedIOBase
 
 
 class FileOwner:
-    """Base of classes that use a file, and close it if they opened it."""
+    """Base class of objects that use a file, and close it if they opened it."""
 
     def __init__(self, file: File, mode: str) -> None:
-        self._is_ours = isinstance(file, str | os.PathLike)
+        self._is_owner = isinstance(file, str | os.PathLike)
         self._file: BinaryIO | BufferedIOBase
         if isinstance(file, str | os.PathLike):
             # Unbuffered, so that a crash loses nothing that was written.
@@ -37,8 +37,8 @@ class FileOwner:
         return self._file.closed
 
     def close(self) -> None:
-        """Close the file, unless it was given open; closing again does nothing."""
-        if self._is_ours:
+        """Close the file, unless the caller opened it; idempotent."""
+        if self._is_owner:
             self._file.close()
 
     def __enter__(self) -> Self:

@@ -4,7 +4,7 @@
     file         | magic  | 2 | 4  | zone   | sigfig | snaplen| 253    |
 
 The magic number gives the byte order, and whether times have nano- or microseconds.
-csrc/wire/packets.h draws the packets that follow; csrc/wire/packets.c walks over them.
+Packets follow: csrc/wire/packets.h has their format, csrc/wire/packets.c reads them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _COOKED = struct.pack(">2xH10xH", lib.COOKED_TYPE_NETLINK, lib.CONNECTOR_PROTOCO
 _LAST_NS = (1 << 32) * clock.NS_PER_S - 1  # the seconds are 32 bits wide, until 2106
 _pack_header = struct.Struct("=IIII").pack
 
-_CHUNK = 262_144  # bytes, some 2,400 events
+_CHUNK = 262_144  # bytes, about 2,400 events
 
 _REMEDY = "make one with: procconn record FILE"
-_OTHERS = {
+_OTHER_FORMATS = {
     b"\x0a\x0d\x0d\x0a": "a pcapng file; convert it: editcap -F nsecpcap FILE NEW",
     b"\x1f\x8b": "compressed; unpack it: gzip -d FILE",
     b"\x28\xb5\x2f\xfd": "compressed; unpack it: zstd -d FILE",
@@ -43,7 +43,7 @@ _OTHERS = {
 HEADER = struct.pack(
     "=" + _HEADER, _NANOSECONDS, 2, 4, 0, 0, lib.PACKET_LARGEST, _LINK_TYPE
 )
-"""The file header of a recording that is written here."""
+"""The file header that `Recorder` writes."""
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -56,32 +56,32 @@ def packet(wall_ns: int, message: bytes) -> bytes:
 
 
 class ClockStep(NamedTuple):
-    """A time on both clocks, in nanoseconds: the first after a step."""
+    """The first time after a step of the wall clock, on both clocks, in nanoseconds."""
 
     wall_ns: int
     """Since 1970."""
     timestamp_ns: int
-    """On CLOCK_MONOTONIC of the machine that recorded."""
+    """On CLOCK_MONOTONIC of the recording machine."""
 
 
 class PacketReader:
-    """Reads the messages of packets from a file, which may be a pipe or malformed.
+    """Reader of the messages in a recording, which may be a pipe or malformed.
 
     Attributes:
         damage: why the file could not be read to its end, or "".
-        malformed: how many packets, or messages in them, were skipped as malformed.
+        malformed: the number of malformed packets and messages that were skipped.
 
     Raises:
-        ValueError: it is no recording.
+        ValueError: the file is not a recording.
     """
 
     def __init__(self, file: BinaryIO | BufferedIOBase, name: str) -> None:
-        # read1 returns what is available: a pipe may not have all that is asked for.
+        # read1 does not block until a pipe has delivered the requested size.
         self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
         self._name = name
-        # Data of the file, and the offset of the next packet in it. One attribute, so
-        # that they match, which C depends on, even if two threads read.
-        self._left = b"", 0
+        # Data from the file, and the offset of the next packet in it. A single
+        # attribute, so that they match even if two threads read: C relies on that.
+        self._unread = b"", 0
         self._position = 0  # of the data in the file
         self.damage = ""
         self.malformed = 0
@@ -90,21 +90,21 @@ class PacketReader:
         while len(data) < _HEADER_SIZE and (chunk := self._read(_CHUNK)):
             data += chunk
         self._is_swapped, self._unit_ns = self._check_header(data[:_HEADER_SIZE])
-        self._left = data, _HEADER_SIZE
+        self._unread = data, _HEADER_SIZE
 
     def messages(self) -> tuple[bytes, ClockStep | None]:
         """Return the next messages as one buffer, up to a step of the wall clock.
 
         Returns:
-            The messages, empty at the end; and the step that precedes them, or None.
-            The first messages of a recording follow a step.
+            The messages, empty at the end; the step that precedes them, or None. A
+            step precedes the first messages of a recording.
         """
         while not self.damage:
             messages, step, status = self._walk()
             if messages:
                 return messages, step
             if status == lib.PROCCONN_PACKETS_BAD:
-                at = self._position + self._left[1]
+                at = self._position + self._unread[1]
                 self.damage = (
                     f"{self._name} is malformed from byte {at} on; all events before"
                     " that were read"
@@ -114,8 +114,8 @@ class PacketReader:
         return b"", None
 
     def _walk(self) -> tuple[bytes, ClockStep | None, int]:
-        """Take messages; also return the step before them, and the walk's status."""
-        data, offset = self._left
+        """Return messages, the step before them, and the status of the walk."""
+        data, offset = self._unread
         before = self._clock or ClockStep(0, 0)
         copies = _allocate("uint8_t[]", len(data) - offset)
         walk = ffi.new(
@@ -136,29 +136,29 @@ class PacketReader:
         messages = ffi.buffer(copies, walk.copied)[:]
         step = ClockStep(walk.wall_ns, walk.timestamp_ns) if walk.is_step else None
         self._clock = step or self._clock
-        self._left = data, walk.offset
+        self._unread = data, walk.offset
         self.malformed += walk.malformed
         return messages, step, status
 
     def _extend(self) -> bool:
         """Read more of the file after an incomplete packet; False at its end."""
-        data, offset = self._left
+        data, offset = self._unread
         chunk = self._read(_CHUNK)
-        rest = data[offset:]
+        incomplete = data[offset:]
         self._position += offset
-        self._left = rest + chunk, 0
-        if rest and not chunk:
+        self._unread = incomplete + chunk, 0
+        if incomplete and not chunk:
             self.damage = (
-                f"{self._name} is truncated: its last {len(rest)} bytes, from byte"
-                f" {self._position} on, are an incomplete event; all events before that"
-                " were read"
+                f"{self._name} is truncated: its last {len(incomplete)} bytes, from"
+                f" byte {self._position} on, are an incomplete event; all events before"
+                " that were read"
             )
         return bool(chunk)
 
     def _check_header(self, header: bytes) -> tuple[bool, int]:
-        """Return whether pcap's headers are swapped, and the unit of fractions."""
-        for beginning, kind in _OTHERS.items():
-            if header.startswith(beginning):
+        """Return whether pcap's fields are byte-swapped, and the unit of fractions."""
+        for magic_bytes, kind in _OTHER_FORMATS.items():
+            if header.startswith(magic_bytes):
                 raise ValueError(f"{self._name} is {kind}")
         if len(header) < _HEADER_SIZE:
             fault = "too short for a recording" if header else "empty"

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Recording(FileOwner):
-    """A recording that is being read; `open` makes it.
+    """A recording that is being read, as returned by `open`.
 
-    Iterate over it, or call one of the `recv` methods: they can be mixed, and each
-    event is delivered once. `timeout` has no effect, as a file makes nobody wait: it is
-    there for code that also reads from a `ProcConnector`.
+    Iterate over it, or call one of the `recv` methods; they can be mixed, and each
+    event is delivered once. `timeout` has no effect; it lets the same code read from a
+    `ProcConnector`.
 
-    If the file is truncated or malformed, every event before that is delivered.
-    After the last event, a RuntimeWarning says what is missing, as does `damage`.
+    If the file is truncated or malformed, every event before that is delivered. Then a
+    RuntimeWarning says what is missing, as does `damage`.
     """
 
     def __init__(self, file: File) -> None:
@@ -45,13 +45,13 @@ class Recording(FileOwner):
         self._events: Iterator[Event] = iter(())  # decoded and not delivered yet
         self._malformed = 0  # messages that the decoder skipped
         self._is_warned = False
-        # From which timestamp on the wall clock was ahead of it by how much.
+        # Offsets of the wall clock, and the timestamps from which on they apply.
         self._since: list[int] = []
         self._offsets: list[int] = []
 
     @property
     def damage(self) -> str:
-        """What could not be read so far, as text; "" if nothing."""
+        """A message that says which parts could not be read so far; "" if none."""
         damage = [self._packets.damage] if self._packets.damage else []
         if malformed := self._packets.malformed + self._malformed:
             damage.append(f"malformed packets skipped: {malformed}")
@@ -60,8 +60,8 @@ class Recording(FileOwner):
     def event_time(self, event: Event) -> datetime:
         """Return when an event of this recording happened, as an aware datetime in UTC.
 
-        The date comes from the file: `timestamp_ns` counts from the boot of the machine
-        that recorded it, while `procconn.event_time` knows only the machine it runs on.
+        `procconn.event_time` uses the clock of this machine; this method uses the clock
+        of the machine that recorded the event, which is in the file.
 
         Raises:
             ValueError: nothing was read yet, so the event is not of this recording.
@@ -71,7 +71,7 @@ class Recording(FileOwner):
                 "no event of this recording has been read yet; read the event first"
             )
         index = bisect_right(self._since, event.timestamp_ns) - 1
-        return clock.date(event.timestamp_ns + self._offsets[max(index, 0)])
+        return clock.utc_datetime(event.timestamp_ns + self._offsets[max(index, 0)])
 
     def __iter__(self) -> Iterator[Event]:
         """Iterate over the events, up to the end or the first malformed packet."""
@@ -82,17 +82,17 @@ class Recording(FileOwner):
         return next(iter(self), None)
 
     def recv_many(self, timeout: float | None = None) -> list[Event]:
-        """Return the next events, up to some thousands; an empty list at the end."""
+        """Return the next events, up to several thousand; an empty list at the end."""
         return list(self._next_events() or ())
 
     def recv_raw(self, timeout: float | None = None) -> bytes:
         """Return the next messages as one netlink buffer, for `decode`.
 
-        They are in native byte order, also if they were recorded in the other. `decode`
-        raises for malformed messages.
+        They are in native byte order, whatever the byte order of the recording.
+        `decode` raises an error if they include a malformed message.
 
         Returns:
-            Up to some thousands of messages; empty at the end.
+            Up to several thousand messages; empty at the end.
         """
         messages, step = self._packets.messages()
         if step:
@@ -103,7 +103,7 @@ class Recording(FileOwner):
         return messages
 
     def _next_events(self) -> Iterator[Event] | None:
-        """Return an iterator that is not at its end; None at the recording's end."""
+        """Return an iterator over at least one event; None at the recording's end."""
         while not length_hint(self._events):
             messages = self.recv_raw()
             if not messages:
@@ -114,15 +114,15 @@ class Recording(FileOwner):
     def _decode(self, messages: bytes) -> list[Event]:
         events: list[Event] = []
         with Walk(messages) as walk:
-            while walk.left:
-                status = walk.take(events)
+            while walk.remaining:
+                status = walk.decode(events)
                 if status == lib.PROCCONN_NO_MEMORY:
-                    raise walk.failure(status, events)
+                    raise walk.exception(status, events)
                 self._malformed += status < 0
         return events
 
     def _note_step(self, step: ClockStep) -> None:
-        # After a reboot the timestamps begin anew, so that later entries are void.
+        # After a reboot the timestamps start from 0 again, so later entries are void.
         later = bisect_left(self._since, step.timestamp_ns)
         self._since[later:] = [step.timestamp_ns]
         self._offsets[later:] = [step.wall_ns - step.timestamp_ns]

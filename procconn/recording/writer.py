@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from procconn import clock
 from procconn._core import lib
-from procconn.decoder import contiguous
+from procconn.decoder import contiguous_view
 from procconn.errors import TruncatedError
 from procconn.recording.file import File, FileOwner
 from procconn.recording.packets import HEADER, packet
@@ -28,12 +28,12 @@ class Recorder(FileOwner):
     """A recording that is being written.
 
     When `write` returns, its messages are in the file, even if the program crashes
-    later. If the disk is full, none of them are, and the file stays valid.
+    later. If `write` fails, as on a full disk, the file stays valid without them.
 
     Args:
         file: a path, whose file is overwritten, or created with mode 0600; or a binary
-            file open for writing, such as `sys.stdout.buffer`, which is not closed in
-            the end.
+            file open for writing, such as `sys.stdout.buffer`. Closing the recorder
+            does not close such a file.
 
     Raises:
         OSError: the file cannot be written, or the path contains a symbolic link in a
@@ -50,7 +50,7 @@ class Recorder(FileOwner):
             raise
 
     def write(self, buffer: ReadableBuffer) -> int:
-        """Write the messages that `recv_raw` returned.
+        """Write messages, as returned by `recv_raw`.
 
         Args:
             buffer: any object with the buffer protocol, in native byte order.
@@ -59,15 +59,15 @@ class Recorder(FileOwner):
             The number of messages.
 
         Raises:
-            TruncatedError: the message at its `offset` is incomplete; those before it
-                are written.
-            OSError: the file cannot be written; none of these messages is in it.
+            TruncatedError: the message at its `offset` is incomplete; the messages
+                before that were written.
+            OSError: the file cannot be written; none of the messages are in it.
             ValueError: the recorder is closed.
         """
         offset_ns = clock.wall_offset()
         packets = []
         at = 0
-        data = contiguous(buffer).tobytes()
+        data = contiguous_view(buffer).tobytes()
         while length := _message_length(data, at):
             message = data[at : at + length]
             packets.append(packet(_wall_ns(message, offset_ns), message))
@@ -87,7 +87,7 @@ class Recorder(FileOwner):
                 left = left[written or 0 :]
             self._file.flush()
         except BaseException:
-            if self._is_ours:
+            if self._is_owner:
                 with contextlib.suppress(OSError):  # a pipe cannot be truncated
                     self._file.truncate(self._size)
                     self._file.seek(self._size)
@@ -105,7 +105,7 @@ def _message_length(data: bytes, at: int) -> int:
 
 
 def _wall_ns(message: bytes, offset_ns: int) -> int:
-    """Return the time of a message since 1970: now, if it has no timestamp."""
+    """Return the time of a message since 1970; the current time if it has none."""
     if len(message) >= lib.EVENT_DATA_AT:
         idx, val, timestamp_ns = _read_time(message)
         if (idx, val) in _SENDERS:

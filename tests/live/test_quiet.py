@@ -58,6 +58,6 @@ def test_quiet_suppresses_warnings_about_limits(subcommand: str) -> None:
 
 def test_warning_about_renewed_subscription_is_not_a_limit() -> None:
     with pytest.warns(RuntimeWarning) as warned:
-        diagnosis.warn_of_renewal()
+        diagnosis.warn_renewed()
 
     assert not issubclass(warned[0].category, diagnosis.LimitWarning)

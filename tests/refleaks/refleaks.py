@@ -145,13 +145,13 @@ def walk_without_memory(at: int) -> bool:
     gc.collect()  # clears the interpreter's free lists
     testcapi.set_nomemory(at, at + 1)
     try:
-        status = walk.take(events)
+        status = walk.decode(events)
     except MemoryError:  # outside the C module
         status = lib.PROCCONN_NO_MEMORY
     finally:
         testcapi.remove_mem_hooks()
     assert status in (lib.PROCCONN_END, lib.PROCCONN_NO_MEMORY)
-    assert walk.take(events) == lib.PROCCONN_END
+    assert walk.decode(events) == lib.PROCCONN_END
     assert events == decode(FEW_EVENTS)
     return status == lib.PROCCONN_NO_MEMORY
 
