@@ -35,7 +35,7 @@ def _built_events_follow_linux_6(request: pytest.FixtureRequest) -> Iterator[Non
     """Apply the exit rules of Linux 6.0 and later to events that tests build."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent == Path(__file__).parent:
-            patch.setattr(exits, "_LAST_THREAD_COUNTS", True)
+            patch.setattr(exits, "_LAST_THREAD_DECIDES", True)
         yield
 
 

@@ -57,7 +57,7 @@ def lines_of(*messages: bytes) -> list[bytes]:
     return [
         format_line(in_context).encode()
         for event in decode(b"".join(messages))
-        for in_context in tracker.take(event)
+        for in_context in tracker.feed(event)
     ]
 
 
@@ -148,7 +148,9 @@ def test_each_reason_for_missing_fields_has_a_text() -> None:
             (event,) = decode(
                 with_trailer(event_message(2, words(7, 7) + bytes(16)), trailer)
             )
-            record = json.loads(JsonLines(wall_ns)(EventInContext.alone(event)))
+            record = json.loads(
+                JsonLines(wall_ns)(EventInContext.without_process(event))
+            )
             assert [] == violations(WATCH, record)
             reasons.append(record["missing"])
 
@@ -292,6 +294,6 @@ def is_not_utf8(data: bytes) -> bool:
 
 def test_event_without_a_tracker_keeps_all_bytes() -> None:
     (event,) = decode(exec_message([b"\xff"], b"\xff", b"\xff", b"\xff", b"\xff"))
-    record = parse_strictly(JsonLines(wall_ns)(EventInContext.alone(event)).encode())
+    record = parse_strictly(JsonLines(wall_ns)(EventInContext.without_process(event)).encode())
 
     assert ["ff"] == record["argv_hex"]

@@ -87,7 +87,7 @@ def in_context(event: EventInContext | Event) -> EventInContext:
 
 def tracked(*events: Event) -> list[EventInContext]:
     tracker = Tracker(ProcessTable())
-    return [item for event in events for item in tracker.take(event)]
+    return [item for event in events for item in tracker.feed(event)]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_json_lines_keep_no_memory() -> None:
 
     def work() -> None:
         for message in messages:
-            line_of(EventInContext.alone(*decode(message)))
+            line_of(EventInContext.without_process(*decode(message)))
 
     work()
     held, peak = memory_of(work)
@@ -127,7 +127,7 @@ def test_shipper_holds_at_most_one_message_of_each_kind() -> None:
     def work() -> None:
         nonlocal sent
         for message in encoded:
-            events = map(EventInContext.alone, decode(message))
+            events = map(EventInContext.without_process, decode(message))
             sent += sum(complete.events for complete in messages.add(events))
 
     held, peak = memory_of(work)
@@ -168,7 +168,7 @@ def test_running_processes_take_little_more_than_their_encoded_size() -> None:
 def test_programs_beyond_the_limit_are_truncated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(packed, "_MOST", packed.Packed.held + 100_000)
+    monkeypatch.setattr(packed, "_MAX_TOTAL", packed.Packed.total + 100_000)
     table = ProcessTable()
     for pid in range(10, 20):
         table.feed(Fork(1, 1, pid, pid, 0, 0))
@@ -185,16 +185,16 @@ def test_programs_beyond_the_limit_are_truncated(
 
 def test_ended_processes_do_not_count_towards_the_limit() -> None:
     gc.collect()
-    before = packed.Packed.held
+    before = packed.Packed.total
     table = ProcessTable()
     table.feed(Fork(1, 1, 8, 8, 0, 0))
     table.feed(*decode(executed(8)))
-    assert before < packed.Packed.held
+    assert before < packed.Packed.total
     table.feed(Exit(8, 8, 0, 17, 1, 1, 5 * 10**9, 0))
     table.feed(Fork(1, 1, 9, 9, 6 * 10**9, 0))
     gc.collect()
 
-    assert before == packed.Packed.held
+    assert before == packed.Packed.total
 
 
 def test_stat_counts_rare_names_as_other() -> None:
@@ -202,7 +202,7 @@ def test_stat_counts_rare_names_as_other() -> None:
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
         program = process_events.PROGRAM._replace(name=name)
-        tally.take(EventInContext.alone(Exec(8, 8, 0, 0, program)))
+        tally.take(EventInContext.without_process(Exec(8, 8, 0, 0, program)))
         tally.fold()
 
     assert len(tally.started) <= 20_001

@@ -146,7 +146,7 @@ def test_status_may_be_unknown_before_linux_6_if_the_leader_exits_first(
     known: bool,
     last_counts: bool,
 ) -> None:
-    monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", last_counts)
+    monkeypatch.setattr(exits, "_LAST_THREAD_DECIDES", last_counts)
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S, first), exit_event(11, 10, 3 * S, last))
     expected = os.waitstatus_to_exitcode(last)
@@ -158,7 +158,7 @@ def test_status_may_be_unknown_before_linux_6_if_the_leader_exits_first(
 def test_exec_replaces_an_exited_leader_before_linux_6(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exits, "_LAST_THREAD_COUNTS", False)
+    monkeypatch.setattr(exits, "_LAST_THREAD_DECIDES", False)
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S), execute(10, 2 * S + 1))
     feed(table, exit_event(10, 10, 3 * S, 7 << 8))

@@ -37,7 +37,7 @@ def tracking(*entries: SnapshotEntry) -> Tracker:
 
 
 def take(tracker: Tracker, *events: Event) -> list[EventInContext]:
-    return [item for event in events for item in tracker.take(event)]
+    return [item for event in events for item in tracker.feed(event)]
 
 
 def reported(items: list[EventInContext]) -> list[tuple[str, int, bool]]:
@@ -125,15 +125,15 @@ def test_idle_stream_shows_that_older_events_have_arrived() -> None:
     take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now + S))
-    patience = tracker.patience(None)
-    early = tracker.take_silence()
+    patience = tracker.next_timeout(None)
+    early = tracker.feed_silence()
     tracker.put_snapshot(Snapshot((), now - 2 * S, now - S))
 
     assert patience is not None
     assert 0 < patience < 2
     assert [] == early
-    assert [("Exit", 3000, True)] == reported(tracker.take_silence())
-    assert tracker.patience(None) is None
+    assert [("Exit", 3000, True)] == reported(tracker.feed_silence())
+    assert tracker.next_timeout(None) is None
 
 
 def test_idle_time_is_longer_with_a_larger_max_latency() -> None:
@@ -141,7 +141,7 @@ def test_idle_time_is_longer_with_a_larger_max_latency() -> None:
     take(tracker, Lost(1, 2 * S))
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now))
-    patience = tracker.patience(None)
+    patience = tracker.next_timeout(None)
 
     assert patience is not None
     assert patience > 2
@@ -170,7 +170,7 @@ def test_failed_snapshot_ends_nothing_and_is_retried_later() -> None:
     assert not tracker.is_due
     assert [("Fork", 9000, False)] == reported(returned)
     assert {10, 20} == set(tracker.table.processes)
-    patience = tracker.patience(None)
+    patience = tracker.next_timeout(None)
     assert patience is not None
     assert 0 < patience <= 1
 
@@ -179,7 +179,7 @@ def test_slow_snapshots_are_rarely_taken() -> None:
     now = time.monotonic_ns()
     tracker = Tracker(ProcessTable(), Snapshot((), now - 2 * S, now))
     take(tracker, Lost(1, now))
-    patience = tracker.patience(None)
+    patience = tracker.next_timeout(None)
 
     assert not tracker.is_due
     assert patience is not None
@@ -301,7 +301,7 @@ def test_user_follows_the_uid_events_of_the_main_thread() -> None:
 
 def test_snapshot_supplies_programs_of_pre_existing_processes() -> None:
     table = ProcessTable()
-    entry = snapshot_entry(10, 0, S)._replace(kept=OTHER, uid=0, euid=1000)
+    entry = snapshot_entry(10, 0, S)._replace(stored=OTHER, uid=0, euid=1000)
     table.resync(snapshot(entry, at=S))
     process = table.processes[10]
 
@@ -325,7 +325,7 @@ def test_snapshot_replaces_a_program_that_changed_during_a_loss(
 ) -> None:
     """If arguments and executable are the same, the reading at the exec is kept."""
     table, process = started(execute(10, S, PROGRAM), Lost(1, 2 * S))
-    entry = snapshot_entry(10, S, 3 * S)._replace(kept=read)
+    entry = snapshot_entry(10, S, 3 * S)._replace(stored=read)
     table.resync(snapshot(entry, at=3 * S))
 
     assert (read if is_used else PROGRAM) is process.program
@@ -336,7 +336,7 @@ def test_event_newer_than_the_snapshot_takes_precedence(at: int) -> None:
     """The snapshot may have read the program before or after the exec."""
     table, process = started(execute(10, S), Lost(1, 2 * S), execute(10, at, PROGRAM))
     feed(table, Uid(10, 10, 5, 5, at, 0))
-    entry = snapshot_entry(10, S, 3 * S)._replace(kept=OTHER, uid=1, euid=1)
+    entry = snapshot_entry(10, S, 3 * S)._replace(stored=OTHER, uid=1, euid=1)
     table.resync(snapshot(entry, at=3 * S))
     is_older = at < 3 * S
 
@@ -346,7 +346,7 @@ def test_event_newer_than_the_snapshot_takes_precedence(at: int) -> None:
 
 def test_exec_older_than_the_snapshot_is_ignored() -> None:
     table = ProcessTable()
-    entry = snapshot_entry(10, 0, S)._replace(kept=OTHER)
+    entry = snapshot_entry(10, 0, S)._replace(stored=OTHER)
     table.resync(snapshot(entry, at=S))
     feed(table, execute(10, S - MS, PROGRAM))
 
@@ -388,7 +388,7 @@ def test_child_of_a_kernel_thread_is_one_until_its_exec() -> None:
 
 def test_child_of_pid_2_is_no_kernel_thread_if_pid_2_is_not_kthreadd() -> None:
     table = ProcessTable()
-    table.resync(snapshot(snapshot_entry(2, 0, S)._replace(kept=OTHER), at=S))
+    table.resync(snapshot(snapshot_entry(2, 0, S)._replace(stored=OTHER), at=S))
     feed(table, fork(10, 2 * S, parent=2))
 
     assert not table.processes[10].is_kernel_thread

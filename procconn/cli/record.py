@@ -70,7 +70,7 @@ def _chosen(
     messages: dict[int, bytes] = {}  # by the id() of their events
 
     def batches() -> Iterator[list[Event]]:
-        for received, events in source.received(tracker.patience):
+        for received, events in source.received(tracker.next_timeout):
             at = 0
             for event in events:
                 end = at + _size(received, at)

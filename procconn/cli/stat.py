@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         raise
     stat = _Stat(selection, source, tracker, output, shutdown, as_json=options.json)
     try:
-        stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
+        stat.count_all(source.batches(lambda: tracker.next_timeout(_LATENCY)))
     except BrokenPipeError:  # the reader has closed the pipe
         stat.is_silent = True
         raise
@@ -104,7 +104,7 @@ class _Stat:
 
     def _take(self, events: list[Event]) -> bool:
         """Count a batch; return whether to go on."""
-        take, threads, alone = self._tracker.take, self._selection.threads, self._alone
+        take, threads, alone = self._tracker.feed, self._selection.threads, self._alone
         if self._begun_ns is None:
             self._begin(events[0])
         turn_ns = self._current.since_ns + NS_PER_S
@@ -127,7 +127,7 @@ class _Stat:
 
     def _take_silence(self) -> bool:
         """Count what a silence completes; return whether to go on."""
-        is_wanted = self._count(self._tracker.take_silence())
+        is_wanted = self._count(self._tracker.feed_silence())
         late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
         if time.monotonic_ns() >= self._current.since_ns + late_ns:
             self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))

@@ -9,7 +9,7 @@ from procconn.pipeline.formats import ending, quoted_command, signal_name, user_
 from procconn.pipeline.json_text import line
 from procconn.pipeline.messages import report
 from procconn.processes import Process
-from procconn.processes.waiting import Awaited, each_end
+from procconn.processes.waiting import Waiter, iter_ended
 from procconn.programs import Program, read_program
 
 VERSION = 1  # of docs/wait.schema.json
@@ -23,14 +23,14 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         deadline = time.monotonic() + options.timeout
     programs = {pid: read_program(pid) for pid in options.pids}
     try:
-        awaited = Awaited(options.pids)
+        awaited = Waiter(options.pids)
     except ProcessLookupError as error:
         report(str(error))
         return _NOT_THERE
     output = Output(options.output)
     output.reopen_on_hangup(shutdown)
     last = None
-    for process in each_end(awaited, deadline, programs=True):
+    for process in iter_ended(awaited, deadline, programs=True):
         last = process
         program = process.program or programs[process.pid]
         make_line = _json if options.json else _text

@@ -24,11 +24,13 @@ def selected(
     """
     if selection.is_of_processes:
         tracker = open_tracker(selection, source)
-        batches = source.batches(lambda: tracker.patience(patience))
+        batches = source.batches(lambda: tracker.next_timeout(patience))
         found = tracked(tracker, batches)
     else:
         batches = source.batches(lambda: patience)
-        found = (list(map(EventInContext.alone, events)) for events in batches)
+        found = (
+            list(map(EventInContext.without_process, events)) for events in batches
+        )
         if source.is_live and not selection.is_of_some:
             return found
     return (list(filter(selection.matches, batch)) for batch in found)

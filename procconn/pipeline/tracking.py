@@ -33,9 +33,9 @@ def tracked(
     for events in batches:
         refresh(tracker)
         if events:
-            yield [it for event in events for it in tracker.take(event)]
+            yield [it for event in events for it in tracker.feed(event)]
         else:
-            yield tracker.take_silence()
+            yield tracker.feed_silence()
     yield finish(tracker)
 
 

@@ -1,7 +1,7 @@
-"""Lifetimes of processes, made from events.
+"""Lifetimes of processes, from events.
 
-`ProcessMonitor` reports how the processes of this machine change, `wait` returns how
-some of them ended, and both use `ProcessTable`: events in, changes out, no I/O.
+`ProcessMonitor` reports the changes of this machine's processes, and `wait` returns how
+given processes ended. Both use `ProcessTable`: events in, changes out, no I/O.
 """
 
 from procconn.processes.monitor import ProcessMonitor

@@ -1,4 +1,4 @@
-"""Which processes of a snapshot belong to a tree."""
+"""Select the processes of a snapshot that belong to a tree."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def descendants_among(
     known: Container[int | None],
     root: int | None,
 ) -> set[int]:
-    """Return the unknown ones that are the root, or descend from it or a known one.
+    """Return the unknown PIDs that are the root, or descend from it or a known process.
 
-    Each is visited once, however long the chains are.
+    Visits each PID once, so that long chains take linear time.
     """
     descendants = {pid for pid in unknown if pid == root}
     visited: set[int] = set()
     for pid in unknown:
         path: list[int] = []
-        at: int | None = pid
+        ancestor: int | None = pid
         while (
-            at is not None
-            and at in unknown
-            and not (at in descendants or at in visited)
+            ancestor is not None
+            and ancestor in unknown
+            and not (ancestor in descendants or ancestor in visited)
         ):
-            path.append(at)
-            visited.add(at)
-            at = unknown[at][0].ppid
-        if at in descendants or at in known:
+            path.append(ancestor)
+            visited.add(ancestor)
+            ancestor = unknown[ancestor][0].ppid
+        if ancestor in descendants or ancestor in known:
             descendants.update(path)
     return descendants

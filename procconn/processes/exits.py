@@ -1,4 +1,4 @@
-"""`ThreadExits`: the exit status and the usage that a process's threads make up."""
+"""`ThreadExits`: the exit status and usage of a process, from its threads' exits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 _CORE_BIT = 0x80
 _SIGNAL_BITS = 0x7F
-_SAME_END_NS = 50_000_000  # between threads that one exit_group(2) or signal ends
-_LAST_THREAD_COUNTS = kernel_is_at_least(6, 0)  # see ThreadExits.close()
+_SAME_END_NS = 50_000_000  # between threads ended by one exit_group(2) or signal
+_LAST_THREAD_DECIDES = kernel_is_at_least(6, 0)  # see ThreadExits.close()
 
 
 class ThreadExits:
-    """How the threads of a process ended, up to the last one.
+    """The exits of a process's threads so far.
 
     Attributes:
-        exit: the exit whose status wait(2) returns; None if that is not known.
+        exit: the exit whose status wait(2) returns; None if not known.
         leader_code: the wait status of the thread-group leader, once it has ended.
-        usage: the sum over the threads; None if that of one is not known.
-        end_ns: when one ended that may have been the last, in nanoseconds; else 0.
-        end_epoch: the table's epoch by then; None if none of them may have been.
+        usage: the total of the threads; None if the usage of a thread is not known.
+        end_ns: the time of an exit that may have been the last, in nanoseconds; else 0.
+        end_epoch: the table's epoch at `end_ns`; None if no exit may be the last.
         is_observed: whether the exit that ended the process was reported.
     """
 
@@ -47,7 +47,7 @@ class ThreadExits:
 
     def add(self, event: Exit) -> None:
         """Add the exit of another thread."""
-        self.exit = _deciding(self.exit, event)
+        self.exit = _decisive(self.exit, event)
         if event.pid == event.tgid:
             self.leader_code = event.exit_code
         if event.usage is None or self.usage is None:
@@ -56,35 +56,35 @@ class ThreadExits:
             self.usage = _sum(self.usage, event.usage)
 
     def forget_status(self) -> None:
-        """Forget the status: an exec has ended those threads, and not the process."""
+        """Forget the status: an exec ended these threads, but not the process."""
         self.exit = self.leader_code = None
 
     def close(self, *, is_complete: bool) -> None:
-        """Forget what is not certain, now that all have ended.
+        """Forget uncertain values, after the last thread has ended.
 
         Before Linux 6.0 wait(2) returns the status of the thread-group leader, unless
-        another thread called exit_group(2) or a fatal signal came.
+        another thread called exit_group(2) or received a fatal signal.
 
         Args:
-            is_complete: whether no exit of a thread can have been lost.
+            is_complete: whether the exits of all threads were reported.
         """
         if not is_complete:
             self.usage = None
         if self.exit is None:
             self.is_observed = False
-        elif not _LAST_THREAD_COUNTS:
+        elif not _LAST_THREAD_DECIDES:
             exit_code = self.exit.exit_code
             if not exit_code & _SIGNAL_BITS and exit_code != self.leader_code:
                 self.exit = None
 
 
-def _deciding(earlier: Exit | None, event: Exit) -> Exit:
-    """Choose between exits of one process the one whose status wait(2) returns.
+def _decisive(earlier: Exit | None, event: Exit) -> Exit:
+    """Return the one of two exits of a process whose status wait(2) returns.
 
-    The first thread to call exit_group(2) or to get a fatal signal decides, else the
-    last to end. Its exit is usually reported last, but a thread that was just ending by
-    itself, with status 0, may be reported after it. Of threads that dump core together
-    only one has the bit for it, and others may end much later.
+    That is the first thread to call exit_group(2) or to receive a fatal signal, else
+    the last to end. Its exit is usually reported last, but the exit of a thread that
+    was ending on its own, with status 0, may follow. When a process dumps core, only
+    one thread has the core bit, and the others may end much later.
     """
     if earlier is None:
         return event

@@ -1,4 +1,4 @@
-"""The event journal: events that a snapshot's entries are brought up to date with."""
+"""The event journal, which brings the entries of a snapshot up to date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class JournalEntry(NamedTuple):
-    """An event that changed the threads, name, program or users of a process."""
+    """An event that changed the threads, name, program or user IDs of a process."""
 
     tgid: int
     pid: int
@@ -23,7 +23,7 @@ class JournalEntry(NamedTuple):
 
 
 def by_pid(journal: Iterable[JournalEntry]) -> dict[int, list[JournalEntry]]:
-    """Sort a journal by process; each one's events stay in their order."""
+    """Group a journal by PID; the events of a process stay in order."""
     events: dict[int, list[JournalEntry]] = {}
     for event in journal:
         events.setdefault(event.tgid, []).append(event)
@@ -33,14 +33,14 @@ def by_pid(journal: Iterable[JournalEntry]) -> dict[int, list[JournalEntry]]:
 def updated(
     entry: SnapshotEntry, journal: Iterable[JournalEntry]
 ) -> tuple[SnapshotEntry, set[int]]:
-    """Apply to an entry what happened after its reading.
+    """Apply the events that are later than an entry of a snapshot.
 
     Args:
-        entry: what a snapshot shows of a process.
-        journal: the events of its PID, in their order.
+        entry: the process as it was read.
+        journal: the events of its PID, in order.
 
     Returns:
-        The entry, with None for what changed since, and the threads that run.
+        The entry, with None for fields that have changed since; the running threads.
     """
     threads = set(entry.threads)
     for _, pid, kind, timestamp_ns in journal:
@@ -49,7 +49,7 @@ def updated(
         if kind is Exec:
             threads = {entry.pid}
             entry = entry._replace(
-                name=None, kept=None, uid=None, euid=None, is_kernel_thread=False
+                name=None, stored=None, uid=None, euid=None, is_kernel_thread=False
             )
         elif kind is Comm:
             entry = entry._replace(name=None)
@@ -60,5 +60,5 @@ def updated(
         elif pid != entry.pid:
             threads.add(pid)
         elif timestamp_ns > max(entry.after_ns, (entry.started_ns or 0) + SLACK_NS):
-            return entry, set()  # after PID wrap-around, the PID is another's
+            return entry, set()  # PID wrap-around: another process has the PID now
     return entry, threads

@@ -1,4 +1,4 @@
-"""`ProcessMonitor`: a live stream of the changes of processes."""
+"""`ProcessMonitor`: a live stream of the changes of this machine's processes."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _MASK = _LIFETIMES | EventMask.COMM | EventMask.UID
 
 
 class ProcessMonitor:
-    """The processes of this machine, from start to end, as they change.
+    """The processes of this machine, and a stream of their changes.
 
-    Opening one subscribes, then reads from /proc which processes run: those are in
-    `processes` at once. Iterate over it, call `recv_many`, or use `async for`; each
-    change is reported once. As with a connector, one thread at a time may read.
+    Opening a monitor subscribes, then reads the running processes from /proc into
+    `processes`. Iterate over it, call `recv_many`, or use `async for`; each change is
+    delivered once. As with a connector, only one thread at a time may read.
 
     Args:
         tree: keep only the process with this PID and its descendants.
-        queue, programs, usage, receive_buffer, max_latency, timeout, heartbeat: as of
-            `ProcConnector`; opening blocks likewise.
+        queue, programs, usage, receive_buffer, max_latency, timeout, heartbeat: as in
+            `ProcConnector`.
 
     Raises:
         ProcessLookupError: there is no process `tree`.
-        PermissionError: /proc does not show it to this user.
-        TypeError, ValueError, UnsupportedError, PermissionError, OSError: as of
+        PermissionError: /proc does not show process `tree` to this user.
+        TypeError, ValueError, UnsupportedError, PermissionError, OSError: as in
             `ProcConnector` and `take_snapshot`.
     """
 
@@ -86,37 +86,39 @@ class ProcessMonitor:
 
     @property
     def processes(self) -> Mapping[int, Process]:
-        """The running processes by PID, as of the last event read: a live view."""
+        """The running processes by PID, as of the last received event: a live view."""
         return self._queue.table.processes
 
     def recv_many(self, timeout: float | None = None) -> list[Change]:
         """Receive all queued changes; block until there is one.
 
-        A process is shown as it is after all of them, not as it was at each.
+        Each `process` is in its state after the last change, not at its own change.
 
         Args:
-            timeout: how long to wait, in seconds; None waits for ever, 0 not at all.
+            timeout: how long to wait, in seconds; None blocks without limit, 0 polls.
 
         Returns:
-            The changes; none if there were none in time.
+            The changes; an empty list on timeout.
 
         Raises:
-            ConnectionClosedError: another thread closed the monitor.
+            ConnectionClosedError: another thread closed the monitor during the call.
             ValueError: the monitor is closed, or the timeout is negative or not finite.
         """
         self._check_open()
         deadline = _arguments.deadline(timeout)
         while not (changes := self._queue.all_changes()):
-            left = None if deadline is None else max(0, deadline - time.monotonic())
-            self._receive(left)
-            if left == 0:
+            remaining = (
+                None if deadline is None else max(0, deadline - time.monotonic())
+            )
+            self._receive(remaining)
+            if remaining == 0:
                 return self._queue.all_changes()
         return changes
 
     def __iter__(self) -> Iterator[Change]:
         """Iterate over the changes, until the monitor is closed.
 
-        Events are processed one at a time: a change shows the process as it was then.
+        Events are processed one at a time: each `process` is in its state at that time.
         """
         self._check_open()
         return self._iterate()
@@ -128,7 +130,7 @@ class ProcessMonitor:
                 self._receive(None)
 
     def __aiter__(self) -> AsyncIterator[Change]:
-        """Iterate on asyncio, until the monitor is closed."""
+        """Iterate over the changes on asyncio, until the monitor is closed."""
         self._check_open()
         return self._iterate_async()
 
@@ -140,7 +142,7 @@ class ProcessMonitor:
                 await self._receive_async()
 
     def close(self) -> None:
-        """End the subscription; an iteration ends, also in another thread."""
+        """End the subscription, and any iteration, also in another thread."""
         self._connector.close()
 
     @property
@@ -166,16 +168,16 @@ class ProcessMonitor:
         queue = self._queue
         if queue.is_due:
             queue.put_snapshot(self._try_snapshot(list(self.processes)))
-        queue.put_events(self._connector.recv_many(queue.patience(timeout)))
+        queue.put_events(self._connector.recv_many(queue.next_timeout(timeout)))
 
     async def _receive_async(self) -> None:
         queue = self._queue
         if queue.is_due:
-            import asyncio  # noqa: PLC0415 - who awaits has it already
+            import asyncio  # noqa: PLC0415 - imported by callers of async methods anyway
 
             known = list(self.processes)
             queue.put_snapshot(await asyncio.to_thread(self._try_snapshot, known))
-        events = await self._connector.arecv_many(queue.patience(None))
+        events = await self._connector.arecv_many(queue.next_timeout(None))
         queue.put_events(events)
 
     def _try_snapshot(self, known: list[int]) -> Snapshot | None:

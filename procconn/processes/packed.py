@@ -1,8 +1,8 @@
-"""Programs of running processes, in little more memory than their bytes.
+"""Compact storage of the programs of running processes.
 
-Anyone can start a process with 24,576 arguments in 48 KiB, which take 30 times as much
-memory as objects. Long command lines are kept as bytes, and beyond a limit for all
-together only their beginning.
+Any user can start a process with 24,576 arguments in 48 KiB, which take 30 times that
+memory as Python objects. So long command lines are stored as bytes, and if their total
+exceeds a limit, they are truncated.
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 if TYPE_CHECKING:
     from procconn.programs import Program
 
-_FEW, _SHORT = 16, 1024  # arguments and characters of programs that stay objects
-_MOST = 64 << 20  # bytes of the others together
-_CUT = 4096  # characters of each beyond that
+_FEW, _SHORT = 16, 1024  # arguments and characters up to which a program is not packed
+_MAX_TOTAL = 64 << 20  # bytes of all packed arguments
+_TRUNCATED = 4096  # characters of each command line beyond that
 _SEPARATOR = "\0"  # which no argument contains
 
 
 class Packed:
-    """A program whose arguments are bytes."""
+    """A program whose arguments are stored as bytes."""
 
-    __slots__ = ("_data", "_rest")
-    held: ClassVar[int] = 0  # bytes, by all instances
-    _lock: ClassVar[RLock] = RLock()  # reentrant: a collection may call __del__
+    __slots__ = ("_data", "_others")
+    total: ClassVar[int] = 0  # bytes of all instances
+    _lock: ClassVar[RLock] = RLock()  # reentrant: garbage collection may call __del__
 
-    def __init__(self, rest: Program, text: str) -> None:
-        self._rest = rest
+    def __init__(self, others: Program, text: str) -> None:
+        self._others = others
         self._data = os.fsencode(text)
         with self._lock:
-            type(self).held += len(self._data)
+            type(self).total += len(self._data)
 
     def __del__(self) -> None:
         with self._lock:
-            type(self).held -= len(self._data)
+            type(self).total -= len(self._data)
 
     @property
     def program(self) -> Program:
-        """The program, perhaps with the beginning of its arguments only."""
+        """The program; its arguments may be truncated."""
         text = os.fsdecode(self._data)
-        return self._rest._replace(argv=tuple(text.split(_SEPARATOR)))
+        return self._others._replace(argv=tuple(text.split(_SEPARATOR)))
 
 
-Kept: TypeAlias = "Program | Packed | None"
+Stored: TypeAlias = "Program | Packed | None"
 
 
-def pack(program: Program | None) -> Kept:
-    """Return a program in the form to keep it in."""
+def pack(program: Program | None) -> Stored:
+    """Return a program, packed if its command line is long."""
     if program is None or program.argv is None:
         return program
     text = _SEPARATOR.join(program.argv)
     if len(program.argv) <= _FEW and len(text) <= _SHORT:
         return program
-    if Packed.held >= _MOST and len(text) > _CUT:
+    if Packed.total >= _MAX_TOTAL and len(text) > _TRUNCATED:
         return Packed(
-            program._replace(argv=None, cut=True), text[:_CUT].rstrip(_SEPARATOR)
+            program._replace(argv=None, cut=True), text[:_TRUNCATED].rstrip(_SEPARATOR)
         )
     return Packed(program._replace(argv=None), text)
 
 
-def unpack(kept: Kept) -> Program | None:
-    """Return a program that is kept."""
-    return kept.program if isinstance(kept, Packed) else kept
+def unpack(stored: Stored) -> Program | None:
+    """Return a stored program."""
+    return stored.program if isinstance(stored, Packed) else stored

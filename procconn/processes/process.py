@@ -1,4 +1,4 @@
-"""`Process`, and the changes that are reported of one: started, executed, ended."""
+"""`Process`, and its changes: `Started`, `Executed`, `Ended`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procconn.processes.record import SLACK_NS, Record, is_other_program
 if TYPE_CHECKING:
     from signal import Signals
 
-    from procconn.processes.packed import Kept
+    from procconn.processes.packed import Stored
     from procconn.processes.snapshot import SnapshotEntry
     from procconn.programs import Program, Usage
 
@@ -22,32 +22,33 @@ _KTHREADD = 2  # the process that forks all kernel threads
 
 
 class Process:
-    """A process, from the fork of its first thread to the end of its last one.
+    """A process, from its fork to the exit of its last thread.
 
     Compared by identity: after PID wrap-around the same PID is another Process.
 
     Attributes:
-        pid: the process ID, tgid in events.
-        ppid: the PID of the parent that forked it, or that it had when the snapshot was
-            taken; None if not known. The kernel reports no later change.
-        parent: the parent, if the table knows it. None once the process has ended and
-            the next event was fed, so that running processes keep no history alive.
-        name: the name of its main thread; None if not known, as after an exec whose
-            program was not read, after a fork by another thread than the main one, and
-            of a kernel thread that started since, as it names itself without an event.
-            Before Linux 5.15 a name written to /proc/PID/comm has no event either, and
-            the earlier name stays.
-        program: the program it runs: the one it executed last or, before that, its
-            parent's; None if not known, and of a kernel thread. When the command lines
-            of all running processes exceed 64 MiB, it has the first 4,096 characters
-            of a long one, and `cut` is True.
-        uid, euid: its real and its effective user ID, by its program and `Uid` events;
-            None if not known.
-        is_kernel_thread: whether the kernel runs it, and no program: kthreadd (PID 2)
-            or another kernel thread forked it. Some execute a program later.
-        started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; of a
-            process from a snapshot to 10 ms, and later by the time that the machine has
-            slept since; None if not known.
+        pid: the process ID (tgid in events).
+        ppid: the PID of the parent, at the fork or in the snapshot; None if not known.
+            The kernel does not report reparenting.
+        parent: the parent; None if the table does not know it. Also None after the
+            process has ended and the next event was fed, so that memory does not grow
+            with the number of ended ancestors.
+        name: the name (comm) of its main thread. None if not known: after an exec whose
+            program was not read, after a fork by a thread other than the main thread,
+            and for a kernel thread without a snapshot, as it sets its name without an
+            event. Before Linux 5.15 a write to /proc/PID/comm has no event either, and
+            the earlier name remains.
+        program: the program that it executed last, or else its parent's at the fork.
+            None if not known, and for a kernel thread. When the command lines of all
+            running processes exceed 64 MiB, long ones are truncated to 4,096
+            characters, and `cut` is True.
+        uid, euid: its real and effective user ID, from its program and later `Uid`
+            events; None if not known.
+        is_kernel_thread: whether it is a kernel thread, which runs no program: forked
+            by kthreadd (PID 2) or another kernel thread. Some execute a program later.
+        started_ns: when it was forked, on CLOCK_MONOTONIC, in nanoseconds; None if not
+            known. From a snapshot, it is rounded down to 10 ms, and too early by the
+            time that the machine has been suspended since.
         ended_ns: when its last thread ended, in nanoseconds; None while it runs. If
             its exit was not observed, when it was found to be gone.
         known_since: "start" if its fork was observed, else "snapshot".
@@ -55,8 +56,8 @@ class Process:
 
     __slots__ = (
         "__weakref__",
-        "_kept",
         "_record",
+        "_stored",
         "ended_ns",
         "euid",
         "is_kernel_thread",
@@ -83,7 +84,7 @@ class Process:
         self.ppid = ppid
         self.parent = parent
         self.name = name
-        self._kept: Kept = None
+        self._stored: Stored = None
         self.uid: int | None = None
         self.euid: int | None = None
         self.is_kernel_thread = False
@@ -94,16 +95,16 @@ class Process:
 
     @property
     def program(self) -> Program | None:
-        """The program it runs."""
-        return unpack(self._kept)
+        """The program that it runs."""
+        return unpack(self._stored)
 
     @program.setter
     def program(self, program: Program | None) -> None:
-        self._kept = pack(program)
+        self._stored = pack(program)
 
     @property
     def is_running(self) -> bool:
-        """Whether its end has not been reported yet."""
+        """Whether it has not ended yet."""
         return self.ended_ns is None
 
     @property
@@ -113,11 +114,11 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, or the negated number of the signal, as in `subprocess`.
+        """The exit status, or the negated signal number, as in `subprocess`.
 
         None while it runs, and if its exit was not observed. Before Linux 6.0 also if
-        the main thread ended before the others, unless a signal ended them or all had
-        the same status: wait(2) may return either, and events do not show which.
+        main thread and last thread ended with different statuses and without a signal:
+        events do not show which one wait(2) returns.
         """
         return None if self._exit is None else self._exit.returncode
 
@@ -128,12 +129,12 @@ class Process:
 
     @property
     def dumped_core(self) -> bool:
-        """Whether the signal that ended it made it dump core."""
+        """Whether it dumped core."""
         return self._exit is not None and self._exit.dumped_core
 
     @property
     def duration(self) -> float | None:
-        """How long it ran, in seconds; None if its start or exit was not observed."""
+        """How long it ran, in seconds; None if its start or exit is not known."""
         exits = self._record.exits
         if self.started_ns is None or self.ended_ns is None:
             return None
@@ -143,10 +144,10 @@ class Process:
 
     @property
     def usage(self) -> Usage | None:
-        """What all its threads used, once it has ended.
+        """The resources that its threads used; None while it runs.
 
-        Sums; of `peak_rss` and `elapsed_ns` the largest. None if that of a thread is
-        not known. Threads that ended before a snapshot are not in it.
+        Fields are sums, but maxima for `peak_rss` and `elapsed_ns`. None if the usage
+        of a thread is not known. Threads that ended before a snapshot do not count.
         """
         exits = self._record.exits
         return None if self.ended_ns is None or exits is None else exits.usage
@@ -156,7 +157,7 @@ class Process:
         return f"<Process pid={self.pid} name={self.name!r} {state}>"
 
     def _inherit(self, parent: Process | None, event: Fork) -> None:
-        """Set what a new process has from the one that forked it."""
+        """Set the attributes that a new process inherits from its parent."""
         if (
             event.parent_tgid == _KTHREADD
             if parent is None
@@ -165,18 +166,18 @@ class Process:
             self.is_kernel_thread = True
             self.uid = self.euid = 0
         elif parent is not None:
-            self._kept = parent._kept
+            self._stored = parent._stored
             self.uid, self.euid = parent.uid, parent.euid
-            if event.parent_pid == event.parent_tgid:  # else it has that thread's name
+            if event.parent_pid == event.parent_tgid:  # else the name of that thread
                 self.name = parent.name
 
     def _is_in(self, entry: SnapshotEntry) -> bool:
-        """Return whether an entry is of it, not of a later process with its PID."""
+        """Return whether an entry is of this process, not a later one with its PID."""
         started_ns = entry.started_ns
         return started_ns is not None and started_ns <= self._record.known_ns + SLACK_NS
 
-    def _fill(self, entry: SnapshotEntry, threads: set[int]) -> None:
-        """Set what a snapshot shows, and the threads that run."""
+    def _update(self, entry: SnapshotEntry, threads: set[int]) -> None:
+        """Update the attributes from a snapshot, and set the running threads."""
         record = self._record
         record.threads = None if threads == {entry.pid} else threads
         record.read_ns = entry.before_ns
@@ -194,7 +195,7 @@ class Process:
             self.ppid = entry.ppid
 
     def _set_exit_code(self, exit_code: int) -> None:
-        """Set the wait status of a process that ended, if no event reported it."""
+        """Set the wait status of an ended process whose exit was not observed."""
         ppid, ended_ns = self.ppid or 0, self.ended_ns or 0
         event = Exit(self.pid, self.pid, exit_code, SIGCHLD, ppid, ppid, ended_ns, 0)
         if self._record.exits is None:
@@ -204,14 +205,14 @@ class Process:
 
 
 class Started(NamedTuple):
-    """A process began: a fork, or its discovery after a loss."""
+    """A process was forked, or discovered after a loss."""
 
     process: Process
     timestamp_ns: int
 
 
 class Executed(NamedTuple):
-    """A process replaced its program; `program` is None if it was not read."""
+    """A process executed a program; `program` is None if it was not read."""
 
     process: Process
     program: Program | None

@@ -1,4 +1,4 @@
-"""`Record`: what the table knows of a process, beside what users see."""
+"""`Record`: the internal state that the table keeps for a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from procconn.events import Exit
     from procconn.programs import Program
 
-SLACK_NS = 100_000_000  # /proc rounds times to 10 ms; a fork is reported later still
+SLACK_NS = 100_000_000  # /proc rounds start times to 10 ms, and forks are reported late
 
 
 class State(Enum):
@@ -19,20 +19,20 @@ class State(Enum):
 
     SINGLE = auto()  # the main thread only
     THREADED = auto()  # others, with or without the main thread
-    UNCONFIRMED = auto()  # none: a snapshot shows whether there are unknown ones
+    UNCONFIRMED = auto()  # none; the next snapshot shows whether unknown ones do
 
 
 class Record:
-    """What the table knows of a process, beside what users see.
+    """The internal state that the table keeps for a process.
 
     Attributes:
-        threads: the IDs of its running threads; None if it is the main thread only.
-        exits: how those of its threads ended that have; None if none has.
-        epoch: how many times events had been lost when it became known.
+        threads: the IDs of its running threads; None if only the main thread runs.
+        exits: the exits of its threads so far; None if there are none.
+        epoch: the table's epoch when the process became known.
         is_reported: whether its start was reported.
-        known_ns: the earliest time it is known of, in nanoseconds.
+        known_ns: the earliest time at which it is known to exist, in nanoseconds.
         executed_ns: when it executed its program, if that was observed.
-        read_ns: when a snapshot read it; events before that change nothing.
+        read_ns: when a snapshot read it; earlier events do not change it.
     """
 
     __slots__ = (
@@ -63,47 +63,47 @@ class Record:
 
     @property
     def end_ns(self) -> int:
-        """When a thread ended that may have been the last, in nanoseconds; else 0."""
+        """The time of an exit that may have been the last, in nanoseconds; else 0."""
         return 0 if self.exits is None else self.exits.end_ns
 
     @property
     def end_epoch(self) -> int | None:
-        """The table's epoch by then; None if none of them may have been the last."""
+        """The table's epoch at `end_ns`; None if no exit may have been the last."""
         return None if self.exits is None else self.exits.end_epoch
 
     def add_thread(self, tid: int, pid: int) -> None:
-        """Add a thread that was forked to those of a process."""
+        """Add a new thread."""
         if self.threads is None:
             self.threads = {pid}
         self.threads.add(tid)
 
     def add_exit(self, event: Exit) -> None:
-        """Add how a thread ended."""
+        """Add the exit of a thread."""
         if self.exits is None:
             self.exits = ThreadExits(event)
         else:
             self.exits.add(event)
 
     def forget_status(self) -> None:
-        """Forget the exits of threads that an exec has ended."""
+        """Forget the status of threads that an exec has ended."""
         if self.exits is not None:
             self.exits.forget_status()
 
     def note_end(self, timestamp_ns: int, epoch: int) -> None:
-        """Note that the last exit may have been the process's end."""
+        """Note that the last exit may have ended the process."""
         if self.exits is not None:
             self.exits.end_ns, self.exits.end_epoch = timestamp_ns, epoch
 
     def forget_end(self) -> None:
-        """Forget that an exit may have been its end: it runs, or had ended before."""
+        """Forget the possible end: the process runs, or had ended before."""
         if self.exits is not None:
             self.exits.end_epoch = None
 
 
 def is_other_program(program: Program, known: Program | None) -> bool:
-    """Return whether a reading is of another program than the known one.
+    """Return whether a reading shows a program other than the known one.
 
-    If it is of the same program, the known reading is nearer to its exec.
+    If it does not, the known reading is the better one, as it is closer to the exec.
     """
     if known is None or known.argv is None:
         return known is None or program.argv is not None
@@ -115,7 +115,7 @@ def is_other_program(program: Program, known: Program | None) -> bool:
 
 
 def _without_padding(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Strip empty arguments from the end: padding, if the title was rewritten."""
+    """Strip empty arguments from the end: padding of a rewritten process title."""
     end = len(argv)
     while end and not argv[end - 1]:
         end -= 1

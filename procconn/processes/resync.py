@@ -1,14 +1,13 @@
-"""`Resync`: when a snapshot is due after a loss, and when it goes into the table.
+"""`Resync`: when to take a snapshot after a loss, and when to apply it to the table.
 
-After a loss a snapshot of /proc is due, at most one a second. Some queued events are
-older than the snapshot, and only they show how a process that is gone has ended. So the
-snapshot goes into the table when the stream has passed its time, or is silent. If more
-events are lost before that, some of them may be newer than the snapshot, and another
-one follows.
+After a loss a snapshot of /proc is due, at most once a second. Queued events may be
+older than the snapshot, and only they show the exit status of a process that is gone.
+So the snapshot is applied when the stream has passed its time, or is silent. If more
+events are lost before that, some may be newer than the snapshot, so another is due.
 
-`Resync` does no I/O. Its caller checks `is_due`, waits no longer than `patience()`, and
-feeds what was received or that nothing was. `ChangeQueue` is for callers that want the
-changes, `Tracker` for those that want each event with its process.
+`Resync` does no I/O. Its caller checks `is_due`, waits at most `next_timeout()`, and
+feeds the received events, or the fact that there were none. `ChangeQueue` is for
+callers that want changes, `Tracker` for those that want each event with its process.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
     from procconn.processes.snapshot import Snapshot
     from procconn.processes.table import ProcessTable
 
-_SILENCE_NS = 10_000_000  # without an event: by then queued events have been received
-_LATENCIES = 8  # and so many more, as long as an exec may wait for its program
-_LATE_NS = 10_000_000  # an event may be received so long after a newer one
-_PAUSE_NS = NS_PER_S  # from one snapshot to the next
-_SHARE = 4  # and so many times as long as the last one took
+_SILENCE_NS = 10_000_000  # without events, after which all older ones were received
+_LATENCIES = 8  # and this many `max_latency`, as an exec may wait for its program
+_LATE_NS = 10_000_000  # an event may be received this long after a newer one
+_PAUSE_NS = NS_PER_S  # minimum from one snapshot to the next
+_SHARE = 4  # and this many times the duration of the last one
 
 
 class Resync:
-    """A table of processes that snapshots bring up to date after losses.
+    """A process table that snapshots bring up to date after losses.
 
     Args:
         table: the table.
-        first: what ran at the beginning; without it, no snapshot is due later either.
-        max_latency: that of the connector, in seconds.
+        first: the first snapshot; without it, no snapshot is ever due.
+        max_latency: the `max_latency` of the connector, in seconds.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Resync:
         self._silence_ns = _SILENCE_NS + int(_LATENCIES * max_latency * NS_PER_S)
         self._has_lost = False  # since the last snapshot was taken
         self._due_ns = 0
-        self._snapshot: Snapshot | None = None  # taken, and not in the table yet
+        self._snapshot: Snapshot | None = None  # taken, but not applied yet
         if first is not None:
             table.resync(first)
             self._due_ns = _next_due_ns(first)
@@ -66,7 +65,7 @@ class Resync:
         is_needed = self._has_lost and self._has_snapshots and self._snapshot is None
         return is_needed and time.monotonic_ns() >= self._due_ns
 
-    def patience(self, timeout: float | None = None) -> float | None:
+    def next_timeout(self, timeout: float | None = None) -> float | None:
         """Return how long to wait for events, at most `timeout`, in seconds."""
         if self._snapshot is not None:
             until_ns = self._snapshot.after_ns + self._silence_ns
@@ -78,9 +77,9 @@ class Resync:
         return own if timeout is None else min(own, timeout)
 
     def put_snapshot(self, snapshot: Snapshot | None) -> None:
-        """Keep a snapshot until the stream has passed its time.
+        """Store a snapshot, to be applied when the stream has passed its time.
 
-        None: it could not be taken, and is due again later.
+        None means that it could not be taken; it is due again later.
         """
         if snapshot is None:
             self._has_lost = True
@@ -91,17 +90,17 @@ class Resync:
         self._due_ns = _next_due_ns(snapshot)
 
     def _feed(self, event: Event) -> list[Change]:
-        """Feed an event, after the snapshot if the event has passed its time."""
+        """Apply the snapshot if the event has passed its time; feed the event."""
         changes = self._apply_snapshot() if self._is_passed_by(event) else []
         self._has_lost = self._has_lost or isinstance(event, Lost)
         changes += self.table.feed(event)
         return changes
 
     def _is_passed_by(self, event: Event) -> bool:
-        """Return whether all events older than the snapshot have been received.
+        """Return whether an event shows that all before the snapshot were received.
 
-        A `Lost` does not show that: its time is when the drops were noticed, and older
-        events may follow it.
+        A `Lost` does not: its time is when the drops were noticed, and older events may
+        follow it.
         """
         snapshot = self._snapshot
         if snapshot is None or isinstance(event, Lost):
@@ -110,12 +109,12 @@ class Resync:
 
     @property
     def _is_passed_by_silence(self) -> bool:
-        """Whether no event now shows that all older ones have been received."""
+        """Whether the lack of an event now shows that all older ones were received."""
         snapshot, now_ns = self._snapshot, time.monotonic_ns()
         return snapshot is not None and now_ns >= snapshot.after_ns + self._silence_ns
 
     def _apply_snapshot(self) -> list[Change]:
-        """Put the snapshot, if there is one, into the table."""
+        """Apply the snapshot to the table, if there is one."""
         snapshot, self._snapshot = self._snapshot, None
         if snapshot is None:
             return []
@@ -123,7 +122,7 @@ class Resync:
 
 
 class ChangeQueue(Resync):
-    """Received events in, the changes they make out."""
+    """Queue of received events and the changes that they cause."""
 
     def __init__(
         self,
@@ -143,7 +142,7 @@ class ChangeQueue(Resync):
             self._changes.extend(self._apply_snapshot())
 
     def each_change(self) -> Iterator[Change]:
-        """Feed queued events one at a time; yield what each changes."""
+        """Feed queued events one at a time; yield the changes."""
         while self._changes or self._events:
             if self._changes:
                 yield self._changes.popleft()
@@ -151,7 +150,7 @@ class ChangeQueue(Resync):
                 self._changes.extend(self._feed(self._events.popleft()))
 
     def all_changes(self) -> list[Change]:
-        """Feed all queued events; return what they changed."""
+        """Feed all queued events; return the changes."""
         while self._events:
             self._changes.extend(self._feed(self._events.popleft()))
         changes = list(self._changes)
@@ -160,6 +159,6 @@ class ChangeQueue(Resync):
 
 
 def _next_due_ns(snapshot: Snapshot) -> int:
-    """Return when the next one may be taken, so that most time is left for events."""
+    """Return when to take the next snapshot, so that most time is left for events."""
     took_ns = snapshot.after_ns - snapshot.before_ns
     return snapshot.after_ns + max(_PAUSE_NS, _SHARE * took_ns)

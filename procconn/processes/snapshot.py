@@ -1,4 +1,4 @@
-"""`take_snapshot`: read from /proc which processes run, and what they are."""
+"""`take_snapshot`: read the running processes from /proc."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from procconn.programs import Program, read_program
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from procconn.processes.packed import Kept
+    from procconn.processes.packed import Stored
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _STATE, _PPID, _FLAGS, _NUM_THREADS, _STARTTIME, _EXIT_CODE = 0, 1, 6, 17, 19, 49
-"""Fields of /proc/PID/stat after the name; proc_pid_stat(5) counts from 1 and pid."""
-_CPU_CLOCK = 2  # of a process, with its PID (CPUCLOCK_SCHED in linux/posix-timers.h)
+"""Indices of fields after the name in /proc/PID/stat; see proc_pid_stat(5)."""
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED in linux/posix-timers.h, for the clock of a process
 _TRIES = 100
 _ENDED = (b"Z", b"X")
 _PF_KTHREAD = 0x00200000  # in linux/sched.h, the same since 2.6.27
 _NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
-"""What opening a file of /proc/PID raises if the process is gone or hidden."""
+"""Errors from opening a file in /proc/PID if the process is gone or hidden."""
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class SnapshotEntry(NamedTuple):
-    """A process as /proc shows it.
+    """A process as read from /proc.
 
     Attributes:
         ppid, name: None if they could not be read.
-        started_ns: on CLOCK_MONOTONIC, in nanoseconds, rounded down to 10 ms; None if
-            /proc hides the process: then all that is known is that it exists.
-        threads: the IDs of its running threads; empty if it has ended and was not
-            reaped by its parent (a zombie).
-        before_ns, after_ns: CLOCK_MONOTONIC around the reading, in nanoseconds.
-        kept: its program; a long command line is kept as bytes.
-        uid, euid: its real and its effective user ID; None if not known.
-        is_kernel_thread: whether the kernel runs it, and no program.
+        started_ns: start time on CLOCK_MONOTONIC, in nanoseconds, rounded down to
+            10 ms; None if /proc hides the process, so that only its PID is known.
+        threads: the IDs of its running threads; empty for a zombie, which has ended
+            and was not reaped by its parent.
+        before_ns, after_ns: CLOCK_MONOTONIC before and after reading, in nanoseconds.
+        stored: its program, packed if the command line is long.
+        uid, euid: its real and effective user ID; None if not known.
+        is_kernel_thread: whether it is a kernel thread, which runs no program.
     """
 
     pid: int
@@ -52,21 +52,22 @@ class SnapshotEntry(NamedTuple):
     threads: tuple[int, ...]
     before_ns: int
     after_ns: int
-    kept: Kept = None
+    stored: Stored = None
     uid: int | None = None
     euid: int | None = None
     is_kernel_thread: bool = False
 
     @property
     def program(self) -> Program | None:
-        """The program it runs; None if it was not read, and of kernel threads."""
-        return unpack(self.kept)
+        """The program that it runs; None if not read, and for kernel threads."""
+        return unpack(self.stored)
 
 
 class Snapshot(NamedTuple):
     """The processes of a machine, read one after the other.
 
-    `before_ns` and `after_ns` are CLOCK_MONOTONIC around all of it, in nanoseconds.
+    `before_ns` and `after_ns` are CLOCK_MONOTONIC before the first and after the last
+    one, in nanoseconds.
     """
 
     processes: tuple[SnapshotEntry, ...]
@@ -80,31 +81,30 @@ def take_snapshot(
     known: Collection[int] = (),
     programs: bool = False,
 ) -> Snapshot:
-    """Read from /proc which processes run.
+    """Read the running processes from /proc.
 
     Args:
-        pids: read these only; None reads all.
-        known: processes to include if they exist, even where /proc is mounted with
-            hidepid= and does not show them.
+        pids: the PIDs of the processes to read; None reads all.
+        known: PIDs of processes to include if they exist, even if /proc hides them
+            (hidepid=).
         programs: whether to read their programs and user IDs, too.
 
     Returns:
-        An entry for each process that exists, zombies too.
+        An entry for each process that exists, including zombies.
 
     Raises:
         UnsupportedError: /proc does not show this PID namespace.
-        OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM), so that
-            running processes could not be read.
+        OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM).
     """
     check_proc()
     before_ns = time.monotonic_ns()
-    asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
+    suspended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
     if pids is None:
         pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     entries = [
         entry
         for pid in pids
-        if 0 < pid <= MAX_PID and (entry := _read(pid, asleep_ns, programs))
+        if 0 < pid <= MAX_PID and (entry := _read(pid, suspended_ns, programs))
     ]
     listed = {entry.pid for entry in entries}
     entries += [_hidden(pid) for pid in known if pid not in listed and is_hidden(pid)]
@@ -127,9 +127,9 @@ def try_snapshot(
 
 
 def is_hidden(pid: int) -> bool:
-    """Return whether a process exists that could not be read.
+    """Return whether a process that could not be read exists.
 
-    Processes of this user are never hidden from it: such a one has ended meanwhile.
+    /proc never hides a user's own processes: such a process has ended.
     """
     try:
         os.kill(pid, 0)
@@ -141,12 +141,16 @@ def is_hidden(pid: int) -> bool:
 
 
 def check_exist(pids: Iterable[int], found: Collection[int]) -> None:
-    """Check that the processes that a caller names exist.
+    """Check that processes exist.
+
+    Args:
+        pids: their PIDs.
+        found: the PIDs in a snapshot.
 
     Raises:
-        ProcessLookupError: one does not, or is another thread than a main one.
-        PermissionError: /proc does not show one to this user.
-        OSError: one could not be read, as in `take_snapshot`.
+        ProcessLookupError: a process does not exist, or the ID is that of a thread.
+        PermissionError: /proc does not show a process to this user.
+        OSError: a process could not be read, as in `take_snapshot`.
     """
     for pid in pids:
         if pid not in found and is_hidden(pid):
@@ -162,7 +166,7 @@ def check_exist(pids: Iterable[int], found: Collection[int]) -> None:
 
 
 def is_thread(pid: int) -> bool:
-    """Return whether an ID is that of another thread than its process's main one."""
+    """Return whether an ID is that of a thread other than a main thread."""
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             return f"\nTgid:\t{pid}\n".encode() not in status.read()
@@ -171,10 +175,10 @@ def is_thread(pid: int) -> bool:
 
 
 def zombie_exit_code(pid: int) -> int | None:
-    """Return the wait status of a zombie; None if it may not be read.
+    """Return the wait status of a zombie; None if this user may not read it.
 
-    Before Linux 5.17 /proc has the main thread's, and another's may count. Then it is
-    None, too, if the process had other threads.
+    Before Linux 5.17 /proc has the status of the main thread, not of the process, so
+    the result is also None if the process had other threads.
     """
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
@@ -183,7 +187,7 @@ def zombie_exit_code(pid: int) -> int | None:
         return None
     if code := int(fields[_EXIT_CODE]):
         return code
-    try:  # the kernel shows 0 to users without permission, who cannot read this either
+    try:  # without permission, the kernel shows 0, and this fails
         os.readlink(f"/proc/{pid}/exe")
     except PermissionError:
         return None
@@ -193,8 +197,8 @@ def zombie_exit_code(pid: int) -> int | None:
 
 
 def _was_single_threaded(pid: int) -> bool:
-    """Return whether a zombie's CPU time, in nanoseconds, is all its main thread's."""
-    for _ in range(_TRIES):  # its exit may still take CPU time
+    """Return whether a zombie's main thread used all of its CPU time."""
+    for _ in range(_TRIES):  # its exit may still use CPU time
         try:
             before_ns = _cpu_time(pid)
             all_ns = time.clock_gettime_ns(~pid << 3 | _CPU_CLOCK)
@@ -210,7 +214,7 @@ def _cpu_time(tid: int) -> int:
         return int(file.read().split()[0])
 
 
-def _read(pid: int, asleep_ns: int, programs: bool) -> SnapshotEntry | None:
+def _read(pid: int, suspended_ns: int, programs: bool) -> SnapshotEntry | None:
     before_ns = time.monotonic_ns()
     if (stat := _stat(f"/proc/{pid}/stat")) is None:
         return None
@@ -222,21 +226,21 @@ def _read(pid: int, asleep_ns: int, programs: bool) -> SnapshotEntry | None:
         threads = ()
     is_kernel_thread = bool(int(fields[_FLAGS]) & _PF_KTHREAD)
     uid = euid = 0 if is_kernel_thread else None
-    kept: Kept = None
+    stored: Stored = None
     if programs and threads and not is_kernel_thread:
         program = read_program(pid)
         if program is not None:
             uid, euid = program.uid, program.euid
-            kept = pack(program)
+            stored = pack(program)
     return SnapshotEntry(
         pid,
         int(fields[_PPID]),
         name,
-        int(fields[_STARTTIME]) * _TICK_NS - asleep_ns,
+        int(fields[_STARTTIME]) * _TICK_NS - suspended_ns,
         threads,
         before_ns,
         time.monotonic_ns(),
-        kept,
+        stored,
         uid,
         euid,
         is_kernel_thread,
@@ -249,7 +253,7 @@ def _hidden(pid: int) -> SnapshotEntry:
 
 
 def _threads(pid: int) -> tuple[int, ...]:
-    """Return the running threads of a process: not a main thread that has ended."""
+    """Return the running threads of a process; its main thread may have ended."""
     directory = f"/proc/{pid}/task"
     try:
         names = os.listdir(directory)
@@ -260,7 +264,7 @@ def _threads(pid: int) -> tuple[int, ...]:
 
 
 def _stat(path: str) -> tuple[str, list[bytes]] | None:
-    """Read a stat file: the name, which may have any bytes, and the fields after it."""
+    """Read a stat file: the name, which may be any bytes, and the fields after it."""
     try:
         with open(path, "rb", buffering=0) as file:
             text = file.read(4096)

@@ -1,8 +1,8 @@
 """`ProcessTable`: events in, changes out.
 
-A process runs as long as one of its threads does, whichever that is, so the table keeps
-the thread IDs of each. The states of a PID are those of `State`; without a process it
-is UNKNOWN, and REUSED if its next process began before the exit was reported.
+A process runs as long as any of its threads, so the table keeps the thread IDs of each
+process. A PID is in the `State` of its process. It is UNKNOWN without a process, and
+REUSED if the next process with it started before the exit of the last was reported.
 
 | state       | event                              | next state  | change            |
 |-------------|------------------------------------|-------------|-------------------|
@@ -26,24 +26,24 @@ is UNKNOWN, and REUSED if its next process began before the exit was reported.
 | REUSED      | exit of the main thread            | as before   | Ended             |
 | REUSED      | exit of the main thread, too late  | UNKNOWN     | Ended (3) Ended   |
 
-(1) `Started` comes first if a `Lost` shows that its fork was dropped. (2) Not of the
-first snapshot. (3) Its exit was not observed. (4) If its start was not reported.
+(1) After `Started`, if a `Lost` shows that the fork was dropped. (2) Not for the first
+snapshot. (3) The exit was not observed. (4) If the start was not reported yet.
 
-Exec leaves one thread, which has the process's PID from then on. If another thread than
-the main one calls it, an `Exit` of that PID comes before, while the caller still runs
-under its own ID. Exits of the others may come after it.
+An exec leaves one thread, which then has the PID of the process. If a thread other than
+the main thread calls it, an `Exit` with that PID precedes the `Exec`, while the caller
+still has its own ID. The exits of other threads may follow the `Exec`.
 
-A process is ambiguous if it is older than the last `Lost` and no snapshot has followed:
-it may have threads that are not known. A table that never saw a snapshot expects none,
-and takes each for certain. A process is observed if its fork was, and nothing was lost
-since. do_exit() reports an exit after the parent may have reaped the process, so that
-its PID can be reused by then.
+A process is ambiguous if it is older than the last `Lost` and no snapshot has followed,
+as it may have unknown threads; otherwise it is certain. In a table without snapshots
+every process is certain. A process is observed if its fork was reported and nothing was
+lost since. do_exit() reports an exit after the parent may have reaped the process, so
+its PID may be reused by then.
 
-A snapshot shows what ran at a time, and the stream of events passes that time sooner or
-later. If the events are fed first, what the snapshot shows of a process is brought up
-to date with the journal: the events since the beginning or the last `Lost`. If the
-snapshot comes first, events before the reading change nothing that was read. A PID from
-a snapshot is taken to be reused no sooner than in `SLACK_NS`.
+The stream of events reaches the time of a snapshot before or after the snapshot is
+applied. If before, the journal, which has the events since the beginning or the last
+`Lost`, brings the snapshot's entries up to date. If after, events from before an entry
+was read do not change its process. The table assumes that a PID of a snapshot is not
+reused within `SLACK_NS`.
 """
 
 from __future__ import annotations
@@ -65,28 +65,28 @@ if TYPE_CHECKING:
 
     _Unknown: TypeAlias = dict[int, tuple[SnapshotEntry, set[int]]]
 
-_MOST_JOURNAL = 20_000  # events while a snapshot is taken; earlier ones are older
+_MAX_JOURNAL = 20_000  # events, more than happen while a snapshot is taken
 
 
 class ProcessTable:
-    """The processes that run, as far as events and snapshots show.
+    """The running processes, according to events and snapshots.
 
     Args:
-        tree: keep only the process with this PID and its descendants: the children of
-            those kept, whatever becomes of their parents. One that was made with
-            CLONE_PARENT counts as a child of its parent, not of its maker.
+        tree: keep only the process with this PID and its descendants, even if their
+            parents end. With CLONE_PARENT, a new process is a child of its parent, not
+            of the process that called clone.
     """
 
     def __init__(self, *, tree: int | None = None) -> None:
         self._processes: dict[int, Process] = {}
-        self._reused: dict[int, Process] = {}  # whose PID another process has
+        self._reused: dict[int, Process] = {}  # processes whose PID was reused
         self._keeps_all = tree is None
-        self._root = tree  # until it is found
-        self._journal: deque[JournalEntry] | None = deque(maxlen=_MOST_JOURNAL)
+        self._root = tree  # None once it was found
+        self._journal: deque[JournalEntry] | None = deque(maxlen=_MAX_JOURNAL)
         self._has_snapshot = False
-        self._epoch = 0  # how many times events were lost
+        self._epoch = 0  # the number of `Lost` so far
         self._ended: list[Process] = []  # by the last event
-        self._absent_ns: dict[int, int] = {}  # by when a snapshot showed no such PID
+        self._absent_ns: dict[int, int] = {}  # when a snapshot lacked a known PID
 
     @property
     def processes(self) -> Mapping[int, Process]:
@@ -97,7 +97,7 @@ class ProcessTable:
         """Process the next event of the stream.
 
         Returns:
-            What it changed; a `Lost` is passed on.
+            The changes, including the event itself if it is a `Lost`.
         """
         if self._ended:
             self._release_parents()
@@ -110,26 +110,26 @@ class ProcessTable:
         if isinstance(event, Exec):
             return self._exec(event)
         if isinstance(event, (Comm, Uid)):
-            self._change(event)
+            self._set_name_or_ids(event)
         elif isinstance(event, Lost):
             self._epoch += 1
             if self._journal is None:
-                self._journal = deque(maxlen=_MOST_JOURNAL)
+                self._journal = deque(maxlen=_MAX_JOURNAL)
             return [event]
         return []
 
     def resync(self, snapshot: Snapshot, *, is_newest: bool = True) -> list[Change]:
-        """Put a snapshot into the table: at the beginning, and after each `Lost`.
+        """Apply a snapshot: at the beginning, and after each `Lost`.
 
-        Of the first one only the ends are reported: what ran before is in `processes`.
+        The first snapshot reports no `Started`: its processes are in `processes`.
 
         Args:
-            snapshot: what ran.
-            is_newest: whether no `Lost` was fed since it was taken. If one was, another
-                snapshot has to follow: what was dropped may be newer than this one.
+            snapshot: the snapshot.
+            is_newest: whether no `Lost` was fed since it was taken. Otherwise another
+                snapshot must follow, as the lost events may be newer than this one.
 
         Returns:
-            What has ended and what has started without being observed.
+            `Ended` and `Started` of processes whose exit or fork was not observed.
         """
         self._release_parents()
         journal = by_pid(self._journal or ())
@@ -142,12 +142,12 @@ class ProcessTable:
             if entry.started_ns is None or (
                 process is not None and process._record.known_ns > entry.after_ns
             ):
-                running.add(entry.pid)  # and the entry shows nothing newer
+                running.add(entry.pid)  # the entry has nothing newer
                 continue
             if process is not None and not process._is_in(entry):
                 record = process._record
                 if record.end_ns > entry.started_ns:
-                    record.threads = None  # that exit was the other's
+                    record.threads = None  # the exit was that of the later process
                     record.forget_end()
                 changes.append(self._end_absent(process, entry.before_ns))
                 process = None
@@ -156,9 +156,9 @@ class ProcessTable:
                 unknown[entry.pid] = newer, threads
             elif threads and process is not None:
                 running.add(entry.pid)
-                process._fill(newer, threads)
+                process._update(newer, threads)
             elif process is not None and entry.threads and not is_newest:
-                running.add(entry.pid)  # unless another thread began in that loss
+                running.add(entry.pid)  # it may have forked a thread during the loss
                 process._record.threads = threads
         for pid, process in list(self._processes.items()):
             if pid not in running and process._record.known_ns < snapshot.before_ns:
@@ -171,10 +171,10 @@ class ProcessTable:
         return changes
 
     def end_unconfirmed(self) -> list[Change]:
-        """End the processes of which no known thread runs: no snapshot will follow.
+        """End the UNCONFIRMED processes, as no snapshot will follow.
 
         Returns:
-            Their ends.
+            The changes.
         """
         return [
             self._end(process, process._record.end_ns)
@@ -183,9 +183,9 @@ class ProcessTable:
         ]
 
     def is_ambiguous(self, process: Process) -> bool:
-        """Return whether it may have unknown threads, after a `Lost`.
+        """Return whether a process may have unknown threads, after a `Lost`.
 
-        If so, the next snapshot shows whether an exit was its end.
+        If so, the next snapshot shows whether an exit ended it.
         """
         is_older_than_a_loss = process._record.epoch != self._epoch
         return is_older_than_a_loss and self._has_snapshot and self._journal is not None
@@ -202,16 +202,16 @@ class ProcessTable:
         changes: list[Change] = []
         parent = self._processes.get(parent_tgid)
         if parent is not None and parent._record.known_ns > timestamp_ns + SLACK_NS:
-            parent = None  # that PID was another's then
+            parent = None  # an earlier process had that PID at the fork
         reused = None
         if known is not None:
             known_ns = known._record.known_ns
             if timestamp_ns < known_ns - SLACK_NS:
-                return []  # that of an earlier process with this PID
+                return []  # the fork of an earlier process with this PID
             if known.known_since == "start" and known._record.epoch == self._epoch:
                 reused = known
             elif timestamp_ns <= known_ns + SLACK_NS:
-                return self._begin(known, event, parent)
+                return self._set_start(known, event, parent)
             else:
                 changes.append(self._end_absent(known, timestamp_ns))
         if parent is None and parent_tgid != self._root and not self._is_kept(tgid):
@@ -249,7 +249,7 @@ class ProcessTable:
                 changes.append(Started(process, timestamp_ns))
         record = process._record
         if timestamp_ns < record.known_ns - SLACK_NS:
-            return []  # that of an earlier process with this PID
+            return []  # the exec of an earlier process with this PID
         if timestamp_ns >= record.read_ns:
             record.threads = None
             record.forget_status()
@@ -261,7 +261,7 @@ class ProcessTable:
         elif (known := process.program) is None or (
             program is not None and not is_other_program(known, program)
         ):
-            process.program = program  # read nearer to the exec than the snapshot
+            process.program = program  # read closer to the exec than the snapshot
         record.executed_ns = timestamp_ns
         changes.append(Executed(process, program, timestamp_ns))
         return changes
@@ -276,12 +276,12 @@ class ProcessTable:
         record = process._record
         record.add_exit(event)
         if pid == tgid and timestamp_ns < record.executed_ns:
-            record.forget_status()  # the thread that called exec is the main one since
+            record.forget_status()  # the caller of exec has become the main thread
             return []
         if record.threads is not None:
             record.threads.discard(pid)
         elif pid != tgid:
-            record.forget_status()  # that thread was ended by an exec
+            record.forget_status()  # an exec ended that thread
             return []
         is_ambiguous = self.is_ambiguous(process)
         if is_ambiguous:
@@ -302,8 +302,8 @@ class ProcessTable:
             return [self._end(first, event.timestamp_ns)]
         return [self._end_absent(first, second_ns), *self._exit(event)]
 
-    def _change(self, event: Comm | Uid) -> None:
-        """Set the name or the user IDs of a process, by an event of its main thread."""
+    def _set_name_or_ids(self, event: Comm | Uid) -> None:
+        """Set the name or user IDs of a process, if the event is of its main thread."""
         if event.pid != event.tgid:
             return
         kind, tgid, timestamp_ns = type(event), event.tgid, event.timestamp_ns
@@ -317,10 +317,10 @@ class ProcessTable:
         else:
             process.uid, process.euid = event.ruid, event.euid
 
-    def _begin(
+    def _set_start(
         self, process: Process, event: Fork, parent: Process | None
     ) -> list[Change]:
-        """Set the start of a process that is known already, by its fork."""
+        """Set the start of a known process from its fork."""
         record = process._record
         process.started_ns = record.known_ns = event.timestamp_ns
         process.ppid, process.parent = event.parent_tgid, parent
@@ -332,7 +332,7 @@ class ProcessTable:
 
     def _end(self, process: Process, timestamp_ns: int) -> Ended:
         pid, record = process.pid, process._record
-        if self._processes[pid] is process:  # else another one has its PID
+        if self._processes[pid] is process:  # else its PID was reused
             del self._processes[pid]
             if self._reused:
                 self._reused.pop(pid, None)
@@ -346,7 +346,8 @@ class ProcessTable:
     def _end_absent(self, process: Process, timestamp_ns: int) -> Ended:
         """End a process that is gone, whether its exit was observed or not.
 
-        The last exit since a loss was its end, even if exits of threads were lost.
+        An exit since the last loss was its end, even if the table still has threads of
+        it whose exits were lost.
         """
         record = process._record
         if record.state is State.UNCONFIRMED or record.end_epoch == self._epoch:
@@ -360,7 +361,7 @@ class ProcessTable:
         self._ended.clear()
 
     def _is_kept(self, pid: int) -> bool:
-        """Return whether to keep a process whose parent is not kept."""
+        """Return whether to keep a process whose parent is not in the table."""
         if self._keeps_all:
             return True
         if pid == self._root:
@@ -386,7 +387,7 @@ class ProcessTable:
             )
             process._record.epoch = epoch
             process._record.is_reported = self._has_snapshot
-            process._fill(entry, threads)
+            process._update(entry, threads)
             self._processes[pid] = process
             if self._has_snapshot:
                 changes.append(Started(process, process._record.known_ns))

@@ -1,8 +1,8 @@
-"""`Tracker`: one event in, its process in context out.
+"""`Tracker`: events in, events in the context of their processes out.
 
-Between a loss and the snapshot that follows it, an exit may be that of a process or
-only of a thread. It is held until the snapshot shows which. Each event is delivered
-once. `Resync` has the rule when a snapshot is taken and used.
+Between a loss and the next snapshot, the exit of a thread may also be the end of its
+process. It is held until the snapshot shows whether it was. Each event is delivered
+once. `Resync` decides when a snapshot is taken and applied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from procconn.processes.process import Ended
 from procconn.processes.resync import Resync
 
 if TYPE_CHECKING:
-    from procconn.processes.packed import Kept
+    from procconn.processes.packed import Stored
     from procconn.processes.process import Change, Process
     from procconn.processes.snapshot import Snapshot
     from procconn.processes.table import ProcessTable
@@ -23,32 +23,33 @@ if TYPE_CHECKING:
 
 
 class EventInContext:
-    """An event, and its process as it was then.
+    """An event, and its process in its state at the event.
 
     Attributes:
-        process: of a fork the child; None if none is known.
-        uid: its effective user ID; None if not known.
+        event: the event.
+        process: the process; for a fork, the child; None if not known.
+        uid: the effective user ID of the process; None if not known.
         ended: whether the event is the exit that ended the process.
     """
 
-    __slots__ = ("_kept", "ended", "event", "process", "uid")
+    __slots__ = ("_stored", "ended", "event", "process", "uid")
 
     def __init__(
         self,
         event: Event,
         process: Process | None = None,
-        program: Kept = None,
+        program: Stored = None,
         uid: int | None = None,
         ended: bool = False,
     ) -> None:
         self.event = event
         self.process = process
-        self._kept = program
+        self._stored = program
         self.uid = uid
         self.ended = ended
 
     @classmethod
-    def alone(cls, event: Event) -> EventInContext:
+    def without_process(cls, event: Event) -> EventInContext:
         """Return an event whose process is not known."""
         if isinstance(event, Exec):
             program = event.program
@@ -57,12 +58,12 @@ class EventInContext:
 
     @property
     def program(self) -> Program | None:
-        """What it ran; None if not known."""
-        return unpack(self._kept)
+        """The program that the process ran; None if not known."""
+        return unpack(self._stored)
 
     @property
     def name(self) -> str | None:
-        """The name of its program, or of a kernel thread; None if not known."""
+        """The name of the program, or of a kernel thread; None if not known."""
         if (program := self.program) is not None:
             return program.name
         return self.process.name if self.is_of_kernel_thread and self.process else None
@@ -73,29 +74,29 @@ class EventInContext:
         return self.process is not None and self.process.is_kernel_thread
 
     def returncode_of(self, event: Exit) -> int:
-        """Return the status of the process; of a thread, its own."""
+        """Return the exit status of the process if it ended, else of the thread."""
         process = self.process
         if self.ended and process is not None and process.returncode is not None:
             return process.returncode
         return event.returncode
 
     def usage_of(self, event: Exit) -> Usage | None:
-        """Return what the process used if it ended, else what the thread used."""
+        """Return the usage of the process if it ended, else of the thread."""
         if self.ended and self.process is not None:
             return self.process.usage
         return event.usage
 
     @property
     def duration(self) -> float | None:
-        """How long the process lived, in seconds; None unless it ended here."""
+        """How long the process ran, in seconds; None unless this event ended it."""
         return self.process.duration if self.ended and self.process else None
 
 
 class Tracker(Resync):
-    """A table of processes that shows each event with its process.
+    """A process table that returns each event in the context of its process.
 
     Args:
-        table, first, max_latency: as of `Resync`.
+        table, first, max_latency: as in `Resync`.
     """
 
     def __init__(
@@ -106,37 +107,37 @@ class Tracker(Resync):
         max_latency: float = 0.0,
     ) -> None:
         super().__init__(table, first, max_latency=max_latency)
-        self._held: dict[Process, EventInContext] = {}  # exits, at most one of each
+        self._held: dict[Process, EventInContext] = {}  # exits, at most one per process
 
     @property
     def is_waiting(self) -> bool:
         """Whether exits are held until the next snapshot."""
         return bool(self._held)
 
-    def take(self, event: Event) -> list[EventInContext]:
+    def feed(self, event: Event) -> list[EventInContext]:
         """Process the next event.
 
         Returns:
-            The exits that it releases, then the event itself unless it is held.
+            The held exits that it releases, then the event itself unless it is held.
         """
-        taken = self._release_by_snapshot() if self._is_passed_by(event) else []
+        released = self._release_by_snapshot() if self._is_passed_by(event) else []
         if isinstance(event, Exit):
-            return taken + self._exit_in_context(event)
+            return released + self._exit_in_context(event)
         changes = self._feed(event)
         if self._held:
-            taken += self._release_ended(changes)
-        taken.append(self._in_context(event))
-        return taken
+            released += self._release_ended(changes)
+        released.append(self._in_context(event))
+        return released
 
-    def take_silence(self) -> list[EventInContext]:
-        """Process that the stream is silent; return the exits that this releases."""
+    def feed_silence(self) -> list[EventInContext]:
+        """Note that no event is queued; return the held exits that this releases."""
         return self._release_by_snapshot() if self._is_passed_by_silence else []
 
     def finish(self, snapshot: Snapshot | None = None) -> list[EventInContext]:
-        """Process the end of the stream; return the exits that are held.
+        """Note the end of the stream; return all held exits.
 
         Args:
-            snapshot: what runs now; None if not known.
+            snapshot: a snapshot taken after it; None if there is none.
         """
         if snapshot is not None:
             self.put_snapshot(snapshot)
@@ -151,31 +152,31 @@ class Tracker(Resync):
             return EventInContext(event)
         pid = event.child_tgid if isinstance(event, Fork) else event.tgid
         if (process := self.table.processes.get(pid)) is None:
-            return EventInContext.alone(event)
-        program = event.program if isinstance(event, Exec) else process._kept
+            return EventInContext.without_process(event)
+        program = event.program if isinstance(event, Exec) else process._stored
         return EventInContext(event, process, program, process.euid)
 
     def _exit_in_context(self, event: Exit) -> list[EventInContext]:
         process = self.table.processes.get(event.tgid)
         changes = self._feed(event)
         if process is None:
-            return [EventInContext.alone(event)]
-        taken = []
+            return [EventInContext.without_process(event)]
+        released = []
         if (held := self._held.pop(process, None)) is not None:
-            taken.append(held)  # of a thread, as this exit is later
+            released.append(held)  # the exit of a thread only, as this one is later
         has_ended = False
         for change in changes:
             if isinstance(change, Ended) and change.timestamp_ns == event.timestamp_ns:
                 process, has_ended = change.process, True
-        this = EventInContext(event, process, process._kept, process.euid, has_ended)
+        item = EventInContext(event, process, process._stored, process.euid, has_ended)
         if not has_ended and self.table.is_ambiguous(process):
-            self._held[process] = this
+            self._held[process] = item
         else:
-            taken.append(this)
-        return taken
+            released.append(item)
+        return released
 
     def _release_by_snapshot(self) -> list[EventInContext]:
-        """Put the snapshot into the table; release the exits that are certain now."""
+        """Apply the snapshot; release the exits that are no longer ambiguous."""
         released = self._release_ended(self._apply_snapshot())
         certain = [it for it in self._held if not self.table.is_ambiguous(it)]
         released += [self._held.pop(process) for process in certain]

@@ -1,10 +1,10 @@
-"""`wait` and `wait_async`: how any processes end, children or not.
+"""`wait` and `wait_async`: wait for any processes, children or not.
 
-/proc is read before subscribing, so that a PID without a process is reported at once,
-and again after it: for the table, what happened in between is like a loss.
+/proc is read before subscribing, so that an error for a missing process is raised at
+once, and again after it, as after a loss, for exits in between.
 
-`Awaited.steps` is the one loop. It does no I/O: `each_end` does it for `wait` and the
-command, `wait_async` on asyncio.
+`Waiter.steps` is the loop, without I/O. `iter_ended` does the I/O for `wait` and the
+command, `wait_async` does it on asyncio.
 """
 
 from __future__ import annotations
@@ -33,86 +33,87 @@ _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 
 
 def wait(pids: Iterable[int], timeout: float | None = None) -> dict[int, Process]:
-    """Wait until processes have ended, and return how.
+    """Wait until all given processes have ended.
 
-    They need not be children, nor this user's. A zombie, which has ended and was not
-    reaped by its parent, is returned at once; its status is None where this user may
-    not read it in /proc.
+    They need not be children, or belong to this user. A zombie, which has ended and was
+    not reaped by its parent, is returned at once; its `returncode` is None if this user
+    may not read it in /proc.
 
     Args:
-        pids: the processes; the ID of another thread than the main one is none.
-        timeout: how long to wait, in seconds; None waits for ever. Opening takes its
-            own time.
+        pids: the process IDs; the ID of a thread other than the main thread is an
+            error.
+        timeout: how long to wait, in seconds; None waits without limit. The time to
+            open a connector does not count.
 
     Returns:
-        The processes that have ended, by PID: all of them, unless the time was up.
+        The processes that have ended, by PID: all of them, except on timeout.
 
     Raises:
-        ProcessLookupError: one of them does not exist.
-        PermissionError: /proc does not show one of them to this user.
-        TypeError: one of them is no process ID, or the timeout no number.
-        ValueError: the timeout is negative, or not finite.
-        UnsupportedError: no events can be received here; the text says why.
-        OSError: as of `ProcConnector` and `take_snapshot`.
+        ProcessLookupError: a process does not exist.
+        PermissionError: /proc does not show a process to this user.
+        TypeError: `pids` or `timeout` is of the wrong type.
+        ValueError: the timeout is negative or not finite.
+        UnsupportedError: this environment cannot deliver events; the text says why.
+        OSError: as in `ProcConnector` and `take_snapshot`.
     """
     deadline = _arguments.deadline(timeout)
-    return {it.pid: it for it in each_end(Awaited(pids), deadline)}
+    return {it.pid: it for it in iter_ended(Waiter(pids), deadline)}
 
 
 async def wait_async(
     pids: Iterable[int], timeout: float | None = None
 ) -> dict[int, Process]:
-    """Wait as `wait` does, on asyncio."""
-    import asyncio  # noqa: PLC0415 - who awaits has it already
+    """Wait until all given processes have ended, like `wait`, on asyncio."""
+    import asyncio  # noqa: PLC0415 - imported by callers of async functions anyway
 
     deadline = _arguments.deadline(timeout)
-    awaited = await asyncio.to_thread(Awaited, pids)
-    ended = awaited.take_ended()
-    if awaited.pids:
+    waiter = await asyncio.to_thread(Waiter, pids)
+    ended = waiter.take_ended()
+    if waiter.pids:
         async with await asyncio.to_thread(ProcConnector, _MASK) as connector:
-            for step in awaited.steps(deadline):
+            for step in waiter.steps(deadline):
                 if step.reads_proc:
-                    await asyncio.to_thread(awaited.read_proc)
+                    await asyncio.to_thread(waiter.read_proc)
                 else:
-                    awaited.put_received(await connector.arecv_many(step.timeout))
-                ended += awaited.take_ended()
+                    waiter.put_received(await connector.arecv_many(step.timeout))
+                ended += waiter.take_ended()
     return {it.pid: it for it in ended}
 
 
-def each_end(
-    awaited: Awaited, deadline: float | None, *, programs: bool = False
+def iter_ended(
+    waiter: Waiter, deadline: float | None, *, programs: bool = False
 ) -> Iterator[Process]:
-    """Wait; yield processes as they end, first those that had ended before.
+    """Yield processes as they end, first those that have already ended.
 
     Args:
-        awaited: the processes.
-        deadline: when to stop waiting, by `time.monotonic`; None waits for ever.
-        programs: whether to read what they execute meanwhile.
+        waiter: the processes to wait for.
+        deadline: when to stop, on `time.monotonic`; None waits without limit.
+        programs: whether to read the programs that they execute meanwhile.
     """
-    yield from awaited.take_ended()
-    if not awaited.pids:
+    yield from waiter.take_ended()
+    if not waiter.pids:
         return
     with ProcConnector(_MASK, programs=programs) as connector:
-        for step in awaited.steps(deadline):
+        for step in waiter.steps(deadline):
             if step.reads_proc:
-                awaited.read_proc()
+                waiter.read_proc()
             else:
-                awaited.put_received(connector.recv_many(step.timeout))
-            yield from awaited.take_ended()
+                waiter.put_received(connector.recv_many(step.timeout))
+            yield from waiter.take_ended()
 
 
 class Step(NamedTuple):
-    """What to do next: read /proc, or else receive events, for `timeout` seconds."""
+    """The next I/O: read /proc, or receive events for at most `timeout` seconds."""
 
     reads_proc: bool
     timeout: float | None = None
 
 
-class Awaited(ChangeQueue):
-    """Processes that are waited for.
+class Waiter(ChangeQueue):
+    """The state of a wait for processes.
 
     Attributes:
-        pids: those that have not ended yet.
+        pids: the processes that have not ended yet.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -143,19 +144,19 @@ class Awaited(ChangeQueue):
         self.table.feed(Lost(0, first.after_ns))
 
     def steps(self, deadline: float | None) -> Iterator[Step]:
-        """Yield what to do next, until all have ended or the deadline has passed."""
+        """Yield the next step, until all have ended or the deadline has passed."""
         yield Step(reads_proc=True)
-        while self.pids and (left := _left(deadline)) != 0:
+        while self.pids and (remaining := _remaining(deadline)) != 0:
             if self.is_due:
                 yield Step(reads_proc=True)
-            yield Step(reads_proc=False, timeout=self.patience(left))
+            yield Step(reads_proc=False, timeout=self.next_timeout(remaining))
 
     def read_proc(self) -> None:
         """Take a snapshot of the processes, as events may have been lost before."""
         self.put_snapshot(try_snapshot(pids=self.pids))
 
     def put_received(self, events: list[Event]) -> None:
-        """Process received events: those of the processes, and the last for its time.
+        """Process received events of the processes, and the last one for its time.
 
         An empty list means that the stream is silent.
         """
@@ -165,7 +166,7 @@ class Awaited(ChangeQueue):
                 self._end(change.process)
 
     def take_ended(self) -> list[Process]:
-        """Return those that have ended since the last call, in that order."""
+        """Return the processes that ended since the last call, in order."""
         ended = sorted(self._ended, key=lambda it: it.ended_ns or 0)
         self._ended.clear()
         return ended
@@ -183,12 +184,12 @@ class Awaited(ChangeQueue):
         self._ended.append(process)
 
 
-def _left(deadline: float | None) -> float | None:
+def _remaining(deadline: float | None) -> float | None:
     return None if deadline is None else max(0, deadline - time.monotonic())
 
 
 def _read_exit_code(process: Process) -> None:
-    """Read the status of a process that has ended from /proc, if it is a zombie."""
+    """Read the exit status of an ended process from /proc, if it is a zombie."""
     for entry in take_snapshot([process.pid]).processes:
         if entry.threads or not process._is_in(entry):
             continue
