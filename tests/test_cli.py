@@ -195,4 +195,4 @@ def test_the_kernel_is_asked_for_no_more_than_it_takes(
     options = make_parser().parse_args(["watch", *arguments.split()])
     selection = Selection.of(options)
 
-    assert (asked, of_processes) == (selection.kernel_mask, selection.is_of_processes)
+    assert (asked, of_processes) == (selection.kernel_mask, selection.needs_context)

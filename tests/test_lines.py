@@ -24,7 +24,7 @@ from procconn.events import (
     Uid,
     Unknown,
 )
-from procconn.pipeline.formats import fit, size, span
+from procconn.pipeline.formats import fit, format_duration, format_size
 from procconn.pipeline.json_lines import JsonLines
 from procconn.pipeline.lines import TextLines
 from procconn.processes import ProcessTable
@@ -272,7 +272,7 @@ def test_failed_exits_are_coloured() -> None:
     ],
 )
 def test_durations_are_printed_in_a_suitable_unit(seconds: float, printed: str) -> None:
-    assert printed == span(seconds)
+    assert printed == format_duration(seconds)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_durations_are_printed_in_a_suitable_unit(seconds: float, printed: str) 
     ],
 )
 def test_sizes_are_printed_in_a_suitable_unit(count: int, printed: str) -> None:
-    assert printed == size(count)
+    assert printed == format_size(count)
 
 
 @pytest.mark.parametrize(

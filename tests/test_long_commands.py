@@ -17,7 +17,7 @@ from support.builders import event_message, program_trailer, with_trailer, words
 
 from procconn import Exec, Exit, Fork, decode
 from procconn.clock import wall_ns
-from procconn.pipeline.formats import quoted_command, visible
+from procconn.pipeline.formats import format_command, visible
 from procconn.pipeline.json_lines import JsonLines
 from procconn.pipeline.tally import Tally
 from procconn.processes import Executed, ProcessTable, packed
@@ -78,7 +78,7 @@ def test_quoted_command_is_the_beginning_of_the_full_command(
     full = visible(program.command)
 
     expected = full if len(full) <= limit else full[:limit] + "…"
-    assert expected == quoted_command(program, most=limit)
+    assert expected == format_command(program, limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_only_the_shown_part_of_a_command_is_quoted(
 
     monkeypatch.setattr(shlex, "quote", counting)
     program = process_events.PROGRAM._replace(argv=argv)
-    text = quoted_command(program)
+    text = format_command(program)
 
     assert MAX_COMMAND + 1 == len(text)
     assert text.endswith("…")
     assert len(quoted) <= MAX_COMMAND
     monkeypatch.undo()
-    _, peak = memory_of(lambda: quoted_command(program))
+    _, peak = memory_of(lambda: format_command(program))
     assert peak < 64 * MAX_COMMAND
 
 

@@ -25,12 +25,12 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         options.threads or options.usage
     )  # usage of a process includes its threads'
     selection = Selection.of(options)
-    is_of_some, left = selection.is_of_some, selection.count
+    is_by_process, left = selection.is_by_process, selection.count
     lost = 0
     check_pid(selection)
     source = Live(
-        selection.kernel_mask if is_of_some else selection.mask,
-        threads=selection.threads or is_of_some,
+        selection.kernel_mask if is_by_process else selection.mask,
+        threads=selection.threads or is_by_process,
         usage=options.usage,
         latency=_LATENCY,
         duration=selection.duration,
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     shutdown.defer(lambda: report_unwritten(source))
     try:
         received = source.received()
-        if is_of_some:
+        if is_by_process:
             received = _chosen(selection, source, open_tracker(selection, source))
         with _recorder(options.file) as recorder:
             for messages, events in received:

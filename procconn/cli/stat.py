@@ -19,7 +19,7 @@ from procconn.events import (
     Sid,
     Uid,
 )
-from procconn.pipeline.formats import fit, span, visible
+from procconn.pipeline.formats import fit, format_duration, visible
 from procconn.pipeline.json_text import line
 from procconn.pipeline.messages import report_lost
 from procconn.pipeline.selection import Selection
@@ -149,7 +149,7 @@ class _Stat:
     def _counted_alone(self) -> set[type[Event]]:
         """Return the kinds that are counted without the context of their process."""
         selection = self._selection
-        if selection.is_of_some or selection.count:
+        if selection.is_by_process or selection.count:
             return set()
         return {kind for kind in _NO_LIVES if kind.what & selection.mask}
 
@@ -210,7 +210,7 @@ class _Stat:
         kinds = ", ".join(
             f"{count} {kind_name(kind)}" for kind, count in tally.kinds.most_common()
         )
-        yield f"in {span(seconds)}: {kinds or 'nothing'}" + (
+        yield f"in {format_duration(seconds)}: {kinds or 'nothing'}" + (
             f", {tally.lost} lost" if tally.lost else ""
         )
         running = self._running()

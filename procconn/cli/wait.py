@@ -5,7 +5,12 @@ import time
 
 from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown, shell_status
-from procconn.pipeline.formats import ending, quoted_command, signal_name, user_name
+from procconn.pipeline.formats import (
+    format_command,
+    format_exit,
+    signal_name,
+    user_name,
+)
 from procconn.pipeline.json_text import line
 from procconn.pipeline.messages import report
 from procconn.processes import Process
@@ -46,8 +51,8 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
 
 
 def _text(process: Process, program: Program | None) -> str:
-    how = ending(process.returncode, process.dumped_core, process.duration)
-    return f"exit {process.pid} {quoted_command(program, why=False)} {how}\n"
+    how = format_exit(process.returncode, process.dumped_core, process.duration)
+    return f"exit {process.pid} {format_command(program, with_reason=False)} {how}\n"
 
 
 def _json(process: Process, program: Program | None) -> str:

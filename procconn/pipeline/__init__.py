@@ -1,6 +1,6 @@
-"""What the command and `procconn ship` have in common.
+"""Code that the subcommands share, including `procconn ship`.
 
 `source` yields events, live or from a recording. `selection` filters them. `tracking`
-and `batches` put each in the context of its process. `lines`, `json_lines` and `tally`
-turn them into text and counts. Nothing here uses a terminal or a signal.
+and `batches` add the context of their processes. `lines`, `json_lines` and `tally`
+convert them to text and counts. Nothing here depends on terminals or signals.
 """

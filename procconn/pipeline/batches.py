@@ -10,30 +10,30 @@ from procconn.processes.tracker import EventInContext
 
 
 def selected(
-    selection: Selection, source: Source, *, patience: float | None = None
+    selection: Selection, source: Source, *, idle_timeout: float | None = None
 ) -> Iterator[list[EventInContext]]:
     """Yield batches of the selected events.
 
     Args:
         selection: the events to yield.
-        source: where they come from.
-        patience: after how many seconds without an event to yield an empty list.
+        source: the source of events.
+        idle_timeout: yield an empty list after this many seconds without an event.
 
     Raises:
         ProcessLookupError: the selected process does not exist.
     """
-    if selection.is_of_processes:
+    if selection.needs_context:
         tracker = open_tracker(selection, source)
-        batches = source.batches(lambda: tracker.next_timeout(patience))
-        found = tracked(tracker, batches)
+        batches = source.batches(lambda: tracker.next_timeout(idle_timeout))
+        in_context = tracked(tracker, batches)
     else:
-        batches = source.batches(lambda: patience)
-        found = (
+        batches = source.batches(lambda: idle_timeout)
+        in_context = (
             list(map(EventInContext.without_process, events)) for events in batches
         )
-        if source.is_live and not selection.is_of_some:
-            return found
-    return (list(filter(selection.matches, batch)) for batch in found)
+        if source.is_live and not selection.is_by_process:
+            return in_context
+    return (list(filter(selection.matches, batch)) for batch in in_context)
 
 
 def first(
@@ -55,5 +55,5 @@ def first(
 
 
 def lost_in(batch: list[EventInContext]) -> int:
-    """Return how many events the stream reports as lost in a batch."""
+    """Return the sum of the `Lost` in a batch."""
     return sum(it.event.count for it in batch if isinstance(it.event, Lost))

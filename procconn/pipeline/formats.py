@@ -1,7 +1,4 @@
-"""Commands, ends of processes, durations, sizes and users as text.
-
-These are the only functions that format one of them.
-"""
+"""Formatting of commands, exits, durations, sizes and users, for all subcommands."""
 
 import os
 import pwd
@@ -25,54 +22,54 @@ REASONS = {
     "limit": "procconn is out of descriptors or memory",
 }
 _KIB = 1024
-_MOST = 4096  # characters of a command; JSON has all of them
-_MOST_BYTES = 1 if sys.getfilesystemencoding() == "utf-8" else 4  # of a character
-_AT_ONCE = 64  # arguments
-# Above these, a rounded number would reach the next unit.
+_MAX_COMMAND = 4096  # characters; JSON has all of them
+_MAX_SURROGATES = 1 if sys.getfilesystemencoding() == "utf-8" else 4  # per character
+_CHUNK = 64  # arguments to quote at a time
+# From here on, rounding would reach the next unit.
 _TENTHS_BELOW, _MS_BELOW = 9.95, 999.5  # milliseconds
 _S_BELOW = 59.995  # seconds
 
 
-def quoted_command(
-    program: Program | None, *, why: bool = True, most: int = _MOST
+def format_command(
+    program: Program | None, *, with_reason: bool = True, limit: int = _MAX_COMMAND
 ) -> str:
-    """Return a command line, quoted for a shell; "?" if it is not known.
+    """Return a shell-quoted command line; "?" if it is not known.
 
     Args:
-        program: the program that runs.
-        why: whether to say why the command line is not known.
-        most: the characters to return at most, without the ellipsis.
+        program: the program.
+        with_reason: whether to add why the command line is not known.
+        limit: the maximum number of characters, without the ellipsis.
     """
     if program is not None and program.argv:
-        text, is_cut = _beginning(program.argv, most)
-        return text + ("…" if is_cut or program.cut else "")
+        text, is_truncated = _quote(program.argv, limit)
+        return text + ("…" if is_truncated or program.cut else "")
     name = ""
     if program is not None and program.name is not None:
         name = f"[{visible(program.name)}]"
     if program is not None and program.argv is not None:
         return name or "[]"  # it was started without any argument
     text = f"? {name}".rstrip()
-    if why:
+    if with_reason:
         missing = "" if program is None else program.missing
         text += f" ({REASONS.get(missing, 'not recorded')})"
     return text
 
 
-def _beginning(argv: tuple[str, ...], most: int) -> tuple[str, bool]:
-    """Quote only as many arguments as are shown; return whether the text is cut."""
+def _quote(argv: tuple[str, ...], limit: int) -> tuple[str, bool]:
+    """Quote arguments up to the limit; return whether the text is truncated."""
     text = ""
-    for at in range(0, len(argv), _AT_ONCE):
-        quoted = shlex.join(argv[at : at + _AT_ONCE])
-        text += " " * (at > 0) + visible(quoted[: most * _MOST_BYTES + 1])
-        if len(text) > most:
-            return text[:most], True
+    for at in range(0, len(argv), _CHUNK):
+        quoted = shlex.join(argv[at : at + _CHUNK])
+        text += " " * (at > 0) + visible(quoted[: limit * _MAX_SURROGATES + 1])
+        if len(text) > limit:
+            return text[:limit], True
     return text, False
 
 
-def ending(
+def format_exit(
     returncode: int | None, dumped_core: bool = False, duration: float | None = None
 ) -> str:
-    """Return how a process ended, and after which time."""
+    """Return how a process ended, and after what time."""
     if returncode is None:
         text = "exit not observed"
     elif returncode >= 0:
@@ -80,28 +77,28 @@ def ending(
     else:
         core = ", core dumped" if dumped_core else ""
         text = f"killed by {signal_name(-returncode)}{core}"
-    return text if duration is None else f"{text} after {span(duration)}"
+    return text if duration is None else f"{text} after {format_duration(duration)}"
 
 
-def used(usage: Usage | None) -> str:
-    """Return the usage as text that follows `ending`; empty if it is unknown."""
+def format_usage(usage: Usage | None) -> str:
+    """Return CPU time and memory, to follow `format_exit`; "" if not known."""
     text = ""
     if usage is not None and usage.cpu_ns is not None:
-        text += f", cpu {span(usage.cpu_ns / NS_PER_S)}"
+        text += f", cpu {format_duration(usage.cpu_ns / NS_PER_S)}"
     if usage is not None and usage.peak_rss is not None:
-        text += f", {size(usage.peak_rss)}"
+        text += f", {format_size(usage.peak_rss)}"
     return text
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal, also of those that Python has no name for."""
+    """Return the name of a signal, including those that `signal.Signals` lacks."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration in a suitable unit."""
     milliseconds = seconds * 1000
     if milliseconds < _TENTHS_BELOW:
@@ -115,8 +112,8 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def size(count: int) -> str:
-    """Return an amount of memory in a suitable unit."""
+def format_size(count: int) -> str:
+    """Return a number of bytes in a suitable unit."""
     amount, unit = count / _KIB**2, "MiB"
     if amount >= _KIB:
         amount, unit = amount / _KIB, "GiB"
@@ -125,7 +122,7 @@ def size(count: int) -> str:
 
 @cache
 def user_name(uid: int | None) -> str:
-    """Return the name of a user; the number if it has none."""
+    """Return the name of a user; the user ID if there is none."""
     if uid is None:
         return "?"
     try:
@@ -145,19 +142,19 @@ def visible(text: str) -> str:
 
 
 def fit(text: str, columns: int) -> str:
-    """Cut a text to columns of a terminal, at least one."""
+    """Truncate text to a number of terminal columns, at least one."""
     if len(text) <= columns and text.isascii():
         return text
     widths = [2 if east_asian_width(c) in "WF" else 1 for c in text]
     if sum(widths) <= columns:
         return text
-    kept, left = 0, columns - 1
-    while kept < len(text) and left >= widths[kept]:
-        left -= widths[kept]
-        kept += 1
-    return text[:kept] + "…"
+    count, remaining = 0, columns - 1
+    while count < len(text) and remaining >= widths[count]:
+        remaining -= widths[count]
+        count += 1
+    return text[:count] + "…"
 
 
-def cut(text: str, most: int) -> str:
-    """Cut a text to a number of characters, including the ellipsis."""
-    return text if len(text) <= most else text[: max(most - 1, 0)] + "…"
+def cut(text: str, limit: int) -> str:
+    """Truncate text to a number of characters, including the ellipsis."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"

@@ -1,4 +1,4 @@
-"""Events as JSON objects, one a line: docs/watch.schema.json has their schema."""
+"""Events as JSON lines; docs/watch.schema.json is their schema."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from procconn.pipeline.json_text import value
 from procconn.processes.tracker import EventInContext
 from procconn.programs import Program, Usage
 
-SCHEMA = "urn:procconn:watch:3"  # the $id there
+SCHEMA = "urn:procconn:watch:3"  # the schema's $id
 _NOT_READ = Program(
     argv=None,
     name=None,
@@ -26,17 +26,17 @@ _NOT_READ = Program(
     cut=False,
     missing="unread",
 )
-_TO_SECONDS = len("2000-01-01T00:00:00")
+_LENGTH_TO_SECONDS = len("2000-01-01T00:00:00")
 _BYTES = {"comm", "raw_data"}
 _OTHERS = {"program", "usage"}
 
 
 class JsonLines:
-    """Formats events as lines: all fields, and those of the process.
+    """Formatter of events as JSON lines, with the fields of event and process.
 
     Args:
         wall_ns: returns the time of an event, in nanoseconds since 1970.
-        withholds_argv: whether to leave out arguments, which may contain secrets.
+        withholds_argv: whether to omit arguments, which may contain secrets.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class JsonLines:
         self._withholds_argv = withholds_argv
 
     def __call__(self, item: EventInContext) -> str:
-        """Return the line, with its newline. Bytes are in hexadecimal."""
+        """Return the line, including the newline. Bytes are in hexadecimal."""
         event = item.event
         second, ns = divmod(self._wall_ns(event), NS_PER_S)
         time = f"{_second(second)}.{ns // 1000:06}+00:00"
@@ -119,7 +119,7 @@ _FORMATS = {kind: _format_of(kind) for kind in (*KINDS, Unknown, Lost)}
 
 @lru_cache(maxsize=16)
 def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:_TO_SECONDS]
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:_LENGTH_TO_SECONDS]
 
 
 def _of_usage(usage: Usage) -> str:

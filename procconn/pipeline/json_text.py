@@ -1,9 +1,9 @@
-"""Valid JSON, the same under every locale, of text that may be any bytes.
+"""Valid JSON for text that may be any bytes, independent of the locale.
 
-Paths, names and arguments are bytes to the kernel. Python decodes them by the locale's
+Paths, names and arguments are bytes to the kernel. Python decodes them in the locale's
 encoding, with lone surrogates for undecodable bytes, which strict JSON parsers reject.
-So the bytes are decoded again here, as UTF-8. Invalid bytes become U+FFFD, and another
-field, whose name ends in `_hex`, has all bytes in hexadecimal.
+So this module decodes the bytes again, as UTF-8. Invalid bytes become U+FFFD, and an
+additional field, whose name ends in `_hex`, has all bytes in hexadecimal.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
-    """Encode the value of a field, followed by the `_hex` field if it is needed."""
+    """Encode the value of a field, and add the `_hex` field if necessary."""
     if isinstance(it, str):
         if it.isascii():
             return quoted(it)
@@ -33,18 +33,18 @@ def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
 
 
 def readable(text: str) -> str:
-    """Return the text with U+FFFD for bytes that are not UTF-8."""
+    """Return text with U+FFFD for bytes that are not UTF-8."""
     return _text(text)[0]
 
 
 def line(record: dict[str, Any], indent: int | None = None) -> str:
-    """Encode an object with any text in it as a line, with its newline."""
+    """Encode an object, with any text in it, as a line, including the newline."""
     separators = (",", ":") if indent is None else None
     return json.dumps(_with_digits(record), indent=indent, separators=separators) + "\n"
 
 
 def _with_digits(value: Any) -> Any:
-    """Return the value with valid text and `_hex` fields; tuples are lists of text."""
+    """Make text valid and add `_hex` fields; a tuple is an array of text."""
     if isinstance(value, list):
         return [_with_digits(it) for it in value]
     if not isinstance(value, dict):
@@ -64,7 +64,7 @@ def _with_digits(value: Any) -> Any:
 
 
 def _text(value: str) -> tuple[str, str]:
-    """Return valid text, and hexadecimal digits if the bytes are not UTF-8."""
+    """Return valid text, and its bytes in hexadecimal unless they are UTF-8."""
     if value.isascii():
         return value, ""
     data = os.fsencode(value)
@@ -75,7 +75,7 @@ def _text(value: str) -> tuple[str, str]:
 
 
 def _texts(values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return valid texts, and the digits of each if any of them is not UTF-8."""
+    """Return valid texts, and their bytes in hexadecimal unless all are UTF-8."""
     if "".join(values).isascii():
         return values, ()
     data = os.fsencode("\0".join(values))  # no argument contains NUL

@@ -19,24 +19,24 @@ from procconn.events import (
     Unknown,
 )
 from procconn.pipeline.formats import (
-    ending,
     fit,
-    quoted_command,
-    used,
+    format_command,
+    format_exit,
+    format_usage,
     user_name,
     visible,
 )
 from procconn.processes.tracker import EventInContext
 
-_GREEN, _RED, _LOUD = "32", "31", "1;31"
+_GREEN, _RED, _BOLD_RED = "32", "31", "1;31"
 
 
 class TextLines:
-    """Formats events as lines: local time, event, PID, what changed.
+    """Formatter of events as lines of text: local time, event, PID, details.
 
     Args:
         time_of: returns the time of an event.
-        width: the columns of the terminal; None does not cut commands.
+        width: the columns of the terminal; None does not truncate commands.
         coloured: whether to colour execs, failed exits and losses.
     """
 
@@ -53,7 +53,7 @@ class TextLines:
         self._uid = os.geteuid()
 
     def __call__(self, item: EventInContext) -> str:
-        """Return the line, with its newline."""
+        """Return the line, including the newline."""
         event = item.event
         time = self._time_of(event).astimezone().strftime("%H:%M:%S.%f")[:-3]
         name = type(event).__name__.lower()
@@ -64,24 +64,25 @@ class TextLines:
         else:
             pid = str(event.tgid if item.ended else event.pid)
         head = f"{time} {name:<8} {pid:>7} {_of_thread(item)}"
-        command, tail = "", _change(item)
+        command, tail = "", _details(item)
         if isinstance(event, Exec):
             if item.uid not in (None, self._uid):
                 head += f"{visible(user_name(item.uid))}: "
-            command = self._command(item, len(head), why=True)
+            command = self._command(item, len(head), with_reason=True)
         elif isinstance(event, Exit):
             tail = " " + tail
-            command = self._command(item, len(head) + len(tail), why=False)
+            command = self._command(item, len(head) + len(tail), with_reason=False)
         return self._paint(item, f"{head}{command}{tail}") + "\n"
 
-    def _command(self, item: EventInContext, others: int, *, why: bool) -> str:
-        """Return the command, cut to the columns that are left."""
+    def _command(self, item: EventInContext, others: int, *, with_reason: bool) -> str:
+        """Return the command, truncated to the columns that others do not occupy."""
         if item.is_of_kernel_thread:
             return f"[{visible(item.name or 'kernel thread')}]"
         if self._width is None:
-            return quoted_command(item.program, why=why)
-        left = max(self._width - others, 1)
-        return fit(quoted_command(item.program, why=why, most=left), left)
+            return format_command(item.program, with_reason=with_reason)
+        remaining = max(self._width - others, 1)
+        command = format_command(item.program, with_reason=with_reason, limit=remaining)
+        return fit(command, remaining)
 
     def _paint(self, item: EventInContext, line: str) -> str:
         event, colour = item.event, ""
@@ -90,7 +91,7 @@ class TextLines:
         elif isinstance(event, Exit) and item.returncode_of(event):
             colour = _RED
         elif isinstance(event, Lost):
-            colour = _LOUD
+            colour = _BOLD_RED
         return f"\x1b[{colour}m{line}\x1b[m" if colour and self._coloured else line
 
 
@@ -101,15 +102,15 @@ def _of_thread(item: EventInContext) -> str:
     return f"(thread of {event.tgid}) "
 
 
-def _change(item: EventInContext) -> str:
+def _details(item: EventInContext) -> str:
     event = item.event
     match event:
         case Fork(child_pid=child):
             text = f"{'thread' if event.is_thread else 'child'} {child}"
         case Exit():
             code = item.returncode_of(event)
-            text = ending(code, event.dumped_core and code < 0, item.duration)
-            text += used(item.usage_of(event))
+            text = format_exit(code, event.dumped_core and code < 0, item.duration)
+            text += format_usage(item.usage_of(event))
         case Uid():
             text = f"ruid {event.ruid} euid {event.euid}"
         case Gid():

@@ -7,7 +7,7 @@ from procconn.pipeline.standard_streams import STDERR, write_all
 
 
 def report(message: str) -> None:
-    """Print a message on standard error, unless that is closed."""
+    """Print a message on standard error, unless it is closed."""
     if sys.stderr is None:
         return
     # print() is not reentrant, and a signal handler may report, too.

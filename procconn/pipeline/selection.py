@@ -1,4 +1,4 @@
-"""The filter of events, by the options that several subcommands share."""
+"""`Selection`: the filter options that several subcommands share."""
 
 import argparse
 import functools
@@ -13,7 +13,7 @@ from procconn.programs import Program
 
 _EXITS = EventMask.EXIT | EventMask.NONZERO_EXIT
 _ANY_EXIT, _FAILED_EXIT = int(EventMask.EXIT), int(EventMask.NONZERO_EXIT)
-_LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
+_CONTEXT = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
 def requested_kinds(options: argparse.Namespace) -> EventMask:
@@ -27,15 +27,15 @@ def requested_kinds(options: argparse.Namespace) -> EventMask:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """A filter of events; None means that there is no such condition.
+    """A filter of events; None means no such condition.
 
     Attributes:
         mask: the kinds of events; NONZERO_EXIT without EXIT selects failed exits.
-        threads: whether events of threads other than the main thread are included.
-        pid: one process.
-        tree: a process and its descendants.
-        uid: the processes of an effective user.
-        pattern: processes whose command line has a match.
+        threads: whether to include events of threads other than the main thread.
+        pid: select this process.
+        tree: select this process and its descendants.
+        uid: select processes with this effective user ID.
+        pattern: select processes whose command line matches.
         count: the number of events after which to stop; a `Lost` does not count.
         duration: the time after which to stop, in seconds.
         input: the recording to read instead of the kernel's events.
@@ -67,7 +67,7 @@ class Selection:
         )
 
     @functools.cached_property
-    def is_of_processes(self) -> bool:
+    def needs_context(self) -> bool:
         """Whether events need the context of their process."""
         if self.tree is not None or self.mask & _EXITS:
             return True
@@ -77,13 +77,13 @@ class Selection:
     @functools.cached_property
     def kernel_mask(self) -> EventMask:
         """The kinds to receive from the kernel, which filters out the others."""
-        if not self.is_of_processes:
+        if not self.needs_context:
             return self.mask
-        return self.mask | _LIVES
+        return self.mask | _CONTEXT
 
     @functools.cached_property
     def _own_pid(self) -> int | None:
-        """The PID of this command, whose own command line contains the pattern."""
+        """The PID of this command, whose command line contains the pattern."""
         return os.getpid() if self.input is None else None
 
     @functools.cached_property
@@ -91,10 +91,10 @@ class Selection:
         return int(self.mask)  # operations on flags are many times slower
 
     @functools.cached_property
-    def is_of_some(self) -> bool:
-        """Whether it selects by process."""
-        of = (self.pid, self.tree, self.uid, self.pattern)
-        return any(it is not None for it in of)
+    def is_by_process(self) -> bool:
+        """Whether it selects events by their process."""
+        conditions = (self.pid, self.tree, self.uid, self.pattern)
+        return any(it is not None for it in conditions)
 
     def matches(self, item: EventInContext) -> bool:
         """Return whether an event is selected; a `Lost` always is."""
@@ -102,13 +102,13 @@ class Selection:
         if isinstance(event, Lost):
             return True
         if isinstance(event, Unknown):
-            return self.mask == EventMask.ALL and not self.is_of_some
+            return self.mask == EventMask.ALL and not self.is_by_process
         if isinstance(event, Exit):
             if not (item.ended or self.threads) or not self._matches_exit(item, event):
                 return False
         elif not self._kinds & event.what or (event.is_thread and not self.threads):
             return False
-        return not self.is_of_some or self._matches_process(item)
+        return not self.is_by_process or self._matches_process(item)
 
     def matches_running(self, process: Process) -> bool:
         """Return whether the events of a running process are selected."""

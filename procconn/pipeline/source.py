@@ -17,15 +17,15 @@ from procconn.processes.snapshot import check_exist, take_snapshot
 QUEUE = 76_000_000  # bytes: 1,000,000 events
 _BATCH = 262_144  # bytes: 3,449 events
 _HEARTBEAT = 10.0  # seconds
-_LATE = 0.05  # seconds
 _NEVER = 1 << 64  # nanoseconds, later than any timestamp
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LATENCIES = 4  # an exec waits for its program for fewer latencies, and `_LATE`
+# Longer than an exec waits for its program: seconds, and a multiple of the latency
+_MAX_DELAY, _MAX_LATENCIES = 0.05, 4
 
 
-Patience: TypeAlias = Callable[[], float | None]
-"""Returns after how many seconds without an event to yield an empty list, or None."""
+IdleTimeout: TypeAlias = Callable[[], float | None]
+"""Returns the seconds without an event after which to yield an empty list, or None."""
 
 
 class Source(Protocol):
@@ -39,10 +39,10 @@ class Source(Protocol):
     is_live: bool
     latency: float
 
-    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
+    def batches(self, timeout: IdleTimeout = lambda: None) -> Iterator[list[Event]]:
         """Yield batches of events that happened within the duration.
 
-        The caller may take any time to process them.
+        The time that the caller takes to process them does not matter.
         """
 
     def time_of(self, event: Event) -> datetime:
@@ -72,11 +72,11 @@ def open_source(
     queue: int = QUEUE,
     stop: Stop | None = None,
 ) -> Source:
-    """Open the recording, or subscribe to the kernel's events.
+    """Open a recording, or subscribe to the kernel's events.
 
     Args:
-        selection: the events, and for how long.
-        latency: the least time between two batches, in seconds.
+        selection: the filter, with `duration` and `input`.
+        latency: the minimum time between two batches, in seconds.
         usage: whether exits carry the usage of their tasks.
         queue: the size of the queue, in bytes.
         stop: ends a live source.
@@ -89,7 +89,7 @@ def open_source(
     check_pid(selection)
     return Live(
         selection.kernel_mask,
-        threads=selection.threads or selection.is_of_processes,
+        threads=selection.threads or selection.needs_context,
         usage=usage,
         latency=latency,
         duration=selection.duration,
@@ -111,16 +111,16 @@ def check_pid(selection: Selection) -> None:
 
 
 class Live:
-    """This machine's events, with programs. A native thread receives them.
+    """This machine's events, with programs, received by a native thread.
 
     Args:
-        mask: the kinds to receive.
-        threads: whether to receive those of threads other than the main thread.
+        mask: the kinds of events to receive.
+        threads: whether to receive events of threads other than the main thread.
         usage: whether exits carry the usage of their tasks.
-        latency: the least time between two batches, in seconds.
-        duration: for how long to yield events, from the first wait on, in seconds.
+        latency: the minimum time between two batches, in seconds.
+        duration: yield events for this many seconds, from the first wait on.
         queue: the size of the queue, in bytes.
-        stop: ends the source; for the thread that handles signals.
+        stop: ends the source; only for the thread that handles signals.
     """
 
     is_live = True
@@ -141,7 +141,7 @@ class Live:
         self._end_ns = _NEVER
         self._stop = stop
         self.latency = latency
-        self._late = _LATENCIES * latency + _LATE if programs else 0
+        self._max_delay = _MAX_LATENCIES * latency + _MAX_DELAY if programs else 0
         self._connector = ProcConnector(
             mask,
             threads=threads,
@@ -152,14 +152,14 @@ class Live:
             heartbeat=_HEARTBEAT,
         )
 
-    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
+    def batches(self, timeout: IdleTimeout = lambda: None) -> Iterator[list[Event]]:
         """Yield batches, as `Source.batches`."""
-        for _, events in self.received(patience):
+        for _, events in self.received(timeout):
             end_ns = self._end_ns
             yield [*_within(events, end_ns)] if _is_later(events, end_ns) else events
 
     def received(
-        self, patience: Patience = lambda: None
+        self, timeout: IdleTimeout = lambda: None
     ) -> Iterator[tuple[memoryview, list[Event]]]:
         """Yield messages and their events; the last ones may be after the end."""
         buffer = memoryview(bytearray(_BATCH))
@@ -167,17 +167,17 @@ class Live:
             span_ns = int(min(self._duration, MAX_TIMEOUT) * NS_PER_S)
             self._end_ns = time.monotonic_ns() + span_ns
         while True:
-            left = self._seconds_left()
-            wait = patience() if left != 0 else None
-            if left == 0:
-                size = self._receive_late(buffer)
+            remaining = self._seconds_remaining()
+            idle = timeout() if remaining != 0 else None
+            if remaining == 0:
+                size = self._receive_delayed(buffer)
             else:
-                times = [it for it in (left, wait) if it is not None]
+                times = [it for it in (remaining, idle) if it is not None]
                 size = self._receive(buffer, min(times, default=None))
             events = decode(buffer[:size])
-            if events or wait is not None:
+            if events or idle is not None:
                 yield buffer[:size], events
-            if _is_later(events, self._end_ns) or (not events and left == 0):
+            if _is_later(events, self._end_ns) or (not events and remaining == 0):
                 return
 
     def time_of(self, event: Event) -> datetime:
@@ -205,21 +205,21 @@ class Live:
         self._connector.close()
 
     def _receive(self, buffer: memoryview, timeout: float | None) -> int:
-        """Receive events until the time is up or a stop is requested."""
+        """Receive events until the timeout, or until a stop is requested."""
         if self._stop is None:
             return self._connector.recv_into(buffer, timeout)
         self._stop.wait(self._connector.fileno(), timeout)
         return self._connector.recv_into(buffer, 0)
 
-    def _receive_late(self, buffer: memoryview) -> int:
-        """Receive events that happened before the end and are delivered after it."""
+    def _receive_delayed(self, buffer: memoryview) -> int:
+        """Receive events from before the end that are delivered after it."""
         if self._stop is None:
-            return self._connector.recv_into(buffer, self._late)
+            return self._connector.recv_into(buffer, self._max_delay)
         with self._stop.waiting():
-            return self._connector.recv_into(buffer, self._late)
+            return self._connector.recv_into(buffer, self._max_delay)
 
-    def _seconds_left(self) -> float | None:
-        """Return how long to go on; None if there is no end yet."""
+    def _seconds_remaining(self) -> float | None:
+        """Return the time until the end, in seconds; None if there is no end yet."""
         if self._stop is not None and self._stop.at_ns:
             self._end_ns = min(self._end_ns, self._stop.at_ns)
         if self._end_ns == _NEVER:
@@ -241,8 +241,8 @@ class _Recorded:
         self._recording = Recording(standard_input() if path == STANDARD else path)
         self.time_of = self._recording.event_time
 
-    def batches(self, patience: Patience = lambda: None) -> Iterator[list[Event]]:
-        del patience  # reading a file waits for nothing
+    def batches(self, timeout: IdleTimeout = lambda: None) -> Iterator[list[Event]]:
+        del timeout  # reading a file does not wait for events
         end_ns = _NEVER
         while not self._is_over and (batch := self._recording.recv_many()):
             if self._duration is not None and end_ns == _NEVER:
@@ -274,7 +274,7 @@ def _is_later(batch: list[Event], end_ns: int) -> bool:
 
 
 def _within(batch: list[Event], end_ns: int) -> Iterator[Event]:
-    """Yield the events up to then, and losses before the first one after it."""
+    """Yield the events up to the end, with losses before the first later event."""
     is_over = False
     for event in batch:
         if isinstance(event, Lost):

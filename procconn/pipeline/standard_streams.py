@@ -1,4 +1,4 @@
-"""Standard input, output and error, each of which may have been closed at the start."""
+"""Standard input, output and error, any of which the parent may have closed."""
 
 import errno
 import os
@@ -38,15 +38,15 @@ def standard_output() -> int:
 
 
 def standard_error() -> int:
-    """Return the descriptor of standard error; -1 if that was closed at the start."""
+    """Return the descriptor of standard error; -1 if it was closed at the start."""
     return -1 if sys.stderr is None else STDERR
 
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of the data, also to a non-blocking descriptor."""
-    left = memoryview(data)
-    while left:
+    remaining = memoryview(data)
+    while remaining:
         try:
-            left = left[os.write(descriptor, left) :]
+            remaining = remaining[os.write(descriptor, remaining) :]
         except BlockingIOError:  # another process that shares it set O_NONBLOCK
             select.select([], [descriptor], [])

@@ -1,4 +1,4 @@
-"""What a reader of events needs to know of the signals that end it."""
+"""Protocols for the signals that stop a reader of events."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -15,7 +15,7 @@ class Stop(Protocol):
     def at_ns(self) -> int: ...  # noqa: D102
 
     def wait(self, descriptor: int, timeout: float | None) -> None:
-        """Wait until a descriptor is readable, the request arrives, or time is up."""
+        """Wait until a descriptor is readable, the request arrives, or a timeout."""
 
     def waiting(self) -> AbstractContextManager[None]:
         """Return a context for a wait of limited time after the request."""

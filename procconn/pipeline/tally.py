@@ -1,17 +1,17 @@
-"""Counts of events: by kind, and by the name of the program."""
+"""Counts of events by kind and by name of the program."""
 
 from collections import Counter
 
 from procconn.events import Event, Exec, Exit, Lost
 from procconn.processes.tracker import EventInContext
 
-_MOST_NAMES = 10_000  # counted separately, as any process can make up names
+_MAX_NAMES = 10_000  # counted separately, as processes can choose any names
 _OTHERS = "(other)"
-_LONGEST_NAME = 256  # characters
+_MAX_NAME = 256  # characters
 
 
 class Tally:
-    """Events by kind and programs by name, counted over a time."""
+    """Counts of events by kind and of programs by name, since a time."""
 
     def __init__(self, since_ns: int) -> None:
         self.since_ns = since_ns
@@ -34,11 +34,11 @@ class Tally:
 
     def fold(self) -> None:
         """Combine the least frequent names if there are too many."""
-        if max(len(self.started), len(self.failed)) <= 2 * _MOST_NAMES:
+        if max(len(self.started), len(self.failed)) <= 2 * _MAX_NAMES:
             return
         order = self.started + self.failed
         order.pop(_OTHERS, None)
-        kept = {name for name, _ in order.most_common(_MOST_NAMES)}
+        kept = {name for name, _ in order.most_common(_MAX_NAMES)}
         for counts in (self.started, self.failed):
             others = [name for name in counts if name not in kept]
             counts[_OTHERS] = sum(counts.pop(name) for name in others)
@@ -53,8 +53,8 @@ class Tally:
 
 
 def shortened(name: str | None) -> str:
-    """Return the name that a program is counted by; a question mark if it has none."""
-    return name[:_LONGEST_NAME] if name else "?"
+    """Return the name that a program is counted by; "?" if it has none."""
+    return name[:_MAX_NAME] if name else "?"
 
 
 def kind_name(kind: type[Event]) -> str:

@@ -1,4 +1,4 @@
-"""The I/O of a subcommand's tracker: snapshots at the beginning and after losses."""
+"""I/O for a subcommand's tracker: snapshots at the beginning and after losses."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from procconn.processes.tracker import EventInContext, Tracker
 
 
 def open_tracker(selection: Selection, source: Source) -> Tracker:
-    """Return a tracker; with a live source, it knows the running processes.
+    """Return a tracker, which knows the running processes if the source is live.
 
     Raises:
         ProcessLookupError: there is no process `selection.tree`.
@@ -29,7 +29,7 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
 def tracked(
     tracker: Tracker, batches: Iterator[list[Event]]
 ) -> Iterator[list[EventInContext]]:
-    """Yield the events of each batch in context, then those that were held back."""
+    """Yield the events of each batch in context, then the exits that are held."""
     for events in batches:
         refresh(tracker)
         if events:

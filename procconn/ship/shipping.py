@@ -114,7 +114,7 @@ class Shipping:
     def _read(self) -> Iterator[list[Message]]:
         """Yield messages; blocks meanwhile, so it runs in its own thread."""
         since = time.monotonic()
-        seen = selected(self._selection, self._source, patience=_LATENCY)
+        seen = selected(self._selection, self._source, idle_timeout=_LATENCY)
         for batch in chain(first(self._selection.count, seen), [None]):
             messages = list(self._messages.add(batch or ()))
             self._lost_seen += lost_in(batch or [])

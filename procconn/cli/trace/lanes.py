@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from procconn.pipeline.formats import cut, ending, visible
+from procconn.pipeline.formats import cut, format_exit, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,4 +140,4 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
 def _ending(process: Lifetime) -> str:
     if process.ended_ns is None:
         return "still running"
-    return ending(process.returncode)
+    return format_exit(process.returncode)

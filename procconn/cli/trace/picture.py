@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from procconn.clock import NS_PER_S
-from procconn.pipeline.formats import cut, span, visible
+from procconn.pipeline.formats import cut, format_duration, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +138,7 @@ class _Picture:
         failed = sum(bar.is_failure for bar in self._bars)
         count = len(self._bars)
         heading = f"{count:,} process{'es' if count != 1 else ''}"
-        heading += f" in {span(self._span / NS_PER_S)}" if count else ""
+        heading += f" in {format_duration(self._span / NS_PER_S)}" if count else ""
         heading += f", {failed:,} failed" if failed else ""
         space_left = int(self._width / (_LETTER * 1.25)) - len(heading) - 2
         return f"{cut(self._title, space_left)}: {heading}" if self._title else heading
@@ -241,9 +241,9 @@ def _label(bar: Bar, letters: int) -> str:
 
 
 def _tooltip(bar: Bar) -> str:
-    start = span(bar.start_ns / NS_PER_S)
+    start = format_duration(bar.start_ns / NS_PER_S)
     since = "started before" if bar.is_cut_before else f"at {start}"
-    took = span((bar.end_ns - bar.start_ns) / NS_PER_S)
+    took = format_duration((bar.end_ns - bar.start_ns) / NS_PER_S)
     parent = "" if bar.ppid is None else f", parent {bar.ppid}"
     return (
         f"{bar.command}\n{bar.program}, pid {bar.pid}{parent}\n"

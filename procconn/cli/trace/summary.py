@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from procconn.cli.trace.lanes import UNKNOWN
 from procconn.pipeline.formats import (
     cut,
-    ending,
     fit,
-    quoted_command,
-    span,
-    used,
+    format_command,
+    format_duration,
+    format_exit,
+    format_usage,
     visible,
 )
 
@@ -88,7 +88,9 @@ def summary(
     """Yield lines: how many processes there were, which failed, which took long."""
     failed = [it for it in ran if it.returncode]
     running = sum(it.process.is_running for it in ran)
-    line = f"{len(ran)} process{'' if len(ran) == 1 else 'es'} in {span(took)}"
+    line = (
+        f"{len(ran)} process{'' if len(ran) == 1 else 'es'} in {format_duration(took)}"
+    )
     line += f", at most {peak} at once"
     line += f", {len(failed)} failed" if failed else ", none failed"
     yield line + (f", {running} still running\n" if running else "\n")
@@ -157,8 +159,10 @@ def _line(it: Ran, head: str, width: int | None) -> str:
     process = it.process
     tail = " still running"
     if not process.is_running:
-        tail = " " + ending(process.returncode, process.dumped_core, process.duration)
-        tail += used(process.usage)
+        tail = " " + format_exit(
+            process.returncode, process.dumped_core, process.duration
+        )
+        tail += format_usage(process.usage)
     command = it.command
     if width is not None:
         command = fit(command, width - len(head) - len(tail))
@@ -176,5 +180,5 @@ def _shown(program: Program | None) -> str:
             break
     if program is not None and left < 0:
         program = program._replace(argv=tuple(argv), cut=True)
-    text = quoted_command(program, why=False)
+    text = format_command(program, with_reason=False)
     return cut(text, _LONGEST_COMMAND)
