@@ -1,4 +1,4 @@
-"""Account for what ends in a time, by the name of its program: accounting.py SECONDS.
+"""Summarize the processes that end, by program: accounting.py SECONDS.
 
 Prints how many processes ended, how many of them failed, and how long they ran.
 """
@@ -11,7 +11,7 @@ from procconn.processes import Ended, Process, ProcessMonitor
 
 
 def main(seconds: float) -> None:
-    """Collect the processes first, then count."""
+    """Collect the processes, then print the totals."""
     ended: defaultdict[str, list[Process]] = defaultdict(list)
     deadline = time.monotonic() + seconds
     with ProcessMonitor() as monitor:
@@ -22,7 +22,7 @@ def main(seconds: float) -> None:
     for name, processes in sorted(ended.items()):
         failed = sum(bool(process.returncode) for process in processes)
         ran = sum(process.duration or 0 for process in processes)
-        text = name.encode("unicode_escape").decode()  # it may have line feeds
+        text = name.encode("unicode_escape").decode()  # a name may contain newlines
         print(f"{len(processes):7} {failed:7} {ran:10.3f} s {text}")
 
 

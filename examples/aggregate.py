@@ -1,6 +1,6 @@
-"""Aggregate events with NumPy, without making an object of each: aggregate.py SECONDS.
+"""Aggregate events with NumPy, without an object for each: aggregate.py SECONDS.
 
-Prints how many events of each kind came on each processor, and the exits by status.
+Prints the number of events of each kind on each CPU, and of exits by status.
 """
 
 import sys
@@ -15,7 +15,7 @@ NAMES = {kind.value: kind.name for kind in EventType}
 
 
 def receive(seconds: float) -> tuple[bytes, int]:
-    """Return the raw messages of so many seconds, and how many were lost."""
+    """Return the raw messages received, and the number of events lost."""
     raw = bytearray()
     deadline = time.monotonic() + seconds
     with ProcConnector(max_latency=0.1) as connector:
@@ -25,13 +25,13 @@ def receive(seconds: float) -> tuple[bytes, int]:
 
 
 def main(seconds: float) -> None:
-    """Receive first, then count: nothing is computed for a single event."""
+    """Receive all events, then count them with vectorized operations."""
     raw, lost = receive(seconds)
     events = as_array(raw)
 
     pairs, counts = np.unique(events[["what", "cpu"]], return_counts=True)
     for (what, cpu), count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        print(f"{count:7} {NAMES.get(what, hex(what))} on processor {cpu}")
+        print(f"{count:7} {NAMES.get(what, hex(what))} on CPU {cpu}")
 
     exits = events[events["what"] == EventType.EXIT].view(row_dtype(Exit))
     processes = exits[exits["pid"] == exits["tgid"]]

@@ -1,4 +1,4 @@
-"""Count how many processes each command starts: count_forks.py SECONDS."""
+"""Count the processes that each command forks: count_forks.py SECONDS."""
 
 import sys
 import time
@@ -9,29 +9,29 @@ from procconn import Event, EventMask, Exec, Exit, Fork, Lost, ProcConnector
 
 
 class ForkCounter:
-    """Forks by the name of the process that forked."""
+    """The number of forks by the name of the parent."""
 
     def __init__(self) -> None:
         self.forks: Counter[str] = Counter()
         self._names: dict[int, str] = {}  # of processes, by tgid
 
     def add(self, event: Event) -> None:
-        """Take in the next event."""
+        """Process the next event."""
         match event:
-            case Fork(parent_tgid=parent, child_tgid=child):  # any thread may fork
+            case Fork(parent_tgid=parent, child_tgid=child):
                 name = self._names.get(parent) or name_in_proc(parent)
                 self.forks[name] += 1
-                self._names[child] = name  # whoever had the pid before
+                self._names[child] = name  # also after PID wrap-around
             case Exec(tgid=tgid):
                 self._names[tgid] = name_in_proc(tgid)
             case Exit(tgid=tgid):
-                self._names.pop(tgid, None)  # should other threads go on, ask /proc
+                self._names.pop(tgid, None)  # if other threads run, /proc has the name
             case Lost():
-                self._names.clear()  # an exec may have been among them
+                self._names.clear()  # an exec may have been lost
 
 
 def name_in_proc(pid: int) -> str:
-    """Read a process's name; it may have ended since the event."""
+    """Read the name of a process, which may have ended since the event."""
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="surrogateescape").rstrip()
     except OSError:
@@ -39,7 +39,7 @@ def name_in_proc(pid: int) -> str:
 
 
 def main(seconds: float) -> None:
-    """Count for so long, then print."""
+    """Count the forks, then print the totals."""
     counter = ForkCounter()
     deadline = time.monotonic() + seconds
     mask = EventMask.FORK | EventMask.EXEC | EventMask.EXIT

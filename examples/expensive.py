@@ -1,4 +1,4 @@
-"""Run a command and list the dearest of what it started: expensive.py COMMAND..."""
+"""Run a command and list its most expensive processes: expensive.py COMMAND..."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from procconn.processes import Ended, Process, ProcessMonitor
 
 
 def main(command: list[str]) -> None:
-    """Print processor time, peak memory and command line of the ten dearest."""
+    """Print CPU time, peak memory and command line of the ten most expensive."""
     ended: list[Process] = []
     with (
         ProcessMonitor(tree=os.getpid(), usage=True) as monitor,

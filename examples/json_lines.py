@@ -1,6 +1,6 @@
-"""Write who runs what as JSON lines, until Ctrl-C: json_lines.py.
+"""Print each executed program as a JSON line, until Ctrl-C: json_lines.py.
 
-`procconn watch --json` does more: it goes on reading while its output is blocked.
+`procconn watch --json` does more: it keeps receiving while its output is blocked.
 """
 
 import json
@@ -13,7 +13,7 @@ from procconn.processes import Executed, ProcessMonitor
 
 
 def user(uid: int | None) -> str | None:
-    """Tell the name of a user, or the number if there is no name."""
+    """Return the name of a user; the user ID if there is none."""
     try:
         return None if uid is None else pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -21,12 +21,12 @@ def user(uid: int | None) -> str | None:
 
 
 def text(value: str | None) -> str | None:
-    """Return text that every reader of JSON takes; U+FFFD for what is not UTF-8."""
+    """Return valid Unicode text, with U+FFFD for bytes that are not UTF-8."""
     return value and os.fsencode(value).decode(errors="replace")
 
 
 def record(change: Executed) -> dict[str, object]:
-    """Make a JSON object; what is not known is null, and `missing` says why."""
+    """Return a JSON object; unknown values are null, and `missing` says why."""
     process, program = change.process, change.program
     parent = process.parent.name if process.parent else None
     return {
@@ -42,7 +42,7 @@ def record(change: Executed) -> dict[str, object]:
 
 
 def main() -> None:
-    """Take one change at a time: it shows the process as it was then."""
+    """Iterate over the changes, as each then shows the process at that time."""
     try:
         with ProcessMonitor(queue=64 << 20, max_latency=0.01) as monitor:
             for change in monitor:
@@ -50,7 +50,7 @@ def main() -> None:
                     print(json.dumps(record(change)), flush=True)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:  # the reader has seen enough; say nothing at exit either
+    except BrokenPipeError:  # such as `| head`; do not fail on the flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Run a command, record what comes of it: record_command.py FILE COMMAND [ARG]."""
+"""Run a command and record its process tree: record_command.py FILE COMMAND [ARG]."""
 
 import struct
 import subprocess
@@ -10,7 +10,7 @@ from procconn.recording import Recorder
 
 
 def messages(buffer: bytes) -> Iterator[bytes]:
-    """Split what `recv_raw` returned; each message is padded to 4 bytes."""
+    """Split the result of `recv_raw`; messages are padded to 4 bytes."""
     at = 0
     while at < len(buffer):
         (length,) = struct.unpack_from("=I", buffer, at)
@@ -19,7 +19,7 @@ def messages(buffer: bytes) -> Iterator[bytes]:
 
 
 def main(file: str, *command: str) -> int:
-    """Record the tree until its first process ends; return that one's status."""
+    """Record the tree until the command ends; return its exit status."""
     with ProcConnector(programs=True, queue=1 << 24) as events, Recorder(file) as out:
         process = subprocess.Popen(command)
         tree = {process.pid}

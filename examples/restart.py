@@ -1,6 +1,6 @@
-"""Restart a service, daemon or not, when it dies: restart.py COMMAND [ARGUMENT]...
+"""Restart a service, daemon or not, when it ends: restart.py COMMAND [ARGUMENT]...
 
-It is dead when the last of the processes that descend from the command has ended.
+It has ended when the command and all of its descendants have.
 """
 
 import os
@@ -10,18 +10,18 @@ import time
 
 from procconn.processes import Ended, ProcessMonitor
 
-PAUSE = 1.0  # seconds between a death and the next start
+PAUSE = 1.0  # seconds between an end and the next start
 
 
 def run_once(command: list[str]) -> None:
-    """Start the service and wait until it is dead."""
-    mine = os.getpid()
+    """Start the service and wait until it has ended."""
+    own_pid = os.getpid()
     with (
-        ProcessMonitor(tree=mine, programs=False) as monitor,
+        ProcessMonitor(tree=own_pid, programs=False) as monitor,
         subprocess.Popen(command),
     ):
         for change in monitor:
-            if isinstance(change, Ended) and monitor.processes.keys() <= {mine}:
+            if isinstance(change, Ended) and monitor.processes.keys() <= {own_pid}:
                 return
 
 

@@ -1,4 +1,4 @@
-"""Wait for a process that is not a child, and tell its exit: wait_for_exit.py PID."""
+"""Wait for any process and print its exit status: wait_for_exit.py PID."""
 
 import sys
 
@@ -6,10 +6,10 @@ from procconn.processes import wait
 
 
 def main(pid: int) -> None:
-    """Wait, then print its status, or minus the signal that killed it."""
+    """Print the exit status, or the negated number of the signal that killed it."""
     try:
         status = wait([pid])[pid].returncode
-    except OSError as error:  # it is not there, or not to be seen
+    except OSError as error:  # no such process, or hidden by hidepid=
         sys.exit(str(error))
     print("unknown" if status is None else status)
 

@@ -1,9 +1,9 @@
 """Count the programs that failed, on all hosts: `count_failed.py nats://HUB [FILE]`.
 
-The server remembers how far this durable consumer has come, and hands out one batch of
-a host at a time, until that is acknowledged. What was counted is in the file before
-that, with the number of the batch: after a crash in between, the one that comes again
-is known by it and not counted twice. So are all, if somebody deletes the consumer.
+The server stores the position of this durable consumer, and delivers one message at a
+time until it is acknowledged. Before acknowledging a message, the counts are written to
+the file, with the sequence number of the message. So a message that is delivered again,
+after a crash or because the consumer was deleted, is not counted twice.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ STREAM, DURABLE, EXITS = "procconn", "count-failed", "procconn.*.exit"
 
 
 async def count_failed(server: str, path: Path) -> None:
-    """Count on, for ever."""
+    """Count until interrupted."""
     through, failed = 0, Counter[str]()
     if path.exists():
-        kept = json.loads(path.read_text())
-        through, failed = kept["through"], Counter(kept["failed"])
-    client = await nats.connect(server, max_reconnect_attempts=-1, error_cb=tell)
+        state = json.loads(path.read_text())
+        through, failed = state["through"], Counter(state["failed"])
+    client = await nats.connect(server, max_reconnect_attempts=-1, error_cb=report)
     config = ConsumerConfig(max_ack_pending=1, ack_wait=10)
     while True:
         try:
@@ -39,21 +39,21 @@ async def count_failed(server: str, path: Path) -> None:
                 EXITS, DURABLE, STREAM, config=config
             )
             while True:
-                message = await next_of(consumer)
-                number = message.metadata.sequence.stream
-                if number > through:
+                message = await next_message(consumer)
+                sequence = message.metadata.sequence.stream
+                if sequence > through:
                     failed.update(failures(message))
-                    through = number
-                    kept = {"through": through, "failed": failed}
-                    replace(path, json.dumps(kept, indent=1))
+                    through = sequence
+                    state = {"through": through, "failed": failed}
+                    replace(path, json.dumps(state, indent=1))
                 await message.ack()
-        except Error as error:  # the consumer is gone, or all of the stream or server
-            await tell(error)
+        except Error as error:  # no such consumer or stream, or no server
+            await report(error)
             await asyncio.sleep(5)
 
 
-async def next_of(consumer: JetStreamContext.PullSubscription) -> Msg:
-    """Wait for a message, as long as there is the consumer."""
+async def next_message(consumer: JetStreamContext.PullSubscription) -> Msg:
+    """Wait for a message, as long as the consumer exists."""
     while True:
         try:
             return (await consumer.fetch(timeout=5))[0]
@@ -62,7 +62,7 @@ async def next_of(consumer: JetStreamContext.PullSubscription) -> Msg:
 
 
 def failures(message: Msg) -> Iterator[str]:
-    """Tell what failed, of a message of our lines; others are left out."""
+    """Yield program and host of each failure; none for other schemas."""
     headers = message.headers or {}
     if headers["Procconn-Schema"] != "ecs":
         for event in map(json.loads, gzip.decompress(message.data).splitlines()):
@@ -71,17 +71,17 @@ def failures(message: Msg) -> Iterator[str]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as file:
+    """Replace a file atomically: after a crash it is the old one or the new one."""
+    new = path.with_suffix(".new")
+    with new.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(path)
+    new.replace(path)
 
 
-async def tell(error: Exception) -> None:
-    """Say what is in the way, in a line."""
+async def report(error: Exception) -> None:
+    """Print an error on standard error."""
     print(error, file=sys.stderr)
 
 

@@ -1,6 +1,6 @@
-"""Have the hub gather the streams of leaves: `gather.py nats://HUB LEAF...`.
+"""Make the hub gather the streams of leaves: `gather.py nats://HUB LEAF...`.
 
-A leaf is named by its domain. Again with more names adds those; the others stay.
+A leaf is named by its domain. Run it again with other names to add leaves.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from nats.js.api import ExternalStream, StreamConfig, StreamSource
 from nats.js.errors import NotFoundError
 
 STREAM = "procconn"
-MOST = 90_000_000_000  # bytes, of which the oldest go: the store of hub.conf has more
+MAX_BYTES = 90_000_000_000  # of the stream, below the max_file_store of hub.conf
 
 
 async def gather(hub: str, leaves: list[str]) -> None:
-    """Make the hub's stream, or add to it."""
+    """Create the hub's stream, or add leaves to it."""
     client = await nats.connect(
         hub, allow_reconnect=False, max_reconnect_attempts=1, error_cb=ignore
     )
@@ -24,22 +24,22 @@ async def gather(hub: str, leaves: list[str]) -> None:
     try:
         config = (await jetstream.stream_info(STREAM)).config
     except NotFoundError:
-        config = StreamConfig(name=STREAM, max_age=30 * 24 * 3600, max_bytes=MOST)
+        config = StreamConfig(name=STREAM, max_age=30 * 24 * 3600, max_bytes=MAX_BYTES)
         await jetstream.add_stream(config)
-    known = config.sources or []
-    there = {source.external.api for source in known if source.external}
+    sources = config.sources or []
+    present = {source.external.api for source in sources if source.external}
     for leaf in leaves:
-        if (api := f"$JS.{leaf}.API") not in there:
-            # From the first message on, also if the hub is started anew before it has
-            # any of that leaf: else it would go on where its own stream ends.
+        if (api := f"$JS.{leaf}.API") not in present:
+            # Explicitly from the first message on: otherwise a hub that restarts
+            # before it has any message of the leaf skips to the end of its own stream.
             external = ExternalStream(api=api)
-            known.append(StreamSource(STREAM, opt_start_seq=1, external=external))
-    await jetstream.update_stream(config.evolve(sources=known))
+            sources.append(StreamSource(STREAM, opt_start_seq=1, external=external))
+    await jetstream.update_stream(config.evolve(sources=sources))
     await client.close()
 
 
 async def ignore(error: Exception) -> None:
-    """Leave it to what is raised at the end."""
+    """Ignore errors of the connection: `gather` raises the final one."""
 
 
 if __name__ == "__main__":

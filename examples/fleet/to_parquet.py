@@ -1,12 +1,12 @@
-"""Write exits as Parquet, a folder for each hour: `to_parquet.py nats://HUB FOLDER`.
+"""Write exits to Parquet, a directory for each hour: `to_parquet.py nats://HUB FOLDER`.
 
 DuckDB, Spark and others read the folder as one table:
 
     SELECT host, name, count(*) FROM 'FOLDER/*/*.parquet' GROUP BY ALL
 
-Messages are read by their numbers, and the next number is kept in a file behind what
-was written. Files are named for the first message that was read for them: after a
-crash, those from the next number on are removed, and reading begins there again.
+Messages are read by sequence number. The next number is stored in a file after the
+Parquet files were written, which are named for the first message read for them. After a
+crash, files from that number on are removed, and reading continues there.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
 STREAM, EXITS = "procconn", "procconn.*.exit"
-MANY, LONG = 5000, 60.0  # messages, seconds: the most that a file has
+MAX_MESSAGES, MAX_SECONDS = 5000, 60.0  # for each file
 
 SCHEMA = pa.schema(
     [
@@ -42,46 +42,46 @@ SCHEMA = pa.schema(
 )
 
 
-async def to_parquet(server: str, folder: Path, long: float = LONG) -> None:
-    """Write on, for ever."""
+async def to_parquet(server: str, folder: Path, seconds: float = MAX_SECONDS) -> None:
+    """Write Parquet files until interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / "next"
-    client = await nats.connect(server, max_reconnect_attempts=-1, error_cb=tell)
+    position = folder / "next"
+    client = await nats.connect(server, max_reconnect_attempts=-1, error_cb=report)
     stream = client.jetstream()
-    number = int(place.read_text()) if place.exists() else 1
+    number = int(position.read_text()) if position.exists() else 1
     for path in folder.glob("*/*.parquet"):
         if int(path.stem) >= number:
             path.unlink()
     while True:
-        messages = await gather(stream, number, long)
+        messages = await fetch(stream, number, seconds)
         hours: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in (row for message in messages for row in rows(message)):
             hours[f"{row['time']:%Y-%m-%dT%H}"].append(row)
-        for hour, of_hour in hours.items():
+        for hour, hour_rows in hours.items():
             path = folder / hour / f"{number:020}.parquet"
             path.parent.mkdir(exist_ok=True)
-            fresh = path.with_suffix(".new")
-            table = pa.Table.from_pylist(of_hour, SCHEMA)
-            pq.write_table(table, fresh, compression="zstd")
-            fresh.replace(path)
+            new = path.with_suffix(".new")
+            table = pa.Table.from_pylist(hour_rows, SCHEMA)
+            pq.write_table(table, new, compression="zstd")
+            new.replace(path)
         if messages:
             number = (messages[-1].seq or 0) + 1
-            fresh = folder / "next.new"
-            fresh.write_text(str(number))
-            fresh.replace(place)
+            new = folder / "next.new"
+            new.write_text(str(number))
+            new.replace(position)
 
 
-async def gather(
-    stream: JetStreamContext, number: int, long: float
+async def fetch(
+    stream: JetStreamContext, number: int, seconds: float
 ) -> list[RawStreamMsg]:
-    """Take messages from that number on, until there are many or it took long."""
+    """Return messages from a number on, up to the maximum count or time."""
     messages: list[RawStreamMsg] = []
-    until = time.monotonic() + long
-    while len(messages) < MANY and time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while len(messages) < MAX_MESSAGES and time.monotonic() < deadline:
         try:
             message = await stream.get_msg(STREAM, number, EXITS, next=True)
-        except Error:  # there is none yet, or the server is away
-            await asyncio.sleep(min(1.0, long))
+        except Error:  # no message yet, or no server
+            await asyncio.sleep(min(1.0, seconds))
             continue
         messages.append(message)
         number = (message.seq or 0) + 1
@@ -89,7 +89,7 @@ async def gather(
 
 
 def rows(message: RawStreamMsg) -> list[dict[str, Any]]:
-    """Return the exits that a message tells of; those of other schemas are left out."""
+    """Return a row for each exit in a message; none for other schemas."""
     headers = message.headers or {}
     if headers["Procconn-Schema"] == "ecs":
         return []
@@ -104,8 +104,8 @@ def rows(message: RawStreamMsg) -> list[dict[str, Any]]:
     ]
 
 
-async def tell(error: Exception) -> None:
-    """Say what is in the way, in a line."""
+async def report(error: Exception) -> None:
+    """Print an error on standard error."""
     print(error, file=sys.stderr)
 
 

@@ -151,7 +151,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import to_parquet
-to_parquet.MANY = int(sys.argv[4])
+to_parquet.MAX_MESSAGES = int(sys.argv[4])
 asyncio.run(to_parquet.to_parquet(sys.argv[2], Path(sys.argv[3]), 1.0))
 """
 
