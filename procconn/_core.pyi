@@ -1,4 +1,4 @@
-"""The compiled module, made by cffi from csrc/procconn.cdef, which documents it."""
+"""The extension module, which cffi generates from csrc/procconn.cdef."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final
@@ -50,9 +50,9 @@ class Losses(Protocol):
     usages: int
 
 class Stream(Protocol):
-    """Opaque; alive as long as its place is."""
+    """Opaque; valid as long as its out parameter."""
 
-class StreamPlace(Protocol):
+class StreamOut(Protocol):
     def __getitem__(self, index: Literal[0], /) -> Stream: ...
 
 class Reading(Protocol):
@@ -76,9 +76,9 @@ class Reading(Protocol):
     memory: int
 
 class Programs(Protocol):
-    """What reads programs; only its C functions look inside."""
+    """Opaque: the state of the thread that reads programs."""
 
-class ProgramsPlace(Protocol):
+class ProgramsOut(Protocol):
     def __getitem__(self, index: Literal[0], /) -> Programs: ...
 
 class _Pointer(Protocol):
@@ -161,7 +161,7 @@ class _Lib:
     PROCCONN_OVERRUN: Final[int]
     PROCCONN_NO_MEMORY: Final[int]
 
-    # of csrc/wire/wire.h, those that Python uses
+    # from csrc/wire/wire.h
     NLMSG_LEN_AT: Final[int]
     NLMSG_TYPE_AT: Final[int]
     NLMSG_FLAGS_AT: Final[int]
@@ -199,7 +199,7 @@ class _Lib:
     CONNECTOR_PROTOCOL: Final[int]
     CONNECTOR_GROUP: Final[int]
 
-    # of csrc/wire/packets.h, those that Python uses
+    # from csrc/wire/packets.h
     PACKET_HEADER_SIZE: Final[int]
     PACKET_LARGEST: Final[int]
     COOKED_SIZE: Final[int]
@@ -220,8 +220,8 @@ class _Lib:
     ) -> int: ...
     def procconn_packets_read(self, packets: Packets, messages: _Buffer, /) -> int: ...
     def procconn_rename_thread(self) -> int: ...
-    def procconn_open(self, place: StreamPlace, settings: Settings, /) -> int: ...
-    def procconn_free(self, place: StreamPlace, /) -> None: ...
+    def procconn_open(self, out: StreamOut, settings: Settings, /) -> int: ...
+    def procconn_free(self, out: StreamOut, /) -> None: ...
     def procconn_view(self, stream: Stream, /) -> View: ...
     def procconn_close(self, stream: Stream, /) -> None: ...
     def procconn_subscribe(
@@ -263,13 +263,12 @@ class _Lib:
     def procconn_parse_taskstats(
         self, message: _Buffer, size: int, family: int, record: TaskRecord, /
     ) -> int: ...
-    def procconn_write_usage(self, record: TaskRecord, tail: _Buffer, /) -> None: ...
+    def procconn_write_usage(self, record: TaskRecord, trailer: _Buffer, /) -> None: ...
     def procconn_usage_open(self, receive_buffer: int, error: _Buffer, /) -> _Usage: ...
     def procconn_usage_close(self, usage: _Usage, /) -> None: ...
     def procconn_usage_drain(
         self, usage: _Usage, event_filter: Filter, exits_are_missing: int, /
     ) -> None: ...
-    def procconn_usage_compact(self, usage: _Usage, met_until_ns: int, /) -> None: ...
     def procconn_usage_take(
         self, usage: _Usage, task_exit: TaskExit, record: TaskRecord, /
     ) -> int: ...
@@ -298,29 +297,17 @@ class _Lib:
         self, pid: int, program_type: _Object, programs: _Object, /
     ) -> int: ...
     def procconn_read_executed(
-        self, pid: int, tail: _Buffer, reading: Reading, /
+        self, pid: int, trailer: _Buffer, reading: Reading, /
     ) -> None: ...
     def procconn_validate_exec(
         self, execs: _Buffer, count: int, ended_ns: int, known_ns: int, /
     ) -> int: ...
     def procconn_programs_start(
-        self, receive_buffer: int, latency_ns: int, programs: ProgramsPlace, /
+        self, receive_buffer: int, coalesce_ns: int, programs: ProgramsOut, /
     ) -> int: ...
     def procconn_programs_stop(self, programs: Programs, /) -> None: ...
-    def procconn_programs_follow(self, programs: Programs, /) -> None: ...
-    def procconn_programs_error(self, programs: Programs, /) -> int: ...
-    def procconn_programs_take(
-        self,
-        programs: Programs,
-        messages: _Buffer,
-        size: int,
-        drained_ns: int,
-        tail: _Pointer,
-        tail_size: _Pointer,
-        /,
-    ) -> int: ...
 
-    # of csrc/stream/pacing.h and csrc/stream/loss.h, for tests
+    # from csrc/stream/pacing.h and csrc/stream/loss.h, for tests
     PACING_DRAIN: Final[int]
     PACING_AWAIT: Final[int]
     PACING_SLEEP: Final[int]
@@ -361,28 +348,28 @@ class _Lib:
     def loss_total(self, loss: _Pointer, /) -> int: ...
 
 class Reader(Protocol):
-    """What is pending, and how to get more; csrc/python/reader.h has the rules.
+    """The owner of pending events; see csrc/python/reader.h for the rules.
 
-    Its iterators wait until a deadline, in nanoseconds on CLOCK_MONOTONIC; 0 polls, -1
-    waits for ever. If that passes they are at their end, and otherwise never.
+    Iterators wait until a deadline, in nanoseconds on CLOCK_MONOTONIC; 0 polls, -1
+    blocks without limit. They end only when the deadline passes.
     """
 
     def __len__(self) -> int:
-        """Return how many events are pending."""
+        """Return the number of pending events."""
     def events(self, deadline_ns: int, connector: object = ..., /) -> Iterator[Event]:
-        """Iterate over events; with a connector, until that is closed, and keep it."""
+        """Iterate over events; with a connector, keep it alive, and end on close."""
     def lists(self, deadline_ns: int, /) -> Iterator[list[Event]]:
-        """Iterate over lists of all events that wait."""
+        """Iterate over lists of all queued events."""
     def pending_events(self) -> Iterator[Event]:
         """Iterate over the pending events only."""
     def pending_lists(self) -> Iterator[list[Event]]:
-        """The same, as one list."""
+        """Iterate over one list of all pending events."""
     def raw(self, deadline_ns: int, /) -> Iterator[bytes]:
-        """Iterate over all messages that wait; pending events are not in them."""
+        """Iterate over buffers of all queued messages, without pending events."""
     def into(self, buffer: WriteableBuffer, deadline_ns: int, /) -> Iterator[int]:
-        """Copy messages to the buffer, as many as fit; iterate over their sizes."""
+        """Copy as many messages as fit into the buffer; iterate over the sizes."""
     def poll(self) -> int:
-        """Decode what there is, without waiting; return 0 or a negative errno."""
+        """Decode queued events without waiting; return 0 or a negative errno."""
 
 class RawView(Protocol):
     """A view of C memory; slices are copies."""
@@ -403,8 +390,8 @@ class _FFI:
         self, *, should_clear_after_alloc: bool
     ) -> Callable[[str, int], Any]: ...
     def gc(
-        self, place: StreamPlace, destructor: Callable[[StreamPlace], None]
-    ) -> StreamPlace: ...
+        self, out: StreamOut, destructor: Callable[[StreamOut], None]
+    ) -> StreamOut: ...
     def memmove(self, dest: _Buffer, src: bytes, n: int) -> None: ...
     def buffer(self, cdata: _Buffer, size: int) -> RawView: ...
     def cast(self, cdecl: Literal["void *"], value: int) -> _Object: ...
