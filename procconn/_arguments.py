@@ -48,18 +48,20 @@ def deadline(timeout: float | None) -> float | None:
     """Return when a timeout, in seconds, expires on `time.monotonic`."""
     if timeout is None:
         return None
-    return time.monotonic() + seconds("timeout", timeout, or_none=True) / NS_PER_S
+    return (
+        time.monotonic() + to_nanoseconds("timeout", timeout, or_none=True) / NS_PER_S
+    )
 
 
 def deadline_ns(timeout: float | None) -> int:
     """Return when a timeout, in seconds, expires on CLOCK_MONOTONIC, in nanoseconds."""
     if timeout is None:
         return FOREVER
-    timeout_ns = seconds("timeout", timeout, or_none=True)
+    timeout_ns = to_nanoseconds("timeout", timeout, or_none=True)
     return time.monotonic_ns() + timeout_ns if timeout_ns else POLL
 
 
-def seconds(
+def to_nanoseconds(
     name: str, value: float, *, positive: bool = False, or_none: bool = False
 ) -> int:
     """Convert seconds to nanoseconds, limited to `MAX_TIMEOUT`.
@@ -83,7 +85,7 @@ def seconds(
     return nanoseconds
 
 
-def writable(name: str, value: WriteableBuffer) -> memoryview:
+def writable_view(name: str, value: WriteableBuffer) -> memoryview:
     """Return a view of bytes of a writable, contiguous object."""
     try:
         view = memoryview(value)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-STEP = 1_000_000
+STEP_NS = 1_000_000
 """A larger change of the offset counts as a step of the wall clock, in nanoseconds.
 
 Smaller ones come from reading the clocks one after the other, and from slewing.
@@ -43,12 +43,12 @@ def event_time(event: Event) -> datetime:
     timestamp_ns = getattr(event, "timestamp_ns", None)
     if not isinstance(timestamp_ns, int):
         raise TypeError(f"event must be an event, such as an Exec, not {event!r}")
-    return utc_datetime(timestamp_ns + wall_offset())
+    return utc_datetime(timestamp_ns + wall_offset_ns())
 
 
 def wall_ns(event: Event) -> int:
     """Return when an event happened, in nanoseconds since 1970; see `event_time`."""
-    return event.timestamp_ns + wall_offset()
+    return event.timestamp_ns + wall_offset_ns()
 
 
 def utc_datetime(wall_ns: int) -> datetime:
@@ -56,7 +56,7 @@ def utc_datetime(wall_ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=wall_ns // 1000)
 
 
-def wall_offset() -> int:
+def wall_offset_ns() -> int:
     """Return how far the wall clock is ahead of CLOCK_MONOTONIC, in nanoseconds.
 
     The result changes only when the wall clock steps.
@@ -65,8 +65,8 @@ def wall_offset() -> int:
     while True:
         before = time.monotonic_ns()
         offset = time.time_ns() - before
-        if abs(offset - _offset) <= STEP:
+        if abs(offset - _offset) <= STEP_NS:
             return _offset
         # A thread that was preempted between the readings sees a step where none was.
-        if time.monotonic_ns() - before <= STEP:
+        if time.monotonic_ns() - before <= STEP_NS:
             _offset = offset

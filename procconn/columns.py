@@ -103,7 +103,7 @@ def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
     except ImportError as error:
         raise ImportError("columns need NumPy: pip install numpy") from error
 
-    fields = _COMMON | (_UNION if kind is None else _own_fields(kind))
+    fields = _COMMON | (_UNION if kind is None else _union_fields(kind))
     formats, offsets = zip(*fields.values(), strict=True)
     return np.dtype(
         {
@@ -115,7 +115,7 @@ def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
     )
 
 
-def _own_fields(kind: type[Event]) -> dict[str, tuple[str, int]]:
+def _union_fields(kind: type[Event]) -> dict[str, tuple[str, int]]:
     """Return format and offset of the fields in the union: words, and COMM's name."""
     attached = kind._field_defaults  # by the library, in a trailer
     own = [

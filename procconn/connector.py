@@ -89,7 +89,7 @@ class ProcConnector:
     ) -> None:
         _check_mask(mask)
         self._threads = _arguments.boolean("threads", threads)
-        timeout_ns = _arguments.seconds("timeout", timeout, positive=True)
+        timeout_ns = _arguments.to_nanoseconds("timeout", timeout, positive=True)
         _arguments.byte_count("queue", queue, 0, _MAX_QUEUE)
         if 0 < queue < _MIN_QUEUE:
             raise ValueError(
@@ -108,10 +108,10 @@ class ProcConnector:
             settings.receive_buffer = expected_buffer = _arguments.byte_count(
                 "receive_buffer", receive_buffer, 1, _MAX_RECEIVE_BUFFER, or_none=True
             )
-        settings.coalesce_ns = _arguments.seconds("max_latency", max_latency)
+        settings.coalesce_ns = _arguments.to_nanoseconds("max_latency", max_latency)
         settings.heartbeat_ns = -1
         if heartbeat is not None:
-            settings.heartbeat_ns = _arguments.seconds(
+            settings.heartbeat_ns = _arguments.to_nanoseconds(
                 "heartbeat", heartbeat, positive=True, or_none=True
             )
 
@@ -207,7 +207,7 @@ class ProcConnector:
             BufferTooSmallError: the next message does not fit; it stays queued.
         """
         self._check_open()
-        view = _arguments.writable("buffer", buffer)
+        view = _arguments.writable_view("buffer", buffer)
         for size in self._reader.into(view, _arguments.deadline_ns(timeout)):
             return size
         return 0

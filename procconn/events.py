@@ -61,7 +61,7 @@ class EventMask(IntFlag, boundary=STRICT):
     ALL = FORK | EXEC | UID | GID | SID | PTRACE | COMM | COREDUMP | EXIT | NONZERO_EXIT
 
 
-class _Kind:
+class _EventBase:
     """Base class of events, which compares them by class and fields."""
 
     __slots__ = ()
@@ -85,7 +85,7 @@ class _Task(Protocol):
     def tgid(self) -> int: ...
 
 
-class _TaskEvent(_Kind):
+class _TaskEvent(_EventBase):
     """Base class of events about one task."""
 
     __slots__ = ()
@@ -128,7 +128,7 @@ class _Fork(NamedTuple):
     cpu: int
 
 
-class Fork(_Kind, _Fork):
+class Fork(_EventBase, _Fork):
     """A process or thread was created: fork(2), vfork(2) or clone(2).
 
     The parent is the one that getppid(2) returns in the new task. For a thread, and
@@ -361,7 +361,7 @@ class _Unknown(NamedTuple):
     cpu: int
 
 
-class Unknown(_Kind, _Unknown):
+class Unknown(_EventBase, _Unknown):
     """An event of a kind that this library does not know.
 
     `raw_data` (bytes) is the union `event_data` as received.
@@ -378,7 +378,7 @@ class _Lost(NamedTuple):
     timestamp_ns: int
 
 
-class Lost(_Kind, _Lost):
+class Lost(_EventBase, _Lost):
     """An overrun: the kernel dropped `count` events, as the receive buffer was full.
 
     The library adds this event near the place of the loss. A count of 0 means that the

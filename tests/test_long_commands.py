@@ -202,7 +202,7 @@ def test_stat_counts_rare_names_as_other() -> None:
     named = [*["often"] * 5, *map(str, range(30_000))]
     for name in named:
         program = process_events.PROGRAM._replace(name=name)
-        tally.take(EventInContext.without_process(Exec(8, 8, 0, 0, program)))
+        tally.count(EventInContext.without_process(Exec(8, 8, 0, 0, program)))
         tally.fold()
 
     assert len(tally.started) <= 20_001

@@ -53,7 +53,7 @@ def walk(
             "offset": offset,
             "is_swapped": order not in ("=", native),
             "unit_ns": unit_ns,
-            "step_ns": clock.STEP,
+            "step_ns": clock.STEP_NS,
             "has_clock": since is not None,
             "wall_ns": since[0] if since else 0,
             "timestamp_ns": since[1] if since else 0,
@@ -184,15 +184,15 @@ def corrupt(rng: random.Random, data: bytearray) -> None:
             del data[at : at + rng.randint(1, 8)]
 
 
-@pytest.mark.parametrize("wall", [-clock.STEP, -600_000, -1, 0, 1, 600_000, clock.STEP])
+@pytest.mark.parametrize("wall", [-clock.STEP_NS, -600_000, -1, 0, 1, 600_000, clock.STEP_NS])
 def test_step_is_a_change_of_the_clock_offset_beyond_the_limit(wall: int) -> None:
-    for change in (-clock.STEP - 1, -clock.STEP, clock.STEP, clock.STEP + 1):
+    for change in (-clock.STEP_NS - 1, -clock.STEP_NS, clock.STEP_NS, clock.STEP_NS + 1):
         first = exec_at(10**9, (1, 10**8))
         second = exec_at(10**9 + wall - change, (1, 10**8 + wall))
 
         calls = compare(first + second, "=", 1)
 
-        assert len(calls) == 1 + (abs(change) > clock.STEP)
+        assert len(calls) == 1 + (abs(change) > clock.STEP_NS)
 
 
 def exec_at(timestamp_ns: int, time: tuple[int, int]) -> bytes:

@@ -138,7 +138,7 @@ class _Stat:
         for item in found:
             if not self._selection.matches(item):
                 continue
-            self._current.take(item)
+            self._current.count(item)
             if self._left is not None and not isinstance(item.event, Lost):
                 self._left -= 1
                 if self._left == 0:

@@ -4,7 +4,7 @@ import argparse
 
 from procconn.cli.output import Output, open_output, report_unwritten
 from procconn.cli.shutdown import Shutdown
-from procconn.pipeline.batches import first, lost_in, selected
+from procconn.pipeline.batches import count_lost, first, selected
 from procconn.pipeline.json_lines import JsonLines
 from procconn.pipeline.lines import TextLines
 from procconn.pipeline.messages import report_lost, report_usage_lost
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             else:
                 lines = map(_text(source, output), batch)
             output.write("".join(lines))
-            lost += lost_in(batch)
+            lost += count_lost(batch)
     except BrokenPipeError:
         lost = source.lost() or lost  # also those that were not read yet
         raise

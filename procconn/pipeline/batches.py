@@ -54,6 +54,6 @@ def first(
         yield kept
 
 
-def lost_in(batch: list[EventInContext]) -> int:
+def count_lost(batch: list[EventInContext]) -> int:
     """Return the sum of the `Lost` in a batch."""
     return sum(it.event.count for it in batch if isinstance(it.event, Lost))

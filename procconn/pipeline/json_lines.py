@@ -7,7 +7,7 @@ from functools import lru_cache
 from procconn.clock import NS_PER_S
 from procconn.events import KINDS, Comm, Event, Exec, Exit, Lost, Unknown
 from procconn.pipeline.formats import signal_name, user_name
-from procconn.pipeline.json_text import value
+from procconn.pipeline.json_text import encode_field
 from procconn.processes.tracker import EventInContext
 from procconn.programs import Program, Usage
 
@@ -61,7 +61,7 @@ class JsonLines:
             more = self._ended(item, event)
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])
-            more = f',"name":{value("name", event.name)}'
+            more = f',"name":{encode_field("name", event.name)}'
         elif isinstance(event, Unknown):
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
@@ -72,7 +72,7 @@ class JsonLines:
             missing = program.missing or "withheld"
             program = program._replace(argv=None, missing=missing)
         user = None if item.uid is None else user_name(item.uid)
-        return _PROGRAM % (*map(value, _PROGRAM_FIELDS, (*program, user)),)
+        return _PROGRAM % (*map(encode_field, _PROGRAM_FIELDS, (*program, user)),)
 
     def _ended(self, item: EventInContext, event: Exit) -> str:
         argv = user = None
@@ -85,15 +85,15 @@ class JsonLines:
         signal = signal_name(-code) if code < 0 else None
         dumped_core = code < 0 and event.dumped_core
         values = (code, signal, dumped_core, item.duration, argv, name, user)
-        used = "null" if usage is None else _of_usage(usage)
-        return _END % (*map(value, _END_FIELDS, values), used)
+        used = "null" if usage is None else _usage_json(usage)
+        return _END % (*map(encode_field, _END_FIELDS, values), used)
 
 
 def _fields(names: Iterable[str]) -> str:
     return "".join(f',"{name}":%s' for name in names)
 
 
-def _format_of(kind: type[Event]) -> str:
+def _format_string(kind: type[Event]) -> str:
     text = f'{{"event":"{kind.__name__.lower()}","time":"%s"'
     for name in kind._fields:
         if name not in _OTHERS:
@@ -114,7 +114,7 @@ _END_FIELDS = (
     "user",
 )
 _END = _fields((*_END_FIELDS, "usage"))
-_FORMATS = {kind: _format_of(kind) for kind in (*KINDS, Unknown, Lost)}
+_FORMATS = {kind: _format_string(kind) for kind in (*KINDS, Unknown, Lost)}
 
 
 @lru_cache(maxsize=16)
@@ -122,5 +122,5 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:_LENGTH_TO_SECONDS]
 
 
-def _of_usage(usage: Usage) -> str:
+def _usage_json(usage: Usage) -> str:
     return (_USAGE % usage).replace("None", "null")

@@ -13,23 +13,23 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 
-def value(name: str, it: str | tuple[str, ...] | float | None) -> object:
+def encode_field(name: str, value: str | tuple[str, ...] | float | None) -> object:
     """Encode the value of a field, and add the `_hex` field if necessary."""
-    if isinstance(it, str):
-        if it.isascii():
-            return quoted(it)
-        text, digits = _text(it)
+    if isinstance(value, str):
+        if value.isascii():
+            return quoted(value)
+        text, digits = _text(value)
         more = f',"{name}_hex":"{digits}"' if digits else ""
         return quoted(text) + more
-    if it is None:
+    if value is None:
         return "null"
-    if isinstance(it, tuple):
-        texts, each = _texts(it)
+    if isinstance(value, tuple):
+        texts, each = _texts(value)
         array = f"[{','.join(map(quoted, texts))}]"
         return array + (f',"{name}_hex":["' + '","'.join(each) + '"]' if each else "")
-    if isinstance(it, bool):
-        return "true" if it else "false"
-    return it
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value
 
 
 def readable(text: str) -> str:

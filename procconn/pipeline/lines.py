@@ -63,7 +63,7 @@ class TextLines:
             pid = str(event.parent_pid)
         else:
             pid = str(event.tgid if item.ended else event.pid)
-        head = f"{time} {name:<8} {pid:>7} {_of_thread(item)}"
+        head = f"{time} {name:<8} {pid:>7} {_thread_note(item)}"
         command, tail = "", _details(item)
         if isinstance(event, Exec):
             if item.uid not in (None, self._uid):
@@ -95,7 +95,7 @@ class TextLines:
         return f"\x1b[{colour}m{line}\x1b[m" if colour and self._coloured else line
 
 
-def _of_thread(item: EventInContext) -> str:
+def _thread_note(item: EventInContext) -> str:
     event = item.event
     if isinstance(event, Lost | Unknown | Fork) or not event.is_thread or item.ended:
         return ""

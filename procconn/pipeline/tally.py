@@ -20,7 +20,7 @@ class Tally:
         self.failed: Counter[str] = Counter()
         self.lost = 0
 
-    def take(self, item: EventInContext) -> None:
+    def count(self, item: EventInContext) -> None:
         """Count an event."""
         event = item.event
         if isinstance(event, Lost):

@@ -126,7 +126,7 @@ class PacketReader:
                 "offset": offset,
                 "is_swapped": self._is_swapped,
                 "unit_ns": self._unit_ns,
-                "step_ns": clock.STEP,
+                "step_ns": clock.STEP_NS,
                 "has_clock": self._clock is not None,
                 "wall_ns": before.wall_ns,
                 "timestamp_ns": before.timestamp_ns,

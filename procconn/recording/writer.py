@@ -64,7 +64,7 @@ class Recorder(FileOwner):
             OSError: the file cannot be written; none of the messages are in it.
             ValueError: the recorder is closed.
         """
-        offset_ns = clock.wall_offset()
+        offset_ns = clock.wall_offset_ns()
         packets = []
         at = 0
         data = contiguous_view(buffer).tobytes()
@@ -78,13 +78,13 @@ class Recorder(FileOwner):
         return len(packets)
 
     def _put(self, data: bytes) -> None:
-        left = memoryview(data)
+        remaining = memoryview(data)
         try:
-            while left:
-                written = self._file.write(left)
+            while remaining:
+                written = self._file.write(remaining)
                 if written is None:  # a non-blocking raw file
                     select.select([], [self._file], [])
-                left = left[written or 0 :]
+                remaining = remaining[written or 0 :]
             self._file.flush()
         except BaseException:
             if self._is_owner:
@@ -97,11 +97,11 @@ class Recorder(FileOwner):
 
 def _message_length(data: bytes, at: int) -> int:
     """Return the length of the message there; 0 if it is incomplete."""
-    left = len(data) - at
-    if left < lib.NLMSG_HEADER_SIZE:
+    remaining = len(data) - at
+    if remaining < lib.NLMSG_HEADER_SIZE:
         return 0
     length: int = _read_length(data, at)[0]
-    return length if lib.NLMSG_HEADER_SIZE <= length <= left else 0
+    return length if lib.NLMSG_HEADER_SIZE <= length <= remaining else 0
 
 
 def _wall_ns(message: bytes, offset_ns: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from nats.js.api import StreamConfig
 
 from procconn import __version__
-from procconn.pipeline.batches import first, lost_in, selected
+from procconn.pipeline.batches import count_lost, first, selected
 from procconn.pipeline.json_lines import SCHEMA, JsonLines
 from procconn.pipeline.json_text import line, readable
 from procconn.pipeline.messages import report_lost, report_usage_lost
@@ -117,7 +117,7 @@ class Shipping:
         seen = selected(self._selection, self._source, idle_timeout=_LATENCY)
         for batch in chain(first(self._selection.count, seen), [None]):
             messages = list(self._messages.add(batch or ()))
-            self._lost_seen += lost_in(batch or [])
+            self._lost_seen += count_lost(batch or [])
             self._read_at = time.monotonic()
             is_due = (
                 self._messages.waiting >= _MANY or self._read_at >= since + _TOGETHER
