@@ -294,6 +294,8 @@ def is_not_utf8(data: bytes) -> bool:
 
 def test_event_without_a_tracker_keeps_all_bytes() -> None:
     (event,) = decode(exec_message([b"\xff"], b"\xff", b"\xff", b"\xff", b"\xff"))
-    record = parse_strictly(JsonLines(wall_ns)(EventInContext.without_process(event)).encode())
+    record = parse_strictly(
+        JsonLines(wall_ns)(EventInContext.without_process(event)).encode()
+    )
 
     assert ["ff"] == record["argv_hex"]

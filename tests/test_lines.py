@@ -82,7 +82,11 @@ def record(event: EventInContext | Event) -> dict[str, object]:
 
 
 def in_context(event: EventInContext | Event) -> EventInContext:
-    return event if isinstance(event, EventInContext) else EventInContext.alone(event)
+    return (
+        event
+        if isinstance(event, EventInContext)
+        else EventInContext.without_process(event)
+    )
 
 
 def tracked(*events: Event) -> list[EventInContext]:

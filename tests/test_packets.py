@@ -184,9 +184,16 @@ def corrupt(rng: random.Random, data: bytearray) -> None:
             del data[at : at + rng.randint(1, 8)]
 
 
-@pytest.mark.parametrize("wall", [-clock.STEP_NS, -600_000, -1, 0, 1, 600_000, clock.STEP_NS])
+@pytest.mark.parametrize(
+    "wall", [-clock.STEP_NS, -600_000, -1, 0, 1, 600_000, clock.STEP_NS]
+)
 def test_step_is_a_change_of_the_clock_offset_beyond_the_limit(wall: int) -> None:
-    for change in (-clock.STEP_NS - 1, -clock.STEP_NS, clock.STEP_NS, clock.STEP_NS + 1):
+    for change in (
+        -clock.STEP_NS - 1,
+        -clock.STEP_NS,
+        clock.STEP_NS,
+        clock.STEP_NS + 1,
+    ):
         first = exec_at(10**9, (1, 10**8))
         second = exec_at(10**9 + wall - change, (1, 10**8 + wall))
 

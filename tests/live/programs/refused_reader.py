@@ -18,7 +18,9 @@ from procconn import EventMask, Exec, ProcConnector, Program
 
 
 def warning_count() -> int:
-    return sum("programs are no longer read" in str(warning.message) for warning in caught)
+    return sum(
+        "programs are no longer read" in str(warning.message) for warning in caught
+    )
 
 
 warnings.simplefilter("always")
