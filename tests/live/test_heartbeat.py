@@ -153,13 +153,13 @@ def test_subscribe_renews_after_a_failed_renewal() -> None:
 import sys
 sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
 from support.live import DEADLINE
-from support.sockets import no_network
+from support.sockets import empty_network_namespace
 from live.test_heartbeat import DROP_MEMBERSHIP, HEARTBEAT, set_membership
 from procconn import EventMask, ProcConnector, UnsupportedError
 
 with ProcConnector(EventMask.NONE, heartbeat=HEARTBEAT) as connector:
     set_membership(connector, DROP_MEMBERSHIP)
-    with no_network():
+    with empty_network_namespace():
         try:
             connector.recv(DEADLINE)
         except UnsupportedError:
