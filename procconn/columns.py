@@ -90,7 +90,7 @@ def row_dtype(kind: type[Event] | None = None) -> np.dtype[np.void]:
         ValueError: the kernel does not report that kind.
     """
     if kind in (Unknown, Lost):
-        raise ValueError(f"kind {kind.__name__} has no columns of its own")
+        raise ValueError(f"kind {kind.__name__} has no columns")
     if kind is not None and kind not in KINDS:
         raise TypeError(f"kind must be a class of events, such as Exit, not {kind!r}")
     return _row_dtype(kind)  # type: ignore[arg-type] # mypy looks at Exit.__hash__
@@ -101,7 +101,9 @@ def _row_dtype(kind: type[Event] | None) -> np.dtype[np.void]:
     try:
         import numpy as np  # noqa: PLC0415 - NumPy is optional
     except ImportError as error:
-        raise ImportError("columns need NumPy: pip install numpy") from error
+        raise ImportError(
+            "procconn.columns requires NumPy: pip install numpy"
+        ) from error
 
     fields = _COMMON | (_UNION if kind is None else _union_fields(kind))
     formats, offsets = zip(*fields.values(), strict=True)

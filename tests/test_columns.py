@@ -301,7 +301,7 @@ def test_error_without_numpy_says_how_to_install_it() -> None:
         check=True,
     )
 
-    assert "columns need NumPy: pip install numpy\n" == done.stdout
+    assert "procconn.columns requires NumPy: pip install numpy\n" == done.stdout
 
 
 def test_importing_procconn_does_not_import_numpy() -> None:

@@ -32,7 +32,7 @@ def standard_output() -> int:
     if sys.stdout is None:
         raise OSError(
             errno.EBADF,
-            "standard output is closed; redirect it to /dev/null if it is not wanted",
+            "standard output is closed; redirect it to /dev/null if it is not needed",
         )
     return STDOUT
 
