@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
     _Unknown: TypeAlias = dict[int, tuple[SnapshotEntry, set[int]]]
 
-_MAX_JOURNAL = 20_000  # events, more than happen while a snapshot is taken
+_MAX_JOURNAL = 20_000  # events; only those since a snapshot began are needed
 
 
 class ProcessTable:
