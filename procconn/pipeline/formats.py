@@ -135,7 +135,11 @@ def visible(text: str) -> str:
     """Escape undecodable bytes and control characters."""
     if text.isascii() and text.isprintable():
         return text
-    text = os.fsencode(text).decode(errors="backslashreplace")
+    return escaped(os.fsencode(text).decode(errors="backslashreplace"))
+
+
+def escaped(text: str) -> str:
+    """Escape control characters and surrogates."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

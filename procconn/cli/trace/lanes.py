@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from procconn.pipeline.formats import cut, format_exit, visible
+from procconn.pipeline.formats import cut, ending, escaped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,7 +121,8 @@ def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
 
 
 def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
-    command = process.command or process.name or UNKNOWN
+    name = visible(process.name or UNKNOWN)
+    command = cut(process.command or name, _LONGEST_TEXT)
     return Bar(
         process.pid,
         process.ppid,
@@ -130,8 +131,9 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
         end_ns,
         process.started_ns is None,
         process.ended_ns is None,
-        visible(process.name or UNKNOWN),
-        cut(visible(cut(command, _LONGEST_TEXT)), _LONGEST_TEXT),
+        name,
+        # Not `visible`: the locale may not be able to encode the text.
+        cut(escaped(command), _LONGEST_TEXT),
         _ending(process),
         bool(process.returncode),
     )
