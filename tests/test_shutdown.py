@@ -99,6 +99,20 @@ os.read(reading, 1)
     assert (0, "went on\nabandoned\n") == run(code)
 
 
+def test_first_signal_in_a_timed_wait_starts_no_grace_period() -> None:
+    code = """
+shutdown._GRACE = 0.05
+handlers.defer(abandon)
+with handlers.waiting():
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    print("went on", flush=True)
+os.read(reading, 1)
+"""
+
+    assert (0, "went on\nabandoned\n") == run(code)
+
+
 def test_a_report_that_is_blocked_itself_is_given_up() -> None:
     code = """
 shutdown._GRACE = 0.05

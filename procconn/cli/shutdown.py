@@ -67,7 +67,7 @@ class Shutdown:
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._handled: list[int] = []
         self._abandon: Callable[[], None] | None = None
-        self._is_delegated = self._is_exiting = False
+        self._is_delegated = self._is_waiting = self._is_exiting = False
         self._cpu = 0.0  # this thread's CPU time at the start of the grace period
 
     def install(self) -> None:
@@ -123,10 +123,12 @@ class Shutdown:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Suspend the grace period during a wait of limited time."""
+        self._is_waiting = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             yield
         finally:
+            self._is_waiting = False
             if self.number:
                 self._start_grace()
 
@@ -154,14 +156,16 @@ class Shutdown:
             may_go_on = False
         if not may_go_on:
             self._exit()
-        self._start_grace()
+        if not self._is_waiting:
+            self._start_grace()
 
     def _start_grace(self) -> None:
         self._cpu = time.thread_time()
         signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     def _is_blocked(self) -> bool:
-        return time.thread_time() - self._cpu < _WORK
+        used = time.thread_time() - self._cpu
+        return used < _WORK and not self._is_waiting
 
     def _exit(self) -> NoReturn:
         try:
