@@ -138,7 +138,7 @@ print("went on")
 
 def test_an_event_loop_gets_each_signal() -> None:
     code = """
-with handlers.delegated() as descriptor:
+with handlers.delegated(abandon) as descriptor:
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGALRM)
@@ -146,3 +146,42 @@ with handlers.delegated() as descriptor:
 """
 
     assert (0, "[15, 2, 14] 15\n") == run(code)
+
+
+def test_signals_around_the_end_of_a_delegation_are_one() -> None:
+    code = """
+with handlers.delegated(abandon):
+    signal.raise_signal(signal.SIGTERM)
+    handlers.at_ns -= shutdown._TOGETHER_NS
+signal.raise_signal(signal.SIGTERM)
+print("continued")
+"""
+
+    assert (0, "continued\n") == run(code)
+
+
+def test_signal_after_a_failed_delegation_is_reported() -> None:
+    code = """
+shutdown._TOGETHER_NS = 0
+try:
+    with handlers.delegated(abandon):
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError
+except OSError:
+    signal.raise_signal(signal.SIGTERM)
+print("continued")
+"""
+
+    assert (2, "abandoned\n") == run(code)
+
+
+def test_signal_after_a_completed_delegation_exits_at_once() -> None:
+    code = """
+shutdown._TOGETHER_NS = 0
+with handlers.delegated(abandon):
+    signal.raise_signal(signal.SIGTERM)
+signal.raise_signal(signal.SIGTERM)
+print("continued")
+"""
+
+    assert (0, "") == run(code)

@@ -8,12 +8,10 @@ from signal import SIGINT, SIGTERM
 
 from procconn.cli.output import occupy_closed_descriptors
 from procconn.cli.parser import parse
-from procconn.cli.shutdown import Shutdown
+from procconn.cli.shutdown import FAILED, Shutdown
 from procconn.diagnosis import LimitWarning
 from procconn.errors import ProcConnError
 from procconn.pipeline.messages import report
-
-_FAILED = 2  # also what argparse exits with
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +44,8 @@ def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""
         report(at + (error.strerror or str(error)))
-        status = _FAILED
+        status = FAILED
     except (ProcConnError, ValueError) as error:
         report(str(error))
-        status = _FAILED
+        status = FAILED
     return status

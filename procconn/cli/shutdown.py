@@ -34,6 +34,7 @@ ENDING = (
     signal.SIGALRM,
     signal.SIGXCPU,
 )
+FAILED = 2  # exit status, as of argparse
 _TOGETHER_NS = NS_PER_S  # signals within this time count as one
 _GRACE = 2.0  # seconds
 _WORK = 0.001  # seconds of CPU time; a thread that uses less in that time is blocked
@@ -68,6 +69,7 @@ class Shutdown:
         self._handled: list[int] = []
         self._abandon: Callable[[], None] | None = None
         self._is_delegated = self._is_waiting = self._is_exiting = False
+        self._quiet_until_ns = 0  # further signals are ignored until then
         self._cpu = 0.0  # this thread's CPU time at the start of the grace period
 
     def install(self) -> None:
@@ -100,14 +102,24 @@ class Shutdown:
         self._abandon = abandon
 
     @contextmanager
-    def delegated(self) -> Iterator[int]:
-        """Leave the signals to the caller; yield a descriptor with a byte for each."""
+    def delegated(self, abandon: Callable[[], None]) -> Iterator[int]:
+        """Leave the signals to the caller; yield a descriptor with a byte for each.
+
+        Args:
+            abandon: called if the block fails and the process exits before the
+                exception is reported.
+        """
         self._is_delegated = True
+        self.defer(abandon)
         try:
             yield self._reading
-        finally:
-            self._is_delegated = False
             self.defer(lambda: None)
+        except BaseException:
+            self.exit_status = FAILED
+            raise
+        finally:
+            self._quiet_until_ns = time.monotonic_ns() + _TOGETHER_NS
+            self._is_delegated = False
             if self.number:
                 self._start_grace()
 
@@ -144,13 +156,14 @@ class Shutdown:
         is_first = not self.number
         if is_first:
             self.number, self.at_ns = number, now_ns
+            self._quiet_until_ns = now_ns + _TOGETHER_NS
         if self._is_delegated:
             return
         if is_first:
             may_go_on = self._abandon is not None
         elif number == signal.SIGALRM:  # the grace period is over
             may_go_on = not (self._is_exiting or self._is_blocked())
-        elif now_ns < self.at_ns + _TOGETHER_NS:
+        elif now_ns < self._quiet_until_ns:
             return
         else:
             may_go_on = False

@@ -1,5 +1,6 @@
 """Protocols for the signals that stop a reader of events."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -24,5 +25,10 @@ class Stop(Protocol):
 class Signals(Protocol):
     """The process's signals, for an event loop."""
 
-    def delegated(self) -> AbstractContextManager[int]:
-        """Return a context that yields a descriptor with a byte for each signal."""
+    def delegated(self, abandon: Callable[[], None]) -> AbstractContextManager[int]:
+        """Return a context that yields a descriptor with a byte for each signal.
+
+        Args:
+            abandon: called if the block fails and the process exits before the
+                exception is reported.
+        """

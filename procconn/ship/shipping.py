@@ -17,7 +17,7 @@ from procconn import __version__
 from procconn.pipeline.batches import count_lost, first, selected
 from procconn.pipeline.json_lines import SCHEMA, JsonLines
 from procconn.pipeline.json_text import line, readable
-from procconn.pipeline.messages import report_lost, report_usage_lost
+from procconn.pipeline.messages import report, report_lost, report_usage_lost
 from procconn.pipeline.selection import Selection
 from procconn.pipeline.source import QUEUE, open_source
 from procconn.pipeline.stop import Signals
@@ -77,16 +77,15 @@ class Shipping:
                 )
                 keeping = group.create_task(delivery.keep_connected())
                 showing = group.create_task(self._show(delivery))
-                with signals.delegated() as descriptor:
+                delegated = signals.delegated(lambda: report(self._unstored(delivery)))
+                with delegated as descriptor:
                     loop.add_reader(descriptor, self._stop, descriptor, limit)
                     await self._ship(delivery, group)
                     loop.remove_reader(descriptor)
                 keeping.cancel()
                 showing.cancel()
         except TimeoutError:
-            left = self._taken - delivery.shipped
-            text = f"{left} events that were read, and what waited behind them,"
-            raise OSError(f"{text} could not be stored in time") from None
+            raise OSError(self._unstored(delivery)) from None
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -150,6 +149,11 @@ class Shipping:
             limit.reschedule(now + _LAST)
         elif now >= end - _LAST + _REPEATED:
             limit.reschedule(now)
+
+    def _unstored(self, delivery: Delivery) -> str:
+        left = self._taken - delivery.shipped
+        text = f"{left} events that were read, and what waited behind them,"
+        return f"{text} could not be stored in time"
 
     async def _show(self, delivery: Delivery) -> None:
         """Show the progress each second."""

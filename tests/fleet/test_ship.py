@@ -255,6 +255,24 @@ def test_a_shipper_without_its_server_ends_within_its_time_and_says_so(
     assert time.monotonic() - began < PATIENCE / 2
 
 
+def test_blocked_input_does_not_hide_that_events_are_not_stored() -> None:
+    """The thread that reads a pipe does not end before its writer."""
+    url = f"nats://127.0.0.1:{free_port()}"
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe, open(writing, "wb", buffering=0) as source:
+        source.write(Path(BUILD).read_bytes())
+        command = [*SHIP, url, "--input", "-"]
+        with subprocess.Popen(
+            command, stdin=pipe, stderr=subprocess.PIPE, text=True
+        ) as shipper:
+            assert shipper.stderr is not None
+            assert "nobody listens there" in shipper.stderr.readline()
+            errors = stop(shipper)
+
+    assert 2 == shipper.returncode
+    assert "could not be stored in time" in errors
+
+
 def test_a_terminal_shows_what_is_shipped_and_waits(server: Server) -> None:
     leader, terminal = os.openpty()
     command = [*SHIP, server.url, "--events", "exit"]
