@@ -80,8 +80,10 @@ class Shipping:
                 delegated = signals.delegated(lambda: report(self._unstored(delivery)))
                 with delegated as descriptor:
                     loop.add_reader(descriptor, self._stop, descriptor, limit)
-                    await self._ship(delivery, group)
-                    loop.remove_reader(descriptor)
+                    try:
+                        await self._ship(delivery, group)
+                    finally:
+                        loop.remove_reader(descriptor)
                 keeping.cancel()
                 showing.cancel()
         except TimeoutError:

@@ -1,5 +1,6 @@
 """The messages of a shipper in the stream of a server on the loopback."""
 
+import asyncio
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from support.json_schema import schema, violations
 from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop
 from fleet.streams import count, delete, settings, stored, wait_for_messages
+from procconn.cli.parser import parse
+from procconn.ship.shipping import Shipping
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
@@ -271,6 +274,35 @@ def test_blocked_input_does_not_hide_that_events_are_not_stored() -> None:
 
     assert 2 == shipper.returncode
     assert "could not be stored in time" in errors
+
+
+class NoSignals:
+    """`procconn.pipeline.stop.Signals` of a process that receives none."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+
+    @contextmanager
+    def delegated(self, abandon: object) -> Iterator[int]:
+        """Yield a descriptor that never becomes readable."""
+        del abandon
+        yield self.reading
+
+
+def test_failed_shipping_leaves_no_reader_of_signals() -> None:
+    signals = NoSignals()
+    options = parse(["ship", f"nats://127.0.0.1:{free_port()}", "--input", BUILD])
+
+    async def is_left() -> bool:
+        shipping = asyncio.create_task(Shipping(options).run(signals))
+        await asyncio.sleep(0.1)
+        shipping.cancel()
+        await asyncio.wait((shipping,))
+        return asyncio.get_running_loop().remove_reader(signals.reading)
+
+    assert not asyncio.run(is_left())
+    os.close(signals.reading)
+    os.close(signals.writing)
 
 
 def test_a_terminal_shows_what_is_shipped_and_waits(server: Server) -> None:
