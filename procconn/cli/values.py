@@ -8,16 +8,16 @@ from procconn.events import EventMask
 
 EVENTS = {
     str(member.name).lower().replace("_", "-"): member
-    for member in EventMask  # its members of one bit
+    for member in EventMask  # yields the members of one bit
 } | {"all": EventMask.ALL}
 _MOST_ID = 0xFFFFFFFE
 _MOST_PID = 4_194_303  # on any kernel: one less than PID_MAX_LIMIT
-_MOST_BYTES = (1 << 63) - 1  # of a stream, as JetStream counts
-_LONGEST = _MOST_BYTES // 10**9  # seconds: it counts nanoseconds
+_MOST_BYTES = (1 << 63) - 1  # JetStream stores sizes as int64
+_LONGEST = _MOST_BYTES // 10**9  # seconds; JetStream stores nanoseconds as int64
 
 
 def to_mask(text: str) -> EventMask:
-    """Return the event kinds of a list, separated by commas."""
+    """Return the event kinds of a comma-separated list."""
     kinds = EventMask.NONE
     for part in text.split(","):
         name = part.strip().lower().replace("_", "-")
@@ -30,23 +30,25 @@ def to_mask(text: str) -> EventMask:
 
 
 def to_count(text: str) -> int:
-    """Return a whole number from 1 on."""
+    """Return a positive integer."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def to_pid(text: str) -> int:
     """Return a process ID."""
     if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a process")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process ID")
     return int(text)
 
 
 def to_possible_pid(text: str) -> int:
-    """Return a process ID that some kernel can give."""
+    """Return a process ID that is within the limit of every kernel."""
     if (pid := to_pid(text)) > _MOST_PID:
-        message = f"{text!r} is not the id of a process: none is above {_MOST_PID}"
+        message = (
+            f"{text!r} is not a process ID: the highest possible one is {_MOST_PID}"
+        )
         raise argparse.ArgumentTypeError(message)
     return pid
 
@@ -59,7 +61,7 @@ def to_user(text: str) -> int:
         if text.isdecimal() and int(text) <= _MOST_ID:
             return int(text)
     raise argparse.ArgumentTypeError(
-        f"there is no user {text!r}; give the number of one that has no name here"
+        f"unknown user {text!r}; use a user name or a numeric user ID"
     )
 
 
@@ -68,7 +70,7 @@ def to_pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        message = f"{text!r} is not a regular expression: {error}"
+        message = f"{text!r} is not a valid regular expression: {error}"
         raise argparse.ArgumentTypeError(message) from None
 
 
@@ -84,29 +86,31 @@ def to_seconds(text: str) -> float:
 
 
 def to_age(text: str) -> float:
-    """Return a time in seconds that JetStream can count."""
+    """Return a time in seconds, within JetStream's limit."""
     if (seconds := to_seconds(text)) > _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST} seconds")
     return seconds
 
 
 def to_size(text: str) -> int:
-    """Return a size in bytes that JetStream can count."""
+    """Return a size in bytes, within JetStream's limit."""
     if (size := to_count(text)) > _MOST_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_BYTES} bytes")
     return size
 
 
 def to_host(text: str) -> str:
-    """Return a host's name."""
+    """Return a host name."""
     if not text or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is no name that can be printed")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a printable host name")
     return text
 
 
 def to_stream(text: str) -> str:
-    """Return a stream's name."""
+    """Return a stream name."""
     if not text.isprintable() or not re.fullmatch(r"[^\s.*>/\\]+", text):
-        message = f"{text!r} is no name of a stream: it has no space, nor any of .*>/\\"
+        message = (
+            f"{text!r} is not a valid stream name: spaces and .*>/\\ are not allowed"
+        )
         raise argparse.ArgumentTypeError(message)
     return text

@@ -16,7 +16,7 @@ from procconn.pipeline.stop import Signals
 def run(options: argparse.Namespace, signals: Signals) -> int:
     """Ship until there were enough events, or a signal arrives."""
     if importlib.util.find_spec("nats") is None:
-        report("the client for NATS is not installed: pip install 'procconn[nats]'")
+        report("the NATS client is not installed: pip install 'procconn[nats]'")
         return 2
     from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
 

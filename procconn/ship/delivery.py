@@ -24,10 +24,10 @@ from nats.js.errors import NotFoundError
 from procconn.ship.messages import Message
 from procconn.ship.server import (
     credentials,
+    explain,
     has_no_stream,
     is_connection_reset,
     is_unreachable,
-    why,
 )
 
 _IN_FLIGHT = 16  # messages
@@ -35,6 +35,10 @@ _PAUSE = 1  # seconds between attempts
 _PATIENCE = 30  # seconds to wait for an acknowledgement while connected
 _MOST_RESETS = 2  # in a row; a reset may overtake the error message that explains it
 _PINGS = 5  # seconds; two without a pong mean that the connection is broken
+_NO_TLS = (
+    "the server does not offer TLS; to connect without it, use nats:// and unset"
+    " NATS_CA, NATS_CERT and NATS_KEY"
+)
 
 logging.getLogger("nats").addHandler(logging.NullHandler())  # it logs what is reported
 
@@ -45,7 +49,7 @@ class _Client(Client):
     def _connect_command(self) -> bytes:  # it has the credentials
         if self.options.get("tls"):
             if not self._server_info.get("tls_required"):
-                raise Error("it speaks no TLS; nats:// without NATS_CA goes without")
+                raise Error(_NO_TLS)
             self._connect_reader()
         return super()._connect_command()
 
@@ -181,14 +185,14 @@ class Delivery:
             task.cancel()
 
     def _refusal(self, error: Exception) -> OSError:
-        return OSError(f"{self.settings['servers']}: {why(error)}")
+        return OSError(f"{self.settings['servers']}: {explain(error)}")
 
     def _report_trouble(self, error: Exception) -> None:
-        if (trouble := why(error)) not in self._troubles:
-            self.report(f"{self.settings['servers']}: {trouble}; events wait")
+        if (trouble := explain(error)) not in self._troubles:
+            self.report(f"{self.settings['servers']}: {trouble}; events are queued")
         self._troubles.add(trouble)
 
     def _report_recovery(self) -> None:
         if self._troubles:
-            self.report(f"{self.settings['servers']}: it works again")
+            self.report(f"{self.settings['servers']}: working again")
         self._troubles.clear()

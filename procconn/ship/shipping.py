@@ -46,7 +46,7 @@ class Shipping:
         try:
             self._source = open_source(self._selection, latency=_LATENCY, **wanted)
         except MemoryError:
-            text = f"--queue {wanted['queue']}: there is not as much memory"
+            text = f"--queue {wanted['queue']}: out of memory; choose a smaller size"
             raise ValueError(text) from None
         lines = JsonLines(self._source.wall_ns, withholds_argv=not options.argv)
         host = readable(options.host or socket.gethostname())
@@ -94,7 +94,7 @@ class Shipping:
             lost = self._lost if self._source.is_live else 0
             self._source.close()
             self._progress.end()
-            report_lost(lost, "set a larger --queue for when the server is unreachable")
+            report_lost(lost, "a larger --queue if the server is unreachable or slow")
             report_usage_lost(self._source.usage_lost())
         return 0
 
@@ -154,14 +154,14 @@ class Shipping:
 
     def _unstored(self, delivery: Delivery) -> str:
         left = self._taken - delivery.shipped
-        text = f"{left} events that were read, and what waited behind them,"
-        return f"{text} could not be stored in time"
+        text = f"{left} events already read, and all still queued"
+        return f"{text}, could not be stored in time"
 
     async def _show(self, delivery: Delivery) -> None:
         """Show the progress each second."""
         while self._progress.is_seen:
             behind = time.monotonic() - self._read_at
-            more = f" and those of the last {behind:.0f} s" if behind > _BEHIND else ""
+            more = f" plus those of the last {behind:.0f} s" if behind > _BEHIND else ""
             done, left = delivery.shipped, self._taken - delivery.shipped
             text = f"{done:,} events shipped, {left:,} waiting{more}"
             self._progress.show(f"{text}, {self._lost:,} lost")

@@ -13,47 +13,55 @@ EXAMPLE = "procconn ship nats://localhost --events exec,exit"
 
 
 def add_options(command: ArgumentParser) -> None:
-    """Add them to the parser of the subcommand."""
+    """Add the options to the parser of the subcommand."""
     command.set_defaults(run="procconn.ship", is_endless=True)
     command.add_argument("server", metavar="SERVER", help="nats://HOST or tls://HOST")
     add_selection(command)
-    add_usage(command, "report at each exit what was used: CPU, memory, I/O")
+    add_usage(command, "add resource usage to each exit: CPU, memory, I/O")
     add_quiet(command)
-    group = command.add_argument_group("how they are sent")
+    group = command.add_argument_group("how events are sent")
     group.add_argument(
-        "--argv", action="store_true", help="also arguments, which may have secrets"
+        "--argv",
+        action="store_true",
+        help="include arguments, which may contain secrets",
     )
     group.add_argument(
         "--format",
         choices=("json", "ecs"),
         default="json",
-        help="lines as those of watch --json, or in the Elastic Common Schema",
+        help="lines as in watch --json, or Elastic Common Schema documents",
     )
     group.add_argument(
         "--host",
         type=to_host,
         metavar="NAME",
-        help="in place of this machine's own name",
+        help="host name to send (default: that of this machine)",
     )
     group.add_argument(
         "--queue",
         type=to_count,
         metavar="BYTES",
-        help="of memory for events that wait for the server (default: 76,000,000)",
+        help="memory for events while the server is unreachable (default: 76,000,000)",
     )
-    group = command.add_argument_group("the stream, which is made if there is none")
-    group.add_argument("--stream", type=to_stream, default="procconn", metavar="NAME")
+    group = command.add_argument_group("stream, created if it does not exist")
+    group.add_argument(
+        "--stream",
+        type=to_stream,
+        default="procconn",
+        metavar="NAME",
+        help="its name (default: %(default)s)",
+    )
     group.add_argument(
         "--max-age",
         type=to_age,
         default=604_800,
         metavar="SECONDS",
-        help="how long it keeps events; 0 for ever (default: %(default)s, a week)",
+        help="maximum age of events; 0 for no limit (default: %(default)s, a week)",
     )
     group.add_argument(
         "--max-bytes",
         type=to_size,
         default=-1,
         metavar="BYTES",
-        help="how many it keeps, of compressed lines",
+        help="maximum size, compressed (default: no limit)",
     )
