@@ -1,6 +1,6 @@
-"""Write the man page and completions of the command: `generate.py [FOLDER]`.
+"""Generate the man page and the shell completions: `generate.py [DIRECTORY]`.
 
-They are made of its parser. The folder is this file's own if none is named.
+They are generated from the command-line parser. The default is this file's directory.
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import completions
 import manpage
 
-MADE = {
+GENERATORS = {
     "man/man1/procconn.1": manpage.page,
     "bash-completion/completions/procconn": completions.bash,
     "zsh/site-functions/_procconn": completions.zsh,
@@ -17,13 +17,12 @@ MADE = {
 
 
 def main() -> None:
-    """Write each file, in the folder where it is looked for below a prefix's share."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else __file__)
-    folder = folder if folder.is_dir() else folder.parent
-    for name, make in MADE.items():
-        path = folder / name
+    """Write the files. The directory corresponds to PREFIX/share."""
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for name, generate in GENERATORS.items():
+        path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(make())
+        path.write_text(generate())
 
 
 if __name__ == "__main__":

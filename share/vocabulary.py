@@ -1,4 +1,4 @@
-"""What the parser of the command takes, as plain data."""
+"""The options and arguments of the command-line parser, as plain data."""
 
 import argparse
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ class Option(NamedTuple):
     """An option.
 
     Attributes:
-        flags: as they are typed, the short one first.
-        value: what kind of value it takes, as in its help; "" for none.
+        flags: such as "-e" and "--events", the short one first.
+        value: the metavar or the choices of its value; "" without a value.
         text: its help.
-        group: the heading that its help is under; "" for the usual one.
+        group: the heading of its help; "" for the default group.
     """
 
     flags: tuple[str, ...]
@@ -27,10 +27,10 @@ class Subcommand(NamedTuple):
     """A subcommand.
 
     Attributes:
-        summary: one line about it; `text` is all there is to say.
+        summary: a line of help; `text` is the whole description.
         example: a command line.
-        argument: what kind of arguments it takes; "" for none.
-        repeated: whether it takes several of them.
+        argument: the metavar of its positional arguments; "" for none.
+        repeated: whether it takes several positional arguments.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Subcommand(NamedTuple):
     repeated: bool
 
 
-def general() -> tuple[Option, ...]:
-    """Bring the options of the command itself; `--help` is every subcommand's, too."""
+def general_options() -> tuple[Option, ...]:
+    """Return the options of the command itself, such as `--version`."""
     return tuple(_options(make_parser(), with_help=True))
 
 
 def subcommands() -> Iterator[Subcommand]:
-    """Bring the subcommands in the order of the help."""
+    """Yield the subcommands in the order of the help."""
     (action,) = (
         it
         for it in make_parser()._actions
@@ -70,14 +70,14 @@ def subcommands() -> Iterator[Subcommand]:
 
 
 def _value_of(action: argparse.Action) -> str:
-    """Name a kind of value, or list the few that there are."""
+    """Return the metavar of an option, or its choices."""
     return str(action.metavar) if action.choices is None else "|".join(action.choices)
 
 
 def _options(parser: argparse.ArgumentParser, *, with_help: bool) -> Iterator[Option]:
-    usual = (parser._positionals, parser._optionals)
+    default = (parser._positionals, parser._optionals)
     for group in parser._action_groups:
-        title = "" if group in usual else group.title or ""
+        title = "" if group in default else group.title or ""
         for action in group._group_actions:
             if not action.option_strings or (
                 isinstance(action, argparse._HelpAction) and not with_help

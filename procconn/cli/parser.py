@@ -1,4 +1,4 @@
-"""The parser of the command, with the options of the subcommand that is called."""
+"""The command-line parser. It loads only the options of the called subcommand."""
 
 import argparse
 import importlib
@@ -10,18 +10,18 @@ from procconn.cli.mistakes import Parser, nearest
 
 SUMMARIES = {
     "watch": "print a line for each event as it happens",
-    "stat": "count events each second, by kind and by program",
-    "wait": "wait for any processes, and print how each ended",
-    "trace": "run a command, and print what it ran",
-    "record": "record events, for --input, tshark and others: a pcap file",
-    "ship": "send events to NATS JetStream, where those of many machines meet",
-    "doctor": "check whether process events can be had here, and if not, why",
+    "stat": "count events per second, by kind and by program",
+    "wait": "wait for any processes to end, and print how each ended",
+    "trace": "run a command, and print the processes it started",
+    "record": "record events to a pcap file, for --input or tshark",
+    "ship": "send events to a NATS JetStream server",
+    "doctor": "check whether process events are available here, and if not, why",
 }
-"""What each subcommand does. Its options are in `procconn.cli.options`."""
+"""One line of help for each subcommand; options are in `procconn.cli.options`."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line; exit with a message where it is not understood."""
+    """Parse a command line; exit with a message if it is invalid."""
     arguments = sys.argv[1:] if arguments is None else arguments
     name = next((it for it in arguments if not it.startswith("-")), None)
     parser, commands = _make([] if name is None else [name])
@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         hint = f"did you mean {near}?" if near else f"choose from {', '.join(commands)}"
         parser.error(f"unknown subcommand {name!r}; {hint}")
     options = parser.parse_args(arguments)
-    if name == "trace":  # argparse does neither for a remainder
+    if name == "trace":  # argparse does neither for REMAINDER
         if options.command[:1] == ["--"]:
             del options.command[0]
         if not options.command:
@@ -42,20 +42,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command, with the options of all subcommands."""
+    """Return the parser with the options of all subcommands."""
     return _make(SUMMARIES)[0]
 
 
 def _make(loaded: Collection[str]) -> tuple[argparse.ArgumentParser, dict[str, Parser]]:
-    """Return the parser, and those of the subcommands.
+    """Return the parser, and those of the subcommands by name.
 
     Args:
-        loaded: the subcommands that get their options, each from a module.
+        loaded: the subcommands whose modules with options are imported.
     """
     parser = Parser(
         prog="procconn",
         description="Process events from the Linux kernel's Proc Connector.",
-        epilog="procconn COMMAND --help prints more.",
+        epilog="Run procconn COMMAND --help for the options of a subcommand.",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"

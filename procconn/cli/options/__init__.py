@@ -1,5 +1,5 @@
-"""The options of each subcommand, in a module of its name.
+"""The options of the subcommands, one module for each.
 
-Each has `add_options`; MORE, which follows the summary in the description; and EXAMPLE.
-None imports what the subcommand needs to run.
+A module has `add_options`; MORE, which follows the summary in the description; and
+EXAMPLE. It does not import the subcommand, so that help is fast.
 """

@@ -9,6 +9,6 @@ EXAMPLE = "procconn doctor"
 
 
 def add_options(command: ArgumentParser) -> None:
-    """Add them to the parser of the subcommand."""
+    """Add the options to the parser of the subcommand."""
     command.set_defaults(run="procconn.cli.doctor", is_endless=False)
     add_json(command, "print a JSON object")

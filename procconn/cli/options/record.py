@@ -9,9 +9,9 @@ EXAMPLE = "procconn record --duration 60 minute.pcap"
 
 
 def add_options(command: ArgumentParser) -> None:
-    """Add them to the parser of the subcommand."""
+    """Add the options to the parser of the subcommand."""
     command.set_defaults(run="procconn.cli.record", is_endless=True, input=None)
     command.add_argument("file", metavar="FILE")
     add_which(command)
-    add_usage(command, "also what each process used; records all threads")
+    add_usage(command, "record resource usage; implies --threads")
     add_quiet(command)

@@ -1,4 +1,4 @@
-"""Options that mean the same for several subcommands."""
+"""Options that several subcommands share."""
 
 from argparse import ArgumentParser
 
@@ -14,53 +14,56 @@ from procconn.cli.values import (
 
 
 def add_selection(command: ArgumentParser) -> None:
-    """Add the options that say which events, and where from."""
+    """Add the options that select events, and their source."""
     add_which(command)
     command.add_argument(
-        "-i", "--input", metavar="FILE", help="read a recording, not the kernel"
+        "-i",
+        "--input",
+        metavar="FILE",
+        help="read events from a recording, not the kernel",
     )
 
 
 def add_which(command: ArgumentParser) -> None:
-    """Add the options that say which events."""
+    """Add the options that select events."""
     _add_kinds(command)
-    group = command.add_argument_group("of which processes")
+    group = command.add_argument_group("process filters")
     group.add_argument(
-        "-p", "--pid", type=to_possible_pid, metavar="PID", help="this one"
+        "-p", "--pid", type=to_possible_pid, metavar="PID", help="only this process"
     )
     group.add_argument(
         "--tree",
         type=to_possible_pid,
         metavar="PID",
-        help="this process and its descendants",
+        help="only this process and its descendants",
     )
     group.add_argument(
         "-u",
         "--user",
         type=to_user,
         metavar="USER",
-        help="a user's, by name or number",
+        help="only processes of this effective user, by name or ID",
     )
     group.add_argument(
         "-n",
         "--name",
         type=to_pattern,
         metavar="REGEX",
-        help="those whose command line has a match",
+        help="only processes whose command line has a match",
     )
     command.add_argument(
         "-d",
         "--duration",
         type=to_seconds,
         metavar="SECONDS",
-        help="stop after so long",
+        help="stop after this time",
     )
     command.add_argument(
         "-c",
         "--count",
         type=to_count,
         metavar="N",
-        help="stop after so many events",
+        help="stop after this number of events",
     )
 
 
@@ -70,28 +73,30 @@ def _add_kinds(command: ArgumentParser) -> None:
         "--events",
         type=to_mask,
         metavar="LIST",
-        help=f"only these, separated by commas: {', '.join(EVENTS)}",
+        help=f"only these kinds, separated by commas: {', '.join(EVENTS)}",
     )
     command.add_argument(
-        "--failed", action="store_true", help="of exits only those that failed"
+        "--failed",
+        action="store_true",
+        help="of exits, only those with a nonzero status or a signal",
     )
     command.add_argument(
         "-t",
         "--threads",
         action="store_true",
-        help="also of threads other than a process's first",
+        help="include threads other than the main thread",
     )
 
 
 def add_quiet(command: ArgumentParser) -> None:
-    """Add the option that leaves out warnings."""
+    """Add the option that suppresses warnings."""
     command.add_argument(
-        "--quiet", action="store_true", help="no warnings about limits"
+        "--quiet", action="store_true", help="do not print warnings about limits"
     )
 
 
 def add_usage(command: ArgumentParser, text: str) -> None:
-    """Add the option for what processes used."""
+    """Add the option for resource usage."""
     command.add_argument("--usage", action="store_true", help=text)
 
 
@@ -101,7 +106,7 @@ def add_json(command: ArgumentParser, text: str) -> None:
 
 
 def add_output(
-    command: ArgumentParser, text: str = "write there, not to standard output"
+    command: ArgumentParser, text: str = "write to FILE, not to standard output"
 ) -> None:
-    """Add the option that names the output."""
+    """Add the option for an output file."""
     command.add_argument("-o", "--output", metavar="FILE", help=text)

@@ -16,7 +16,7 @@ EXAMPLE = "procconn watch --events exec,exit --user www-data"
 
 
 def add_options(command: ArgumentParser) -> None:
-    """Add them to the parser of the subcommand."""
+    """Add the options to the parser of the subcommand."""
     command.set_defaults(run="procconn.cli.watch", is_endless=True)
     add_selection(command)
     command.add_argument(
@@ -24,9 +24,9 @@ def add_options(command: ArgumentParser) -> None:
         type=to_seconds,
         default=0.01,
         metavar="SECONDS",
-        help="print at most once in so long (default: %(default)s)",
+        help="minimum time between two writes (default: %(default)s)",
     )
-    add_usage(command, "print at each exit what was used: CPU and memory")
+    add_usage(command, "print resource usage at each exit: CPU and memory")
     add_json(command, "print a JSON object for each event")
     add_output(command)
     add_quiet(command)
