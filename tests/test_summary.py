@@ -85,7 +85,7 @@ def test_large_tree_omits_its_middle(
     shortened = drawn_tree(run).splitlines()
 
     assert 100 == len(full)
-    assert [*full[:10], "… 80 processes are left out here", *full[-10:]] == shortened
+    assert [*full[:10], "… 80 processes omitted", *full[-10:]] == shortened
 
 
 @pytest.mark.parametrize("count", [20, 21])
@@ -94,7 +94,7 @@ def test_tree_at_the_limit_is_complete(
 ) -> None:
     monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
 
-    assert (count > 20) == ("left out" in drawn_tree(run_of(siblings(count))))
+    assert (count > 20) == ("omitted" in drawn_tree(run_of(siblings(count))))
 
 
 def test_deep_tree_restarts_at_the_left_with_its_level() -> None:

@@ -1,4 +1,4 @@
-"""`procconn doctor`: can process events be had here, and if not, why not?"""
+"""`procconn doctor`: check whether process events are available, and why not."""
 
 import argparse
 import os
@@ -31,8 +31,8 @@ _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
 VERSION = 1  # of docs/doctor.schema.json
 _PATIENCE = 2.0  # seconds to wait for events that should arrive at once
 _OK, _LIMITED, _PROBLEM, _UNKNOWN = "ok", "limited", "problem", "unknown"
-_WITHOUT_PROC = "/proc does not show it here"
-_IN_NAMESPACE = "only the initial network namespace shows it"
+_WITHOUT_PROC = "not visible in /proc"
+_IN_NAMESPACE = "visible only in the initial network namespace"
 
 
 class Finding(NamedTuple):
@@ -40,8 +40,8 @@ class Finding(NamedTuple):
 
     Attributes:
         subject: what was checked.
-        state: "ok"; "limited" if events come, but something of them will be missing;
-            "problem"; "unknown" if it does not show here.
+        state: "ok"; "limited" if events arrive, but parts of them will be missing;
+            "problem"; "unknown" if it cannot be checked here.
         text: the result.
         remedy: what to do, or None.
     """
@@ -57,18 +57,18 @@ def run(options: argparse.Namespace, _: Shutdown) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each has its line in the report
         findings = list(examine())
-    well = all(finding.state != _PROBLEM for finding in findings)
+    ok = all(finding.state != _PROBLEM for finding in findings)
     if options.json:
         found = [finding._asdict() for finding in findings]
-        text = line({"version": VERSION, "ok": well, "findings": found}, indent=2)
+        text = line({"version": VERSION, "ok": ok, "findings": found}, indent=2)
     else:
         text = "".join(map(_line, findings))
     Output().write(text)
-    return 0 if well else 1
+    return 0 if ok else 1
 
 
 def examine() -> Iterator[Finding]:
-    """Check everything that process events depend on."""
+    """Check all conditions for process events; the trial subscribes."""
     yield Finding("kernel", _OK, f"{platform.system()} {platform.release()}")
     broken: set[str] = set()
     shows = Path("/proc/self/ns").exists()
@@ -86,7 +86,7 @@ def examine() -> Iterator[Finding]:
     try:
         yield from _trial()
     except OSError as error:
-        text = "the kernel is silent" if broken else str(error.strerror or error)
+        text = "the kernel does not respond" if broken else str(error.strerror or error)
         if not broken and privilege.state != _PROBLEM:  # nothing above explains it
             text, _, remedy = text.partition("; ")
         else:
@@ -99,22 +99,22 @@ def examine() -> Iterator[Finding]:
 
 
 def _privilege(*, counts: bool) -> Finding:
-    """Check the capability; one of another user namespace does not count."""
+    """Check the capability. One of another user namespace `counts` for nothing."""
     has = _has_capability(_CAP_NET_ADMIN) if counts else False
     if has:
         return Finding("privilege", _OK, "CAP_NET_ADMIN")
     is_needed = not kernel_is_at_least(6, 6)
     if has is None:
-        before = ", and before Linux 6.6 CAP_NET_ADMIN is needed" if is_needed else ""
-        return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + before)
+        needed = "; before Linux 6.6, CAP_NET_ADMIN is required" if is_needed else ""
+        return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + needed)
     if is_needed:
         return Finding(
             "privilege",
             _PROBLEM,
-            "none, and before Linux 6.6 CAP_NET_ADMIN is needed",
+            "no CAP_NET_ADMIN, which is required before Linux 6.6",
             "run as root, or grant the capability",
         )
-    return Finding("privilege", _OK, "none, and none is needed from Linux 6.6 on")
+    return Finding("privilege", _OK, "none; none is required since Linux 6.6")
 
 
 def _trial() -> Iterator[Finding]:
@@ -123,7 +123,9 @@ def _trial() -> Iterator[Finding]:
     with ProcConnector(timeout=_PATIENCE) as connector:
         took = time.perf_counter() - began
         yield Finding(
-            "subscription", _OK, f"the kernel answered within {took * 1e3:.2f} ms"
+            "subscription",
+            _OK,
+            f"acknowledged by the kernel within {took * 1e3:.2f} ms",
         )
         yield _receive_buffer(connector)
         yield _drop_count(connector)
@@ -135,7 +137,7 @@ def _trial() -> Iterator[Finding]:
         yield Finding(
             "events",
             _PROBLEM,
-            "one that was caused here did not come",
+            "test event not received",
             "another program may have ended the subscription: use a heartbeat",
         )
     yield _filter()
@@ -162,7 +164,7 @@ def _drop_count(connector: ProcConnector) -> Finding:
     return Finding(
         "drop count",
         _PROBLEM,
-        "this kernel does not count what it drops",
+        "this kernel does not count dropped messages",
         "use Linux 4.12 or newer",
     )
 
@@ -181,18 +183,18 @@ def _filter() -> Finding:
                 unwanted = unwanted or not isinstance(event, Exit)
                 if isinstance(event, Exit) and event.pid == thread.native_id:
                     if not unwanted:
-                        return Finding("filters", _OK, "the kernel applies them")
+                        return Finding("filters", _OK, "applied by the kernel")
                     break
     return Finding(
         "filters",
         _PROBLEM,
-        "the kernel does not apply them" if unwanted else "nothing came through one",
+        "not applied by the kernel" if unwanted else "test event not received",
         "report this kernel to the project",
     )
 
 
 def _programs() -> Finding:
-    """Check how programs are read."""
+    """Check the priority and the privilege with which programs are read."""
     try:
         with ProcConnector(EventMask.EXEC, programs=True) as connector:
             reason = explain_normal_priority(connector._stream.view.realtime)
@@ -203,13 +205,13 @@ def _programs() -> Finding:
     text = f"read {'at normal' if reason else 'at real-time'} priority"
     text += f" as {user_name(os.geteuid())}"
     if not (sees_all := _has_capability(_CAP_SYS_PTRACE)):
-        text += ", so exe and cwd of others' processes only with CAP_SYS_PTRACE"
+        text += "; exe and cwd of other users' processes require CAP_SYS_PTRACE"
         state = _UNKNOWN if sees_all is None and not reason else _LIMITED
     return Finding("programs", state, text, reason or None)
 
 
 def _usage() -> Finding:
-    """Check the registration for taskstats, which events do not need."""
+    """Check the registration for taskstats, which only resource usage needs."""
     error = ffi.new("int *")
     usage = lib.procconn_usage_open(0, error)
     lib.procconn_usage_close(usage)
@@ -220,8 +222,8 @@ def _usage() -> Finding:
 
 
 def _other_listeners(*, show: bool) -> Finding:
-    """Count the sockets in the group; this process has none open by now."""
-    # Not /proc/net, which a /proc mounted with subset=pid does not have.
+    """Count the sockets in the multicast group. This process has closed its own."""
+    # A /proc mounted with subset=pid lacks /proc/net.
     table = _read("/proc/self/net/netlink") if show else ""
     if not table:
         why = _WITHOUT_PROC if show else _IN_NAMESPACE
@@ -236,7 +238,7 @@ def _other_listeners(*, show: bool) -> Finding:
 
 
 def _await(connector: ProcConnector, kind: type[Comm]) -> bool:
-    """Wait for an event about this thread."""
+    """Wait for an event of this thread; return whether it arrived."""
     deadline = time.monotonic() + _PATIENCE
     while (left := deadline - time.monotonic()) > 0:
         event = connector.recv(left)

@@ -154,7 +154,7 @@ def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
     if is_file and options.input is not None:
         read = STDIN if options.input == STANDARD else options.input
         if os.path.samestat(os.stat(path), os.stat(read)):
-            raise ValueError(f"{path} is what is read; name another file for --output")
+            raise ValueError(f"--output {path} is also the input; choose another file")
     output = Output(path)
     output.reopen_on_hangup(shutdown)
     return output

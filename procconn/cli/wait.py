@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     if awaited.pids and not (options.any and last):
         return _TIME_IS_UP
     if last is None or last.returncode is None:
-        report("the status of the last one may be read by its user and root only")
+        report("only its user or root may read the exit status of the last process")
         return _UNKNOWN
     return shell_status(last.returncode)
 

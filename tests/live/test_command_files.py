@@ -251,7 +251,7 @@ def test_input_file_on_standard_input_is_not_overwritten(tmp_path: Path) -> None
         result = run("watch", "-i", "-", "-o", kept, stdin=file)
 
     assert 2 == result.returncode
-    assert "is what is read" in result.stderr
+    assert "is also the input" in result.stderr
     assert BUILD.read_bytes() == kept.read_bytes()
 
 

@@ -145,7 +145,7 @@ def test_trace_summary_lists_processes_by_cpu_time(tmp_path: Path) -> None:
     )
     lines = path.read_text().splitlines()
 
-    first = lines[lines.index("most processor time:") + 1]
+    first = lines[lines.index("most CPU time:") + 1]
     assert f" {sys.executable} -c " in first
     assert ", cpu " in first
     assert first.endswith(" MiB")

@@ -181,7 +181,7 @@ def test_invalid_pid_is_an_error_also_with_a_recording(option: str, pid: str) ->
     result = run("watch", "--input", "no-such-file", f"{option}={pid}")
 
     assert 2 == result.returncode
-    assert f"{pid!r} is not the id of a process" in result.stderr
+    assert f"{pid!r} is not a process ID" in result.stderr
 
 
 def test_name_does_not_match_the_command_itself() -> None:

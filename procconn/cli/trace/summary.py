@@ -104,7 +104,7 @@ def summary(
         yield from _table(ended[:_MOST], width)
     costly = [it for it in ran if _cpu_ns(it)]
     if costly:
-        yield "most processor time:\n"
+        yield "most CPU time:\n"
         costly.sort(key=_cpu_ns, reverse=True)
         yield from _table(costly[:_MOST], width)
     if programs:
@@ -130,7 +130,7 @@ def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
         if row not in left_out:
             yield _line(it, f"{stem}{it.pid} ", width)
         elif row == left_out.start:
-            yield f"… {len(left_out)} processes are left out here\n"
+            yield f"… {len(left_out)} processes omitted\n"
         row += 1
         level += 1
         is_left_again = level % _MOST_LEVELS == 0

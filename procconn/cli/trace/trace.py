@@ -169,7 +169,7 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
     suffix = ".svg" if path == STANDARD else Path(path).suffix
     if suffix not in timeline.FORMATS:
         known = " or ".join(timeline.FORMATS)
-        raise ValueError(f"--timeline takes a file that ends in {known}, not {path!r}")
+        raise ValueError(f"--timeline FILE must end in {known}, not {path!r}")
     return timeline.FORMATS[suffix]
 
 
