@@ -1,4 +1,4 @@
-"""Signals are noted, not raised; a blocked or impatient end exits the process."""
+"""Signal handling: handlers record the first signal, and exit if it takes too long."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ BEGIN = """if 1:
 
 
 def run(code: str) -> tuple[int, str]:
-    """Run the code in a process of its own; return its status and its output."""
+    """Run code after BEGIN in a new process; return its exit status and output."""
     lines = "".join(f"    {line}\n" for line in code.strip().splitlines())
     done = subprocess.run(
         [sys.executable, "-c", BEGIN + lines],
@@ -30,9 +30,9 @@ def run(code: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_a_signal_that_came_before_a_wait_ends_it() -> None:
+def test_signal_before_a_wait_ends_the_wait() -> None:
     code = """
-handlers.defer(abandon)
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 handlers.wait(reading, None)
 print(handlers.number, 0 < handlers.at_ns <= time.monotonic_ns())
@@ -41,10 +41,10 @@ print(handlers.number, 0 < handlers.at_ns <= time.monotonic_ns())
     assert (0, "15 True\n") == run(code)
 
 
-def test_signals_that_come_together_are_one() -> None:
+def test_signals_within_the_repeat_time_count_as_one() -> None:
     code = """
-shutdown._TOGETHER_NS = 10**15
-handlers.defer(abandon)
+shutdown._REPEAT_NS = 10**15
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 first = handlers.at_ns
 signal.raise_signal(signal.SIGINT)
@@ -54,10 +54,10 @@ print(handlers.number, first == handlers.at_ns)
     assert (0, "15 True\n") == run(code)
 
 
-def test_who_works_is_not_blocked() -> None:
+def test_working_thread_is_not_blocked() -> None:
     code = """
-shutdown._GRACE, shutdown._WORK = 0.01, 0
-handlers.defer(abandon)
+shutdown._GRACE, shutdown._MIN_CPU = 0.01, 0
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 time.sleep(0.1)
 handlers.ignore_signals()
@@ -70,14 +70,14 @@ print(handlers.number, handlers.at_ns > 0)
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGUSR1, 128 + signal.SIGUSR1)]
 )
-def test_a_signal_ends_what_loses_nothing_by_it(number: int, status: int) -> None:
-    assert (status, "") == run(f"signal.raise_signal({number})\nprint('went on')")
+def test_signal_exits_at_once_unless_deferred(number: int, status: int) -> None:
+    assert (status, "") == run(f"signal.raise_signal({number})\nprint('continued')")
 
 
-def test_what_is_blocked_is_abandoned() -> None:
+def test_blocked_thread_is_abandoned_after_the_grace_period() -> None:
     code = """
 shutdown._GRACE = 0.05
-handlers.defer(abandon)
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 os.read(reading, 1)
 """
@@ -85,38 +85,38 @@ os.read(reading, 1)
     assert (0, "abandoned\n") == run(code)
 
 
-def test_a_wait_for_a_known_time_is_not_blocked() -> None:
+def test_timed_wait_suspends_the_grace_period() -> None:
     code = """
-handlers.defer(abandon)
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 shutdown._GRACE = 0.05
 with handlers.waiting():
     time.sleep(0.2)
-    print("went on", flush=True)
+    print("continued", flush=True)
 os.read(reading, 1)
 """
 
-    assert (0, "went on\nabandoned\n") == run(code)
+    assert (0, "continued\nabandoned\n") == run(code)
 
 
 def test_first_signal_in_a_timed_wait_starts_no_grace_period() -> None:
     code = """
 shutdown._GRACE = 0.05
-handlers.defer(abandon)
+handlers.defer_exit(abandon)
 with handlers.waiting():
     signal.raise_signal(signal.SIGTERM)
     time.sleep(0.2)
-    print("went on", flush=True)
+    print("continued", flush=True)
 os.read(reading, 1)
 """
 
-    assert (0, "went on\nabandoned\n") == run(code)
+    assert (0, "continued\nabandoned\n") == run(code)
 
 
-def test_a_report_that_is_blocked_itself_is_given_up() -> None:
+def test_blocked_abandon_function_ends_after_another_grace_period() -> None:
     code = """
 shutdown._GRACE = 0.05
-handlers.defer(lambda: os.read(reading, 1))
+handlers.defer_exit(lambda: os.read(reading, 1))
 signal.raise_signal(signal.SIGTERM)
 os.read(reading, 1)
 """
@@ -124,19 +124,19 @@ os.read(reading, 1)
     assert (0, "") == run(code)
 
 
-def test_a_later_signal_ends_it_at_once() -> None:
+def test_second_signal_exits_at_once() -> None:
     code = """
-shutdown._TOGETHER_NS = 1
-handlers.defer(abandon)
+shutdown._REPEAT_NS = 1
+handlers.defer_exit(abandon)
 signal.raise_signal(signal.SIGTERM)
 signal.raise_signal(signal.SIGINT)
-print("went on")
+print("continued")
 """
 
     assert (0, "abandoned\n") == run(code)
 
 
-def test_an_event_loop_gets_each_signal() -> None:
+def test_delegated_descriptor_has_a_byte_for_each_signal() -> None:
     code = """
 with handlers.delegated(abandon) as descriptor:
     signal.raise_signal(signal.SIGTERM)
@@ -152,7 +152,7 @@ def test_signals_around_the_end_of_a_delegation_are_one() -> None:
     code = """
 with handlers.delegated(abandon):
     signal.raise_signal(signal.SIGTERM)
-    handlers.at_ns -= shutdown._TOGETHER_NS
+    handlers.at_ns -= shutdown._REPEAT_NS
 signal.raise_signal(signal.SIGTERM)
 print("continued")
 """
@@ -162,7 +162,7 @@ print("continued")
 
 def test_signal_after_a_failed_delegation_is_reported() -> None:
     code = """
-shutdown._TOGETHER_NS = 0
+shutdown._REPEAT_NS = 0
 try:
     with handlers.delegated(abandon):
         signal.raise_signal(signal.SIGTERM)
@@ -177,7 +177,7 @@ print("continued")
 
 def test_signal_after_a_completed_delegation_exits_at_once() -> None:
     code = """
-shutdown._TOGETHER_NS = 0
+shutdown._REPEAT_NS = 0
 with handlers.delegated(abandon):
     signal.raise_signal(signal.SIGTERM)
 signal.raise_signal(signal.SIGTERM)

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         duration=selection.duration,
         stop=shutdown,
     )
-    shutdown.defer(lambda: report_unwritten(source))
+    shutdown.defer_exit(lambda: report_unwritten(source))
     try:
         received = source.received()
         if is_by_process:

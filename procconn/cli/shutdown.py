@@ -1,14 +1,13 @@
-"""How signals end the command.
+"""Signal handling: end the command without losing events that were received.
 
-No handler raises an exception. A handler records the first signal and its time, which
-becomes the end of what is read. A wait for events also polls the descriptor that the
-interpreter writes a byte to for each signal, so a signal that arrives just before the
-wait ends it. Events that happened until then are written as usual.
+Handlers raise no exceptions. The first signal sets the time at which reading ends;
+earlier events are written as usual. Waits for events also poll the wakeup descriptor
+(signal.set_wakeup_fd), so a signal that arrives just before a wait ends it.
 
-In three cases the handler takes the subscriptions back and exits the process: at a
-first signal while nothing is lost by that, at a second signal, and if the main thread
-is blocked for a grace period, as by an output that nobody reads. Signals within a
-second count as one, as `timeout` and terminals send several.
+In three cases the handler unsubscribes and exits the process at once: at the first
+signal if there is nothing to write yet, at a second signal, and if the main thread is
+blocked for a grace period, for example by a full pipe. Signals within a second count as
+one, because `timeout` and terminals send several.
 """
 
 import os
@@ -23,8 +22,8 @@ from typing import NoReturn
 from procconn._stream import close_all
 from procconn.clock import NS_PER_S
 
-# Signals that end a process by default and that are sent on purpose.
-ENDING = (
+# Signals that terminate a process by default and that users or systems send.
+TERMINATING = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGQUIT,
@@ -35,28 +34,28 @@ ENDING = (
     signal.SIGXCPU,
 )
 FAILED = 2  # exit status, as of argparse
-_TOGETHER_NS = NS_PER_S  # signals within this time count as one
+_REPEAT_NS = NS_PER_S  # signals within this time count as one
 _GRACE = 2.0  # seconds
-_WORK = 0.001  # seconds of CPU time; a thread that uses less in that time is blocked
+_MIN_CPU = 0.001  # seconds; a thread that used less in a grace period is blocked
 _LONGEST_WAIT = 86_400.0  # seconds; poll(2) takes an int of milliseconds
 _READ_SIZE = 4096  # bytes, one for each signal
-_SIGNAL_BASE = 128  # shells add the signal's number to it
+_SIGNAL_BASE = 128  # exit status of shells: 128 + the signal number
 
 
 def shell_status(returncode: int) -> int:
-    """Return the exit status that a shell shows for a `returncode` of `subprocess`."""
+    """Convert a `returncode` of `subprocess` to the exit status that a shell shows."""
     return returncode if returncode >= 0 else _SIGNAL_BASE - returncode
 
 
 class Shutdown:
-    """The signals that this process received, and when they end it.
+    """Signal handlers, and the state of the shutdown that they start.
 
     Args:
         expected: signals after which the exit status is 0.
 
     Attributes:
-        number: of the first signal; 0 before it.
-        at_ns: when it arrived, on CLOCK_MONOTONIC; 0 before it.
+        number: the first signal; 0 before it arrives.
+        at_ns: its time of arrival on CLOCK_MONOTONIC; 0 before.
         exit_status: the exit status after a signal; None derives it from `number`.
     """
 
@@ -73,15 +72,15 @@ class Shutdown:
         self._cpu = 0.0  # this thread's CPU time at the start of the grace period
 
     def install(self) -> None:
-        """Install the handlers, except for signals that are ignored, as under nohup."""
+        """Install the handlers. Signals that are ignored stay so, as under nohup."""
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        for number in ENDING:
+        for number in TERMINATING:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, self._handle)
                 self._handled.append(number)
 
     def ignore_signals(self) -> None:
-        """Ignore signals from now on: the interpreter exits without handlers."""
+        """Ignore signals while the interpreter exits, when handlers no longer run."""
         for number in self._handled:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
@@ -89,12 +88,12 @@ class Shutdown:
         os.close(self._writing)
 
     def reopen_on_hangup(self, reopen: Callable[[], None]) -> None:
-        """Call a function on SIGHUP instead of ending the command."""
+        """Call a function on SIGHUP, which then does not end the command."""
         if signal.SIGHUP in self._handled:
             signal.signal(signal.SIGHUP, lambda *_: reopen())
 
-    def defer(self, abandon: Callable[[], None]) -> None:
-        """Let the first signal only end the waits, from now on.
+    def defer_exit(self, abandon: Callable[[], None]) -> None:
+        """From now on, the first signal ends waits, but does not exit the process.
 
         Args:
             abandon: called if the process exits before everything is written.
@@ -103,28 +102,28 @@ class Shutdown:
 
     @contextmanager
     def delegated(self, abandon: Callable[[], None]) -> Iterator[int]:
-        """Leave the signals to the caller; yield a descriptor with a byte for each.
+        """Leave signals to the caller; yield a descriptor that has a byte for each.
 
         Args:
             abandon: called if the block fails and the process exits before the
                 exception is reported.
         """
         self._is_delegated = True
-        self.defer(abandon)
+        self.defer_exit(abandon)
         try:
             yield self._reading
-            self.defer(lambda: None)
+            self.defer_exit(lambda: None)
         except BaseException:
             self.exit_status = FAILED
             raise
         finally:
-            self._quiet_until_ns = time.monotonic_ns() + _TOGETHER_NS
+            self._quiet_until_ns = time.monotonic_ns() + _REPEAT_NS
             self._is_delegated = False
             if self.number:
                 self._start_grace()
 
     def wait(self, descriptor: int, timeout: float | None) -> None:
-        """Wait until a descriptor is readable, a signal arrives, or the time is up."""
+        """Wait for a readable descriptor, a signal, or the timeout in seconds."""
         poll = select.poll()
         for fd in (descriptor, self._reading):
             poll.register(fd, select.POLLIN)
@@ -134,7 +133,7 @@ class Shutdown:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Suspend the grace period during a wait of limited time."""
+        """Suspend the grace period during a wait with a timeout."""
         self._is_waiting = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
@@ -156,18 +155,18 @@ class Shutdown:
         is_first = not self.number
         if is_first:
             self.number, self.at_ns = number, now_ns
-            self._quiet_until_ns = now_ns + _TOGETHER_NS
+            self._quiet_until_ns = now_ns + _REPEAT_NS
         if self._is_delegated:
             return
         if is_first:
-            may_go_on = self._abandon is not None
+            may_continue = self._abandon is not None
         elif number == signal.SIGALRM:  # the grace period is over
-            may_go_on = not (self._is_exiting or self._is_blocked())
+            may_continue = not (self._is_exiting or self._is_blocked())
         elif now_ns < self._quiet_until_ns:
             return
         else:
-            may_go_on = False
-        if not may_go_on:
+            may_continue = False
+        if not may_continue:
             self._exit()
         if not self._is_waiting:
             self._start_grace()
@@ -178,7 +177,7 @@ class Shutdown:
 
     def _is_blocked(self) -> bool:
         used = time.thread_time() - self._cpu
-        return used < _WORK and not self._is_waiting
+        return used < _MIN_CPU and not self._is_waiting
 
     def _exit(self) -> NoReturn:
         try:

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     selection = Selection.of(options)
     source = open_source(selection, latency=_LATENCY, stop=shutdown)
     if source.is_live:
-        shutdown.defer(lambda: report_unwritten(source))
+        shutdown.defer_exit(lambda: report_unwritten(source))
     try:
         tracker = open_tracker(selection, source)
         output = open_output(options, shutdown)

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     )
     lost = 0
     if source.is_live:
-        shutdown.defer(lambda: report_unwritten(source))
+        shutdown.defer_exit(lambda: report_unwritten(source))
     try:
         batches = first(selection.count, selected(selection, source))
         output = open_output(options, shutdown)

@@ -1,4 +1,4 @@
-"""Protocols for the signals that stop a reader of events."""
+"""Interfaces between readers of events and the signals that end them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,24 +9,24 @@ class Stop(Protocol):
     """A request to stop, which may arrive at any time.
 
     Attributes:
-        at_ns: when it arrived, on CLOCK_MONOTONIC; 0 before.
+        at_ns: its time of arrival on CLOCK_MONOTONIC; 0 before.
     """
 
     @property
     def at_ns(self) -> int: ...  # noqa: D102
 
     def wait(self, descriptor: int, timeout: float | None) -> None:
-        """Wait until a descriptor is readable, the request arrives, or a timeout."""
+        """Wait for a readable descriptor, the request, or the timeout in seconds."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context for a wait of limited time after the request."""
+        """Return a context for a wait with a timeout after the request."""
 
 
 class Signals(Protocol):
     """The process's signals, for an event loop."""
 
     def delegated(self, abandon: Callable[[], None]) -> AbstractContextManager[int]:
-        """Return a context that yields a descriptor with a byte for each signal.
+        """Return a context that yields a descriptor that has a byte for each signal.
 
         Args:
             abandon: called if the block fails and the process exits before the

@@ -1,4 +1,4 @@
-"""The traced command: it gets the signals, and its exit status is ours."""
+"""The traced command: it receives our signals, and we return its exit status."""
 
 import contextlib
 import errno
@@ -7,35 +7,34 @@ import shutil
 import signal
 import threading
 
-from procconn.cli.shutdown import ENDING
+from procconn.cli.shutdown import TERMINATING
 
-# Also signals that end no process by default, which the command may handle.
-_PASSED = (signal.SIGCONT, signal.SIGWINCH, signal.SIGVTALRM)
+# Further signals that the command may handle.
+_FORWARDED = (signal.SIGCONT, signal.SIGWINCH, signal.SIGVTALRM)
 _REAL_TIME = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
-_AWAITED = (*ENDING, *_PASSED, *_REAL_TIME, signal.SIGCHLD)
-_SI_KERNEL = 0x80  # asm-generic/siginfo.h: from the terminal, for its process group
-_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)  # the interpreter ignores them
+_AWAITED = (*TERMINATING, *_FORWARDED, *_REAL_TIME, signal.SIGCHLD)
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h; the terminal's signals to a process group
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Child:
-    """A running command, with our standard streams, in our process group.
+    """A running command that has our standard streams and process group.
 
-    The terminal's signals reach it directly; others are passed on until `end` is
-    called. A script without a #! line is run by the shell, as by env(1).
+    It gets the terminal's signals directly. Other signals are forwarded until `end` is
+    called. The shell runs scripts without a #! line, as by execvp(3).
 
     Attributes:
-        has_ended: set when it has ended; its PID is not reused before `end`.
+        has_ended: set when the command has ended. Its PID is not reused before `end`.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the command cannot be started.
     """
 
     def __init__(self, command: list[str]) -> None:
-        self._is_over = False
+        self._is_ending = False
         self.has_ended = threading.Event()
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # if ignored, the kernel discards the status
+        # If SIGCHLD is ignored, the kernel discards the exit status.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             try:
@@ -48,8 +47,8 @@ class Child:
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
             raise
-        self._passing = threading.Thread(target=self._pass_on, daemon=True)
-        self._passing.start()
+        self._forwarder = threading.Thread(target=self._forward_signals, daemon=True)
+        self._forwarder.start()
 
     def _spawn(self, command: list[str]) -> int:
         if not command[0]:
@@ -59,24 +58,26 @@ class Child:
             command,
             os.environ,
             setsigmask=self._before,
-            setsigdef=_PYTHONS_OWN,
+            setsigdef=_IGNORED_BY_PYTHON,
         )
 
     def end(self) -> int:
-        """Wait for its end and take signals again; return what `Popen.wait` would."""
+        """Wait for the end, and stop forwarding; return the status as `Popen.wait`."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        self._is_over = True
-        assert self._passing.ident is not None  # noqa: S101
-        signal.pthread_kill(self._passing.ident, signal.SIGTERM)  # to wake it
-        self._passing.join()
+        self._is_ending = True
+        assert self._forwarder.ident is not None  # noqa: S101
+        signal.pthread_kill(
+            self._forwarder.ident, signal.SIGTERM
+        )  # wakes sigwaitinfo()
+        self._forwarder.join()
         _, status = os.waitpid(self.pid, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
         return os.waitstatus_to_exitcode(status)
 
-    def _pass_on(self) -> None:
+    def _forward_signals(self) -> None:
         while True:
             info = signal.sigwaitinfo(_AWAITED)
-            if self._is_over:
+            if self._is_ending:
                 return
             if info.si_signo == signal.SIGCHLD:
                 how = os.WEXITED | os.WNOHANG | os.WNOWAIT
