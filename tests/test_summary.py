@@ -23,7 +23,7 @@ def program(*argv: str, name: str | None = "cc") -> Program:
 def run_of(events: Iterable[Event]) -> Run:
     run = Run(ROOT)
     for event in events:
-        run.take(event)
+        run.feed(event)
     return run
 
 
@@ -81,7 +81,7 @@ def test_large_tree_omits_its_middle(
 ) -> None:
     run = run_of(SHAPES[shape](100))
     full = drawn_tree(run).splitlines()
-    monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
+    monkeypatch.setattr(summary, "_MAX_TREE", 20)
     shortened = drawn_tree(run).splitlines()
 
     assert 100 == len(full)
@@ -92,7 +92,7 @@ def test_large_tree_omits_its_middle(
 def test_tree_at_the_limit_is_complete(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary, "_MOST_OF_TREE", 20)
+    monkeypatch.setattr(summary, "_MAX_TREE", 20)
 
     assert (count > 20) == ("omitted" in drawn_tree(run_of(siblings(count))))
 

@@ -1,4 +1,4 @@
-"""The `procconn` command. Each subcommand is a module, loaded when it is called."""
+"""The `procconn` command. The module of a subcommand is imported when it is called."""
 
 import argparse
 import importlib
@@ -15,10 +15,10 @@ from procconn.pipeline.messages import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status. It changes signal handlers.
+    """Run the command; return its exit status. Signal handlers are installed.
 
     Args:
-        arguments: those after the program's name; None takes those of the process.
+        arguments: the arguments after the program's name; None means sys.argv[1:].
     """
     occupy_closed_descriptors()
     options = parse(arguments)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    warnings.simplefilter("always", RuntimeWarning)  # each renewal of a subscription
+    warnings.simplefilter("always", RuntimeWarning)  # at each resubscription
     if getattr(options, "quiet", False):
         warnings.simplefilter("ignore", LimitWarning)
     warnings.showwarning = lambda message, *_, **__: report(str(message))
@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         status: int = importlib.import_module(options.run).run(options, shutdown)
         if options.is_endless and shutdown.number:
             status = shutdown.status
-    except BrokenPipeError:  # the reader, such as head, has closed the pipe
+    except BrokenPipeError:  # the reader, such as head, closed the pipe
         status = 0
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""

@@ -1,4 +1,4 @@
-"""Standard output or a file, unbuffered."""
+"""The output of a subcommand: standard output or a file, unbuffered."""
 
 import argparse
 import os
@@ -22,36 +22,36 @@ from procconn.pipeline.standard_streams import (
 if TYPE_CHECKING:
     from procconn.pipeline.source import Source
 
-# Appending, so that a log rotation that copies and truncates the file leaves no hole.
+# O_APPEND, so that log rotation by copy and truncate leaves no hole in the file.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-_MANY = 65_536  # characters that are written at once
+_CHUNK = 65_536  # characters
 
 
 def occupy_closed_descriptors() -> None:
-    """Keep opened files from taking the descriptor of a closed standard stream.
+    """Prevent files from being opened as descriptors 0 to 2, if these are closed.
 
-    The placeholders can be neither read nor written, and close on exec, so a command
-    that is run has the same standard streams closed.
+    The placeholders cannot be read or written. They close on exec, so that commands
+    inherit the closed streams.
     """
     for fd in range(STDERR + 1):
         try:
             os.fstat(fd)
-        except OSError:  # those below are open, so open() returns this one
+        except OSError:  # lower ones are open, so open() returns this one
             os.open("/", os.O_PATH | os.O_CLOEXEC)
 
 
 class Output:
-    """A file that is written whole lines at a time, or standard output.
+    """An output that is written in complete lines.
 
     Args:
-        path: the file, which is emptied first; None and "-" are standard output.
+        path: the file, which is truncated; None and "-" mean standard output.
 
     Raises:
         OSError: the file cannot be opened, or standard output is closed.
     """
 
     _path: str | None = None
-    _is_writing = _is_due = False
+    _is_writing = _must_reopen = False
 
     def __init__(self, path: str | None = None) -> None:
         if path in (None, STANDARD):
@@ -61,14 +61,14 @@ class Output:
             self._fd = open_private(path, _FLAGS | os.O_TRUNC)
 
     @classmethod
-    def of_errors(cls) -> "Output":
-        """Take standard error, also where that is closed: then nothing is written."""
+    def stderr(cls) -> "Output":
+        """Return standard error as output. If it is closed, nothing is written."""
         output = cls.__new__(cls)
         output._fd = standard_error()
         return output
 
     def write(self, text: str) -> None:
-        """Write all of it, also where it does not block; OSError names the file."""
+        """Write all text, also to a nonblocking descriptor; OSError names the file."""
         if self._fd < 0:
             return
         self._is_writing = True
@@ -79,34 +79,33 @@ class Output:
             raise
         finally:
             self._is_writing = False
-        if self._is_due:
+        if self._must_reopen:
             self.reopen()
 
     def write_all(self, texts: Iterable[str]) -> None:
-        """Write many texts, a few of which are in memory at a time."""
-        gathered: list[str] = []
+        """Write many texts in chunks, without keeping all of them in memory."""
+        chunk: list[str] = []
         size = 0
         for text in texts:
-            gathered.append(text)
+            chunk.append(text)
             size += len(text)
-            if size >= _MANY:
-                self.write("".join(gathered))
-                gathered, size = [], 0
-        self.write("".join(gathered))
+            if size >= _CHUNK:
+                self.write("".join(chunk))
+                chunk, size = [], 0
+        self.write("".join(chunk))
 
     def reopen_on_hangup(self, shutdown: Shutdown) -> None:
-        """Let SIGHUP reopen the file, as a log rotation asks for it.
+        """Reopen the file at SIGHUP, for log rotation.
 
-        Not where standard output is a terminal: there it means that the terminal is
-        closed.
+        If standard output is a terminal, SIGHUP means that the terminal was closed.
         """
         if self._path is not None and not os.isatty(STDOUT):
             shutdown.reopen_on_hangup(self.reopen)
 
     def reopen(self) -> None:
-        """Open the file by its name once more, to append; between two writes."""
-        self._is_due = self._is_writing
-        if self._is_due or self._path is None:
+        """Reopen the file by its name, to append; after a write that is in progress."""
+        self._must_reopen = self._is_writing
+        if self._must_reopen or self._path is None:
             return
         try:
             fd = open_private(self._path, _FLAGS)
@@ -118,42 +117,42 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the output is a terminal."""
         return self._fd >= 0 and os.isatty(self._fd)
 
     @property
     def width(self) -> int | None:
-        """The columns of the terminal; None if it is none, or they are unknown."""
+        """The number of columns of a terminal; None if unknown or no terminal."""
         if not self.is_terminal:
             return None
         return os.get_terminal_size(self._fd).columns or None
 
     @property
     def height(self) -> int | None:
-        """The lines of the terminal; None if it is none, or they are unknown."""
+        """The number of lines of a terminal; None if unknown or no terminal."""
         if not self.is_terminal:
             return None
         return os.get_terminal_size(self._fd).lines or None
 
     @property
     def coloured(self) -> bool:
-        """Whether it is a terminal with colours, and NO_COLOR is not set."""
+        """Whether the output is a terminal with colours, and NO_COLOR is not set."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
         return self.is_terminal and not plain
 
 
 def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
-    """Open the output, which empties a file; so open the source first.
+    """Open the output. Call this after opening the source, as it truncates the file.
 
     Raises:
-        ValueError: the output is the file that is read.
+        ValueError: the output is the input file.
         OSError: the file cannot be opened.
     """
     path = options.output
     is_file = path not in (None, STANDARD) and Path(path).is_file()
     if is_file and options.input is not None:
-        read = STDIN if options.input == STANDARD else options.input
-        if os.path.samestat(os.stat(path), os.stat(read)):
+        source = STDIN if options.input == STANDARD else options.input
+        if os.path.samestat(os.stat(path), os.stat(source)):
             raise ValueError(f"--output {path} is also the input; choose another file")
     output = Output(path)
     output.reopen_on_hangup(shutdown)
@@ -161,7 +160,7 @@ def open_output(options: argparse.Namespace, shutdown: Shutdown) -> Output:
 
 
 def report_unwritten(source: "Source") -> None:
-    """Report what is missing if the command exits before everything is written."""
+    """Report lost and unwritten events, when the command exits early."""
     lost = source.lost()
     source.close()
     report_lost(lost or 0)

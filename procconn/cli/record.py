@@ -1,4 +1,4 @@
-"""`procconn record`: events into a file, for `--input` and for other tools."""
+"""`procconn record`: write events to a pcap file."""
 
 import argparse
 import sys
@@ -20,10 +20,9 @@ _LATENCY = 0.01  # seconds
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Record until there were enough events, or a signal comes."""
-    options.threads = (
-        options.threads or options.usage
-    )  # usage of a process includes its threads'
+    """Record events until the duration or count is reached, or a signal arrives."""
+    # The resource usage of a process includes that of its threads.
+    options.threads = options.threads or options.usage
     selection = Selection.of(options)
     is_by_process, left = selection.is_by_process, selection.count
     lost = 0
@@ -39,13 +38,13 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     shutdown.defer_exit(lambda: report_unwritten(source))
     try:
         received = source.received()
-        if is_by_process:
-            received = _chosen(selection, source, open_tracker(selection, source))
+        if is_of_some:
+            received = _selected(selection, source, open_tracker(selection, source))
         with _recorder(options.file) as recorder:
             for messages, events in received:
                 size = len(messages)
                 if left is not None:
-                    size, left = _first(messages, events, left)
+                    size, left = _limit(messages, events, left)
                 recorder.write(messages[:size])
                 lost += sum(it.count for it in events if isinstance(it, Lost))
                 if left == 0:
@@ -63,10 +62,10 @@ def _recorder(path: str) -> Recorder:
     return Recorder(open(standard_output(), "wb", buffering=0, closefd=False))
 
 
-def _chosen(
+def _selected(
     selection: Selection, source: Live, tracker: Tracker
 ) -> Iterator[tuple[memoryview, list[Event]]]:
-    """Yield the selected messages and events, as `Live.received`."""
+    """Yield the selected messages and their events, like `Live.received`."""
     messages: dict[int, bytes] = {}  # by the id() of their events
 
     def batches() -> Iterator[list[Event]]:
@@ -88,8 +87,8 @@ def _chosen(
         yield memoryview(kept), events
 
 
-def _first(messages: memoryview, events: list[Event], count: int) -> tuple[int, int]:
-    """Return the size of the first `count` events, and how many are missing."""
+def _limit(messages: memoryview, events: list[Event], count: int) -> tuple[int, int]:
+    """Return the size of the first `count` events, and how many are still to come."""
     at = 0
     for event in events:
         if count == 0:

@@ -1,4 +1,4 @@
-"""`procconn stat`: how many events there are each second, by kind and by program."""
+"""`procconn stat`: count events per second, by kind and by program."""
 
 import argparse
 import time
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 VERSION = 1  # of docs/stat.schema.json
-_LATENCY = 0.2  # seconds: few wake-ups, and soon enough for a line a second
-_MOST = 20  # programs in the table at the end
-_NO_LIVES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
-_KINDS_AND_HEAD = 3  # lines of a table without the programs
+_LATENCY = 0.2  # seconds; few wakeups, but early enough for an update each second
+_MAX_ROWS = 20  # programs in the table at the end
+_NOT_OF_LIFETIMES = (Comm, Uid, Gid, Sid, Ptrace, Coredump)
+_OTHER_ROWS = 3  # lines of the screen without programs
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Count until there were enough events, or a signal comes."""
+    """Count events until the duration or count is reached, or a signal arrives."""
     selection = Selection.of(options)
     source = open_source(selection, latency=_LATENCY, stop=shutdown)
     if source.is_live:
@@ -52,9 +52,9 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         raise
     stat = _Stat(selection, source, tracker, output, shutdown, as_json=options.json)
     try:
-        stat.count_all(source.batches(lambda: tracker.next_timeout(_LATENCY)))
-    except BrokenPipeError:  # the reader has closed the pipe
-        stat.is_silent = True
+        stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
+    except BrokenPipeError:  # the reader closed the pipe
+        stat.is_output_closed = True
         raise
     finally:
         lost = source.lost() if source.is_live else None
@@ -81,60 +81,61 @@ class _Stat:
         self._output = output
         self._shutdown = shutdown
         self._as_json = as_json
-        self.is_silent = False
+        self.is_output_closed = False
         self._tracker = tracker
-        self._begun_ns: int | None = None  # when the first event of a recording was
+        self._begun_ns: int | None = None  # of a recording: time of the first event
         if source.is_live:
             self._begun_ns = time.monotonic_ns()
         self._end_ns = 0  # of a recording
         self._current = Tally(self._begun_ns or 0)
         self._total = Tally(self._begun_ns or 0)
         self._left = selection.count
-        self._alone = self._counted_alone()
+        self._untracked = self._untracked_kinds()
         self._lines = 0  # of the table on the terminal
 
     def count_all(self, batches: Iterator[list[Event]]) -> None:
-        """Count all events, and print each second when it is over."""
+        """Count all events, and print the counts of each second."""
         tracker = self._tracker
         for events in batches:
             refresh(tracker)
-            if not (self._take(events) if events else self._take_silence()):
+            if not (self._take(events) if events else self._take_pause()):
                 return
         self._count(finish(tracker))
 
     def _take(self, events: list[Event]) -> bool:
-        """Count a batch; return whether to go on."""
-        take, threads, alone = self._tracker.feed, self._selection.threads, self._alone
+        """Count a batch; return whether to continue."""
+        take, threads = self._tracker.take, self._selection.threads
+        untracked = self._untracked
         if self._begun_ns is None:
             self._begin(events[0])
-        turn_ns = self._current.since_ns + NS_PER_S
+        next_ns = self._current.since_ns + NS_PER_S
         for event in events:
-            if event.timestamp_ns >= turn_ns:
-                self._turn_over(event)
-                turn_ns = self._current.since_ns + NS_PER_S
+            if event.timestamp_ns >= next_ns:
+                self._next_second(event)
+                next_ns = self._current.since_ns + NS_PER_S
             kind = type(event)
-            if kind in alone:
+            if kind in untracked:
                 if threads or event[0] == event[1]:  # pid and tgid
                     self._current.kinds[kind] += 1
             elif not self._count(take(event)):
                 return False
         self._current.fold()
-        if type(events[-1]) in alone:  # a snapshot may have been waiting for it
+        if type(events[-1]) in untracked:  # a snapshot may wait for its time
             self._count(take(events[-1])[:-1])
         if not self._is_live:
             self._end_ns = events[-1].timestamp_ns
         return True
 
-    def _take_silence(self) -> bool:
-        """Count what a silence completes; return whether to go on."""
-        is_wanted = self._count(self._tracker.feed_silence())
+    def _take_pause(self) -> bool:
+        """Count exits released by a pause in the stream; return whether to continue."""
+        may_continue = self._count(self._tracker.take_silence())
         late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
         if time.monotonic_ns() >= self._current.since_ns + late_ns:
-            self._turn_over(Lost(0, self._current.since_ns + NS_PER_S))
-        return is_wanted
+            self._next_second(Lost(0, self._current.since_ns + NS_PER_S))
+        return may_continue
 
     def _count(self, found: list[EventInContext]) -> bool:
-        """Count the selected events; return whether to go on."""
+        """Count the selected events; return whether to continue."""
         for item in found:
             if not self._selection.matches(item):
                 continue
@@ -146,20 +147,20 @@ class _Stat:
                     return False
         return True
 
-    def _counted_alone(self) -> set[type[Event]]:
-        """Return the kinds that are counted without the context of their process."""
+    def _untracked_kinds(self) -> set[type[Event]]:
+        """Return the kinds that can be counted without the context of a process."""
         selection = self._selection
         if selection.is_by_process or selection.count:
             return set()
-        return {kind for kind in _NO_LIVES if kind.what & selection.mask}
+        return {kind for kind in _NOT_OF_LIFETIMES if kind.what & selection.mask}
 
     def _begin(self, event: Event) -> None:
         """Start counting at the first event of a recording."""
         self._begun_ns = self._end_ns = self._total.since_ns = event.timestamp_ns
         self._current = Tally(event.timestamp_ns)
 
-    def _turn_over(self, event: Event) -> None:
-        """End the current second, as this event is after it."""
+    def _next_second(self, event: Event) -> None:
+        """End the current second, and start that of an event."""
         current = self._current
         self._total.add(current)
         if self._as_json:
@@ -170,8 +171,8 @@ class _Stat:
         self._current = Tally(current.since_ns + seconds * NS_PER_S)
 
     def finish(self) -> None:
-        """Print the last second, or the table of all."""
-        if self.is_silent or self._begun_ns is None:
+        """Print the counts of the last second, or the table with the total."""
+        if self.is_output_closed or self._begun_ns is None:
             return
         current = self._current
         self._total.add(current)
@@ -197,7 +198,7 @@ class _Stat:
         return running
 
     def _show(self, tally: Tally, seconds: float) -> None:
-        """Print a table; on a terminal, it replaces the previous one."""
+        """Print a table, which replaces the previous one on a terminal."""
         width = self._output.width
         lines = list(self._table(tally, seconds))
         if width is not None:
@@ -210,7 +211,7 @@ class _Stat:
         kinds = ", ".join(
             f"{count} {kind_name(kind)}" for kind, count in tally.kinds.most_common()
         )
-        yield f"in {format_duration(seconds)}: {kinds or 'nothing'}" + (
+        yield f"in {span(seconds)}: {kinds or 'no events'}" + (
             f", {tally.lost} lost" if tally.lost else ""
         )
         running = self._running()
@@ -218,10 +219,10 @@ class _Stat:
         names = [name for name, _ in order.most_common()]
         names += [name for name, _ in running.most_common() if name not in order]
         yield f"{'started':>8} {'failed':>8} {'running':>8}  program"
-        most = _MOST
+        rows = _MAX_ROWS
         if (height := self._output.height) is not None:
-            most = max(1, min(most, height - _KINDS_AND_HEAD))
-        for name in names[:most]:
+            rows = max(1, min(rows, height - _OTHER_ROWS))
+        for name in names[:rows]:
             yield (
                 f"{tally.started[name]:>8} {tally.failed[name]:>8}"
                 f" {running[name]:>8}  {visible(name)}"

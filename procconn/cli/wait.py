@@ -1,4 +1,4 @@
-"""`procconn wait`: wait for any processes, and print how each ended."""
+"""`procconn wait`: wait for any processes to end, and print how each ended."""
 
 import argparse
 import time
@@ -18,11 +18,11 @@ from procconn.processes.waiting import Waiter, iter_ended
 from procconn.programs import Program, read_program
 
 VERSION = 1  # of docs/wait.schema.json
-_UNKNOWN, _TIME_IS_UP, _NOT_THERE = 2, 124, 127
+_UNKNOWN, _TIMED_OUT, _NO_PROCESS = 2, 124, 127  # exit status
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Wait; return the exit status of the process that ended last."""
+    """Wait for the processes; return the exit status of the last one to end."""
     deadline = None
     if options.timeout is not None:
         deadline = time.monotonic() + options.timeout
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         awaited = Waiter(options.pids)
     except ProcessLookupError as error:
         report(str(error))
-        return _NOT_THERE
+        return _NO_PROCESS
     output = Output(options.output)
     output.reopen_on_hangup(shutdown)
     last = None
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         if options.any:
             break
     if awaited.pids and not (options.any and last):
-        return _TIME_IS_UP
+        return _TIMED_OUT
     if last is None or last.returncode is None:
         report("only its user or root may read the exit status of the last process")
         return _UNKNOWN

@@ -13,7 +13,7 @@ from procconn.pipeline.source import Source, open_source
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Print events until there were enough, or a signal comes."""
+    """Print events until the duration or count is reached, or a signal arrives."""
     selection = Selection.of(options)
     source = open_source(
         selection, latency=options.latency, usage=options.usage, stop=shutdown
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             output.write("".join(lines))
             lost += count_lost(batch)
     except BrokenPipeError:
-        lost = source.lost() or lost  # also those that were not read yet
+        lost = source.lost() or lost  # includes drops that were not read yet
         raise
     finally:
         source.close()

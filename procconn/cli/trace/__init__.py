@@ -1,4 +1,4 @@
-"""`procconn trace`: run a command, and print what it ran.
+"""`procconn trace`: run a command, and print the processes it started.
 
 `child` runs the command, `trace` tracks its processes, `summary` prints them, and
 `timeline` draws them: `lanes` computes the layout, `picture` the SVG.

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 UNKNOWN = "?"
-_LONGEST_TEXT = 400  # characters of a command
+_MAX_COMMAND = 400  # characters
 
 
 class Lifetime(Protocol):
-    """The fields of a process that a timeline shows."""
+    """The fields of a process that a timeline needs."""
 
     @property
     def pid(self) -> int: ...  # noqa: D102
@@ -36,14 +36,14 @@ class Bar(NamedTuple):
     """A process in a timeline.
 
     Attributes:
-        lane: counted from 0 on top; no two bars of a lane overlap.
-        start_ns, end_ns: since the first start, in nanoseconds.
-        is_cut_before, is_cut_after: whether it started before the timeline, or ran on
-            after it.
+        lane: row, counted from 0 at the top; bars of a lane do not overlap.
+        start_ns, end_ns: nanoseconds since the first start.
+        is_cut_before, is_cut_after: whether the process started before the timeline,
+            or still ran at its end.
         program: the program's name.
-        command: the command line, or else the name, cut if it is very long.
+        command: the command line, or the name if that is unknown; cut if very long.
         ending: how it ended, such as "status 1".
-        is_failure: whether that was with another status than 0, or by a signal.
+        is_failure: whether it ended with a nonzero status or by a signal.
     """
 
     pid: int
@@ -60,7 +60,7 @@ class Bar(NamedTuple):
 
 
 def bars(processes: Iterable[Lifetime]) -> list[Bar]:
-    """Return bars in order of their start, each below its parent's, if there is one."""
+    """Return bars in order of their start, each in a lane below its parent's."""
     found = [*processes]
     times = [it.started_ns for it in found if it.started_ns is not None]
     times += [it.ended_ns for it in found if it.ended_ns is not None]
@@ -68,12 +68,12 @@ def bars(processes: Iterable[Lifetime]) -> list[Bar]:
     spans = [(_span(process, first, last), process) for process in found]
     spans.sort(key=lambda it: (it[0][0], -it[0][1], it[1].pid))
     ends = _Ends(len(spans))
-    lanes: dict[int, int] = {}  # by the pid that started last
+    lanes: dict[int, int] = {}  # by PID; of the last process if PIDs are reused
     laid_out = []
     for (start_ns, end_ns), process in spans:
         above = lanes.get(process.ppid, -1) if process.ppid is not None else -1
         lane = ends.first_free(above + 1, start_ns)
-        # A bar without length takes space, too.
+        # Bars of length 0 must not overlap either.
         ends.put(lane, max(end_ns, start_ns + 1))
         lanes[process.pid] = lane
         laid_out.append(_bar(process, lane, start_ns, end_ns))
@@ -83,20 +83,20 @@ def bars(processes: Iterable[Lifetime]) -> list[Bar]:
 class _Ends:
     """The end of the last bar of each lane, to find a free lane.
 
-    A segment tree in a list: each node has the minimum of its children, the lanes are
-    the leaves. So both methods take logarithmic time.
+    A segment tree in a list: lanes are the leaves, and each node has the minimum of its
+    children. Both methods take logarithmic time.
     """
 
     def __init__(self, lanes: int) -> None:
-        self._leaves = 1 << lanes.bit_length()  # more than there are lanes
+        self._leaves = 1 << lanes.bit_length()  # more than the lanes
         self._ends = [0] * (2 * self._leaves)
 
     def first_free(self, lane: int, at_ns: int) -> int:
-        """Return the first lane from this one on that is free at a time."""
+        """Return the first lane, `lane` or below it, that is free at a time."""
         ends = self._ends
         node = self._leaves + lane
         while ends[node] > at_ns:
-            while node & 1:  # on the right of its parent: go up
+            while node & 1:  # a right child: go up
                 node >>= 1
             node += 1
         while node < self._leaves:
@@ -122,7 +122,7 @@ def _span(process: Lifetime, first: int, last: int) -> tuple[int, int]:
 
 def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
     name = visible(process.name or UNKNOWN)
-    command = cut(process.command or name, _LONGEST_TEXT)
+    command = cut(process.command or name, _MAX_COMMAND)
     return Bar(
         process.pid,
         process.ppid,
@@ -132,8 +132,8 @@ def _bar(process: Lifetime, lane: int, start_ns: int, end_ns: int) -> Bar:
         process.started_ns is None,
         process.ended_ns is None,
         name,
-        # Not `visible`: the locale may not be able to encode the text.
-        cut(escaped(command), _LONGEST_TEXT),
+        # Not `visible`, as the locale may be unable to encode the text.
+        cut(escaped(command), _MAX_COMMAND),
         _ending(process),
         bool(process.returncode),
     )

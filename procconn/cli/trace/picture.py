@@ -1,4 +1,4 @@
-"""A timeline as SVG: bars in lanes below a time axis, one colour for each program."""
+"""Draw a timeline as SVG: bars in lanes below a time axis, one colour per program."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 # Pixels.
 _MARGIN = 16
-_LEAST_WIDTH, _MOST_WIDTH = 1200, 6000
-_WIDTH_OF_BAR = 14  # on the average, in the fullest lane
-_LANE, _LEAST_LANE = 22, 4
-_USUAL_HEIGHT = 2400  # of all lanes; more of them are lower
-_LOWEST_WITH_TEXT = 14
-_LETTER = 6.7  # the width of one, of the font below
-_FEWEST_LETTERS = 3
-_LEAST_BAR = 1.0
+_MIN_WIDTH, _MAX_WIDTH = 1200, 6000
+_WIDTH_PER_BAR = 14  # average in the lane with the most bars
+_LANE, _MIN_LANE = 22, 4
+_MAX_HEIGHT = 2400  # of all lanes, which become lower, unless they are at the minimum
+_MIN_LANE_WITH_TEXT = 14
+_LETTER = 6.7  # width, in the font below
+_MIN_LETTERS = 3
+_MIN_BAR = 1.0
 _MARK = 3.0  # of a failure, at the end of its bar
 _BETWEEN_TICKS = 90
 _ROW = 20  # of the legend
 _SWATCH = 12
 _TITLE = 24
 
-_COLOURS = 9  # as many as are distinguishable; the other programs are grey
-_GOLDEN_RATIO = 0.618034  # programs next to each other get distant hues
-_FIRST_HUE, _HUES = 30, 285  # not red, which is for failures
+_COLOURS = 9  # more are not distinguishable; other programs are grey
+_GOLDEN_RATIO = 0.618034  # spreads the hues of successive programs
+_FIRST_HUE, _HUES = 30, 285  # excludes red, which marks failures
 
-_TENTHS = [1, 2, 5]
+_STEPS = [1, 2, 5]
 _UNITS = [("µs", 1000), ("ms", 1_000_000), ("s", NS_PER_S)]
 _LONGER_TICKS = [it * NS_PER_S for it in (1, 2, 5, 10, 20, 30)] + [
     it * 60 * NS_PER_S for it in (1, 2, 5, 10, 20, 30, 60, 120, 240, 480, 720, 1440)
@@ -61,12 +61,12 @@ text { fill: #f2f2f5 }
 
 
 def draw(bars: Sequence[Bar], title: str) -> Iterator[str]:
-    """Yield the lines of the SVG, whose size grows with the run, within limits."""
+    """Yield the lines of the SVG. Its size grows with the bars, within limits."""
     return (f"{element}\n" for element in _Picture(bars, title).elements())
 
 
 def ticks(span_ns: int, most: int) -> list[tuple[int, str]]:
-    """Return at most `most` round times from 0 to a span, with their labels."""
+    """Return at most `most + 1` round times from 0 to a span, with their labels."""
     step = _step(-(-span_ns // max(most, 1)))
     return [(at, _tick_label(at, step)) for at in range(0, span_ns + 1, step)]
 
@@ -74,7 +74,7 @@ def ticks(span_ns: int, most: int) -> list[tuple[int, str]]:
 def _step(least_ns: int) -> int:
     for _, unit in _UNITS[:-1]:
         for power in (1, 10, 100):
-            for factor in _TENTHS:
+            for factor in _STEPS:
                 if factor * power * unit >= least_ns:
                     return factor * power * unit
     for step in _LONGER_TICKS:
@@ -106,10 +106,10 @@ class _Picture:
         lanes = Counter(bar.lane for bar in bars)
         count = max(lanes, default=-1) + 1
         self._width = min(
-            max(_LEAST_WIDTH, max(lanes.values(), default=0) * _WIDTH_OF_BAR),
-            _MOST_WIDTH,
+            max(_MIN_WIDTH, max(lanes.values(), default=0) * _WIDTH_PER_BAR),
+            _MAX_WIDTH,
         )
-        self._lane = max(_LEAST_LANE, min(_LANE, _USUAL_HEIGHT / max(count, 1)))
+        self._lane = max(_MIN_LANE, min(_LANE, _MAX_HEIGHT / max(count, 1)))
         self._classes = self._choose_classes()
         self._legend = [*self._legend_elements()]
         self._top = 2 * _MARGIN + _TITLE + self._legend_height + _ROW
@@ -152,7 +152,7 @@ class _Picture:
         return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
 
     def _choose_classes(self) -> dict[str, str]:
-        """Assign colours to the programs that ran for the longest time."""
+        """Assign colours to the programs with the longest total duration."""
         taken: Counter[str] = Counter()
         for bar in self._bars:
             taken[bar.program] += bar.end_ns - bar.start_ns
@@ -175,7 +175,7 @@ class _Picture:
         for cls, text in entries:
             shown = cut(text, 40)
             wide = _SWATCH + 6 + len(shown) * _LETTER + 18
-            if x + wide > _LEAST_WIDTH and x > _MARGIN:
+            if x + wide > _MIN_WIDTH and x > _MARGIN:
                 x, y = float(_MARGIN), y + _ROW
             yield (
                 f'<rect class="{cls}" x="{x:.1f}" y="{y:g}" width="{_SWATCH}"'
@@ -202,7 +202,7 @@ class _Picture:
 
     def _element(self, bar: Bar) -> str:
         x, y = self._x(bar.start_ns), self._top + bar.lane * self._lane
-        width = max(self._x(bar.end_ns) - x, _LEAST_BAR)
+        width = max(self._x(bar.end_ns) - x, _MIN_BAR)
         height = self._lane - min(2, self._lane / 4)
         classes = ["bar", self._classes[bar.program]]
         classes += ["failed"] if bar.is_failure else []
@@ -215,14 +215,14 @@ class _Picture:
         )
         space_left = width - 8
         if bar.is_failure:
-            mark = min(_MARK, max(width, _LEAST_BAR))
+            mark = min(_MARK, max(width, _MIN_BAR))
             element += (
                 f'<path class="mark" d="M{x + width - mark:.2f} {y:.2f}h{mark:.2f}'
                 f'v{height:.2f}h-{mark:.2f}z"/>'
             )
             space_left -= mark
         letters = int(space_left / _LETTER)
-        if self._lane >= _LOWEST_WITH_TEXT and letters >= _FEWEST_LETTERS:
+        if self._lane >= _MIN_LANE_WITH_TEXT and letters >= _MIN_LETTERS:
             text = _label(bar, letters)
             element += (
                 f'<text x="{x + 4:.2f}" y="{y + height / 2 + 4:.2f}">'
@@ -232,10 +232,10 @@ class _Picture:
 
 
 def _label(bar: Bar, letters: int) -> str:
-    """Return the command without the directory of its program, cut to the space."""
+    """Return the command without its program's directory, cut to fit the bar."""
     first, space, rest = bar.command.partition(" ")
     name = first.rpartition("/")[2]
-    if len(name) <= letters < len(name) + _FEWEST_LETTERS + 1:
+    if len(name) <= letters < len(name) + _MIN_LETTERS + 1:
         return name
     return cut(name + space + rest, letters)
 

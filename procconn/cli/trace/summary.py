@@ -1,4 +1,4 @@
-"""The processes of a command as text: a summary, and a tree."""
+"""Print the processes of a command as a summary and as a tree."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from procconn.processes import Process
     from procconn.programs import Program
 
-_MOST = 10  # lines of each part
-_LONGEST_COMMAND = 1000  # characters
-_LONGEST_NAME = 15  # TASK_COMM_LEN without the NUL
-_MOST_OF_TREE = 10_000  # lines, half from its start and half from its end
-_MOST_LEVELS = 20  # of a tree, after which it continues at the left margin
+_MAX_ROWS = 10  # of each part
+_MAX_COMMAND = 1000  # characters
+_MAX_NAME = 15  # TASK_COMM_LEN without the NUL
+_MAX_TREE = 10_000  # lines, half from the start of the tree and half from its end
+_MAX_INDENT = 20  # levels, after which a branch continues at the left margin
 
 
 class Ran:
-    """A process of the tree: `lanes.Lifetime`, with its children.
+    """A process of the command, with its children. It implements `lanes.Lifetime`.
 
-    It keeps only the part of the command line that is shown, as there may be many
+    It keeps only the printed part of the command line, because there may be many
     processes with long ones.
 
     Args:
         process: the process in the table.
-        parent: its parent, whose program it runs until it executes another one.
+        parent: its parent, whose program it runs until its own exec.
 
     Attributes:
-        command: the command line, cut if it is very long.
-        name: the name of the last program that it executed, or of its file, if known.
+        command: the command line, escaped, and cut if very long.
+        name: the name of the last executed program, or else of its file, if known.
     """
 
     __slots__ = ("children", "command", "name", "pid", "ppid", "process")
@@ -55,25 +55,25 @@ class Ran:
         self.name: str | None = None if parent is None else parent.name
 
     def execute(self, program: Program | None) -> None:
-        """Set the program that it runs from now on."""
-        self.command = _shown(program)
+        """Set the program that an exec started."""
+        self.command = _printable_command(program)
         self.name = None if program is None else program.name
         if program is not None and program.argv and not self.name:
-            self.name = program.argv[0].rpartition("/")[2][:_LONGEST_NAME]
+            self.name = program.argv[0].rpartition("/")[2][:_MAX_NAME]
 
     @property
     def started_ns(self) -> int | None:
-        """When it was forked, on CLOCK_MONOTONIC, in nanoseconds."""
+        """Time of the fork, in nanoseconds of CLOCK_MONOTONIC."""
         return self.process.started_ns
 
     @property
     def ended_ns(self) -> int | None:
-        """When it ended, in nanoseconds; None if it still ran at the end."""
+        """Time of the exit, in nanoseconds; None if it still ran at the end."""
         return self.process.ended_ns
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, as `Process.returncode`."""
+        """The exit status, as `Process.returncode`."""
         return self.process.returncode
 
 
@@ -85,7 +85,7 @@ def summary(
     *,
     width: int | None,
 ) -> Iterator[str]:
-    """Yield lines: how many processes there were, which failed, which took long."""
+    """Yield lines: the number of processes, which failed, which took longest."""
     failed = [it for it in ran if it.returncode]
     running = sum(it.process.is_running for it in ran)
     line = (
@@ -101,42 +101,42 @@ def summary(
     if len(ended) > 1:
         yield "longest:\n"
         ended.sort(key=lambda it: it.process.duration or 0, reverse=True)
-        yield from _table(ended[:_MOST], width)
+        yield from _table(ended[:_MAX_ROWS], width)
     costly = [it for it in ran if _cpu_ns(it)]
     if costly:
         yield "most CPU time:\n"
         costly.sort(key=_cpu_ns, reverse=True)
-        yield from _table(costly[:_MOST], width)
+        yield from _table(costly[:_MAX_ROWS], width)
     if programs:
         yield "most frequent programs:\n"
-        for name, count in programs.most_common(_MOST):
+        for name, count in programs.most_common(_MAX_ROWS):
             yield f"{count:>9}  {visible(name)}\n"
 
 
 def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
-    """Yield lines of the tree: each process below its parent, in order of their start.
+    """Yield lines of the tree: children in order of their start, below their parent.
 
-    A large tree is cut in the middle. A deep branch continues at the left margin, after
-    its level.
+    Lines in the middle of a large tree are omitted. Deep branches continue at the left
+    margin, with their level.
     """
     children = {id(child) for it in ran for child in it.children}
     roots = [it for it in ran if id(it) not in children]
-    half = _MOST_OF_TREE // 2
-    left_out = range(half, max(len(ran) - half, half))
+    half = _MAX_TREE // 2
+    omitted = range(half, max(len(ran) - half, half))
     waiting = [(it, 0, "", "") for it in reversed(roots)]
     row = 0
     while waiting:
         it, level, stem, indent = waiting.pop()
-        if row not in left_out:
+        if row not in omitted:
             yield _line(it, f"{stem}{it.pid} ", width)
-        elif row == left_out.start:
-            yield f"… {len(left_out)} processes omitted\n"
+        elif row == omitted.start:
+            yield f"… {len(omitted)} processes omitted\n"
         row += 1
         level += 1
-        is_left_again = level % _MOST_LEVELS == 0
+        is_at_margin = level % _MAX_INDENT == 0
         for index, child in enumerate(reversed(it.children)):
             mine, below = ("├─ ", "│  ") if index else ("└─ ", "   ")
-            if is_left_again:
+            if is_at_margin:
                 stem = rest = f"{level}┄ "
             else:
                 stem, rest = indent + mine, indent + below
@@ -144,10 +144,10 @@ def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
 
 
 def _table(ran: list[Ran], width: int | None) -> Iterator[str]:
-    for it in ran[:_MOST]:
+    for it in ran[:_MAX_ROWS]:
         yield _line(it, f"{it.pid:>9}  ", width)
-    if len(ran) > _MOST:
-        yield f"{'':>9}  and {len(ran) - _MOST} more\n"
+    if len(ran) > _MAX_ROWS:
+        yield f"{'':>9}  and {len(ran) - _MAX_ROWS} more\n"
 
 
 def _cpu_ns(it: Ran) -> int:
@@ -169,9 +169,9 @@ def _line(it: Ran, head: str, width: int | None) -> str:
     return f"{head}{command}{tail}\n"
 
 
-def _shown(program: Program | None) -> str:
-    """Return a command line, cut before it is quoted, which may lengthen it."""
-    left = _LONGEST_COMMAND
+def _printable_command(program: Program | None) -> str:
+    """Return a command line, cut before and after quoting, which lengthens it."""
+    left = _MAX_COMMAND
     argv = []
     for argument in (program and program.argv) or ():
         argv.append(argument[:left])
@@ -180,5 +180,4 @@ def _shown(program: Program | None) -> str:
             break
     if program is not None and left < 0:
         program = program._replace(argv=tuple(argv), cut=True)
-    text = format_command(program, with_reason=False)
-    return cut(text, _LONGEST_COMMAND)
+    return cut(quoted_command(program, why=False), _MAX_COMMAND)

@@ -1,4 +1,4 @@
-"""The files of `--timeline`: a trace for Perfetto, or a picture."""
+"""The formats of `--timeline`: a trace for Perfetto, or an SVG picture."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _NS_PER_US = 1000
 
 
 def trace_events(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
-    """Yield a JSON file of Chrome trace events, which Perfetto loads.
+    """Yield the text of a JSON file of Chrome trace events, which Perfetto opens.
 
-    All slices belong to the first process, and the lanes are its threads, so that
-    processes share tracks. A counter has how many were running. Times are since the
-    start.
+    Lanes are written as threads of the first process, so that processes share tracks. A
+    counter has the number of running processes. Times are relative to the start.
     """
     laid_out = bars(processes)
     pid = laid_out[0].pid if laid_out else 0
@@ -34,7 +33,7 @@ def trace_events(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
 
 
 def svg(processes: Iterable[Lifetime], title: str) -> Iterator[str]:
-    """Yield an SVG without scripts or external files."""
+    """Yield the text of an SVG without scripts or external resources."""
     return picture.draw(bars(processes), title)
 
 
@@ -42,7 +41,7 @@ FORMATS: dict[str, Callable[[Iterable[Lifetime], str], Iterator[str]]] = {
     ".json": trace_events,
     ".svg": svg,
 }
-"""By the suffix of the file name; each yields the text in pieces."""
+"""The formats by file name suffix. A format yields pieces of text."""
 
 
 def _events(laid_out: list[Bar], title: str) -> Iterator[dict[str, object]]:

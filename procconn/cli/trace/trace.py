@@ -1,4 +1,4 @@
-"""`procconn trace`: run a command, track its processes, print what it ran."""
+"""`procconn trace`: run a command, track its descendants, print a summary."""
 
 import argparse
 import shlex
@@ -23,10 +23,10 @@ from procconn.programs import Program
 
 _MASK = EventMask.FORK | EventMask.EXEC | EventMask.EXIT
 _BATCH = 262_144  # bytes
-_LATENCY = 0.02  # seconds: few wake-ups, so that the command is not slowed down
-_PAUSE = 0.25  # seconds, likewise; the queue holds what happens in that time
-_PATIENCE = 5.0  # seconds to wait for the last events, which arrive at once
-_NOT_FOUND, _NOT_RUN = 127, 126  # as shells say
+_LATENCY = 0.02  # seconds; few wakeups, so that the command is not slowed down
+_PAUSE = 0.25  # seconds between two reads, for the same reason; the queue is large
+_PATIENCE = 5.0  # seconds to wait for the last events, which usually arrive at once
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit status, as of shells
 _LONGEST_TITLE = 1000  # characters
 
 
@@ -43,19 +43,19 @@ class Run:
         self.lost = 0
         self.is_over = False
 
-    def take(self, event: Event) -> None:
-        """Process the next event of the stream."""
+    def feed(self, event: Event) -> None:
+        """Update the processes with the next event of the stream."""
         program = None
         if isinstance(event, Exec) and event.program is not None:
             program = event.program
-            event = event._replace(program=_without_texts(program))
+            event = event._replace(program=_without_long_fields(program))
         for change in self._table.feed(event):
             if isinstance(change, Lost):
                 self.lost += change.count
             elif isinstance(change, Started):
                 self._add(change.process)
             elif isinstance(change, Executed):
-                if change.process.pid not in self._running:  # its fork was lost
+                if change.process.pid not in self._running:  # the FORK was dropped
                     self._add(change.process)
                 ran = self._running[change.process.pid]
                 ran.execute(program)
@@ -66,8 +66,8 @@ class Run:
     @property
     def duration(self) -> float | None:
         """How long the command itself ran, in seconds; None if unknown."""
-        its = (it.process.duration for it in self.all if it.pid == self._root)
-        return next(its, None)
+        durations = (it.process.duration for it in self.all if it.pid == self._root)
+        return next(durations, None)
 
     def _add(self, process: Process) -> None:
         parent = None if process.ppid is None else self._running.get(process.ppid)
@@ -86,8 +86,8 @@ class Run:
 
 
 def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
-    """Run the command; return the exit status that a shell would show."""
-    draw = _drawing(options.timeline)
+    """Run the command; return its exit status as a shell shows it."""
+    draw = _timeline_format(options.timeline)
     with ProcConnector(
         _MASK,
         programs=True,
@@ -95,14 +95,16 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         queue=QUEUE,
         max_latency=_LATENCY,
     ) as connector:
-        is_of_errors = options.output is None
-        output = Output.of_errors() if is_of_errors else Output(options.output)
+        to_stderr = options.output is None
+        output = Output.stderr() if to_stderr else Output(options.output)
         picture = None if draw is None else Output(options.timeline)
         try:
             child = Child(options.command)
         except OSError as error:
             report(f"{shlex.quote(options.command[0])}: {error.strerror}")
-            return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUN
+            return (
+                _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+            )
         status = None
         begun = time.monotonic()
         try:
@@ -115,7 +117,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
             if draw is not None and picture is not None:
                 title = " ".join(options.command)[:_LONGEST_TITLE]
                 picture.write_all(draw(ran.all, title))
-        except OSError as error:  # such as a full disk: the status is the command's
+        except OSError as error:  # such as a full disk; keep the command's status
             if status is None:
                 raise
             name = error.filename or "the summary"
@@ -126,15 +128,15 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
 def _follow(connector: ProcConnector, child: Child) -> Run:
     """Process all events up to the command's end.
 
-    They wait in the queue meanwhile, so that the command is seldom disturbed.
+    They are read at long intervals, so that the command is seldom interrupted.
     """
     ran = Run(child.pid)
     buffer = memoryview(bytearray(_BATCH))
     while not child.has_ended.wait(_PAUSE):
         while _take(connector, buffer, ran, 0):
             pass
-    give_up = time.monotonic() + _PATIENCE  # its exit was lost, if it is not there
-    while not ran.is_over and time.monotonic() < give_up:
+    deadline = time.monotonic() + _PATIENCE  # for its EXIT, which may be dropped
+    while not ran.is_over and time.monotonic() < deadline:
         _take(connector, buffer, ran, _LATENCY)
     return ran
 
@@ -142,12 +144,12 @@ def _follow(connector: ProcConnector, child: Child) -> Run:
 def _take(
     connector: ProcConnector, buffer: memoryview, ran: Run, timeout: float
 ) -> bool:
-    """Process queued events up to the command's end; return whether there were any."""
+    """Process received events up to the command's end; return whether any arrived."""
     batch = decode(buffer[: connector.recv_into(buffer, timeout)])
     for event in batch:
-        if ran.is_over:  # later events are of other processes
+        if ran.is_over:  # later events are not the command's
             break
-        ran.take(event)
+        ran.feed(event)
     return bool(batch)
 
 
@@ -160,11 +162,17 @@ def _report(options: argparse.Namespace, ran: Run, took: float, output: Output) 
         report(f"{ran.lost} events were lost, so processes may be missing")
 
 
-def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:
-    """Return the function that draws; raise before anything runs if there is none."""
+def _timeline_format(
+    path: str | None,
+) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:
+    """Return the function for the file's format, before the command runs.
+
+    Raises:
+        ValueError: the format is unknown.
+    """
     if path is None:
         return None
-    from procconn.cli.trace import timeline  # noqa: PLC0415 - only who draws needs it
+    from procconn.cli.trace import timeline  # noqa: PLC0415 - only --timeline needs it
 
     suffix = ".svg" if path == STANDARD else Path(path).suffix
     if suffix not in timeline.FORMATS:
@@ -173,6 +181,6 @@ def _drawing(path: str | None) -> Callable[[Iterable[Ran], str], Iterator[str]] 
     return timeline.FORMATS[suffix]
 
 
-def _without_texts(program: Program) -> Program:
-    """Remove the texts that may be long, as the table would keep them."""
+def _without_long_fields(program: Program) -> Program:
+    """Remove the fields that may be long, because the table keeps programs."""
     return program._replace(argv=None, exe=None, cwd=None, cgroup=None)
