@@ -17,7 +17,14 @@ from support.json_schema import schema, violations
 
 from fleet.servers import PATIENCE, Server, free_port
 from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop
-from fleet.streams import count, delete, settings, stored, wait_for_messages
+from fleet.streams import (
+    count,
+    delete,
+    settings,
+    stored,
+    wait_for_events,
+    wait_for_messages,
+)
 from procconn.cli.parser import parse
 from procconn.ship.shipping import Shipping
 
@@ -127,6 +134,7 @@ def test_what_does_not_fit_while_the_server_is_away_is_told_as_lost_in_its_place
         after = Storm(10)
         after.begin()
         after.end()
+        wait_for_events(server.url, KIND, 400_000)
         errors = stop(shipper)
     found = stored(server.url)
     ours = found.of(KIND)
