@@ -132,7 +132,7 @@ def test_shipper_holds_at_most_one_message_of_each_kind() -> None:
 
     held, peak = memory_of(work)
     assert 5 < sent
-    assert sent + messages.waiting == len(encoded)
+    assert sent + messages.pending == len(encoded)
     assert held < 1 << 20
     assert peak < 16 << 20
 

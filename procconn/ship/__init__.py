@@ -1,7 +1,8 @@
-"""`procconn ship`: events into a stream of a NATS server with JetStream.
+"""`procconn ship`: publish events to a stream of NATS JetStream.
 
-`shipping` reads and stops, `messages` batches lines, `ecs` converts them, `delivery`
-has each batch stored once, `server` has the connection's parameters and errors.
+`shipping` reads events and handles signals, `messages` batches their lines, `ecs`
+converts lines, `delivery` publishes messages exactly once, `server` has connection
+parameters and error messages.
 """
 
 import argparse
@@ -14,11 +15,11 @@ from procconn.pipeline.stop import Signals
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
-    """Ship until there were enough events, or a signal arrives."""
+    """Ship events until the duration or count is reached, or a signal arrives."""
     if importlib.util.find_spec("nats") is None:
         report("the NATS client is not installed: pip install 'procconn[nats]'")
         return 2
-    from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports it
+    from procconn.ship.shipping import Shipping  # noqa: PLC0415 - imports nats
 
-    gc.set_threshold(50_000)  # more objects than are in flight, which have no cycles
+    gc.set_threshold(50_000)  # above the number of objects in flight, all acyclic
     return asyncio.run(Shipping(options).run(signals))

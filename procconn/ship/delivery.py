@@ -1,11 +1,11 @@
-"""Messages to JetStream, each stored once, also if connections break.
+"""Deliver messages to JetStream exactly once, despite lost connections.
 
-A message is published again, with the same ID, until the server acknowledges that it is
-stored. The stream keeps the IDs of its duplicate window, usually two minutes, and
-discards messages that repeat one. So a message is stored twice only if the
-acknowledgement was lost and the server was unreachable for longer.
+A message is republished with the same Nats-Msg-Id until the server acknowledges that it
+is stored. The stream discards duplicates within its duplicate window, usually two
+minutes. So a message is stored twice only if its acknowledgement was lost and the
+server was unreachable for longer.
 
-The client's own reconnecting is not used, as some errors end it for good.
+The reconnect logic of nats-py is disabled, because some errors end it permanently.
 """
 
 import asyncio
@@ -33,20 +33,21 @@ from procconn.ship.server import (
 _IN_FLIGHT = 16  # messages
 _PAUSE = 1  # seconds between attempts
 _PATIENCE = 30  # seconds to wait for an acknowledgement while connected
-_MOST_RESETS = 2  # in a row; a reset may overtake the error message that explains it
-_PINGS = 5  # seconds; two without a pong mean that the connection is broken
+_MAX_RESETS = 2  # in succession; a reset may discard the -ERR that explains it
+_PING_INTERVAL = 5  # seconds; two without a PONG mean that the connection is lost
 _NO_TLS = (
     "the server does not offer TLS; to connect without it, use nats:// and unset"
     " NATS_CA, NATS_CERT and NATS_KEY"
 )
 
-logging.getLogger("nats").addHandler(logging.NullHandler())  # it logs what is reported
+# nats-py logs the errors that are reported here.
+logging.getLogger("nats").addHandler(logging.NullHandler())
 
 
 class _Client(Client):
-    """A client that sends no credentials without TLS, if it is to use TLS."""
+    """A client that, if TLS is configured, sends no credentials without it."""
 
-    def _connect_command(self) -> bytes:  # it has the credentials
+    def _connect_command(self) -> bytes:  # has the credentials
         if self.options.get("tls"):
             if not self._server_info.get("tls_required"):
                 raise Error(_NO_TLS)
@@ -54,10 +55,10 @@ class _Client(Client):
         return super()._connect_command()
 
     def _connect_reader(self) -> None:
-        """Call connection_made(), which loop.start_tls() does not call.
+        """Call connection_made(), which loop.start_tls() omits.
 
-        Without that, the reader of nats-py neither limits what it buffers nor knows
-        that TLS has no half-closed connections, of which asyncio warns.
+        Otherwise the StreamReader has no transport: it cannot pause reading, and its
+        protocol keeps TLS connections half open after EOF, of which asyncio warns.
         """
         transport = self._transport._io_writer.transport  # type: ignore[union-attr]
         protocol = transport.get_protocol()
@@ -67,21 +68,21 @@ class _Client(Client):
 
 @dataclass
 class Delivery:
-    """Publishes messages until they are stored."""
+    """Connects to a server, and publishes messages until they are stored."""
 
     settings: dict[str, Any]  # parameters of `Client.connect`
-    config: StreamConfig  # of the stream that is created if it does not exist
+    config: StreamConfig  # of the stream, which is created if it does not exist
     group: asyncio.TaskGroup  # owns the tasks that are started here
-    report: Callable[[str], None]  # called with errors, and when they are over
-    shipped: int = 0  # events that are stored
+    report: Callable[[str], None]  # called with errors, and after recovery
+    shipped: int = 0  # number of stored events
     _troubles: set[str] = field(default_factory=set)
-    _has_worked: bool = False  # a message was stored
+    _has_stored: bool = False  # at least one message
     _stream: asyncio.Future[JetStreamContext] = field(default_factory=asyncio.Future)
     _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
     _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def keep_connected(self) -> NoReturn:
-        """Connect, and reconnect; raise OSError if that cannot succeed."""
+        """Connect and reconnect. Raises OSError if retrying is pointless."""
         resets = 0
         while True:
             client, closed = _Client(), asyncio.Event()
@@ -92,13 +93,13 @@ class Delivery:
                 await closed.wait()
                 self._report_trouble(ConnectionClosedError())
             except (OSError, Error) as error:
-                if not (self._has_worked or is_unreachable(error)):
+                if not (self._has_stored or is_unreachable(error)):
                     raise self._refusal(error) from None
                 resets = resets + 1 if is_connection_reset(error) else 0
-                if resets == 0 or resets > _MOST_RESETS:
+                if resets == 0 or resets > _MAX_RESETS:
                     self._report_trouble(error)
             finally:
-                with contextlib.suppress(Exception):  # the client is discarded anyway
+                with contextlib.suppress(Exception):  # the client is discarded
                     await asyncio.wait_for(client.close(), _PAUSE)
             if self._stream.done():
                 self._stream = asyncio.Future()
@@ -124,7 +125,7 @@ class Delivery:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            # While connecting, connect() raises other errors.
+            # Other errors while connecting are raised by connect().
             if client.is_connected or (
                 is_unreachable(error) and not is_connection_reset(error)
             ):
@@ -135,17 +136,17 @@ class Delivery:
             allow_reconnect=False,
             max_reconnect_attempts=-1,  # until the first connection
             reconnect_time_wait=_PAUSE,
-            ping_interval=_PINGS,
+            ping_interval=_PING_INTERVAL,
             closed_cb=on_closed,
             error_cb=on_error,
             **self.settings,
             **credentials(),
         )
         stream = client.jetstream()
-        await self._make_stream(stream)
+        await self._create_stream(stream)
         return stream
 
-    async def _make_stream(self, stream: JetStreamContext) -> None:
+    async def _create_stream(self, stream: JetStreamContext) -> None:
         try:
             await stream.stream_info(str(self.config.name))
         except NotFoundError:
@@ -157,7 +158,7 @@ class Delivery:
             stream = await asyncio.shield(self._stream)
             try:
                 if failure and has_no_stream(failure):  # it was deleted
-                    await self._make_stream(stream)
+                    await self._create_stream(stream)
                 where = _PATIENCE, self.config.name, message.headers
                 publish = stream.publish(message.subject, message.payload, *where)
                 self._publishing.add(task := asyncio.create_task(publish))
@@ -167,20 +168,20 @@ class Delivery:
                     task.result()
                     break
             except (OSError, Error) as error:
-                if has_no_stream(error) and not self._has_worked:
+                if has_no_stream(error) and not self._has_stored:
                     raise self._refusal(error) from None
                 failure = error
                 if not isinstance(error, ConnectionClosedError):
                     self._report_trouble(error)
-                    self._republish()  # others may not be acknowledged either
+                    self._republish()  # acknowledgements of others may be lost, too
             await asyncio.sleep(_PAUSE)
-        self._has_worked = True
+        self._has_stored = True
         self.shipped += message.events
         if failure:
             self._report_recovery()
 
     def _republish(self) -> None:
-        """Publish all messages in flight again."""
+        """Republish all messages in flight."""
         for task in self._publishing:
             task.cancel()
 

@@ -1,11 +1,11 @@
-"""Lines in the Elastic Common Schema, by one table."""
+"""Convert JSON lines to the Elastic Common Schema (ECS)."""
 
 import functools
 import json
 import re
 from typing import Any
 
-# ECS names of our fields; a field that is not here goes below `procconn`.
+# ECS fields and ours. Fields that are not in this table go below `procconn`.
 _NAMES = {
     "@timestamp": "time",
     "agent.version": "version",
@@ -28,25 +28,25 @@ _NAMES = {
 }
 _TYPES = {"fork": "start", "exec": "start", "exit": "end"}
 _TYPES |= dict.fromkeys(("uid", "gid", "sid", "ptrace", "comm"), "change")
-_TEXTS = {"uid", "ruid", "euid", "gid", "rgid", "egid"}  # IDs are keywords in ECS
+_KEYWORDS = {"uid", "ruid", "euid", "gid", "rgid", "egid"}  # strings in ECS
 _PATHS = {it: name.split(".") for name in _NAMES for it in _NAMES[name].split()}
 
 
-# A field of a line and its value, verbatim, unless that is null.
+# Matches a field of a line and its JSON value, unless that is null.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _LIST, _OBJECT = rf"\[(?:{_STRING},?)*+\]", r"\{[^}]*\}"
 _FIELD = re.compile(rf'"(\w+)":(?!null)({_STRING}|[^,"\[{{}}]+|{_LIST}|{_OBJECT})')
 
 
 def as_ecs(line: str, host: str) -> str:
-    """Convert a line to ECS, without fields that are null."""
-    fields = dict(_FIELD.findall(line))  # parsing values takes three times as long
+    """Convert a line to ECS. Fields that are null are omitted."""
+    fields = dict(_FIELD.findall(line))  # json.loads() takes three times as long
     return _format_of(fields["event"], tuple(fields), host) % fields
 
 
 @functools.lru_cache(maxsize=256)
 def _format_of(event: str, fields: tuple[str, ...], host: str) -> str:
-    """Return the format of a document with these fields."""
+    """Return the % format of a document with these fields."""
     kind = '"pipeline_error"' if event == '"lost"' else '"event"'
     type_ = _TYPES.get(event.strip('"'), "info")
     document: dict[str, Any] = {
@@ -55,15 +55,15 @@ def _format_of(event: str, fields: tuple[str, ...], host: str) -> str:
         "host": {"name": json.dumps(host).replace("%", "%%")},
     }
     for field in fields:
-        *folders, name = _PATHS.get(field, ("procconn", field))
-        place = document
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[name] = f'"%({field})s"' if field in _TEXTS else f"%({field})s"
-    return _nested(document) + "\n"
+        *parents, name = _PATHS.get(field, ("procconn", field))
+        part = document
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        part[name] = f'"%({field})s"' if field in _KEYWORDS else f"%({field})s"
+    return _dumps(document) + "\n"
 
 
-def _nested(part: Any) -> str:
+def _dumps(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
-    return "{" + ",".join(f'"{it}":{_nested(part[it])}' for it in part) + "}"
+    return "{" + ",".join(f'"{it}":{_dumps(part[it])}' for it in part) + "}"

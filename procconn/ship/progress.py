@@ -1,4 +1,4 @@
-"""Messages and progress while events are sent."""
+"""Messages and a progress line on standard error."""
 
 import os
 from queue import SimpleQueue
@@ -6,39 +6,39 @@ from threading import Thread
 
 from procconn.pipeline.standard_streams import standard_error, write_all
 
-_PATIENCE = 1.0  # seconds to wait for the output at the end
+_PATIENCE = 1.0  # seconds to wait for blocked output at the end
 
 
 class Progress:
-    """Messages on standard error, and a line there that the next one replaces.
+    """Prints messages, and a progress line that is updated in place.
 
-    A thread writes, as a terminal may be stopped and a pipe may be full, which must not
-    block the caller. An error ends the output, and nothing else.
+    A thread writes, so that a stopped terminal or a full pipe does not block the
+    caller. A write error ends the output only.
 
     Attributes:
-        is_seen: whether standard error is a terminal.
+        is_terminal: whether standard error is a terminal that can be written to.
     """
 
     def __init__(self) -> None:
         self._descriptor = standard_error()
-        self.is_seen = self._descriptor >= 0 and os.isatty(self._descriptor)
+        self.is_terminal = self._descriptor >= 0 and os.isatty(self._descriptor)
         self._texts: SimpleQueue[str | None] = SimpleQueue()
         self._thread = Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def show(self, text: str) -> None:
-        """Show a line on a terminal, unless the previous one is still unwritten."""
-        if self.is_seen and self._texts.empty():
+        """Update the line, if this is a terminal and has taken the previous one."""
+        if self.is_terminal and self._texts.empty():
             self._texts.put(f"\r{text}\x1b[K")
 
     def report(self, message: str) -> None:
-        """Print a message in place of the line."""
-        clear = "\r\x1b[K" if self.is_seen else ""
+        """Print a message in place of the progress line."""
+        clear = "\r\x1b[K" if self.is_terminal else ""
         self._texts.put(f"{clear}procconn: {message}\n")
 
     def end(self) -> None:
-        """Keep the last line, and stop."""
-        self._texts.put("\n" if self.is_seen else "")
+        """Keep the last line, and stop the thread."""
+        self._texts.put("\n" if self.is_terminal else "")
         self._texts.put(None)
         self._thread.join(_PATIENCE)
 
@@ -49,4 +49,4 @@ class Progress:
                     data = text.encode(errors="backslashreplace")
                     write_all(self._descriptor, data)
         except OSError:  # such as a terminal that was closed
-            self.is_seen = False
+            self.is_terminal = False

@@ -1,4 +1,4 @@
-"""Shipping from a source to a server, until a signal or the end of the source."""
+"""Ship events from a source to a server, until a signal or the source's end."""
 
 import argparse
 import asyncio
@@ -27,17 +27,17 @@ from procconn.ship.messages import SUBJECTS, Message, Messages
 from procconn.ship.progress import Progress
 from procconn.ship.server import settings_for
 
-_LATENCY = 0.25  # seconds between two reads, at least
-_TOGETHER = 1.0  # seconds of events in a message, or
-_MANY = 4096  # events; a full message is published before
-_LAST = 5.0  # seconds to publish what was read, after a signal
+_LATENCY = 0.25  # seconds; minimum time between two reads
+_INTERVAL = 1.0  # seconds after which pending events are published, or
+_MAX_PENDING = 4096  # events
+_SHUTDOWN = 5.0  # seconds to publish received events after a signal
 _READ_SIZE = 4096  # bytes, one for each signal
-_REPEATED = 1.0  # seconds; signals within this time count as one
-_BEHIND = 3.0  # seconds without reading, after which events wait in the queue
+_REPEAT = 1.0  # seconds; signals within this time count as one
+_BEHIND = 3.0  # seconds without a read, after which the progress line reports it
 
 
 class Shipping:
-    """Ships events from a source to a server, as the options say."""
+    """Ships events from a source to a server, as given by the options."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options, self._selection = options, Selection.of(options)
@@ -53,11 +53,11 @@ class Shipping:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         origin = f"{self._boot}-{time.monotonic_ns()}"
         schema = "ecs" if options.format == "ecs" else SCHEMA
-        self._words = partial(as_ecs, host=host) if schema == "ecs" else str
+        self._format = partial(as_ecs, host=host) if schema == "ecs" else str
         self._messages = Messages(
-            host, origin, schema, lambda seen: self._words(lines(seen))
+            host, origin, schema, lambda event: self._format(lines(event))
         )
-        self._lost_seen = self._taken = 0
+        self._lost_in_stream = self._in_messages = 0
         self._read_at = time.monotonic()
         self._progress = Progress()
 
@@ -65,7 +65,8 @@ class Shipping:
         """Ship until the source ends or a signal arrives.
 
         Raises:
-            OSError: the server refuses, or events could not be stored in time.
+            OSError: the server refuses the connection or the stream, or events could
+                not be stored in time after a signal.
         """
         loop, options = asyncio.get_running_loop(), self._options
         keep = {"max_age": options.max_age, "max_bytes": options.max_bytes}
@@ -75,8 +76,10 @@ class Shipping:
                 delivery = Delivery(
                     self._settings, config, group, self._progress.report
                 )
-                keeping = group.create_task(delivery.keep_connected())
-                showing = group.create_task(self._show(delivery))
+                tasks = [
+                    group.create_task(delivery.keep_connected()),
+                    group.create_task(self._show_progress(delivery)),
+                ]
                 delegated = signals.delegated(lambda: report(self._unstored(delivery)))
                 with delegated as descriptor:
                     loop.add_reader(descriptor, self._stop, descriptor, limit)
@@ -84,8 +87,8 @@ class Shipping:
                         await self._ship(delivery, group)
                     finally:
                         loop.remove_reader(descriptor)
-                keeping.cancel()
-                showing.cancel()
+                for task in tasks:
+                    task.cancel()
         except TimeoutError:
             raise OSError(self._unstored(delivery)) from None
         except BaseExceptionGroup as errors:
@@ -102,7 +105,7 @@ class Shipping:
         batches = self._read()
         read = partial(asyncio.to_thread, next, batches, None)
         started = self._own_message("started", version=__version__)
-        reading = group.create_task(read())  # the next batch, while one is sent
+        reading = group.create_task(read())  # read ahead while a batch is sent
         await delivery.send(started)
         while (batch := await reading) is not None:
             reading = group.create_task(read())
@@ -113,56 +116,54 @@ class Shipping:
         await delivery.send(stopped)
 
     def _read(self) -> Iterator[list[Message]]:
-        """Yield messages; blocks meanwhile, so it runs in its own thread."""
+        """Yield messages. It blocks, so it runs in a thread."""
         since = time.monotonic()
-        seen = selected(self._selection, self._source, idle_timeout=_LATENCY)
-        for batch in chain(first(self._selection.count, seen), [None]):
+        found = selected(self._selection, self._source, patience=_LATENCY)
+        for batch in chain(first(self._selection.count, found), [None]):
             messages = list(self._messages.add(batch or ()))
-            self._lost_seen += count_lost(batch or [])
+            self._lost_in_stream += lost_in(batch or [])
             self._read_at = time.monotonic()
-            is_due = (
-                self._messages.waiting >= _MANY or self._read_at >= since + _TOGETHER
-            )
-            if is_due or batch is None:
-                messages += self._messages.rest()
+            is_full = self._messages.pending >= _MAX_PENDING
+            if is_full or self._read_at >= since + _INTERVAL or batch is None:
+                messages += self._messages.flush()
                 since = self._read_at
-            self._taken += sum(it.events for it in messages)
+            self._in_messages += sum(it.events for it in messages)
             if messages:
                 yield messages
 
     @property
     def _lost(self) -> int:
-        """How many events were lost; a live source includes those not read yet."""
-        return self._source.lost() or self._lost_seen
+        """The number of lost events; of a live source, also unreported drops."""
+        return self._source.lost() or self._lost_in_stream
 
     def _own_message(self, event: str, **values: object) -> Message:
-        """Return a message about the shipper itself."""
+        """Return a message about this process: that it started or stopped."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        ours = {"boot_id": self._boot, "timestamp_ns": time.monotonic_ns()}
-        record = {"event": event, "time": now, **values, **ours}
-        return self._messages.alone("shipper", self._words(line(record)))
+        origin = {"boot_id": self._boot, "timestamp_ns": time.monotonic_ns()}
+        record = {"event": event, "time": now, **values, **origin}
+        return self._messages.single("shipper", self._format(line(record)))
 
     def _stop(self, descriptor: int, limit: asyncio.Timeout) -> None:
-        """End the reading at the first signal, and everything at a later one."""
+        """At the first signal, end the source; at a later one, give up."""
         os.read(descriptor, _READ_SIZE)
         now, end = asyncio.get_running_loop().time(), limit.when()
         if end is None:
             self._source.end()
-            limit.reschedule(now + _LAST)
-        elif now >= end - _LAST + _REPEATED:
+            limit.reschedule(now + _SHUTDOWN)
+        elif now >= end - _SHUTDOWN + _REPEAT:
             limit.reschedule(now)
 
     def _unstored(self, delivery: Delivery) -> str:
-        left = self._taken - delivery.shipped
+        left = self._in_messages - delivery.shipped
         text = f"{left} events already read, and all still queued"
         return f"{text}, could not be stored in time"
 
-    async def _show(self, delivery: Delivery) -> None:
-        """Show the progress each second."""
-        while self._progress.is_seen:
+    async def _show_progress(self, delivery: Delivery) -> None:
+        """Update the progress line each second."""
+        while self._progress.is_terminal:
             behind = time.monotonic() - self._read_at
             more = f" plus those of the last {behind:.0f} s" if behind > _BEHIND else ""
-            done, left = delivery.shipped, self._taken - delivery.shipped
+            done, left = delivery.shipped, self._in_messages - delivery.shipped
             text = f"{done:,} events shipped, {left:,} waiting{more}"
             self._progress.show(f"{text}, {self._lost:,} lost")
             await asyncio.sleep(1)
