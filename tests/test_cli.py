@@ -1,4 +1,4 @@
-"""The command without the kernel: options, errors and help."""
+"""The command line: options, errors, help and imports."""
 
 import re
 import subprocess
@@ -13,11 +13,11 @@ from procconn.cli import main
 from procconn.cli.parser import make_parser
 from procconn.pipeline.selection import Selection
 
-LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
+LIFETIMES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["dance"], "unknown subcommand 'dance'; choose from watch, stat, "),
         (["wach"], "unknown subcommand 'wach'; did you mean watch?"),
@@ -39,14 +39,14 @@ LIVES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
         (["trace"], "required: COMMAND"),
     ],
 )
-def test_usage_errors_exit_with_2_and_say_what_is_wrong(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+def test_usage_errors_exit_with_2_and_a_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(SystemExit) as exited:
         main(arguments)
 
-    assert ending.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -62,26 +62,26 @@ def test_usage_errors_show_the_usage_of_the_subcommand(
     assert capsys.readouterr().err.startswith(f"usage: procconn {name} ")
 
 
-def test_alone_it_lists_the_subcommands_with_a_line_each(
+def test_no_arguments_lists_each_subcommand_in_a_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(SystemExit) as exited:
         main([])
     listed = re.findall(r"^    (\w+) +\S.*$", capsys.readouterr().err, re.MULTILINE)
 
-    assert 2 == ending.value.code
+    assert 2 == exited.value.code
     assert ["watch", "stat", "wait", "trace", "record", "ship", "doctor"] == listed
 
 
-def test_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     command = Path(sys.executable).with_name("procconn")
     output = subprocess.check_output([command, "--version"], text=True)
 
     assert f"procconn {procconn.__version__}\n" == output
 
 
-def test_the_module_runs_the_command() -> None:
+def test_module_runs_the_command() -> None:
     command = [sys.executable, "-m", "procconn", "--version"]
 
     assert f"procconn {procconn.__version__}\n" == subprocess.check_output(
@@ -89,7 +89,7 @@ def test_the_module_runs_the_command() -> None:
     )
 
 
-def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["watch", "--help"])
 
@@ -121,7 +121,7 @@ def test_help_is_short_and_has_an_example(
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_the_library_loads_nothing_of_it_and_help_no_subcommand(name: str) -> None:
+def test_imports_are_lazy(name: str) -> None:
     code = (
         "import sys, procconn\n"
         "assert not [m for m in sys.modules if m.startswith('procconn.cli')]\n"
@@ -137,7 +137,7 @@ def test_the_library_loads_nothing_of_it_and_help_no_subcommand(name: str) -> No
 
 
 @pytest.mark.parametrize("name", [*SUBCOMMANDS, "ship"])
-def test_only_the_options_of_the_subcommand_are_loaded(name: str) -> None:
+def test_help_imports_only_the_options_of_the_subcommand(name: str) -> None:
     code = (
         "import sys\n"
         "from procconn.cli import main\n"
@@ -154,7 +154,7 @@ def test_only_the_options_of_the_subcommand_are_loaded(name: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_what_is_slow_to_load_is_not_loaded() -> None:
+def test_subcommands_import_neither_asyncio_nor_numpy() -> None:
     modules = ", ".join(f"procconn.cli.{name}" for name in SUBCOMMANDS)
     code = (
         f"import sys, {modules}\nassert not {{'asyncio', 'numpy'}} & {{*sys.modules}}"
@@ -172,27 +172,29 @@ def test_what_is_slow_to_load_is_not_loaded() -> None:
         ("all", EventMask.ALL),
     ],
 )
-def test_events_are_named_as_users_type_them(text: str, mask: EventMask) -> None:
+def test_event_names_ignore_case_and_accept_underscores(
+    text: str, mask: EventMask
+) -> None:
     assert mask == make_parser().parse_args(["watch", "-e", text]).events
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked", "of_processes"),
+    ("arguments", "mask", "of_processes"),
     [
         ("-e comm", EventMask.COMM, False),
         ("-e exec -u 0", EventMask.EXEC, False),
         ("-e exec", EventMask.EXEC, False),
-        ("--failed", LIVES | EventMask.NONZERO_EXIT, True),
-        ("-e exit", LIVES, True),
-        ("-e comm -n x", LIVES | EventMask.COMM, True),
-        ("-e comm -u 0", LIVES | EventMask.COMM, True),
-        ("-e sid --tree 1", LIVES | EventMask.SID, True),
+        ("--failed", LIFETIMES | EventMask.NONZERO_EXIT, True),
+        ("-e exit", LIFETIMES, True),
+        ("-e comm -n x", LIFETIMES | EventMask.COMM, True),
+        ("-e comm -u 0", LIFETIMES | EventMask.COMM, True),
+        ("-e sid --tree 1", LIFETIMES | EventMask.SID, True),
     ],
 )
-def test_the_kernel_is_asked_for_no_more_than_it_takes(
-    arguments: str, asked: EventMask, of_processes: bool
+def test_kernel_mask_has_only_the_required_events(
+    arguments: str, mask: EventMask, of_processes: bool
 ) -> None:
     options = make_parser().parse_args(["watch", *arguments.split()])
     selection = Selection.of(options)
 
-    assert (asked, of_processes) == (selection.kernel_mask, selection.needs_context)
+    assert (mask, of_processes) == (selection.kernel_mask, selection.is_of_processes)

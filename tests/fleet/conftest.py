@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.servers import NATS_SERVER, Network, Server, on_loopback
+from fleet.servers import NATS_SERVER, Network, Server, loopback_server
 
-# They import the client, which `make slow` installs.
+# The tests import nats-py, which `make slow` installs.
 collect_ignore_glob = [] if find_spec("nats") else ["test_*.py"]
 
 
@@ -20,8 +20,8 @@ def _needs_server() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server with JetStream, on the loopback."""
-    server = on_loopback(tmp_path)
+    """A server with JetStream on the loopback interface."""
+    server = loopback_server(tmp_path)
     server.start()
     yield server
     server.kill()

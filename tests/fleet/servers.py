@@ -1,4 +1,4 @@
-"""Starts NATS servers, on the loopback or in network namespaces."""
+"""Start NATS servers on the loopback interface or in network namespaces."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ jetstream { store_dir: "%s", max_file_store: %s }
 
 
 class Server:
-    """A server, which can be killed and started again with what it has stored.
+    """A server that can be killed and restarted with its store.
 
     Args:
-        folder: where its log goes.
-        config: its configuration.
-        address: where it listens for clients.
-        environ: what the configuration takes from the environment.
-        within: the beginning of the command, which enters a namespace.
+        folder: the directory of its log.
+        config: its configuration file.
+        address: the host and port for clients.
+        environ: variables that the configuration file uses.
+        within: the prefix of the command, which enters a namespace.
     """
 
     def __init__(
@@ -47,41 +47,41 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the server, and wait until it listens."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=self._environ, stdout=log, stderr=log
             )
         deadline = time.monotonic() + PATIENCE
-        while not _listens(self._address):
+        while not _is_listening(self._address):
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, as in a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
-def on_loopback(folder: Path, more: str = "", *, most: str = "1GB") -> Server:
-    """Make a server with JetStream on the loopback."""
+def loopback_server(folder: Path, more: str = "", *, max_store: str = "1GB") -> Server:
+    """Return a server with JetStream on the loopback interface."""
     port = free_port()
     config = folder / "server.conf"
-    config.write_text(_JETSTREAM % (port, folder / "store", most, more))
+    config.write_text(_JETSTREAM % (port, folder / "store", max_store, more))
     return Server(folder, config, ("127.0.0.1", port))
 
 
 def free_port() -> int:
-    """Find a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
+    """Return a port on which no server listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
         return port
 
 
 class Network:
-    """Network namespaces on a bridge of the machine, whose links can be cut."""
+    """Network namespaces on a bridge, whose links can be cut."""
 
     def __init__(self) -> None:
         self._number = os.getpid() % 250
@@ -92,45 +92,47 @@ class Network:
         _ip(f"link set {self._bridge} up")
 
     def add(self, name: str) -> tuple[str, tuple[str, ...]]:
-        """Make a namespace; return its address and how a command enters it."""
+        """Create a namespace; return its address and the command that enters it."""
         self._names.append(name)
-        space, link = self._space(name), self._link(name)
+        namespace, link = self._namespace(name), self._link(name)
         address = f"10.213.{self._number}.{len(self._names) + 1}"
-        _ip(f"netns add {space}")
-        _ip(f"link add {link} type veth peer name eth0 netns {space}")
+        _ip(f"netns add {namespace}")
+        _ip(f"link add {link} type veth peer name eth0 netns {namespace}")
         _ip(f"link set {link} master {self._bridge} up")
-        _ip(f"-n {space} address add {address}/24 dev eth0")
+        _ip(f"-n {namespace} address add {address}/24 dev eth0")
         for device in ("lo", "eth0"):
-            _ip(f"-n {space} link set {device} up")
-        return address, ("ip", "netns", "exec", space)
+            _ip(f"-n {namespace} link set {device} up")
+        return address, ("ip", "netns", "exec", namespace)
 
     def cut(self, name: str) -> None:
-        """Let nothing through any more, without telling either side."""
+        """Drop all packets, without an error on either side."""
         _ip(f"link set {self._link(name)} down")
 
-    def mend(self, name: str) -> None:
-        """Let everything through again."""
+    def restore(self, name: str) -> None:
+        """Forward packets again."""
         _ip(f"link set {self._link(name)} up")
 
     def close(self) -> None:
-        """Take it away."""
+        """Delete the namespaces and the bridge."""
         for name in self._names:
-            _ip(f"link delete {self._link(name)}")  # a namespace goes, some time later
-            _ip(f"netns delete {self._space(name)}")
+            _ip(
+                f"link delete {self._link(name)}"
+            )  # namespaces are deleted asynchronously
+            _ip(f"netns delete {self._namespace(name)}")
         _ip(f"link delete {self._bridge}")
 
-    def _space(self, name: str) -> str:
+    def _namespace(self, name: str) -> str:
         return f"{self._bridge}-{name}"
 
     def _link(self, name: str) -> str:
         return f"{self._bridge}v{self._names.index(name)}"
 
 
-def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True)
+def _ip(arguments: str) -> None:
+    subprocess.run(["ip", *arguments.split()], check=True)
 
 
-def _listens(address: tuple[str, int]) -> bool:
+def _is_listening(address: tuple[str, int]) -> bool:
     try:
         socket.create_connection(address, timeout=1).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts shippers, and causes events for them."""
+"""Run `procconn ship`, and cause events for it."""
 
 import os
 import signal
@@ -11,18 +11,18 @@ from fleet.servers import PATIENCE
 from fleet.streams import Stored, stored, wait_for_messages
 
 SHIP = [sys.executable, "-m", "procconn", "ship"]
-STORM = 100_000
+BURST = 100_000  # events
 
-# What storms are made of: root can make events that hardly anybody else makes.
+# The kind of these events. Only root can cause UID events, which are otherwise rare.
 KIND = "uid" if os.geteuid() == 0 else "comm"
 
-# Causes so many events within so many seconds, after a line on stdin.
-_STORM = """
+# Causes a number of events, evenly spread over some seconds, after a line on stdin.
+_BURST = """
 import ctypes, os, sys, time
 prctl = ctypes.CDLL(None).prctl
 one = {
     "uid": lambda number: os.seteuid(1 - number % 2),
-    "comm": lambda number: prctl(15, b"storm"),
+    "comm": lambda number: prctl(15, b"burst"),
 }[sys.argv[1]]
 total, seconds = int(sys.argv[2]), float(sys.argv[3])
 sys.stdin.readline()
@@ -36,22 +36,22 @@ while done < total:
 """
 
 
-class Storm:
-    """A process that makes events, and waits for `begin` before that."""
+class Burst:
+    """A process that causes events after `start`."""
 
-    def __init__(self, total: int = STORM, seconds: float = 0) -> None:
-        command = [sys.executable, "-c", _STORM, KIND, str(total), str(seconds)]
+    def __init__(self, total: int = BURST, seconds: float = 0) -> None:
+        command = [sys.executable, "-c", _BURST, KIND, str(total), str(seconds)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         self.options = ["--events", KIND, "--pid", str(self._process.pid)]
 
-    def begin(self) -> None:
-        """Let it make them."""
+    def start(self) -> None:
+        """Start causing the events."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
 
-    def end(self) -> None:
-        """Wait until all are made."""
+    def wait(self) -> None:
+        """Wait until all events happened."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(PATIENCE) == 0
@@ -61,7 +61,7 @@ class Storm:
 def shipping(
     *options: str, within: tuple[str, ...] = (), environ: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a shipper until the block ends."""
+    """Run `procconn ship` until the block ends."""
     with subprocess.Popen(
         [*within, *SHIP, *options],
         stderr=subprocess.PIPE,
@@ -75,18 +75,18 @@ def shipping(
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
-    """End a shipper by a signal; return its stderr."""
+    """Stop `procconn ship` by a signal; return its stderr."""
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE)
     return errors
 
 
-def ship(storm: Storm, url: str, *options: str) -> Stored:
-    """Ship a storm, and stop; return what is stored then."""
-    with shipping(url, *storm.options, *options) as shipper:
+def ship(burst: Burst, url: str, *options: str) -> Stored:
+    """Ship a burst of events, and stop; return the stored records."""
+    with shipping(url, *burst.options, *options) as shipper:
         wait_for_messages(url)
-        storm.begin()
-        storm.end()
+        burst.start()
+        burst.wait()
         assert "" == stop(shipper)
         assert 0 == shipper.returncode
     return stored(url)

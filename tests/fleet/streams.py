@@ -1,4 +1,4 @@
-"""Reads and manages a stream for tests."""
+"""Read and manage JetStream streams."""
 
 import asyncio
 import gzip
@@ -21,24 +21,24 @@ from fleet.servers import PATIENCE
 
 @dataclass
 class Stored:
-    """All records of a stream, in its order, and how it came to have them.
+    """The records of a stream, in stream order.
 
     Attributes:
-        records: each with the host and kind of its subject.
-        twice: how many messages are there more than once.
-        kinds: how many records of each kind.
-        lost: how many events are reported as lost.
-        headers: of each message.
+        records: with the host and kind of their subject.
+        duplicates: the number of messages with the ID of another one.
+        kinds: the number of records of each kind.
+        lost: the number of events that are reported as lost.
+        headers: those of each message.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
-    twice: int = 0
+    duplicates: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def of(self, kind: str, host: str | None = None) -> list[dict[str, Any]]:
-        """Return the records of a kind, of a host or of all."""
+        """Return the records of a kind, of one host or of all."""
         return [
             record
             for record in self.records
@@ -47,12 +47,12 @@ class Stored:
 
 
 def stored(url: str, stream: str = "procconn") -> Stored:
-    """Read a stream to its end."""
+    """Read all records of a stream."""
     return asyncio.run(_stored(url, stream))
 
 
 def count(url: str, stream: str = "procconn") -> int:
-    """Tell how many messages a stream has; -1 if it or its server is not there."""
+    """Return the number of messages; -1 if the stream or the server does not exist."""
 
     async def ask() -> int:
         client = await nats.connect(
@@ -73,7 +73,7 @@ def count(url: str, stream: str = "procconn") -> int:
 
 
 def settings(url: str, stream: str) -> StreamConfig:
-    """Tell how a stream is set up."""
+    """Return the configuration of a stream."""
 
     async def ask() -> StreamConfig:
         client = await nats.connect(url)
@@ -100,13 +100,13 @@ def delete_consumer(url: str, name: str) -> None:
 
 
 def make(url: str, stream: str, subject: str) -> None:
-    """Make a stream of that subject alone."""
+    """Create a stream with one subject."""
     config = StreamConfig(name=stream, subjects=[subject])
     _manage(url, lambda jetstream: jetstream.add_stream(config))
 
 
 def publish(url: str, subject: str, line: str, headers: dict[str, str]) -> None:
-    """Have a message of one line stored."""
+    """Publish a message of one line."""
     data = gzip.compress(line.encode())
     _manage(url, lambda jetstream: jetstream.publish(subject, data, headers=headers))
 
@@ -121,22 +121,22 @@ def _manage(url: str, ask: Callable[[JetStreamContext], Awaitable[object]]) -> N
 
 
 def wait_for_messages(url: str, least: int = 1) -> None:
-    """Wait until a stream has as many messages, and let programs run meanwhile."""
+    """Run programs until a stream has at least `least` messages."""
     deadline = time.monotonic() + PATIENCE
     while count(url) < least:
         assert time.monotonic() < deadline, (least, asyncio.run(_state(url)))
-        subprocess.run(["true"], check=True)  # a quiet machine has no events
+        subprocess.run(["true"], check=True)  # an idle machine has no events
         time.sleep(0.1)
 
 
 def wait_for_events(url: str, kind: str, least: int) -> None:
-    """Wait until so many events of a kind are stored or reported as lost."""
+    """Wait until `least` events of a kind are stored or reported as lost."""
     deadline = time.monotonic() + PATIENCE
     while True:
         found = stored(url)
-        if (seen := found.kinds[kind] + found.lost) >= least:
+        if (total := found.kinds[kind] + found.lost) >= least:
             return
-        assert time.monotonic() < deadline, f"{seen} of {least} events"
+        assert time.monotonic() < deadline, f"{total} of {least} events"
         time.sleep(0.5)
 
 
@@ -160,16 +160,16 @@ async def _stored(url: str, stream: str) -> Stored:
         if kind == "lost":
             found.lost += sum(record["count"] for record in records)
     await client.close()
-    found.twice = ids.total() - len(ids)
+    found.duplicates = ids.total() - len(ids)
     return found
 
 
 async def _state(url: str) -> str:
-    """Tell what the server says of the stream, as it says it."""
+    """Return the server's information about the stream, as JSON."""
     client = await nats.connect(url)
-    answer = await client.request("$JS.API.STREAM.INFO.procconn", timeout=PATIENCE)
+    response = await client.request("$JS.API.STREAM.INFO.procconn", timeout=PATIENCE)
     await client.close()
-    return answer.data.decode()
+    return response.data.decode()
 
 
 async def _ignore(error: Exception) -> None:

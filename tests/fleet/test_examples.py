@@ -1,4 +1,4 @@
-"""The example consumers: what they count, also after a crash."""
+"""The example consumers, also after crashes."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ EXITS = 76  # of the recording
 
 @contextmanager
 def consuming(*command: str) -> Iterator[None]:
-    """Run an example until the block ends, as a crash would end it."""
+    """Run an example, and kill it at the end of the block."""
     with subprocess.Popen([sys.executable, *command]) as process:
         try:
             yield
@@ -38,14 +38,14 @@ def ship(server: Server, *hosts: str, form: str = "json") -> None:
         subprocess.run([*command, "--format", form], check=True)
 
 
-def wait_for(fact: Callable[[], Any]) -> None:
+def wait_for(condition: Callable[[], Any]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not fact():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def test_failed_programs_are_counted_once_over_crashes(
+def test_failed_programs_are_counted_once_despite_crashes(
     server: Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "failed.json"
@@ -62,7 +62,7 @@ def test_failed_programs_are_counted_once_over_crashes(
         wait_for(lambda: len(counted()) == len(HOSTS))
     once = counted()
     ship(server, "web3", form="ecs")
-    ship(server, *HOSTS)  # while it is away
+    ship(server, *HOSTS)  # while the consumer is down
     with consuming(*command):
         wait_for(lambda: sum(counted().values()) >= 2 * sum(once.values()))
     twice = counted()
@@ -71,7 +71,7 @@ def test_failed_programs_are_counted_once_over_crashes(
     assert {name: 2 * number for name, number in once.items()} == twice
 
 
-def test_failed_programs_are_counted_on_where_stream_and_consumer_come_and_go(
+def test_counting_continues_after_stream_and_consumer_are_recreated(
     server: Server, tmp_path: Path
 ) -> None:
     path, log = tmp_path / "failed.json", tmp_path / "log"
@@ -95,7 +95,7 @@ def test_failed_programs_are_counted_on_where_stream_and_consumer_come_and_go(
     assert "Traceback" not in log.read_text()
 
 
-def test_a_hub_that_is_not_there_is_told_in_a_line() -> None:
+def test_unreachable_hub_is_reported_in_one_line() -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     done = subprocess.run(
         [sys.executable, str(FLEET / "gather.py"), url, "rack7"],
@@ -110,7 +110,7 @@ def test_a_hub_that_is_not_there_is_told_in_a_line() -> None:
     assert line.startswith(f"{url}: ")
 
 
-def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
+def test_parquet_files_have_each_exit_once_by_hour(
     server: Server, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyarrow")
@@ -131,7 +131,7 @@ def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
     ship(server, *HOSTS)
     with consuming(*command):
         wait_for(lambda: has(EXITS * len(HOSTS)))
-    (tmp_path / "exits" / "next").unlink()  # as if it had crashed before it knew
+    (tmp_path / "exits" / "next").unlink()  # as after a crash before it was written
     with consuming(*command):
         wait_for((tmp_path / "exits" / "next").exists)
     found = query(f"SELECT host, count(*) FROM {files} GROUP BY host ORDER BY host")
@@ -145,7 +145,7 @@ def test_a_query_finds_each_exit_once_in_the_files_of_its_hour(
     assert ["2026-11-24T21"] == [it.name for it in tmp_path.glob("exits/*T*")]
 
 
-# Reads so many messages for a file, which is what a slower server makes of it, too.
+# Limits the messages per file, as a slower server would.
 _SLOWER = """
 import asyncio, sys
 from pathlib import Path
@@ -156,10 +156,8 @@ asyncio.run(to_parquet.to_parquet(sys.argv[2], Path(sys.argv[3]), 1.0))
 """
 
 
-def test_after_a_crash_between_files_no_row_is_there_twice(
-    server: Server, tmp_path: Path
-) -> None:
-    """The second reading ends elsewhere, so its files have other first messages."""
+def test_crash_between_files_duplicates_no_row(server: Server, tmp_path: Path) -> None:
+    """The second run splits the files differently."""
     parquet = pytest.importorskip("pyarrow.parquet")
     folder = tmp_path / "exits"
     make(server.url, "procconn", "procconn.>")
@@ -173,14 +171,14 @@ def test_after_a_crash_between_files_no_row_is_there_twice(
         tables = [parquet.read_table(it) for it in sorted(folder.glob("*/*.parquet"))]
         return sorted(pid for it in tables for pid in it["pid"].to_pylist())
 
-    def is_through() -> bool:
-        place = folder / "next"
-        return place.exists() and place.read_text() == "7"
+    def is_done() -> bool:
+        position = folder / "next"
+        return position.exists() and position.read_text() == "7"
 
     for many in (5, 3):
         command = ["-c", _SLOWER, str(FLEET), server.url, str(folder), str(many)]
-        (folder / "next").unlink(missing_ok=True)  # as if it had crashed before it knew
+        (folder / "next").unlink(missing_ok=True)  # as after a crash before its write
         with consuming(*command):
-            wait_for(is_through)
+            wait_for(is_done)
 
         assert [*range(6)] == pids()

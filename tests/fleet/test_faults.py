@@ -1,7 +1,7 @@
-"""A leaf, a hub and shippers, of which something fails while a storm is on its way.
+"""Faults of a leaf, the hub and the network during a burst of events.
 
-Servers and the shipper of a recording are in network namespaces of their own. The one
-that ships this machine's events is not: the Proc Connector is in the first one only.
+Servers and the shipper of a recording run in separate network namespaces. The shipper
+of live events runs in the initial one, which alone has the Proc Connector.
 """
 
 import os
@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from fleet.servers import FLEET, PATIENCE, Network, Server
-from fleet.shippers import KIND, STORM, Storm, shipping, stop
+from fleet.shippers import BURST, KIND, Burst, shipping, stop
 from fleet.streams import count, stored, wait_for_events, wait_for_messages
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.heavy,
-    pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces require root"),
 ]
 
 BUILD = FLEET.parent / "build.pcap"
@@ -47,14 +47,14 @@ class Fleet:
 
     def _server(self, folder: Path, name: str, environ: dict[str, str]) -> Server:
         address, within = self.network.add(name)
-        place = folder / name
-        place.mkdir()
-        environ = {"DOMAIN": name, "STORE": str(place), **environ}
+        store = folder / name
+        store.mkdir()
+        environ = {"DOMAIN": name, "STORE": str(store), **environ}
         config = FLEET / ("hub.conf" if name == "hub" else "leaf.conf")
-        return Server(place, config, (address, 4222), environ, within)
+        return Server(store, config, (address, 4222), environ, within)
 
     def close(self) -> None:
-        """End it."""
+        """Kill all servers."""
         for server in (self.hub, *self.leaves):
             server.kill()
 
@@ -81,33 +81,33 @@ def kill_leaf(fleet: Fleet) -> None:
 def cut_hub(fleet: Fleet) -> None:
     fleet.network.cut("hub")
     time.sleep(CUT)
-    fleet.network.mend("hub")
+    fleet.network.restore("hub")
 
 
 def cut_leaf(fleet: Fleet) -> None:
     fleet.network.cut("leaf1")
     time.sleep(CUT)
-    fleet.network.mend("leaf1")
+    fleet.network.restore("leaf1")
 
 
 @pytest.mark.parametrize("fail", [kill_hub, kill_leaf, cut_hub, cut_leaf])
-def test_what_is_sent_is_stored_once_or_told_as_lost(
+def test_events_are_stored_once_or_reported_as_lost(
     fleet: Fleet, fail: Callable[[Fleet], None]
 ) -> None:
-    storm = Storm(seconds=10)
-    options = [*storm.options, "--host", "web1.example"]
+    burst = Burst(seconds=10)
+    options = [*burst.options, "--host", "web1.example"]
     recorded = [fleet.leaves[1].url, "--host", "web2", "--input", str(BUILD)]
     _, within = fleet.network.add("web2")
     with ExitStack() as stack:
         shipper = stack.enter_context(shipping(fleet.leaves[0].url, *options))
         wait_for_messages(fleet.leaves[0].url)
-        storm.begin()
+        burst.start()
         other = stack.enter_context(shipping(*recorded, within=within))
         time.sleep(2)
         fail(fleet)
-        storm.end()
+        burst.wait()
         assert other.wait(PATIENCE) == 0
-        wait_for_events(fleet.leaves[0].url, KIND, STORM)
+        wait_for_events(fleet.leaves[0].url, KIND, BURST)
         errors = stop(shipper)
 
     assert shipper.returncode == 0, errors
@@ -116,13 +116,13 @@ def test_what_is_sent_is_stored_once_or_told_as_lost(
     found = stored(fleet.hub.url)
     ours = [it["timestamp_ns"] for it in found.of(KIND, "web1_example")]
     print(
-        f"{fail.__name__}: sent {STORM}, stored {len(ours)}, lost {found.lost},"
-        f" stored twice {found.twice}; {errors!r}"
+        f"{fail.__name__}: sent {BURST}, stored {len(ours)}, lost {found.lost},"
+        f" stored twice {found.duplicates}; {errors!r}"
     )
-    assert 0 == found.twice
+    assert 0 == found.duplicates
     assert len(ours) == len(set(ours))
-    assert STORM <= len(ours) + found.lost
-    assert found.lost or len(ours) == STORM
+    assert BURST <= len(ours) + found.lost
+    assert found.lost or len(ours) == BURST
     others = sum(len(found.of(it, "web2")) for it in ("fork", "exec", "exit"))
     assert BUILD_EVENTS == others
     ends = ["started", "stopped"]

@@ -1,4 +1,4 @@
-"""Servers that refuse: one clear line each, and no traceback."""
+"""Errors of servers: each is reported in one line, without a traceback."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ from threading import Thread
 
 import pytest
 
-from fleet.servers import PATIENCE, Server, free_port, on_loopback
-from fleet.shippers import KIND, SHIP, Storm, ship, shipping, stop
+from fleet.servers import PATIENCE, Server, free_port, loopback_server
+from fleet.shippers import KIND, SHIP, Burst, ship, shipping, stop
 from fleet.streams import make, purge, stored, wait_for_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
@@ -25,8 +25,8 @@ BUILD = str(Path(__file__).parents[2] / "examples" / "build.pcap")
 
 
 @contextmanager
-def serving(folder: Path, more: str = "", most: str = "1GB") -> Iterator[Server]:
-    server = on_loopback(folder, more, most=most)
+def serving(folder: Path, more: str = "", max_store: str = "1GB") -> Iterator[Server]:
+    server = loopback_server(folder, more, max_store=max_store)
     server.start()
     try:
         yield server
@@ -35,7 +35,7 @@ def serving(folder: Path, more: str = "", most: str = "1GB") -> Iterator[Server]
 
 
 def refused(url: str, *options: str, **environ: str) -> str:
-    """Ship a recording; return the one line that says why that fails."""
+    """Ship a recording, which fails; return the only line of stderr."""
     done = subprocess.run(
         [*SHIP, url, "--input", BUILD, *options],
         check=False,
@@ -49,8 +49,8 @@ def refused(url: str, *options: str, **environ: str) -> str:
     return line
 
 
-def told_of_waiting(url: str) -> str:
-    """Ship a recording for some attempts; return the line that says why it waits."""
+def waiting_message(url: str) -> str:
+    """Ship a recording during some attempts; return the first line of stderr."""
     with shipping(url, "--input", BUILD) as shipper:
         assert shipper.stderr is not None
         line = shipper.stderr.readline()
@@ -61,7 +61,7 @@ def told_of_waiting(url: str) -> str:
 
 
 def certify(folder: Path, host: str) -> tuple[Path, Path]:
-    """Make a certificate that nobody but itself has signed."""
+    """Create a self-signed certificate and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         [
@@ -80,13 +80,13 @@ def tls(certificate: Path, key: Path) -> str:
     return f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
 
 
-def test_where_nobody_listens_it_says_so_once_and_waits() -> None:
-    line = told_of_waiting(f"nats://127.0.0.1:{free_port()}")
+def test_refused_connection_is_reported_once() -> None:
+    line = waiting_message(f"nats://127.0.0.1:{free_port()}")
 
     assert line.endswith(": connection refused; events are queued\n")
 
 
-def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> None:
+def test_untrusted_certificate_is_reported(tmp_path: Path) -> None:
     certificate = certify(tmp_path, "127.0.0.1")
     with serving(tmp_path, tls(*certificate)) as server:
         line = refused(server.url.replace("nats", "tls", 1))
@@ -95,7 +95,7 @@ def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> None:
     assert "NATS_CA" in line
 
 
-def test_a_certificate_of_another_host_is_named(tmp_path: Path) -> None:
+def test_certificate_of_another_host_is_reported(tmp_path: Path) -> None:
     certificate = certify(tmp_path, "127.0.0.2")
     with serving(tmp_path, tls(*certificate)) as server:
         line = refused(server.url, NATS_CA=str(certificate[0]))
@@ -104,7 +104,7 @@ def test_a_certificate_of_another_host_is_named(tmp_path: Path) -> None:
     assert "127.0.0.1" in line
 
 
-def test_a_certificate_that_is_trusted_serves(tmp_path: Path) -> None:
+def test_trusted_certificate_is_accepted(tmp_path: Path) -> None:
     certificate = certify(tmp_path, "127.0.0.1")
     environ = {**os.environ, "NATS_CA": str(certificate[0])}
     with serving(tmp_path, tls(*certificate)) as server:
@@ -113,16 +113,16 @@ def test_a_certificate_that_is_trusted_serves(tmp_path: Path) -> None:
             command, check=True, env=environ, timeout=PATIENCE, stderr=subprocess.PIPE
         )
 
-    assert b"" == shipper.stderr  # nor has asyncio anything to warn of
+    assert b"" == shipper.stderr  # no warnings of asyncio either
 
 
-def test_a_server_without_tls_is_not_taken_for_one_with_it(server: Server) -> None:
+def test_server_without_tls_is_rejected(server: Server) -> None:
     line = refused(server.url.replace("nats", "tls", 1))
 
     assert "does not offer TLS" in line
 
 
-def test_without_jetstream_it_ends(tmp_path: Path) -> None:
+def test_missing_jetstream_is_an_error(tmp_path: Path) -> None:
     config = tmp_path / "plain.conf"
     port = free_port()
     config.write_text(f'listen: "127.0.0.1:{port}"\n')
@@ -134,7 +134,7 @@ def test_without_jetstream_it_ends(tmp_path: Path) -> None:
     assert "JetStream is not enabled for this account; add jetstream {}" in line
 
 
-def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
+def test_token_is_read_from_the_environment(tmp_path: Path) -> None:
     with serving(tmp_path, 'authorization { token: "secret" }') as server:
         line = refused(server.url, NATS_TOKEN="other")
         environ = {**os.environ, "NATS_TOKEN": "secret"}
@@ -145,7 +145,7 @@ def test_a_token_comes_from_the_environment(tmp_path: Path) -> None:
 
 
 class Refusing:
-    """A server that resets some connections, and on later ones says that it refuses."""
+    """A server that resets some connections, then refuses the credentials of others."""
 
     _INFO = b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576}\r\n'
 
@@ -156,7 +156,7 @@ class Refusing:
         Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Serve nobody any more."""
+        """Stop listening."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -172,33 +172,33 @@ class Refusing:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Have its close send a reset, which drops what was not read."""
-    linger = struct.pack("ii", 1, 0)  # on, for no time
+    """Let close() send an RST, which discards data that the peer has not read."""
+    linger = struct.pack("ii", 1, 0)  # l_onoff, l_linger
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 def _refuse(connection: socket.socket) -> None:
     connection.sendall(b"-ERR 'Authorization Violation'\r\n")
     connection.shutdown(socket.SHUT_WR)
-    while connection.recv(65_536):  # or else its close would reset it
+    while connection.recv(65_536):  # with unread data, close() would send an RST
         pass
 
 
-def test_a_refusal_that_is_cut_off_is_told_as_such_by_a_later_attempt() -> None:
+def test_refusal_after_connection_resets_is_reported() -> None:
     with closing(Refusing(resets=2)) as server:
         line = refused(server.url, NATS_TOKEN="other")
 
     assert "authentication failed (Authorization Violation); set NATS_CREDS" in line
 
 
-def test_a_server_that_always_hangs_up_is_told_once() -> None:
+def test_repeated_resets_are_reported_once() -> None:
     with closing(Refusing(resets=sys.maxsize)) as server:
-        line = told_of_waiting(server.url)
+        line = waiting_message(server.url)
 
     assert line.endswith(": connection lost; events are queued\n")
 
 
-def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+def test_nkey_is_read_from_a_file(tmp_path: Path) -> None:
     nkeys = pytest.importorskip("nkeys")
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     public = nkeys.from_seed(bytearray(seed)).public_key.decode()
@@ -210,20 +210,20 @@ def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
         subprocess.run(command, check=True, env=environ, timeout=PATIENCE)
 
 
-def test_a_password_in_the_address_is_refused() -> None:
+def test_password_in_url_is_rejected() -> None:
     line = refused("nats://me:secret@127.0.0.1")
 
     assert "credentials in a URL are visible to all users" in line
 
 
-def test_a_file_of_credentials_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_credentials_file_is_named(tmp_path: Path) -> None:
     with serving(tmp_path, 'authorization { token: "secret" }') as server:
         line = refused(server.url, NATS_CREDS="/nowhere/my.creds")
 
     assert "/nowhere/my.creds" in line
 
 
-def test_a_stream_that_takes_other_subjects_is_told(server: Server) -> None:
+def test_overlapping_stream_is_reported(server: Server) -> None:
     subprocess.run([*SHIP, server.url, "--input", BUILD], check=True)
     line = refused(server.url, "--stream", "another")
 
@@ -231,7 +231,9 @@ def test_a_stream_that_takes_other_subjects_is_told(server: Server) -> None:
 
 
 @pytest.mark.parametrize("others", [["foo.>"], ["foo.>", "procconn.>"]])
-def test_a_stream_of_other_subjects_is_told(server: Server, others: list[str]) -> None:
+def test_stream_with_other_subjects_is_reported(
+    server: Server, others: list[str]
+) -> None:
     for number, subject in enumerate(others):
         make(server.url, f"stream{number}", subject)
     line = refused(server.url, "--stream", "stream0")
@@ -239,15 +241,15 @@ def test_a_stream_of_other_subjects_is_told(server: Server, others: list[str]) -
     assert "the stream does not accept procconn.>; choose another with --stream" in line
 
 
-def test_a_server_that_takes_small_messages_only_is_told_once(tmp_path: Path) -> None:
+def test_small_max_payload_is_reported_once(tmp_path: Path) -> None:
     with serving(tmp_path, "max_payload: 700") as server:
-        line = told_of_waiting(server.url)
+        line = waiting_message(server.url)
 
     assert "a message exceeds the server's max_payload; set it to 1MB" in line
 
 
 @pytest.mark.parametrize("name", ["NATS_NKEY", "NATS_CREDS"])
-def test_a_file_of_credentials_without_any_is_named(
+def test_invalid_credentials_file_is_named(
     server: Server, name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "garbage"
@@ -257,30 +259,30 @@ def test_a_file_of_credentials_without_any_is_named(
     assert f"{name} ({path}): not a user's key" in line
 
 
-def test_a_stream_with_a_size_drops_the_oldest_and_nothing_waits(
+def test_stream_with_max_bytes_drops_the_oldest_messages(
     tmp_path: Path,
 ) -> None:
-    with serving(tmp_path, most="400KB") as server:
-        found = ship(Storm(60_000), server.url, "--max-bytes", "300000")
+    with serving(tmp_path, max_store="400KB") as server:
+        found = ship(Burst(60_000), server.url, "--max-bytes", "300000")
 
     assert ["stopped"] == [it["event"] for it in found.of("shipper")]
     assert 60_000 == found.of("shipper")[0]["events"]
     assert 0 < found.kinds[KIND] < 60_000
 
 
-def test_a_full_store_is_told_once_and_events_wait_until_there_is_room(
+def test_full_store_is_reported_once_and_events_are_queued(
     tmp_path: Path,
 ) -> None:
-    storm = Storm(60_000)
-    options = storm.options
+    burst = Burst(60_000)
+    options = burst.options
     with (
-        serving(tmp_path, most="400KB") as server,
+        serving(tmp_path, max_store="400KB") as server,
         shipping(server.url, *options) as shipper,
     ):
         assert shipper.stderr is not None
         wait_for_messages(server.url)
-        storm.begin()
-        storm.end()
+        burst.start()
+        burst.wait()
         full = shipper.stderr.readline()
         before = stored(server.url)
         purge(server.url)
@@ -296,7 +298,7 @@ def test_a_full_store_is_told_once_and_events_wait_until_there_is_room(
     assert 60_000 == len(set(ours)) == len(ours)
 
 
-def test_a_user_needs_no_more_permissions_than_the_guide_says(tmp_path: Path) -> None:
+def test_permissions_in_the_guide_are_sufficient(tmp_path: Path) -> None:
     publish = ["procconn.web1.>"]
     publish += [f"$JS.API.STREAM.{it}.procconn" for it in ("INFO", "CREATE")]
     names = ", ".join(f'"{it}"' for it in publish)
@@ -319,7 +321,7 @@ def test_a_user_needs_no_more_permissions_than_the_guide_says(tmp_path: Path) ->
     assert {"web1"} == {it["host"] for it in found.records}
 
 
-def test_a_host_that_may_not_publish_is_told_so(tmp_path: Path) -> None:
+def test_missing_publish_permission_is_reported(tmp_path: Path) -> None:
     may = '{ publish: ["$JS.API.>", "procconn.web1.>"], subscribe: "_INBOX.>" }'
     user = f'{{ user: "web1", password: "secret", permissions: {may} }}'
     environ = {"NATS_USER": "web1", "NATS_PASSWORD": "secret"}

@@ -1,4 +1,4 @@
-"""The messages of a shipper in the stream of a server on the loopback."""
+"""`procconn ship` with a server on the loopback interface."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import pytest
 from support.json_schema import schema, violations
 
 from fleet.servers import PATIENCE, Server, free_port
-from fleet.shippers import KIND, SHIP, STORM, Storm, ship, shipping, stop
+from fleet.shippers import BURST, KIND, SHIP, Burst, ship, shipping, stop
 from fleet.streams import (
     count,
     delete,
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = str(ROOT / "examples" / "build.pcap")
 WATCH = schema("watch")
 SHIPPER = schema("shipper")
-OURS = {"host", "kind"}  # fields that tests add
+ADDED = {"host", "kind"}  # fields that `stored` adds
 
 
 def schema_of(kind: str) -> dict[str, Any]:
@@ -43,15 +43,15 @@ def schema_of(kind: str) -> dict[str, Any]:
 
 
 def lines(found: Any) -> list[dict[str, Any]]:
-    return [{k: v for k, v in it.items() if k not in OURS} for it in found]
+    return [{k: v for k, v in it.items() if k not in ADDED} for it in found]
 
 
-def test_this_machines_events_are_in_the_stream_between_start_and_stop(
+def test_live_events_are_stored_between_started_and_stopped(
     server: Server,
 ) -> None:
     options = ["--argv", "--host", "web1.example", "--events", "fork,exec,exit"]
     with shipping(server.url, *options) as shipper:
-        wait_for_messages(server.url, 2)  # it knows what runs by then
+        wait_for_messages(server.url, 2)  # the snapshot of /proc is complete
         child = subprocess.Popen(["sh", "-c", "true; exit 3", "marked"])
         child.wait()
         errors = stop(shipper)
@@ -65,11 +65,11 @@ def test_this_machines_events_are_in_the_stream_between_start_and_stop(
     assert [3] == [it["returncode"] for it in exits]
     assert ["sh", "-c", "true; exit 3", "marked"] == exits[0]["argv"]
     for record in found.records:
-        line = {name: value for name, value in record.items() if name not in OURS}
+        line = {name: value for name, value in record.items() if name not in ADDED}
         assert [] == violations(schema_of(record["kind"]), line)
 
 
-def test_the_stop_tells_how_many_events_were_shipped(server: Server) -> None:
+def test_stopped_message_has_the_number_of_events(server: Server) -> None:
     subprocess.run([*SHIP, server.url, "--input", BUILD], check=True)
     found = stored(server.url)
 
@@ -79,7 +79,7 @@ def test_the_stop_tells_how_many_events_were_shipped(server: Server) -> None:
     assert 228 == sum(int(it["Procconn-Events"]) for it in found.headers)
 
 
-def test_arguments_are_withheld_unless_asked_for(server: Server) -> None:
+def test_arguments_are_withheld_by_default(server: Server) -> None:
     subprocess.run([*SHIP, server.url, "--input", BUILD], check=True)
     found = stored(server.url)
 
@@ -88,7 +88,7 @@ def test_arguments_are_withheld_unless_asked_for(server: Server) -> None:
     assert "cc1" in {it["name"] for it in found.of("exec")}
 
 
-def test_the_elastic_common_schema_has_its_own_words(server: Server) -> None:
+def test_ecs_format_uses_ecs_field_names(server: Server) -> None:
     command = [*SHIP, server.url, "--input", BUILD, "--format", "ecs", "--argv"]
     subprocess.run(command, check=True)
     found = stored(server.url)
@@ -99,7 +99,9 @@ def test_the_elastic_common_schema_has_its_own_words(server: Server) -> None:
     assert {"ecs"} == {it["Procconn-Schema"] for it in found.headers}
 
 
-def test_a_stream_is_made_as_told_and_used_as_it_is(server: Server) -> None:
+def test_stream_is_created_with_the_options_and_reused_unchanged(
+    server: Server,
+) -> None:
     options = ["--input", BUILD, "--stream", "events"]
     limits = ["--max-age", "3600", "--max-bytes", "10000000"]
     subprocess.run([*SHIP, server.url, *options, *limits], check=True)
@@ -109,55 +111,55 @@ def test_a_stream_is_made_as_told_and_used_as_it_is(server: Server) -> None:
     assert (3600, 10_000_000) == (made.max_age, made.max_bytes)
     assert ["procconn.>"] == made.subjects
     assert 10 == count(server.url, "events")
-    assert 0 == stored(server.url, "events").twice
+    assert 0 == stored(server.url, "events").duplicates
 
 
-def test_what_happened_before_the_signal_is_stored(server: Server) -> None:
-    found = ship(Storm(), server.url)
+def test_events_before_the_signal_are_stored(server: Server) -> None:
+    found = ship(Burst(), server.url)
 
-    assert STORM == found.kinds[KIND] + found.lost
+    assert BURST == found.kinds[KIND] + found.lost
 
 
-def test_what_does_not_fit_while_the_server_is_away_is_told_as_lost_in_its_place(
+def test_overrun_while_server_is_down_is_reported_at_its_position(
     server: Server,
 ) -> None:
-    """The queue and the kernel's buffer hold less than this storm."""
-    storm = Storm(400_000)
-    options = [*storm.options, "--queue", "76000"]
+    """The queue and the receive buffer are smaller than the burst."""
+    burst = Burst(400_000)
+    options = [*burst.options, "--queue", "76000"]
     with shipping(server.url, *options) as shipper:
         wait_for_messages(server.url)
         server.kill()
-        storm.begin()
-        storm.end()
+        burst.start()
+        burst.wait()
         server.start()
         wait_for_messages(server.url, 2)
-        after = Storm(10)
-        after.begin()
-        after.end()
+        after = Burst(10)
+        after.start()
+        after.wait()
         wait_for_events(server.url, KIND, 400_000)
         errors = stop(shipper)
     found = stored(server.url)
     ours = found.of(KIND)
-    gaps = [at for at, it in enumerate(found.records) if it["kind"] == "lost"]
+    overruns = [at for at, it in enumerate(found.records) if it["kind"] == "lost"]
 
     assert "events were lost" in errors
-    assert gaps
+    assert overruns
     assert 0 < found.lost
     assert 400_000 <= len(ours) + found.lost
     assert len(ours) == len({it["timestamp_ns"] for it in ours})
-    for gap in gaps:
-        before = found.records[gap - 1]["timestamp_ns"]
-        assert before <= found.records[gap]["timestamp_ns"]
+    for at in overruns:
+        before = found.records[at - 1]["timestamp_ns"]
+        assert before <= found.records[at]["timestamp_ns"]
 
 
-def test_what_was_lost_by_the_end_is_told_though_nobody_was_there() -> None:
-    storm = Storm(400_000)
+def test_losses_are_reported_on_stderr_without_a_server() -> None:
+    burst = Burst(400_000)
     url = f"nats://127.0.0.1:{free_port()}"
-    with shipping(url, *storm.options, "--queue", "76000") as shipper:
+    with shipping(url, *burst.options, "--queue", "76000") as shipper:
         assert shipper.stderr is not None
-        shipper.stderr.readline()  # it has subscribed by then
-        storm.begin()
-        storm.end()
+        shipper.stderr.readline()  # printed after the subscription
+        burst.start()
+        burst.wait()
         errors = stop(shipper)
 
     assert 2 == shipper.returncode
@@ -165,13 +167,13 @@ def test_what_was_lost_by_the_end_is_told_though_nobody_was_there() -> None:
     assert "a larger --queue" in errors
 
 
-def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
-    storm = Storm(1000)
-    with shipping(server.url, *storm.options) as shipper:
+def test_deleted_stream_is_recreated(server: Server) -> None:
+    burst = Burst(1000)
+    with shipping(server.url, *burst.options) as shipper:
         wait_for_messages(server.url)
         delete(server.url)
-        storm.begin()
-        storm.end()
+        burst.start()
+        burst.wait()
         wait_for_messages(server.url)
         errors = stop(shipper)
     found = stored(server.url)
@@ -184,7 +186,7 @@ def test_a_stream_that_was_deleted_is_made_again(server: Server) -> None:
 
 @contextmanager
 def on_terminal(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
-    """Run a shipper on a terminal of its own; bring both of the terminal's sides."""
+    """Run `procconn ship` on a new terminal; yield it and both ends of the terminal."""
     leader, terminal = os.openpty()
     with subprocess.Popen([*SHIP, *options], stderr=terminal) as shipper:
         try:
@@ -193,15 +195,13 @@ def on_terminal(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], int, i
             shipper.kill()
 
 
-def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
+def test_stopped_terminal_does_not_block_shutdown(server: Server) -> None:
     with on_terminal(server.url, "--events", "exit") as (shipper, leader, terminal):
         wait_for_messages(server.url)
         termios.tcflow(terminal, termios.TCOOFF)
         before = count(server.url)
         server.kill()
-        time.sleep(
-            3
-        )  # the server shows, and the shipper reports, the broken connection
+        time.sleep(3)  # until the lost connection is reported
         server.start()
         wait_for_messages(server.url, before + 1)
         shipper.terminate()
@@ -212,12 +212,12 @@ def test_a_stopped_terminal_keeps_nobody_from_ending_it(server: Server) -> None:
     assert "stopped" == stored(server.url).records[-1]["event"]
 
 
-def test_a_terminal_that_goes_away_ends_nothing(server: Server) -> None:
+def test_closed_terminal_does_not_end_the_shipper(server: Server) -> None:
     with on_terminal(server.url, "--events", "exit") as (shipper, leader, terminal):
         os.close(terminal)
         wait_for_messages(server.url)
         os.close(leader)
-        time.sleep(3)  # it would show
+        time.sleep(3)  # writes fail meanwhile
         assert shipper.poll() is None
         shipper.terminate()
         assert 0 == shipper.wait(PATIENCE)
@@ -225,7 +225,7 @@ def test_a_terminal_that_goes_away_ends_nothing(server: Server) -> None:
     assert "stopped" == stored(server.url).records[-1]["event"]
 
 
-def test_a_killed_shipper_leaves_a_start_without_a_stop(server: Server) -> None:
+def test_killed_shipper_leaves_started_without_stopped(server: Server) -> None:
     for number in (signal.SIGKILL, signal.SIGTERM):
         before = max(count(server.url), 0)
         with shipping(server.url, "--events", "exit") as shipper:
@@ -236,14 +236,14 @@ def test_a_killed_shipper_leaves_a_start_without_a_stop(server: Server) -> None:
     assert ["started", "started", "stopped"] == events
 
 
-def test_events_wait_for_a_server_that_is_away_at_the_start(server: Server) -> None:
+def test_events_are_queued_until_the_server_starts(server: Server) -> None:
     server.kill()
-    storm = Storm(1000)
-    with shipping(server.url, *storm.options) as shipper:
+    burst = Burst(1000)
+    with shipping(server.url, *burst.options) as shipper:
         assert shipper.stderr is not None
         assert "connection refused; events are queued" in shipper.stderr.readline()
-        storm.begin()
-        storm.end()
+        burst.start()
+        burst.wait()
         server.start()
         assert "working again" in shipper.stderr.readline()
         assert "" == stop(shipper)
@@ -252,7 +252,7 @@ def test_events_wait_for_a_server_that_is_away_at_the_start(server: Server) -> N
     assert 1000 == stored(server.url).kinds[KIND]
 
 
-def test_a_shipper_without_its_server_ends_within_its_time_and_says_so(
+def test_shipper_without_server_ends_in_time_with_an_error(
     server: Server,
 ) -> None:
     with shipping(server.url, "--events", "exit") as shipper:
@@ -266,8 +266,8 @@ def test_a_shipper_without_its_server_ends_within_its_time_and_says_so(
     assert time.monotonic() - began < PATIENCE / 2
 
 
-def test_blocked_input_does_not_hide_that_events_are_not_stored() -> None:
-    """The thread that reads a pipe does not end before its writer."""
+def test_blocked_input_does_not_hide_unstored_events() -> None:
+    """The thread that reads a pipe ends only after the writer closes it."""
     url = f"nats://127.0.0.1:{free_port()}"
     reading, writing = os.pipe()
     with open(reading, "rb") as pipe, open(writing, "wb", buffering=0) as source:
@@ -313,7 +313,7 @@ def test_failed_shipping_leaves_no_reader_of_signals() -> None:
     os.close(signals.writing)
 
 
-def test_a_terminal_shows_what_is_shipped_and_waits(server: Server) -> None:
+def test_terminal_shows_shipped_and_waiting_events(server: Server) -> None:
     leader, terminal = os.openpty()
     command = [*SHIP, server.url, "--events", "exit"]
     with subprocess.Popen(command, stderr=terminal) as shipper:
