@@ -316,19 +316,24 @@ def test_failed_shipping_leaves_no_reader_of_signals() -> None:
 def test_terminal_shows_shipped_and_waiting_events(server: Server) -> None:
     leader, terminal = os.openpty()
     command = [*SHIP, server.url, "--events", "exit"]
+    shown = b""
+
+    def read_until(pattern: bytes, start: bytes = b"") -> None:
+        nonlocal shown
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(pattern, shown.partition(start)[2] if start else shown):
+            assert time.monotonic() < deadline, shown
+            subprocess.run(["true"], check=True)
+            shown += os.read(leader, 4096)
+
     with subprocess.Popen(command, stderr=terminal) as shipper:
         os.close(terminal)
-        shown = b""
-        while not re.search(rb"\r[1-9]\d* events shipped, \d+ waiting, 0 lost", shown):
-            subprocess.run(["true"], check=True)
-            shown += os.read(leader, 4096)
-        server.kill()
-        while not re.search(
-            rb"[1-9]\d* waiting", shown.partition(b"events are queued")[2]
-        ):
-            subprocess.run(["true"], check=True)
-            shown += os.read(leader, 4096)
-        shipper.kill()
+        try:
+            read_until(rb"\r[1-9][\d,]* events shipped, [\d,]+ waiting, 0 lost")
+            server.kill()
+            read_until(rb"[1-9][\d,]* waiting", start=b"events are queued")
+        finally:
+            shipper.kill()
     os.close(leader)
 
     assert b"connection lost; events are queued" in shown
