@@ -9,8 +9,8 @@ from support.line_counter import lines_run
 
 from procconn import Event, Exec, Exit, Fork, Lost, Program
 from procconn.cli.trace import summary
-from procconn.cli.trace.summary import Ran, tree
-from procconn.cli.trace.trace import Run
+from procconn.cli.trace.summary import TracedProcess, tree
+from procconn.cli.trace.trace import TracedCommand
 
 ROOT = 100_000
 
@@ -20,8 +20,8 @@ def program(*argv: str, name: str | None = "cc") -> Program:
     return Program(argv, name, None, None, *ids, None, cut=False, missing="")
 
 
-def run_of(events: Iterable[Event]) -> Run:
-    run = Run(ROOT)
+def run_of(events: Iterable[Event]) -> TracedCommand:
+    run = TracedCommand(ROOT)
     for event in events:
         run.feed(event)
     return run
@@ -56,21 +56,21 @@ def comb(count: int) -> Iterator[Event]:
 SHAPES = {"chain": chain, "siblings": siblings, "comb": comb}
 
 
-def drawn_tree(run: Run) -> str:
-    return "".join(tree(run.all, width=None))
+def drawn_tree(run: TracedCommand) -> str:
+    return "".join(tree(run.processes, width=None))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_time_and_output_grow_linearly_with_the_processes(shape: str) -> None:
     def steps(count: int) -> int:
         def draw() -> None:
-            deque(tree(run_of(SHAPES[shape](count)).all, width=None), maxlen=0)
+            deque(tree(run_of(SHAPES[shape](count)).processes, width=None), maxlen=0)
 
         return lines_run(draw)
 
     small, large = (run_of(SHAPES[shape](count)) for count in (2000, 4000))
 
-    assert 4000 == len(large.all)
+    assert 4000 == len(large.processes)
     assert steps(1000) < 2.2 * steps(500)
     assert len(drawn_tree(large)) < 2.2 * len(drawn_tree(small))
 
@@ -120,7 +120,10 @@ def test_deep_tree_restarts_at_the_left_with_its_level() -> None:
     ids=["long", "quotes", "unprintable", "empty", "many"],
 )
 def test_long_command_line_is_shortened_before_quoting(argv: tuple[str, ...]) -> None:
-    long, short = Ran.__new__(Ran), Ran.__new__(Ran)
+    long, short = (
+        TracedProcess.__new__(TracedProcess),
+        TracedProcess.__new__(TracedProcess),
+    )
     steps = lines_run(lambda: long.execute(program(*argv)))
     usual = lines_run(lambda: short.execute(program("cc", *["-DA=1"] * 200)))
 
@@ -130,10 +133,10 @@ def test_long_command_line_is_shortened_before_quoting(argv: tuple[str, ...]) ->
 
 
 def test_short_command_line_is_complete() -> None:
-    ran = Ran.__new__(Ran)
-    ran.execute(program("cc", "a b", "x" * 900))
+    traced = TracedProcess.__new__(TracedProcess)
+    traced.execute(program("cc", "a b", "x" * 900))
 
-    assert f"cc 'a b' {'x' * 900}" == ran.command
+    assert f"cc 'a b' {'x' * 900}" == traced.command
 
 
 def test_long_strings_of_a_program_are_not_kept() -> None:
@@ -142,7 +145,7 @@ def test_long_strings_of_a_program_are_not_kept() -> None:
     run = run_of(
         [Fork(1, 1, ROOT, ROOT, 0, 0), Exec(ROOT, ROOT, 1, 0, long)],
     )
-    process = run.all[0].process
+    process = run.processes[0].process
 
     assert process.program is not None
     assert len(repr(process.program)) < 1000
@@ -159,7 +162,7 @@ def test_child_has_the_parents_program_until_its_own_exec() -> None:
     ]
 
     assert [("?", None), ("make", "make"), ("cc", "cc")] == [
-        (process.command, process.name) for process in run_of(events).all
+        (process.command, process.name) for process in run_of(events).processes
     ]
 
 
@@ -179,7 +182,7 @@ def test_unknown_name_is_replaced_by_the_file_name(
 ) -> None:
     run = run_of([Fork(1, 1, ROOT, ROOT, 0, 0), Exec(ROOT, ROOT, 1, 0, read)])
 
-    assert name == run.all[0].name
+    assert name == run.processes[0].name
     assert {name or "?": 1} == run.programs
 
 
@@ -196,5 +199,5 @@ def test_processes_are_counted_after_a_loss_of_forks() -> None:
     run = run_of(events)
 
     assert (3, True, 2) == (run.lost, run.is_over, run.peak)
-    assert [ROOT, 7, 7] == [process.pid for process in run.all]
-    assert [0, 1, None] == [process.returncode for process in run.all]
+    assert [ROOT, 7, 7] == [process.pid for process in run.processes]
+    assert [0, 1, None] == [process.returncode for process in run.processes]

@@ -29,7 +29,7 @@ _MAX_TREE = 10_000  # lines, half from the start of the tree and half from its e
 _MAX_INDENT = 20  # levels, after which a branch continues at the left margin
 
 
-class Ran:
+class TracedProcess:
     """A process of the command, with its children. It implements `lanes.Lifetime`.
 
     It keeps only the printed part of the command line, because there may be many
@@ -46,9 +46,9 @@ class Ran:
 
     __slots__ = ("children", "command", "name", "pid", "ppid", "process")
 
-    def __init__(self, process: Process, parent: Ran | None) -> None:
+    def __init__(self, process: Process, parent: TracedProcess | None) -> None:
         self.process = process
-        self.children: list[Ran] = []
+        self.children: list[TracedProcess] = []
         self.pid = process.pid
         self.ppid = process.ppid
         self.command: str = UNKNOWN if parent is None else parent.command
@@ -78,31 +78,30 @@ class Ran:
 
 
 def summary(
-    ran: list[Ran],
+    processes: list[TracedProcess],
     programs: Counter[str],
     peak: int,
-    took: float,
+    duration: float,
     *,
     width: int | None,
 ) -> Iterator[str]:
     """Yield lines: the number of processes, which failed, which took longest."""
-    failed = [it for it in ran if it.returncode]
-    running = sum(it.process.is_running for it in ran)
-    line = (
-        f"{len(ran)} process{'' if len(ran) == 1 else 'es'} in {format_duration(took)}"
-    )
+    failed = [traced for traced in processes if traced.returncode]
+    running = sum(traced.process.is_running for traced in processes)
+    count = len(processes)
+    line = f"{count} process{'' if count == 1 else 'es'} in {span(duration)}"
     line += f", at most {peak} at once"
     line += f", {len(failed)} failed" if failed else ", none failed"
     yield line + (f", {running} still running\n" if running else "\n")
     if failed:
         yield "failed:\n"
         yield from _table(failed, width)
-    ended = [it for it in ran if it.process.duration is not None]
+    ended = [traced for traced in processes if traced.process.duration is not None]
     if len(ended) > 1:
         yield "longest:\n"
-        ended.sort(key=lambda it: it.process.duration or 0, reverse=True)
+        ended.sort(key=lambda traced: traced.process.duration or 0, reverse=True)
         yield from _table(ended[:_MAX_ROWS], width)
-    costly = [it for it in ran if _cpu_ns(it)]
+    costly = [traced for traced in processes if _cpu_ns(traced)]
     if costly:
         yield "most CPU time:\n"
         costly.sort(key=_cpu_ns, reverse=True)
@@ -113,28 +112,28 @@ def summary(
             yield f"{count:>9}  {visible(name)}\n"
 
 
-def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
+def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
     """Yield lines of the tree: children in order of their start, below their parent.
 
     Lines in the middle of a large tree are omitted. Deep branches continue at the left
     margin, with their level.
     """
-    children = {id(child) for it in ran for child in it.children}
-    roots = [it for it in ran if id(it) not in children]
+    children = {id(child) for traced in processes for child in traced.children}
+    roots = [traced for traced in processes if id(traced) not in children]
     half = _MAX_TREE // 2
-    omitted = range(half, max(len(ran) - half, half))
-    waiting = [(it, 0, "", "") for it in reversed(roots)]
+    omitted = range(half, max(len(processes) - half, half))
+    waiting = [(traced, 0, "", "") for traced in reversed(roots)]
     row = 0
     while waiting:
-        it, level, stem, indent = waiting.pop()
+        traced, level, stem, indent = waiting.pop()
         if row not in omitted:
-            yield _line(it, f"{stem}{it.pid} ", width)
+            yield _line(traced, f"{stem}{traced.pid} ", width)
         elif row == omitted.start:
             yield f"… {len(omitted)} processes omitted\n"
         row += 1
         level += 1
         is_at_margin = level % _MAX_INDENT == 0
-        for index, child in enumerate(reversed(it.children)):
+        for index, child in enumerate(reversed(traced.children)):
             mine, below = ("├─ ", "│  ") if index else ("└─ ", "   ")
             if is_at_margin:
                 stem = rest = f"{level}┄ "
@@ -143,27 +142,25 @@ def tree(ran: list[Ran], *, width: int | None) -> Iterator[str]:
             waiting.append((child, level, stem, rest))
 
 
-def _table(ran: list[Ran], width: int | None) -> Iterator[str]:
-    for it in ran[:_MAX_ROWS]:
-        yield _line(it, f"{it.pid:>9}  ", width)
-    if len(ran) > _MAX_ROWS:
-        yield f"{'':>9}  and {len(ran) - _MAX_ROWS} more\n"
+def _table(processes: list[TracedProcess], width: int | None) -> Iterator[str]:
+    for traced in processes[:_MAX_ROWS]:
+        yield _line(traced, f"{traced.pid:>9}  ", width)
+    if len(processes) > _MAX_ROWS:
+        yield f"{'':>9}  and {len(processes) - _MAX_ROWS} more\n"
 
 
-def _cpu_ns(it: Ran) -> int:
-    usage = it.process.usage
+def _cpu_ns(traced: TracedProcess) -> int:
+    usage = traced.process.usage
     return (usage.cpu_ns or 0) if usage is not None else 0
 
 
-def _line(it: Ran, head: str, width: int | None) -> str:
-    process = it.process
+def _line(traced: TracedProcess, head: str, width: int | None) -> str:
+    process = traced.process
     tail = " still running"
     if not process.is_running:
-        tail = " " + format_exit(
-            process.returncode, process.dumped_core, process.duration
-        )
-        tail += format_usage(process.usage)
-    command = it.command
+        tail = " " + ending(process.returncode, process.dumped_core, process.duration)
+        tail += used(process.usage)
+    command = traced.command
     if width is not None:
         command = fit(command, width - len(head) - len(tail))
     return f"{head}{command}{tail}\n"

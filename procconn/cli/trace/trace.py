@@ -11,7 +11,7 @@ from procconn.cli.output import Output
 from procconn.cli.shutdown import Shutdown, shell_status
 from procconn.cli.trace.child import Child
 from procconn.cli.trace.lanes import UNKNOWN
-from procconn.cli.trace.summary import Ran, summary, tree
+from procconn.cli.trace.summary import TracedProcess, summary, tree
 from procconn.connector import ProcConnector
 from procconn.decoder import decode
 from procconn.events import Event, EventMask, Exec, Lost
@@ -27,17 +27,17 @@ _LATENCY = 0.02  # seconds; few wakeups, so that the command is not slowed down
 _PAUSE = 0.25  # seconds between two reads, for the same reason; the queue is large
 _PATIENCE = 5.0  # seconds to wait for the last events, which usually arrive at once
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit status, as of shells
-_LONGEST_TITLE = 1000  # characters
+_MAX_TITLE = 1000  # characters
 
 
-class Run:
+class TracedCommand:
     """A command and all its descendants."""
 
     def __init__(self, root: int) -> None:
         self._table = ProcessTable(tree=root)
         self._root = root
-        self._running: dict[int, Ran] = {}
-        self.all: list[Ran] = []
+        self._running: dict[int, TracedProcess] = {}
+        self.processes: list[TracedProcess] = []
         self.programs: Counter[str] = Counter()
         self.peak = 0
         self.lost = 0
@@ -57,30 +57,34 @@ class Run:
             elif isinstance(change, Executed):
                 if change.process.pid not in self._running:  # the FORK was dropped
                     self._add(change.process)
-                ran = self._running[change.process.pid]
-                ran.execute(program)
-                self.programs[ran.name or UNKNOWN] += 1
+                traced = self._running[change.process.pid]
+                traced.execute(program)
+                self.programs[traced.name or UNKNOWN] += 1
             else:
                 self._end(change.process)
 
     @property
     def duration(self) -> float | None:
         """How long the command itself ran, in seconds; None if unknown."""
-        durations = (it.process.duration for it in self.all if it.pid == self._root)
+        durations = (
+            traced.process.duration
+            for traced in self.processes
+            if traced.pid == self._root
+        )
         return next(durations, None)
 
     def _add(self, process: Process) -> None:
         parent = None if process.ppid is None else self._running.get(process.ppid)
-        ran = Ran(process, parent)
+        traced = TracedProcess(process, parent)
         if parent is not None:
-            parent.children.append(ran)
-        self._running[ran.pid] = ran
-        self.all.append(ran)
+            parent.children.append(traced)
+        self._running[traced.pid] = traced
+        self.processes.append(traced)
         self.peak = max(self.peak, len(self._running))
 
     def _end(self, process: Process) -> None:
-        ran = self._running.get(process.pid)
-        if ran is not None and ran.process is process:  # its PID may have been reused
+        traced = self._running.get(process.pid)
+        if traced is not None and traced.process is process:  # the PID is not reused
             del self._running[process.pid]
         self.is_over = self.is_over or process.pid == self._root
 
@@ -106,17 +110,17 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
                 _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
             )
         status = None
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            ran = _follow(connector, child)
+            traced = _track(connector, child)
             connector.close()
-            took = ran.duration or time.monotonic() - begun
+            duration = traced.duration or time.monotonic() - start
             status = shutdown.exit_status = shell_status(child.end())
-            _report(options, ran, took, output)
+            _report(options, traced, duration, output)
             report_usage_lost(connector.usage_lost)
             if draw is not None and picture is not None:
-                title = " ".join(options.command)[:_LONGEST_TITLE]
-                picture.write_all(draw(ran.all, title))
+                title = " ".join(options.command)[:_MAX_TITLE]
+                picture.write_all(draw(traced.processes, title))
         except OSError as error:  # such as a full disk; keep the command's status
             if status is None:
                 raise
@@ -125,46 +129,50 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     return status
 
 
-def _follow(connector: ProcConnector, child: Child) -> Run:
+def _track(connector: ProcConnector, child: Child) -> TracedCommand:
     """Process all events up to the command's end.
 
     They are read at long intervals, so that the command is seldom interrupted.
     """
-    ran = Run(child.pid)
+    traced = TracedCommand(child.pid)
     buffer = memoryview(bytearray(_BATCH))
     while not child.has_ended.wait(_PAUSE):
-        while _take(connector, buffer, ran, 0):
+        while _read_events(connector, buffer, traced, 0):
             pass
     deadline = time.monotonic() + _PATIENCE  # for its EXIT, which may be dropped
-    while not ran.is_over and time.monotonic() < deadline:
-        _take(connector, buffer, ran, _LATENCY)
-    return ran
+    while not traced.is_over and time.monotonic() < deadline:
+        _read_events(connector, buffer, traced, _LATENCY)
+    return traced
 
 
-def _take(
-    connector: ProcConnector, buffer: memoryview, ran: Run, timeout: float
+def _read_events(
+    connector: ProcConnector, buffer: memoryview, traced: TracedCommand, timeout: float
 ) -> bool:
     """Process received events up to the command's end; return whether any arrived."""
     batch = decode(buffer[: connector.recv_into(buffer, timeout)])
     for event in batch:
-        if ran.is_over:  # later events are not the command's
+        if traced.is_over:  # later events are not the command's
             break
-        ran.feed(event)
+        traced.feed(event)
     return bool(batch)
 
 
-def _report(options: argparse.Namespace, ran: Run, took: float, output: Output) -> None:
+def _report(
+    options: argparse.Namespace, traced: TracedCommand, duration: float, output: Output
+) -> None:
     width = output.width
     if options.show_tree:
-        output.write_all(tree(ran.all, width=width))
-    output.write_all(summary(ran.all, ran.programs, ran.peak, took, width=width))
-    if ran.lost:
-        report(f"{ran.lost} events were lost, so processes may be missing")
+        output.write_all(tree(traced.processes, width=width))
+    output.write_all(
+        summary(traced.processes, traced.programs, traced.peak, duration, width=width)
+    )
+    if traced.lost:
+        report(f"{traced.lost} events were lost, so processes may be missing")
 
 
 def _timeline_format(
     path: str | None,
-) -> Callable[[Iterable[Ran], str], Iterator[str]] | None:
+) -> Callable[[Iterable[TracedProcess], str], Iterator[str]] | None:
     """Return the function for the file's format, before the command runs.
 
     Raises:
