@@ -68,23 +68,23 @@ def run(options: argparse.Namespace, _: Shutdown) -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Check all conditions for process events; the trial subscribes."""
+    """Check all conditions for process events, also with a test subscription."""
     yield Finding("kernel", _OK, f"{platform.system()} {platform.release()}")
     broken: set[str] = set()
-    shows = Path("/proc/self/ns").exists()
+    has_proc = Path("/proc/self/ns").exists()
     for it in conditions():
         if it.holds:
             yield Finding(it.subject, _OK, "as needed")
         elif it.holds is None:
-            why = _IN_NAMESPACE if shows and broken else _WITHOUT_PROC
+            why = _IN_NAMESPACE if has_proc and broken else _WITHOUT_PROC
             yield Finding(it.subject, _UNKNOWN, why)
         else:
             broken.add(it.subject)
             yield Finding(it.subject, _PROBLEM, it.cause, it.remedy)
-    privilege = _privilege(counts="user namespace" not in broken)
+    privilege = _privilege(is_initial="user namespace" not in broken)
     yield privilege
     try:
-        yield from _trial()
+        yield from _test_subscription()
     except OSError as error:
         text = "the kernel does not respond" if broken else str(error.strerror or error)
         if not broken and privilege.state != _PROBLEM:  # nothing above explains it
@@ -95,19 +95,19 @@ def examine() -> Iterator[Finding]:
         yield Finding("subscription", _PROBLEM, text, remedy)
     else:
         yield _usage()
-    yield _other_listeners(show="network namespace" not in broken)
+    yield _other_listeners(is_initial="network namespace" not in broken)
 
 
-def _privilege(*, counts: bool) -> Finding:
-    """Check the capability. One of another user namespace `counts` for nothing."""
-    has = _has_capability(_CAP_NET_ADMIN) if counts else False
+def _privilege(*, is_initial: bool) -> Finding:
+    """Check the capability, which must be one of the initial user namespace."""
+    has = _has_capability(_CAP_NET_ADMIN) if is_initial else False
     if has:
         return Finding("privilege", _OK, "CAP_NET_ADMIN")
-    is_needed = not kernel_is_at_least(6, 6)
+    is_required = not is_kernel(6, 6)
     if has is None:
-        needed = "; before Linux 6.6, CAP_NET_ADMIN is required" if is_needed else ""
-        return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + needed)
-    if is_needed:
+        hint = "; before Linux 6.6, CAP_NET_ADMIN is required" if is_required else ""
+        return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + hint)
+    if is_required:
         return Finding(
             "privilege",
             _PROBLEM,
@@ -117,7 +117,7 @@ def _privilege(*, counts: bool) -> Finding:
     return Finding("privilege", _OK, "none; none is required since Linux 6.6")
 
 
-def _trial() -> Iterator[Finding]:
+def _test_subscription() -> Iterator[Finding]:
     """Subscribe, cause an event, and check that it is received."""
     began = time.perf_counter()
     with ProcConnector(timeout=_PATIENCE) as connector:
@@ -130,8 +130,8 @@ def _trial() -> Iterator[Finding]:
         yield _receive_buffer(connector)
         yield _drop_count(connector)
         lib.procconn_rename_thread()
-        came = _await(connector, Comm)
-    if came:
+        is_received = _await(connector, Comm)
+    if is_received:
         yield Finding("events", _OK, "test event received")
     else:
         yield Finding(
@@ -221,12 +221,12 @@ def _usage() -> Finding:
     return Finding("usage", _LIMITED, text, remedy)
 
 
-def _other_listeners(*, show: bool) -> Finding:
+def _other_listeners(*, is_initial: bool) -> Finding:
     """Count the sockets in the multicast group. This process has closed its own."""
     # A /proc mounted with subset=pid lacks /proc/net.
-    table = _read("/proc/self/net/netlink") if show else ""
+    table = _read("/proc/self/net/netlink") if is_initial else ""
     if not table:
-        why = _WITHOUT_PROC if show else _IN_NAMESPACE
+        why = _WITHOUT_PROC if is_initial else _IN_NAMESPACE
         return Finding("other listeners", _UNKNOWN, why)
     count = 0
     for row in table.splitlines()[1:]:

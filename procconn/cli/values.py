@@ -10,10 +10,10 @@ EVENTS = {
     str(member.name).lower().replace("_", "-"): member
     for member in EventMask  # yields the members of one bit
 } | {"all": EventMask.ALL}
-_MOST_ID = 0xFFFFFFFE
-_MOST_PID = 4_194_303  # on any kernel: one less than PID_MAX_LIMIT
-_MOST_BYTES = (1 << 63) - 1  # JetStream stores sizes as int64
-_LONGEST = _MOST_BYTES // 10**9  # seconds; JetStream stores nanoseconds as int64
+_MAX_ID = 0xFFFFFFFE
+_MAX_PID = 4_194_303  # on any kernel: one less than PID_MAX_LIMIT
+_MAX_BYTES = (1 << 63) - 1  # JetStream stores sizes as int64
+_MAX_AGE = _MAX_BYTES // 10**9  # seconds; JetStream stores nanoseconds as int64
 
 
 def to_mask(text: str) -> EventMask:
@@ -38,16 +38,16 @@ def to_count(text: str) -> int:
 
 def to_pid(text: str) -> int:
     """Return a process ID."""
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_ID:
+    if not text.isdecimal() or not 0 < int(text) <= _MAX_ID:
         raise argparse.ArgumentTypeError(f"{text!r} is not a process ID")
     return int(text)
 
 
 def to_possible_pid(text: str) -> int:
     """Return a process ID that is within the limit of every kernel."""
-    if (pid := to_pid(text)) > _MOST_PID:
+    if (pid := to_pid(text)) > _MAX_PID:
         message = (
-            f"{text!r} is not a process ID: the highest possible one is {_MOST_PID}"
+            f"{text!r} is not a process ID: the highest possible one is {_MAX_PID}"
         )
         raise argparse.ArgumentTypeError(message)
     return pid
@@ -58,7 +58,7 @@ def to_user(text: str) -> int:
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:
-        if text.isdecimal() and int(text) <= _MOST_ID:
+        if text.isdecimal() and int(text) <= _MAX_ID:
             return int(text)
     raise argparse.ArgumentTypeError(
         f"unknown user {text!r}; use a user name or a numeric user ID"
@@ -87,15 +87,15 @@ def to_seconds(text: str) -> float:
 
 def to_age(text: str) -> float:
     """Return a time in seconds, within JetStream's limit."""
-    if (seconds := to_seconds(text)) > _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST} seconds")
+    if (seconds := to_seconds(text)) > _MAX_AGE:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_AGE} seconds")
     return seconds
 
 
 def to_size(text: str) -> int:
     """Return a size in bytes, within JetStream's limit."""
-    if (size := to_count(text)) > _MOST_BYTES:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_BYTES} bytes")
+    if (size := to_count(text)) > _MAX_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_BYTES} bytes")
     return size
 
 

@@ -75,7 +75,7 @@ class Delivery:
     group: asyncio.TaskGroup  # owns the tasks that are started here
     report: Callable[[str], None]  # called with errors, and after recovery
     shipped: int = 0  # number of stored events
-    _troubles: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)  # errors since the last recovery
     _has_stored: bool = False  # at least one message
     _stream: asyncio.Future[JetStreamContext] = field(default_factory=asyncio.Future)
     _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -91,13 +91,13 @@ class Delivery:
                 resets = 0
                 self._report_recovery()
                 await closed.wait()
-                self._report_trouble(ConnectionClosedError())
+                self._report_error(ConnectionClosedError())
             except (OSError, Error) as error:
                 if not (self._has_stored or is_unreachable(error)):
-                    raise self._refusal(error) from None
+                    raise self._fatal_error(error) from None
                 resets = resets + 1 if is_connection_reset(error) else 0
                 if resets == 0 or resets > _MAX_RESETS:
-                    self._report_trouble(error)
+                    self._report_error(error)
             finally:
                 with contextlib.suppress(Exception):  # the client is discarded
                     await asyncio.wait_for(client.close(), _PAUSE)
@@ -115,9 +115,9 @@ class Delivery:
         if not message.events:
             await self.flush()
 
-    async def flush(self, most: int = 0) -> None:
-        """Wait until at most `most` messages are in flight."""
-        while len(self._in_flight) > most:
+    async def flush(self, limit: int = 0) -> None:
+        """Wait until at most `limit` messages are in flight."""
+        while len(self._in_flight) > limit:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> JetStreamContext:
@@ -129,7 +129,7 @@ class Delivery:
             if client.is_connected or (
                 is_unreachable(error) and not is_connection_reset(error)
             ):
-                self._report_trouble(error)
+                self._report_error(error)
 
         await client.connect(
             name="procconn ship",
@@ -169,10 +169,10 @@ class Delivery:
                     break
             except (OSError, Error) as error:
                 if has_no_stream(error) and not self._has_stored:
-                    raise self._refusal(error) from None
+                    raise self._fatal_error(error) from None
                 failure = error
                 if not isinstance(error, ConnectionClosedError):
-                    self._report_trouble(error)
+                    self._report_error(error)
                     self._republish()  # acknowledgements of others may be lost, too
             await asyncio.sleep(_PAUSE)
         self._has_stored = True
@@ -185,15 +185,15 @@ class Delivery:
         for task in self._publishing:
             task.cancel()
 
-    def _refusal(self, error: Exception) -> OSError:
+    def _fatal_error(self, error: Exception) -> OSError:
         return OSError(f"{self.settings['servers']}: {explain(error)}")
 
-    def _report_trouble(self, error: Exception) -> None:
-        if (trouble := explain(error)) not in self._troubles:
-            self.report(f"{self.settings['servers']}: {trouble}; events are queued")
-        self._troubles.add(trouble)
+    def _report_error(self, error: Exception) -> None:
+        if (message := explain(error)) not in self._reported:
+            self.report(f"{self.settings['servers']}: {message}; events are queued")
+        self._reported.add(message)
 
     def _report_recovery(self) -> None:
-        if self._troubles:
+        if self._reported:
             self.report(f"{self.settings['servers']}: working again")
-        self._troubles.clear()
+        self._reported.clear()
