@@ -197,4 +197,4 @@ def test_kernel_mask_has_only_the_required_events(
     options = make_parser().parse_args(["watch", *arguments.split()])
     selection = Selection.of(options)
 
-    assert (mask, of_processes) == (selection.kernel_mask, selection.is_of_processes)
+    assert (mask, of_processes) == (selection.kernel_mask, selection.needs_context)

@@ -36,7 +36,7 @@ PROGRAM = process_events.PROGRAM._replace(
 
 def messages_of(*events: Event, host: str = "web1") -> list[Message]:
     messages = Messages(host, "origin", "urn:test", JsonLines(wall_ns))
-    events_in_context = map(EventInContext.alone, events)
+    events_in_context = map(EventInContext.without_process, events)
     return [*messages.add(events_in_context), *messages.flush()]
 
 

@@ -103,7 +103,7 @@ def _privilege(*, is_initial: bool) -> Finding:
     has = _has_capability(_CAP_NET_ADMIN) if is_initial else False
     if has:
         return Finding("privilege", _OK, "CAP_NET_ADMIN")
-    is_required = not is_kernel(6, 6)
+    is_required = not kernel_is_at_least(6, 6)
     if has is None:
         hint = "; before Linux 6.6, CAP_NET_ADMIN is required" if is_required else ""
         return Finding("privilege", _UNKNOWN, _WITHOUT_PROC + hint)

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
     shutdown.defer_exit(lambda: report_unwritten(source))
     try:
         received = source.received()
-        if is_of_some:
+        if is_by_process:
             received = _selected(selection, source, open_tracker(selection, source))
         with _recorder(options.file) as recorder:
             for messages, events in received:

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, shutdown: Shutdown) -> int:
         raise
     stat = _Stat(selection, source, tracker, output, shutdown, as_json=options.json)
     try:
-        stat.count_all(source.batches(lambda: tracker.patience(_LATENCY)))
+        stat.count_all(source.batches(lambda: tracker.next_timeout(_LATENCY)))
     except BrokenPipeError:  # the reader closed the pipe
         stat.is_output_closed = True
         raise
@@ -104,7 +104,7 @@ class _Stat:
 
     def _take(self, events: list[Event]) -> bool:
         """Count a batch; return whether to continue."""
-        take, threads = self._tracker.take, self._selection.threads
+        take, threads = self._tracker.feed, self._selection.threads
         untracked = self._untracked
         if self._begun_ns is None:
             self._begin(events[0])
@@ -128,7 +128,7 @@ class _Stat:
 
     def _take_pause(self) -> bool:
         """Count exits released by a pause in the stream; return whether to continue."""
-        may_continue = self._count(self._tracker.take_silence())
+        may_continue = self._count(self._tracker.feed_silence())
         late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
         if time.monotonic_ns() >= self._current.since_ns + late_ns:
             self._next_second(Lost(0, self._current.since_ns + NS_PER_S))
@@ -211,7 +211,7 @@ class _Stat:
         kinds = ", ".join(
             f"{count} {kind_name(kind)}" for kind, count in tally.kinds.most_common()
         )
-        yield f"in {span(seconds)}: {kinds or 'no events'}" + (
+        yield f"in {format_duration(seconds)}: {kinds or 'no events'}" + (
             f", {tally.lost} lost" if tally.lost else ""
         )
         running = self._running()

@@ -118,10 +118,10 @@ class Shipping:
     def _read(self) -> Iterator[list[Message]]:
         """Yield messages. It blocks, so it runs in a thread."""
         since = time.monotonic()
-        found = selected(self._selection, self._source, patience=_LATENCY)
+        found = selected(self._selection, self._source, idle_timeout=_LATENCY)
         for batch in chain(first(self._selection.count, found), [None]):
             messages = list(self._messages.add(batch or ()))
-            self._lost_in_stream += lost_in(batch or [])
+            self._lost_in_stream += count_lost(batch or [])
             self._read_at = time.monotonic()
             is_full = self._messages.pending >= _MAX_PENDING
             if is_full or self._read_at >= since + _INTERVAL or batch is None:

@@ -77,9 +77,9 @@ def test_error_does_not_overwrite_the_output_file(
     no_process = run(subcommand, "--tree", 2**31 - 1, "--output", output)
     same_file = run(subcommand, "--input", output, "--output", output)
 
-    assert (2, 2) == (no_process.returncode, what_is_read.returncode)
-    assert "is also the input" in what_is_read.stderr
-    assert BUILD.read_bytes() == kept.read_bytes()
+    assert (2, 2) == (no_process.returncode, same_file.returncode)
+    assert "is also the input" in same_file.stderr
+    assert BUILD.read_bytes() == output.read_bytes()
 
 
 def test_record_tree_records_only_descendants(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_timeline_is_written(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["日本", "x" * 500])
 def test_timeline_does_not_depend_on_the_locale(argument: str, tmp_path: Path) -> None:
-    """The text of a command has characters that the locale's encoding has not."""
+    """The command contains characters that the locale's encoding lacks."""
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     path = tmp_path / "run.svg"
     environ = os.environ | ascii_only
@@ -239,7 +239,9 @@ def test_timeline_does_not_depend_on_the_locale(argument: str, tmp_path: Path) -
     assert argument[:300] in path.read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_drawn_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_unsupported_timeline_format_is_an_error_before_the_run(
+    tmp_path: Path,
+) -> None:
     mark = tmp_path / "mark"
     result = trace("--timeline", "run.png", "touch", str(mark))
 

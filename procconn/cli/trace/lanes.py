@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from procconn.pipeline.formats import cut, ending, escaped, visible
+from procconn.pipeline.formats import cut, escaped, format_exit, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -89,7 +89,7 @@ def summary(
     failed = [traced for traced in processes if traced.returncode]
     running = sum(traced.process.is_running for traced in processes)
     count = len(processes)
-    line = f"{count} process{'' if count == 1 else 'es'} in {span(duration)}"
+    line = f"{count} process{'' if count == 1 else 'es'} in {format_duration(duration)}"
     line += f", at most {peak} at once"
     line += f", {len(failed)} failed" if failed else ", none failed"
     yield line + (f", {running} still running\n" if running else "\n")
@@ -158,8 +158,10 @@ def _line(traced: TracedProcess, head: str, width: int | None) -> str:
     process = traced.process
     tail = " still running"
     if not process.is_running:
-        tail = " " + ending(process.returncode, process.dumped_core, process.duration)
-        tail += used(process.usage)
+        tail = " " + format_exit(
+            process.returncode, process.dumped_core, process.duration
+        )
+        tail += format_usage(process.usage)
     command = traced.command
     if width is not None:
         command = fit(command, width - len(head) - len(tail))
@@ -177,4 +179,4 @@ def _printable_command(program: Program | None) -> str:
             break
     if program is not None and left < 0:
         program = program._replace(argv=tuple(argv), cut=True)
-    return cut(quoted_command(program, why=False), _MAX_COMMAND)
+    return cut(format_command(program, with_reason=False), _MAX_COMMAND)
