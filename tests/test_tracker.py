@@ -126,13 +126,13 @@ def test_idle_stream_shows_that_older_events_have_arrived() -> None:
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now + S))
     patience = tracker.next_timeout(None)
-    early = tracker.feed_silence()
+    early = tracker.feed_idle()
     tracker.put_snapshot(Snapshot((), now - 2 * S, now - S))
 
     assert patience is not None
     assert 0 < patience < 2
     assert [] == early
-    assert [("Exit", 3000, True)] == reported(tracker.feed_silence())
+    assert [("Exit", 3000, True)] == reported(tracker.feed_idle())
     assert tracker.next_timeout(None) is None
 
 
@@ -152,9 +152,9 @@ def test_finish_returns_held_events_with_and_without_a_snapshot() -> None:
     for last in (snapshot(at=5 * S), None):
         tracker = tracking(snapshot_entry(10, 0, S))
         take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S, 3 << 8))
-        assert tracker.is_waiting
+        assert tracker.has_held_exits
         ends.append(tracker.finish(last))
-        assert not tracker.is_waiting
+        assert not tracker.has_held_exits
 
     assert [[("Exit", 3000, True)]] * 2 == list(map(reported, ends))
     assert [3, 3] == [end.process and end.process.returncode for (end,) in ends]

@@ -98,7 +98,7 @@ class _Stat:
         tracker = self._tracker
         for events in batches:
             refresh(tracker)
-            if not (self._take(events) if events else self._take_pause()):
+            if not (self._take(events) if events else self._take_idle()):
                 return
         self._count(finish(tracker))
 
@@ -126,9 +126,9 @@ class _Stat:
             self._end_ns = events[-1].timestamp_ns
         return True
 
-    def _take_pause(self) -> bool:
-        """Count exits released by a pause in the stream; return whether to continue."""
-        may_continue = self._count(self._tracker.feed_silence())
+    def _take_idle(self) -> bool:
+        """Count the exits that an idle stream releases; return whether to continue."""
+        may_continue = self._count(self._tracker.feed_idle())
         late_ns = NS_PER_S + int(_LATENCY * NS_PER_S)
         if time.monotonic_ns() >= self._current.since_ns + late_ns:
             self._next_second(Lost(0, self._current.since_ns + NS_PER_S))

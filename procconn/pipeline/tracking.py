@@ -20,10 +20,10 @@ def open_tracker(selection: Selection, source: Source) -> Tracker:
     table = ProcessTable(tree=selection.tree)
     if not source.is_live:
         return Tracker(table)
-    first = take_snapshot(programs=True)
+    initial = take_snapshot(programs=True)
     if selection.tree is not None:
-        check_exist([selection.tree], {entry.pid for entry in first.processes})
-    return Tracker(table, first, max_latency=source.latency)
+        check_exist([selection.tree], {entry.pid for entry in initial.processes})
+    return Tracker(table, initial, max_latency=source.latency)
 
 
 def tracked(
@@ -35,7 +35,7 @@ def tracked(
         if events:
             yield [it for event in events for it in tracker.feed(event)]
         else:
-            yield tracker.feed_silence()
+            yield tracker.feed_idle()
     yield finish(tracker)
 
 
@@ -48,7 +48,7 @@ def refresh(tracker: Tracker) -> None:
 
 def finish(tracker: Tracker) -> list[EventInContext]:
     """Return the exits that are held at the end of the stream."""
-    if not tracker.is_waiting:
+    if not tracker.has_held_exits:
         return tracker.finish()
     known = list(tracker.table.processes)
     return tracker.finish(try_snapshot(known, programs=True))

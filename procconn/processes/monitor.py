@@ -74,11 +74,11 @@ class ProcessMonitor:
             heartbeat=heartbeat,
         )
         try:
-            first = take_snapshot(programs=programs)
+            initial = take_snapshot(programs=programs)
             if tree is not None:
-                check_exist([tree], {it.pid for it in first.processes})
+                check_exist([tree], {it.pid for it in initial.processes})
             self._queue = ChangeQueue(
-                ProcessTable(tree=tree), first, max_latency=max_latency
+                ProcessTable(tree=tree), initial, max_latency=max_latency
             )
         except BaseException:
             self._connector.close()

@@ -2,7 +2,7 @@
 
 After a loss a snapshot of /proc is due, at most once a second. Queued events may be
 older than the snapshot, and only they show the exit status of a process that is gone.
-So the snapshot is applied when the stream has passed its time, or is silent. If more
+So the snapshot is applied when the stream has passed its time, or is idle. If more
 events are lost before that, some may be newer than the snapshot, so another is due.
 
 `Resync` does no I/O. Its caller checks `is_due`, waits at most `next_timeout()`, and
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from procconn.processes.snapshot import Snapshot
     from procconn.processes.table import ProcessTable
 
-_SILENCE_NS = 10_000_000  # without events, after which all older ones were received
+_IDLE_NS = 10_000_000  # without events, after which all older ones were received
 _LATENCIES = 8  # and this many `max_latency`, as an exec may wait for its program
 _LATE_NS = 10_000_000  # an event may be received this long after a newer one
 _PAUSE_NS = NS_PER_S  # minimum from one snapshot to the next
@@ -38,26 +38,26 @@ class Resync:
 
     Args:
         table: the table.
-        first: the first snapshot; without it, no snapshot is ever due.
+        initial: the first snapshot; without it, no snapshot is ever due.
         max_latency: the `max_latency` of the connector, in seconds.
     """
 
     def __init__(
         self,
         table: ProcessTable,
-        first: Snapshot | None = None,
+        initial: Snapshot | None = None,
         *,
         max_latency: float = 0.0,
     ) -> None:
         self.table = table
-        self._has_snapshots = first is not None
-        self._silence_ns = _SILENCE_NS + int(_LATENCIES * max_latency * NS_PER_S)
+        self._has_snapshots = initial is not None
+        self._idle_ns = _IDLE_NS + int(_LATENCIES * max_latency * NS_PER_S)
         self._has_lost = False  # since the last snapshot was taken
         self._due_ns = 0
         self._snapshot: Snapshot | None = None  # taken, but not applied yet
-        if first is not None:
-            table.resync(first)
-            self._due_ns = _next_due_ns(first)
+        if initial is not None:
+            table.resync(initial)
+            self._due_ns = _next_due_ns(initial)
 
     @property
     def is_due(self) -> bool:
@@ -68,7 +68,7 @@ class Resync:
     def next_timeout(self, timeout: float | None = None) -> float | None:
         """Return how long to wait for events, at most `timeout`, in seconds."""
         if self._snapshot is not None:
-            until_ns = self._snapshot.after_ns + self._silence_ns
+            until_ns = self._snapshot.after_ns + self._idle_ns
         elif self._has_lost and self._has_snapshots:
             until_ns = self._due_ns
         else:
@@ -91,13 +91,13 @@ class Resync:
 
     def _feed(self, event: Event) -> list[Change]:
         """Apply the snapshot if the event has passed its time; feed the event."""
-        changes = self._apply_snapshot() if self._is_passed_by(event) else []
+        changes = self._apply_snapshot() if self._is_past_snapshot(event) else []
         self._has_lost = self._has_lost or isinstance(event, Lost)
         changes += self.table.feed(event)
         return changes
 
-    def _is_passed_by(self, event: Event) -> bool:
-        """Return whether an event shows that all before the snapshot were received.
+    def _is_past_snapshot(self, event: Event) -> bool:
+        """Return whether an event shows that the stream has passed the snapshot's time.
 
         A `Lost` does not: its time is when the drops were noticed, and older events may
         follow it.
@@ -108,10 +108,10 @@ class Resync:
         return event.timestamp_ns > snapshot.after_ns + _LATE_NS
 
     @property
-    def _is_passed_by_silence(self) -> bool:
+    def _is_idle_past_snapshot(self) -> bool:
         """Whether the lack of an event now shows that all older ones were received."""
         snapshot, now_ns = self._snapshot, time.monotonic_ns()
-        return snapshot is not None and now_ns >= snapshot.after_ns + self._silence_ns
+        return snapshot is not None and now_ns >= snapshot.after_ns + self._idle_ns
 
     def _apply_snapshot(self) -> list[Change]:
         """Apply the snapshot to the table, if there is one."""
@@ -127,18 +127,18 @@ class ChangeQueue(Resync):
     def __init__(
         self,
         table: ProcessTable,
-        first: Snapshot | None = None,
+        initial: Snapshot | None = None,
         *,
         max_latency: float = 0.0,
     ) -> None:
-        super().__init__(table, first, max_latency=max_latency)
+        super().__init__(table, initial, max_latency=max_latency)
         self._events: deque[Event] = deque()
         self._changes: deque[Change] = deque()
 
     def put_events(self, events: list[Event]) -> None:
-        """Queue received events; an empty list means that the stream is silent."""
+        """Queue received events; an empty list means that the stream is idle."""
         self._events.extend(events)
-        if not events and not self._events and self._is_passed_by_silence:
+        if not events and not self._events and self._is_idle_past_snapshot:
             self._changes.extend(self._apply_snapshot())
 
     def each_change(self) -> Iterator[Change]:

@@ -1,8 +1,8 @@
-"""`Tracker`: events in, events in the context of their processes out.
+"""`Tracker`: combine each event with the state of its process.
 
-Between a loss and the next snapshot, the exit of a thread may also be the end of its
-process. It is held until the snapshot shows whether it was. Each event is delivered
-once. `Resync` decides when a snapshot is taken and applied.
+Between an overrun and the next snapshot, it can be ambiguous whether the exit of a
+thread ended its process. Such an exit is held until the snapshot resolves it. Each
+event is delivered once. `Resync` decides when a snapshot is taken and applied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EventInContext:
-    """An event, and its process in its state at the event.
+    """An event with its process, and the program and user at the time of the event.
 
     Attributes:
         event: the event.
@@ -96,31 +96,31 @@ class Tracker(Resync):
     """A process table that returns each event in the context of its process.
 
     Args:
-        table, first, max_latency: as in `Resync`.
+        table, initial, max_latency: as in `Resync`.
     """
 
     def __init__(
         self,
         table: ProcessTable,
-        first: Snapshot | None = None,
+        initial: Snapshot | None = None,
         *,
         max_latency: float = 0.0,
     ) -> None:
-        super().__init__(table, first, max_latency=max_latency)
+        super().__init__(table, initial, max_latency=max_latency)
         self._held: dict[Process, EventInContext] = {}  # exits, at most one per process
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether exits are held until the next snapshot."""
+    def has_held_exits(self) -> bool:
+        """Whether any exits are held until the next snapshot."""
         return bool(self._held)
 
     def feed(self, event: Event) -> list[EventInContext]:
         """Process the next event.
 
         Returns:
-            The held exits that it releases, then the event itself unless it is held.
+            The exits that the event releases, then the event itself unless it is held.
         """
-        released = self._release_by_snapshot() if self._is_passed_by(event) else []
+        released = self._release_by_snapshot() if self._is_past_snapshot(event) else []
         if isinstance(event, Exit):
             return released + self._exit_in_context(event)
         changes = self._feed(event)
@@ -129,15 +129,15 @@ class Tracker(Resync):
         released.append(self._in_context(event))
         return released
 
-    def feed_silence(self) -> list[EventInContext]:
-        """Note that no event is queued; return the held exits that this releases."""
-        return self._release_by_snapshot() if self._is_passed_by_silence else []
+    def feed_idle(self) -> list[EventInContext]:
+        """Record that the stream is idle; return the exits that this releases."""
+        return self._release_by_snapshot() if self._is_idle_past_snapshot else []
 
     def finish(self, snapshot: Snapshot | None = None) -> list[EventInContext]:
-        """Note the end of the stream; return all held exits.
+        """Record the end of the stream; return all held exits.
 
         Args:
-            snapshot: a snapshot taken after it; None if there is none.
+            snapshot: a snapshot taken after the end of the stream, or None.
         """
         if snapshot is not None:
             self.put_snapshot(snapshot)
@@ -163,7 +163,7 @@ class Tracker(Resync):
             return [EventInContext.without_process(event)]
         released = []
         if (held := self._held.pop(process, None)) is not None:
-            released.append(held)  # the exit of a thread only, as this one is later
+            released.append(held)  # not the end of the process: another exit follows
         has_ended = False
         for change in changes:
             if isinstance(change, Ended) and change.timestamp_ns == event.timestamp_ns:

@@ -126,10 +126,10 @@ class Waiter(ChangeQueue):
             if not isinstance(pid, int) or isinstance(pid, bool):
                 raise TypeError(f"pids must be process IDs, not {pid!r}")
         self._ended: list[Process] = []
-        first = take_snapshot(self.pids)
-        check_exist(self.pids, {entry.pid for entry in first.processes})
-        super().__init__(ProcessTable(), first)
-        for entry in first.processes:
+        initial = take_snapshot(self.pids)
+        check_exist(self.pids, {entry.pid for entry in initial.processes})
+        super().__init__(ProcessTable(), initial)
+        for entry in initial.processes:
             if not entry.threads:
                 process = Process(
                     entry.pid,
@@ -141,7 +141,7 @@ class Waiter(ChangeQueue):
                 )
                 process.ended_ns = entry.before_ns
                 self._end(process)
-        self.table.feed(Lost(0, first.after_ns))
+        self.table.feed(Lost(0, initial.after_ns))
 
     def steps(self, deadline: float | None) -> Iterator[Step]:
         """Yield the next step, until all have ended or the deadline has passed."""
@@ -158,7 +158,7 @@ class Waiter(ChangeQueue):
     def put_received(self, events: list[Event]) -> None:
         """Process received events of the processes, and the last one for its time.
 
-        An empty list means that the stream is silent.
+        An empty list means that the stream is idle.
         """
         self.put_events([it for it in events if it is events[-1] or self._concerns(it)])
         for change in self.all_changes():
