@@ -6,7 +6,7 @@ ints unless noted otherwise. Common fields:
 - `pid` is the ID of a task (a thread), `tgid` the ID of its process.
 - `timestamp_ns` is CLOCK_MONOTONIC in nanoseconds, which does not advance while the
   machine is suspended. `event_time` converts it to a datetime.
-- `cpu` is the CPU that reported the event. Events of the same CPU are in order.
+- `cpu` is the CPU that reported the event. Events from one CPU are in order.
 
 IDs are those of the initial PID and user namespaces. An event is equal only to events
 of the same class, never to a plain tuple.
@@ -42,9 +42,9 @@ class EventType(IntEnum):
 class EventMask(IntFlag, boundary=STRICT):
     """The kinds of events to receive; combine with `|`, invert with `~`.
 
-    `EXIT` selects all exits, `NONZERO_EXIT` alone only failed ones. The mask for
-    everything but exits is `~(EXIT | NONZERO_EXIT)`. `ALL` also selects kinds that this
-    library does not know.
+    `EXIT` selects all exits; `NONZERO_EXIT` without `EXIT` selects only those with a
+    nonzero `exit_code`. The mask for everything but exits is `~(EXIT | NONZERO_EXIT)`.
+    `ALL` also selects kinds that this library does not know.
     """
 
     NONE = 0
@@ -131,8 +131,8 @@ class _Fork(NamedTuple):
 class Fork(_EventBase, _Fork):
     """A process or thread was created: fork(2), vfork(2) or clone(2).
 
-    The parent is the one that getppid(2) returns in the new task. For a thread, and
-    with CLONE_PARENT, that is not the task that called clone.
+    `parent_tgid` is the PID that getppid(2) returns in the new task. With CLONE_THREAD
+    or CLONE_PARENT, the parent is that of the task that called clone(2).
     """
 
     __slots__ = ()
@@ -191,8 +191,8 @@ class Exit(_TaskEvent, _Exit):
     def signal(self) -> Signals | None:
         """The signal that ended the task, or None.
 
-        Also None for real-time signals that `signal.Signals` lacks; `returncode` has
-        their negated number.
+        `signal.Signals` has no member for most real-time signals. For these, the value
+        is None, and `returncode` is the negated signal number.
         """
         try:
             return Signals(self.exit_code & _SIGNAL_BITS)
@@ -282,9 +282,10 @@ class _Ptrace(NamedTuple):
 
 
 class Ptrace(_TaskEvent, _Ptrace):
-    """A tracer attached to a task, or detached; then the tracer's IDs are 0.
+    """A tracer attached to a task or detached from it.
 
-    The kernel reports neither PTRACE_TRACEME nor the exit of a tracer as one.
+    The tracer's IDs are 0 after a detach. The kernel reports no event for
+    PTRACE_TRACEME, nor for the detach when a tracer exits.
     """
 
     __slots__ = ()
@@ -308,9 +309,9 @@ class _Comm(NamedTuple):
 class Comm(_TaskEvent, _Comm):
     """A task's name was set: prctl(PR_SET_NAME) or a write to /proc/PID/comm.
 
-    The kernel reports the latter from Linux 5.15 on. An exec also sets the name, but
-    causes no such event. `comm` (bytes) is the name up to the first NUL, at most 16
-    bytes; it can be any bytes, not only UTF-8.
+    Writes to /proc/PID/comm are reported since Linux 5.15. An exec also sets the name,
+    without a `Comm` event. `comm` (bytes) is the name up to the first NUL, at most 16
+    bytes; it need not be valid UTF-8.
     """
 
     __slots__ = ()
@@ -381,8 +382,8 @@ class _Lost(NamedTuple):
 class Lost(_EventBase, _Lost):
     """An overrun: the kernel dropped `count` events, as the receive buffer was full.
 
-    The library adds this event near the place of the loss. A count of 0 means that the
-    number of lost events is unknown.
+    The library inserts this event near the point in the stream where the events were
+    dropped. A count of 0 means that the number of dropped events is unknown.
     """
 
     __slots__ = ()
@@ -396,4 +397,4 @@ Event: TypeAlias = (
 )
 
 KINDS = (Fork, Exec, Uid, Gid, Sid, Ptrace, Comm, Coredump, Exit)
-"""The classes of the kinds that the kernel reports, by value."""
+"""Event classes, in the order of their `EventType` values."""
