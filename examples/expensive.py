@@ -8,16 +8,19 @@ from procconn.processes import Ended, Process, ProcessMonitor
 
 
 def main(command: list[str]) -> None:
-    """Print CPU time, peak memory and command line of the ten most expensive."""
+    """Print the ten processes that used the most CPU time.
+
+    Each line has the CPU time, the peak memory and the command line.
+    """
     ended: list[Process] = []
     with (
         ProcessMonitor(tree=os.getpid(), usage=True) as monitor,
-        subprocess.Popen(command) as build,
+        subprocess.Popen(command) as child,
     ):
         for change in monitor:
             if isinstance(change, Ended):
                 ended.append(change.process)
-                if change.process.pid == build.pid:
+                if change.process.pid == child.pid:
                     break
     costs = [
         (it.usage.cpu_ns or 0, it.usage.peak_rss or 0, it) for it in ended if it.usage
