@@ -1,4 +1,4 @@
-"""Argument checks, whose errors name the argument and the values it accepts."""
+"""Argument checks. Their errors name the argument and the accepted values."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 MAX_PID = 0x7FFFFFFF
 
 
-def boolean(name: str, value: bool) -> bool:
-    """Return a bool."""
+def check_bool(name: str, value: bool) -> bool:
+    """Return `value` if it is a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
     return value
 
 
-def byte_count(
+def check_byte_count(
     name: str, value: int, minimum: int, maximum: int, *, or_none: bool = False
 ) -> int:
-    """Return a number of bytes; `or_none` if the caller also accepts None."""
+    """Return `value` if it is an int between `minimum` and `maximum`.
+
+    `or_none` adds None to the accepted values that an error message names.
+    """
     other = ", or None" if or_none else ""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, in bytes{other}, not {value!r}")
@@ -35,17 +38,17 @@ def byte_count(
     return value
 
 
-def pid(name: str, value: int) -> int:
-    """Return a process ID."""
+def check_pid(name: str, value: int) -> int:
+    """Return `value` if it is an int in the range of process IDs."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a process ID, not {value!r}")
+        raise TypeError(f"{name} must be a process ID (an int), not {value!r}")
     if not 1 <= value <= MAX_PID:
         raise ValueError(f"{name} must be between 1 and {MAX_PID}, not {value}")
     return value
 
 
 def deadline(timeout: float | None) -> float | None:
-    """Return when a timeout, in seconds, expires on `time.monotonic`."""
+    """Return the `time.monotonic()` value at which a timeout in seconds expires."""
     if timeout is None:
         return None
     return (
@@ -54,7 +57,7 @@ def deadline(timeout: float | None) -> float | None:
 
 
 def deadline_ns(timeout: float | None) -> int:
-    """Return when a timeout, in seconds, expires on CLOCK_MONOTONIC, in nanoseconds."""
+    """Return the CLOCK_MONOTONIC time in ns at which a timeout in seconds expires."""
     if timeout is None:
         return FOREVER
     timeout_ns = to_nanoseconds("timeout", timeout, or_none=True)
@@ -69,8 +72,8 @@ def to_nanoseconds(
     Args:
         name: the name of the argument.
         value: seconds.
-        positive: whether 0 is an error.
-        or_none: whether the caller also accepts None.
+        positive: whether to reject 0.
+        or_none: whether an error message also names None as accepted.
     """
     other = ", or None" if or_none else ""
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -86,7 +89,7 @@ def to_nanoseconds(
 
 
 def writable_view(name: str, value: WriteableBuffer) -> memoryview:
-    """Return a view of bytes of a writable, contiguous object."""
+    """Return a memoryview of the bytes of a writable, contiguous buffer."""
     try:
         view = memoryview(value)
     except TypeError:

@@ -88,24 +88,24 @@ class ProcConnector:
         heartbeat: float | None = None,
     ) -> None:
         _check_mask(mask)
-        self._threads = _arguments.boolean("threads", threads)
+        self._threads = _arguments.check_bool("threads", threads)
         timeout_ns = _arguments.to_nanoseconds("timeout", timeout, positive=True)
-        _arguments.byte_count("queue", queue, 0, _MAX_QUEUE)
+        _arguments.check_byte_count("queue", queue, 0, _MAX_QUEUE)
         if 0 < queue < _MIN_QUEUE:
             raise ValueError(
                 f"queue must be 0 or at least {_MIN_QUEUE} bytes, not {queue}"
             )
         settings = ffi.new("struct procconn_settings *")
         settings.filter = new_filter(mask, threads=self._threads)[0]
-        settings.programs = _arguments.boolean("programs", programs)
+        settings.programs = _arguments.check_bool("programs", programs)
         if programs:
             diagnosis.check_proc()
-        settings.usage = _arguments.boolean("usage", usage)
+        settings.usage = _arguments.check_bool("usage", usage)
         if receive_buffer is None:
             settings.receive_buffer = diagnosis.default_receive_buffer()
             expected_buffer = diagnosis.MIN_RECEIVE_BUFFER
         else:
-            settings.receive_buffer = expected_buffer = _arguments.byte_count(
+            settings.receive_buffer = expected_buffer = _arguments.check_byte_count(
                 "receive_buffer", receive_buffer, 1, _MAX_RECEIVE_BUFFER, or_none=True
             )
         settings.coalesce_ns = _arguments.to_nanoseconds("max_latency", max_latency)

@@ -121,7 +121,7 @@ def read_program(pid: int) -> Program | None:
         UnsupportedError: /proc does not show this PID namespace.
         OSError: out of file descriptors (EMFILE, ENFILE) or memory (ENOMEM).
     """
-    _arguments.pid("pid", pid)
+    _arguments.check_pid("pid", pid)
     check_proc()
     programs: list[Program] = []
     status = lib.procconn_read_program(

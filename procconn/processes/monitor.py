@@ -61,7 +61,7 @@ class ProcessMonitor:
         heartbeat: float | None = None,
     ) -> None:
         if tree is not None:
-            _arguments.pid("tree", tree)
+            _arguments.check_pid("tree", tree)
         self._programs = programs
         self._connector = ProcConnector(
             _MASK,
