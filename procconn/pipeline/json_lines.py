@@ -26,13 +26,13 @@ _NOT_READ = Program(
     cut=False,
     missing="unread",
 )
-_LENGTH_TO_SECONDS = len("2000-01-01T00:00:00")
-_BYTES = {"comm", "raw_data"}
-_OTHERS = {"program", "usage"}
+_SECONDS_WIDTH = len("2000-01-01T00:00:00")
+_BYTES_FIELDS = {"comm", "raw_data"}
+_NESTED_FIELDS = {"program", "usage"}
 
 
 class JsonLines:
-    """Formatter of events as JSON lines, with the fields of event and process.
+    """Formatter that writes an event and its process as a JSON line.
 
     Args:
         wall_ns: returns the time of an event, in nanoseconds since 1970.
@@ -46,19 +46,19 @@ class JsonLines:
         self._withholds_argv = withholds_argv
 
     def __call__(self, item: EventInContext) -> str:
-        """Return the line, including the newline. Bytes are in hexadecimal."""
+        """Return the line, including the newline. Bytes fields are hexadecimal."""
         event = item.event
         second, ns = divmod(self._wall_ns(event), NS_PER_S)
-        time = f"{_second(second)}.{ns // 1000:06}+00:00"
+        time = f"{_format_second(second)}.{ns // 1000:06}+00:00"
         values: tuple[object, ...] = event
         more = ""
         if isinstance(event, Exec):
             values = event[:-1]
-            more = self._executed(item)
+            more = self._format_exec(item)
         elif isinstance(event, Exit):
             pid = event.tgid if item.ended else event.pid
             values = (pid, *event[1:-1])
-            more = self._ended(item, event)
+            more = self._format_exit(item, event)
         elif isinstance(event, Comm):
             values = (*event[:2], event.comm.hex(), *event[3:])
             more = f',"name":{encode_field("name", event.name)}'
@@ -66,7 +66,7 @@ class JsonLines:
             values = (event.what, event.raw_data.hex(), *event[2:])
         return _FORMATS[type(event)] % (time, *values) + more + "}\n"
 
-    def _executed(self, item: EventInContext) -> str:
+    def _format_exec(self, item: EventInContext) -> str:
         program = item.program or _NOT_READ
         if self._withholds_argv and program.argv is not None:
             missing = program.missing or "withheld"
@@ -74,7 +74,7 @@ class JsonLines:
         user = None if item.uid is None else user_name(item.uid)
         return _PROGRAM % (*map(encode_field, _PROGRAM_FIELDS, (*program, user)),)
 
-    def _ended(self, item: EventInContext, event: Exit) -> str:
+    def _format_exit(self, item: EventInContext, event: Exit) -> str:
         argv = user = None
         name = item.name
         if item.program is not None and not self._withholds_argv:
@@ -96,8 +96,8 @@ def _fields(names: Iterable[str]) -> str:
 def _format_string(kind: type[Event]) -> str:
     text = f'{{"event":"{kind.__name__.lower()}","time":"%s"'
     for name in kind._fields:
-        if name not in _OTHERS:
-            text += f',"{name}":' + ('"%s"' if name in _BYTES else "%d")
+        if name not in _NESTED_FIELDS:
+            text += f',"{name}":' + ('"%s"' if name in _BYTES_FIELDS else "%d")
     return text
 
 
@@ -118,8 +118,8 @@ _FORMATS = {kind: _format_string(kind) for kind in (*KINDS, Unknown, Lost)}
 
 
 @lru_cache(maxsize=16)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:_LENGTH_TO_SECONDS]
+def _format_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:_SECONDS_WIDTH]
 
 
 def _usage_json(usage: Usage) -> str:
