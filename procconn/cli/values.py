@@ -39,7 +39,9 @@ def to_count(text: str) -> int:
 def to_pid(text: str) -> int:
     """Return a process ID."""
     if not text.isdecimal() or not 0 < int(text) <= _MAX_ID:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a process ID")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a process ID: give a number from 1 to {_MAX_ID}"
+        )
     return int(text)
 
 
