@@ -39,7 +39,9 @@ def test_json_reports_process_from_fork_to_exit() -> None:
 def test_text_reports_exit_with_command_and_signal() -> None:
     with watching("--events", "fork,exec,exit") as watch:
         wait_until_printing(watch)
-        child = subprocess.Popen(["sh", "-c", "read go; kill -KILL $$"], stdin=-1)
+        child = subprocess.Popen(
+            ["sh", "-c", "read go; kill -KILL $$"], stdin=subprocess.PIPE
+        )
         assert watch.stdout is not None
         for line in watch.stdout:
             text = line.decode()

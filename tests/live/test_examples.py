@@ -54,7 +54,7 @@ def output(name: str, *arguments: str) -> str:
     Names of other processes can be any bytes.
     """
     command = example(name, *arguments)
-    done = subprocess.run(command, check=True, timeout=30, stdout=-1)
+    done = subprocess.run(command, check=True, timeout=30, stdout=subprocess.PIPE)
     return os.fsdecode(done.stdout)
 
 
@@ -79,7 +79,9 @@ def test_examples_are_short(path: Path) -> None:
 )
 def test_examples_print_their_docstring_without_arguments(path: Path) -> None:
     command = example(path.name)
-    done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
+    done = subprocess.run(
+        command, timeout=30, stderr=subprocess.PIPE, text=True, check=False
+    )
 
     assert 1 == done.returncode
     assert ast.get_docstring(ast.parse(path.read_text()), clean=False) == (
@@ -112,9 +114,11 @@ def test_count_forks_counts_by_command() -> None:
 def test_wait_for_exit_prints_status_of_an_unrelated_process(
     program: str, status: str
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE
+    ) as process:
         command = example("wait_for_exit.py", str(process.pid))
-        with subprocess.Popen(command, stdout=-1, text=True) as waiting:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
             assert process.stdin is not None
             try:
                 wait_until_blocked(waiting.pid)
@@ -133,7 +137,9 @@ def test_wait_for_exit_prints_status_of_a_zombie() -> None:
 
 def test_wait_for_exit_reports_absent_process() -> None:
     command = example("wait_for_exit.py", "999999999")
-    done = subprocess.run(command, timeout=30, stderr=-1, text=True, check=False)
+    done = subprocess.run(
+        command, timeout=30, stderr=subprocess.PIPE, text=True, check=False
+    )
 
     assert 1 == done.returncode
     assert done.stderr.startswith("there is no process 999999999")
@@ -170,7 +176,9 @@ def test_restart_starts_a_killed_service_again(
 @pytest.mark.usefixtures("forker")
 def test_json_lines_are_json() -> None:
     records: list[dict[str, object]] = []
-    with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
+    with subprocess.Popen(
+        example("json_lines.py"), stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         while len(records) < 20:
             record = json.loads(process.stdout.readline())
@@ -204,7 +212,9 @@ def test_expensive_sorts_by_cpu_time(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("forker")
 def test_json_lines_replace_invalid_utf8() -> None:
     command = None
-    with subprocess.Popen(example("json_lines.py"), stdout=-1, text=True) as process:
+    with subprocess.Popen(
+        example("json_lines.py"), stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the example has subscribed
         while command is None:  # the child may end before its argv is read
@@ -221,7 +231,9 @@ def test_json_lines_replace_invalid_utf8() -> None:
 
 @pytest.mark.usefixtures("forker")
 def test_json_lines_exit_with_status_0_if_the_reader_closes_the_pipe() -> None:
-    with subprocess.Popen(example("json_lines.py"), stdout=-1, stderr=-1) as process:
+    with subprocess.Popen(
+        example("json_lines.py"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         json.loads(process.stdout.readline())

@@ -142,7 +142,9 @@ def test_recorded_stream_decodes_to_the_same_events_elsewhere(tmp_path: Path) ->
     if any_user_can_run_python():
         command = [*AS_ORDINARY_USER, *command]
     with recording.open("rb") as file:
-        done = subprocess.run(command, stdin=file, stdout=-1, check=True, text=True)
+        done = subprocess.run(
+            command, stdin=file, stdout=subprocess.PIPE, check=True, text=True
+        )
 
     assert programs_in(decode(recorded))
     assert f"{decode(recorded)}\n" == done.stdout
@@ -319,7 +321,9 @@ def test_programs_of_chains_and_re_execs_are_right_under_load() -> None:
             with subprocess.Popen(chain(number)) as process:
                 expected[process.pid] = [tuple(chain(number)), ("true", str(number))]
             command = [again, str(number)]
-            with subprocess.Popen(command, env={"TIMES": "2"}, stdin=-3) as process:
+            with subprocess.Popen(
+                command, env={"TIMES": "2"}, stdin=subprocess.DEVNULL
+            ) as process:
                 expected[process.pid] = [(again, str(number))] * 3
         subprocess.run(LAST, check=False)
 

@@ -144,7 +144,9 @@ def test_programs_are_reported_after_strace_attaches(rounds: int) -> None:
     with (
         ProcConnector(MASK, programs=True) as connector,
         started(*shell(rounds, "read line; ")) as process,
-        started(*tracer([*STRACE, "-p", str(process.pid)]), stderr=-1) as strace,
+        started(
+            *tracer([*STRACE, "-p", str(process.pid)]), stderr=subprocess.PIPE
+        ) as strace,
     ):
         assert process.stdin is not None
         assert strace.stderr is not None

@@ -85,7 +85,7 @@ def test_error_does_not_overwrite_the_output_file(
 def test_record_tree_records_only_descendants(tmp_path: Path) -> None:
     path = tmp_path / "tree.pcap"
     script = "read _; /bin/true; exec sh -c '/bin/true; exit 3'"
-    with subprocess.Popen(["sh", "-c", script], stdin=-1) as shell:
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as shell:
         arguments = ("record", "--tree", str(shell.pid), str(path))
         with watching(*arguments, command=COMMAND) as recorder:
             wait_for(path.exists)
@@ -149,8 +149,10 @@ def test_stat_on_a_terminal_refreshes_its_table_in_place() -> None:
 
 
 def test_wait_prints_each_exit_and_returns_the_last_status() -> None:
-    first = subprocess.Popen(["sh", "-c", "read go; exit 3"], stdin=-1)
-    second = subprocess.Popen(["sh", "-c", "read go; kill -TERM $$"], stdin=-1)
+    first = subprocess.Popen(["sh", "-c", "read go; exit 3"], stdin=subprocess.PIPE)
+    second = subprocess.Popen(
+        ["sh", "-c", "read go; kill -TERM $$"], stdin=subprocess.PIPE
+    )
     assert first.stdin is not None
     assert second.stdin is not None
     with watching("wait", str(first.pid), str(second.pid), command=COMMAND) as waiting:
@@ -172,7 +174,7 @@ def test_wait_prints_each_exit_and_returns_the_last_status() -> None:
 
 def test_wait_any_returns_at_the_first_exit() -> None:
     with subprocess.Popen(["sleep", "60"]) as long:
-        short = subprocess.Popen(["sh", "-c", "read go; exit 4"], stdin=-1)
+        short = subprocess.Popen(["sh", "-c", "read go; exit 4"], stdin=subprocess.PIPE)
         assert short.stdin is not None
         options = ("wait", "--any", "--json", str(long.pid), str(short.pid))
         with watching(*options, command=COMMAND) as waiting:
@@ -316,7 +318,9 @@ def test_exit_status_of_an_interrupted_wait_is_the_signal(
 )
 def test_full_disk_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
-        result = run(*arguments, capture_output=False, stdout=full, stderr=-1)
+        result = run(
+            *arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE
+        )
 
     assert 2 == result.returncode
     assert f"{os.strerror(errno.ENOSPC)}\n" in result.stderr

@@ -144,7 +144,7 @@ def test_wait_returns_none_if_the_status_may_not_be_read() -> None:
     with subprocess.Popen(["sh", "-c", "exit 3"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
         command = [sys.executable, "-c", _AS_NOBODY, str(zombie.pid)]
-        done = subprocess.run(command, stdout=-1, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
 
     assert f"{{{zombie.pid}: None}}\n" == done.stdout
 
@@ -168,10 +168,10 @@ def test_hidden_process_is_in_snapshots_and_denied_to_wait(hidepid: int) -> None
     as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     script = f'mount -t proc -o hidepid={hidepid} proc /proc && exec {as_nobody} "$@"'
     private = ["unshare", "--mount", "sh", "-c", script, "sh"]
-    if os.geteuid() or subprocess.call([*private, "true"], stderr=-3):
+    if os.geteuid() or subprocess.call([*private, "true"], stderr=subprocess.DEVNULL):
         pytest.skip("cannot mount /proc with hidepid")
     command = [*private, sys.executable, "-c", _HIDDEN]
-    done = subprocess.run(command, stdout=-1, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
 
     known, error = done.stdout.splitlines()
     assert known == "[None]"

@@ -93,7 +93,11 @@ def _sh(document: str, block: Block, namespace: dict[str, object]) -> str:
     command = ["bash", "-eu", "-c", block.text]
     with _activity():
         return subprocess.run(
-            command, env={**os.environ, "PATH": path}, check=True, stdout=-1, text=True
+            command,
+            env={**os.environ, "PATH": path},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         ).stdout
 
 

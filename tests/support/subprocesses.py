@@ -66,7 +66,9 @@ def started_with_pid(
     *command: str | Path,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Start a program that prints a PID and runs until the end of its stdin."""
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield process, int(process.stdout.readline())
