@@ -1,6 +1,6 @@
 #include "round.h"
 
-/* Check that names arrive once and in order; count missing names, and trailers. */
+/* Check that no name arrives twice or out of order; count missing names and trailers. */
 static void check_event(struct round *round, const struct procconn_event *event)
 {
     char name[COMM_NAME_SIZE + 1] = {0};
@@ -14,9 +14,9 @@ static void check_event(struct round *round, const struct procconn_event *event)
     memcpy(name, event->data + (size_t)2 * WORD_SIZE, COMM_NAME_SIZE);
     number = (uint32_t)strtoul(name, &end, 10);
     if (end == name || *end != '\0')
-        return; /* the name of the thread before the first number */
+        return; /* the thread's initial name */
     if (number == NAMES - 1 && round->next == NAMES)
-        return;
+        return; /* the producer repeats the last name */
     CHECK(number >= round->next);
     round->missing += number - round->next;
     round->next = number + 1;
@@ -43,14 +43,14 @@ int consume_batch(struct round *round, int64_t deadline_ns, bool decodes)
 
     if (status < 0)
         return status;
-    status = stream_fill(stream, deadline_ns, MOST, &walk);
+    status = stream_fill(stream, deadline_ns, BATCH_SIZE, &walk);
     if (status == 0)
         check_batch(round, &walk);
     atomic_store(&stream->readiness.has_pending, decodes && walk.size > 0);
     stream_consume(stream, walk.offset);
     stream_leave(stream);
     if (decodes &&
-        atomic_exchange(&stream->readiness.has_pending, false)) /* the last event is taken */
+        atomic_exchange(&stream->readiness.has_pending, false)) /* all events are consumed */
         stream_note_pending(stream);
     return status;
 }

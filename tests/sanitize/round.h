@@ -9,8 +9,8 @@
 #include "wire/decode.h"
 
 enum {
-    NAMES = 2000, /* that the producer of a round sets */
-    MOST = 65536, /* bytes of a batch: holds a program */
+    NAMES = 2000, /* names that the producer of a round sets */
+    BATCH_SIZE = 65536, /* bytes; at least one event with its program */
 };
 
 struct round {
