@@ -138,7 +138,7 @@ def test_filling_receive_buffer_ends_coalescing(queue: int) -> None:
 COUNT_CALLS = """
 import os, signal, threading
 from procconn import *
-signal.alarm({patience})
+signal.alarm({timeout})
 {before}
 with ProcConnector(EventMask.UID, max_latency=0) as connector:
     print(flush=True)
@@ -168,7 +168,7 @@ def count_calls(before: str, read: str) -> Counter[str]:
     """
     if not shutil.which("strace"):
         pytest.skip("requires strace")
-    code = COUNT_CALLS.format(before=before, read=read, patience=int(DEADLINE))
+    code = COUNT_CALLS.format(before=before, read=read, timeout=int(DEADLINE))
     began = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
         strace = ["strace", "-qq", "-e", "signal=none", "-o", log.name]

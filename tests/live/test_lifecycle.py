@@ -1,4 +1,4 @@
-"""The lifecycle of a connector: closed at any point, forked, dropped unclosed."""
+"""Closing a connector at any point, using it after fork(), dropping it unclosed."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ from procconn import ConnectionClosedError, Event, EventMask, ProcConnector
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 
@@ -50,7 +50,7 @@ def idle() -> Iterator[ProcConnector]:
 
 
 def start_call(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """Start a thread; the list gets its result, or the type of its exception."""
+    """Run `call` in a thread that appends its result or exception type to a list."""
     results: list[object] = []
 
     def target() -> None:
@@ -72,13 +72,13 @@ CALLS: dict[str, Callable[[ProcConnector], object]] = {
 }
 
 
-async def collected(connector: ProcConnector) -> list[object]:
+async def collect(connector: ProcConnector) -> list[object]:
     return [event async for event in connector]
 
 
 ITERATIONS: dict[str, Callable[[ProcConnector], object]] = {
     "for": list,
-    "async for": lambda connector: asyncio.run(collected(connector)),
+    "async for": lambda connector: asyncio.run(collect(connector)),
 }
 ALL_CALLS: dict[str, Callable[[ProcConnector], object]] = {
     **CALLS,
@@ -118,7 +118,7 @@ def test_close_in_another_thread_ends_async_iteration(idle: ProcConnector) -> No
 
     async def main() -> list[object]:
         asyncio.get_running_loop().call_later(0.05, started.set)
-        return await collected(idle)
+        return await collect(idle)
 
     thread, results = start_call(lambda: asyncio.run(main()))
     assert started.wait(DEADLINE)
@@ -132,7 +132,7 @@ def test_close_in_the_same_loop_ends_async_iteration() -> None:
     async def main() -> list[object]:
         async with ProcConnector(EventMask.NONE) as connector:
             asyncio.get_running_loop().call_later(0.05, connector.close)
-            return await collected(connector)
+            return await collect(connector)
 
     assert [] == asyncio.run(asyncio.wait_for(main(), DEADLINE))
 
@@ -141,7 +141,7 @@ def test_cancelled_task_leaves_the_connector_usable(idle: ProcConnector) -> None
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await collected(idle)
+                await collect(idle)
 
     asyncio.run(main())
     idle.subscribe(EventMask.COMM)
@@ -192,7 +192,9 @@ def test_closed_connector_keeps_lost() -> None:
     assert 0 < lost <= connector.lost
 
 
-def test_signal_handler_may_close_the_connector_of_a_read(idle: ProcConnector) -> None:
+def test_signal_handler_may_close_the_connector_during_a_read(
+    idle: ProcConnector,
+) -> None:
     fd = event_socket(idle)
     with (
         alarm(lambda *_: idle.close(), 0.05),
@@ -213,7 +215,7 @@ def test_signal_handler_may_end_an_iteration(idle: ProcConnector) -> None:
 SINGLE_THREADED = """
 import signal, threading
 from procconn import *
-signal.alarm({patience})
+signal.alarm({timeout})
 def interrupt(*_):
     raise InterruptedError
 connector = ProcConnector(EventMask.NONE, max_latency={max_latency})
@@ -243,15 +245,15 @@ print(connector.closed)
 def test_signal_ends_the_wait_of_a_single_threaded_process(
     action: str, printed: str, interrupts: bool, max_latency: float
 ) -> None:
-    """Even if the handler only starts a thread that closes the connector.
+    """The handler may also start a thread that closes the connector.
 
-    Also with siginterrupt(False), which makes the kernel restart most system calls.
+    After siginterrupt(False), the kernel restarts most interrupted system calls.
     """
     code = SINGLE_THREADED.format(
         action=action,
         interrupts=interrupts,
         max_latency=max_latency,
-        patience=int(DEADLINE / 2),
+        timeout=int(DEADLINE / 2),
     )
     with Popen([*PYTHON, "-c", code], stdout=PIPE, text=True) as reader:
         assert reader.stdout
@@ -328,7 +330,7 @@ def test_dropped_connector_is_closed_with_a_warning() -> None:
 
 
 def test_dropping_the_last_iterator_closes_the_connector() -> None:
-    """Without the cyclic garbage collector."""
+    """Reference counting suffices: the cyclic garbage collector is disabled."""
     gc.collect()
     before = descriptors()
     gc.disable()
@@ -401,14 +403,14 @@ def test_closed_connectors_leave_no_descriptor() -> None:
     ("queue", "spare"), [(0, 0), (0, 1), (0, 2), (262_144, 3), (262_144, 4)]
 )
 def test_failed_open_leaves_no_descriptor(queue: int, spare: int) -> None:
-    """`spare` is how many descriptors can be opened before EMFILE."""
+    """open(2) fails with EMFILE after `spare` more descriptors."""
     gc.collect()
     before = descriptors()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+    highest_fd = max(int(fd) for fd in os.listdir("/proc/self/fd"))
     # RLIMIT_NOFILE limits the descriptor number, so fill the gaps below it.
     fillers = [os.dup(0)]
-    while fillers[-1] < most:
+    while fillers[-1] < highest_fd:
         fillers.append(os.dup(0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + spare, limits[1]))
     try:
@@ -485,7 +487,7 @@ def test_read_during_a_read_at_each_point_loses_no_event(
         if injection.reached:
             assert list(range(21)) == sorted(serials_of(events))
 
-    # Points in the methods only; test_interruptions has the points in an iterator.
+    # This injects in methods only; test_interruptions injects in iterators.
     assert inject_at_each_point(read_both) > 2
 
 
@@ -630,8 +632,8 @@ assert len(connector.recv_many(0)) >= 2
     assert (0, "") == (result.returncode, result.stderr)
 
 
-def test_dropped_connector_is_closed_despite_exceptions_of_handlers() -> None:
-    """An exception at any call of the finalizer leaves no descriptor open."""
+def test_finalizer_closes_the_connector_despite_exceptions() -> None:
+    """An exception at any call in the finalizer leaves no descriptor open."""
     result = run(*PYTHON, PROGRAMS / "interrupted_drop.py")
 
     assert (0, "") == (result.returncode, result.stderr)
@@ -685,7 +687,7 @@ while waiting.read_text().split()[0] != "{NUMBERS["ppoll"]}":
 
 
 def test_descriptors_are_not_used_after_close() -> None:
-    """New event counters reuse the descriptors; nobody writes to or closes them."""
+    """New eventfds reuse the descriptors; the closed connector must not use them."""
     for _ in range(30):
         connector = ProcConnector(EventMask.NONE)
         thread, results = start_call(connector.recv)
@@ -706,8 +708,8 @@ def test_descriptors_are_not_used_after_close() -> None:
 
 
 def test_repr_shows_open_or_closed(idle: ProcConnector) -> None:
-    open_form = repr(idle)
+    open_repr = repr(idle)
     idle.close()
 
-    assert "<ProcConnector open>" == open_form
+    assert "<ProcConnector open>" == open_repr
     assert "<ProcConnector closed>" == repr(idle)

@@ -54,10 +54,10 @@ def try_read(connector: ProcConnector, mode: ReadMode) -> list[Event]:
 
 @pytest.mark.parametrize("queue", [0, 262_144])
 @pytest.mark.parametrize(("outer", "inner"), PAIRS)
-def test_nested_read_loses_and_repeats_no_event(
+def test_nested_reads_neither_lose_nor_repeat_events(
     outer: ReadMode, inner: ReadMode, queue: int
 ) -> None:
-    """A read runs to its end inside another read, as in a signal handler."""
+    """A read runs to completion inside another read, as in a signal handler."""
 
     def read_both(injection: Injection) -> None:
         with ProcConnector(EventMask.COMM, queue=queue) as connector:
@@ -80,24 +80,25 @@ def test_nested_read_loses_and_repeats_no_event(
     assert inject_at_each_point(read_both) > 2
 
 
-CHANGING = [(by_subscribe, mode) for mode in (by_recv, by_recv_raw)]
+SUBSCRIBE_PAIRS = [(by_subscribe, mode) for mode in (by_recv, by_recv_raw)]
 
 
 @pytest.mark.parametrize(
-    ("outer", "inner"), [*CHANGING, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)]
+    ("outer", "inner"),
+    [*SUBSCRIBE_PAIRS, (by_recv_raw, by_recv), (by_recv_raw, by_recv_into)],
 )
-def test_overlapping_reads_lose_and_repeat_no_event(
+def test_overlapping_reads_neither_lose_nor_repeat_events(
     outer: ReadMode, inner: ReadMode
 ) -> None:
     """The inner read starts at any point of the outer one, and ends after it."""
 
     def pause_inner(injection: Injection) -> None:
-        inject_at_each_point(partial(run_across, outer, inner, injection))
+        inject_at_each_point(partial(run_overlapping, outer, inner, injection))
 
     assert inject_at_each_point(pause_inner) > 2
 
 
-def run_across(
+def run_overlapping(
     outer: ReadMode, inner: ReadMode, start_inner: Injection, pause: Injection
 ) -> None:
     """Start `inner` inside `outer`, pause it, and let it continue after `outer`."""
@@ -137,7 +138,7 @@ def run_across(
 
 
 @pytest.mark.parametrize("mode", [by_recv, by_recv_raw])
-def test_change_of_the_mask_during_a_blocking_read_loses_no_event(
+def test_mask_change_during_a_blocking_read_loses_no_event(
     mode: ReadMode,
 ) -> None:
     """The connector may refuse the read or the change."""

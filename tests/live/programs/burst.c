@@ -1,9 +1,9 @@
 /* Execute a program in several processes at the same time: burst COUNT PATH ARGUMENTS...
  *
- * On one byte of stdin, forks COUNT children and prints their PIDs, one a line. On the next,
- * all children execute PATH at once; argv is the base name of PATH, a serial number unique
- * to the child, and ARGUMENTS. Prints "ended" when the children and their descendants have
- * ended.
+ * For a byte on stdin, forks COUNT children and prints their PIDs, one per line. For the next
+ * byte, all children execute PATH at once. Their argv is the base name of PATH, a serial
+ * number unique to the child, and ARGUMENTS. Prints "ended" when the children and their
+ * descendants have ended, and starts over.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
