@@ -27,7 +27,7 @@ from procconn.cli import main, shutdown
 shutdown._GRACE = 0.1
 sys.exit(main(sys.argv[1:]))
 """
-PAGE = 4096  # bytes; a pipe frees its space by pages
+PAGE = 4096  # bytes; a pipe frees space in whole pages
 BURST = 5_003
 
 
@@ -45,7 +45,7 @@ def full_pipe(free_pages: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
 
 
 def is_blocked(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether the main thread is in write(2), which only a full pipe blocks."""
+    """Return whether the main thread blocks in write(2), as the pipe is full."""
     call, _ = system_call_of(Path(f"/proc/{process.pid}"))
     return call == "write"
 

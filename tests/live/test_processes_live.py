@@ -88,7 +88,7 @@ def test_pre_existing_process_is_tracked_to_its_end(lifetimes: Path, how: str) -
 
 
 def test_monitor_reports_programs_and_usage() -> None:
-    """Each value is right or None, and the process gets the program's name."""
+    """Each value is correct or None. The process has the name of its program."""
     with ProcessMonitor(tree=os.getpid(), usage=True) as monitor:
         with subprocess.Popen(["sh", "-c", "sleep 0.1; exit 3"]) as child:
             pass
@@ -131,7 +131,7 @@ def test_core_dump_is_reported_whichever_thread_exits_last(
 
 
 def test_tree_includes_reparented_daemons(lifetimes: Path) -> None:
-    """The ppid of a daemon is the process that forked it."""
+    """`ppid` is still the PID of the process that forked the daemon."""
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
         with started_with_pid(lifetimes, "double-fork") as (program, daemon):
             program.wait(DEADLINE)
@@ -167,7 +167,9 @@ def test_tree_root_must_exist() -> None:
 
 def test_reused_pid_is_another_process() -> None:
     with ProcessMonitor(tree=os.getpid(), programs=False) as monitor:
-        done = subprocess.run([compiled("same_pid")], stdout=-1, text=True, check=False)
+        done = subprocess.run(
+            [compiled("same_pid")], stdout=subprocess.PIPE, text=True, check=False
+        )
         if done.returncode:
             pytest.skip("cannot choose the next PID")
         first, second = (changes_of(monitor, int(done.stdout)) for _ in range(2))
@@ -186,39 +188,39 @@ def test_monitor_resynchronizes_after_an_overrun() -> None:
     """Processes that started or ended during the overrun are reported."""
     with (
         ProcessMonitor(receive_buffer=8192, programs=False) as monitor,
-        subprocess.Popen(["cat"], stdin=-1) as old,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as old,
     ):
-        known = _until(monitor, lambda: old.pid in monitor.processes)
+        changes = _until(monitor, lambda: old.pid in monitor.processes)
         process = monitor.processes[old.pid]
         with preserve_name():
             set_serials(range(1000))  # fills the receive buffer
-        new = subprocess.Popen(["cat"], stdin=-1)
+        new = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         old.kill()
         old.wait()
-        known += _until(
+        changes += _until(
             monitor,
             lambda: old.pid not in monitor.processes and new.pid in monitor.processes,
         )
         new.communicate(timeout=DEADLINE)
-        known += _until(monitor, lambda: new.pid not in monitor.processes)
+        changes += _until(monitor, lambda: new.pid not in monitor.processes)
 
-    assert any(isinstance(change, Lost) for change in known)
-    assert process.returncode in {None, -9}  # its EXIT may come after wait(2) returned
+    assert any(isinstance(change, Lost) for change in changes)
+    assert process.returncode in {None, -9}  # its EXIT may arrive after wait(2)
     assert not process.is_running
     reported = [
         change
-        for change in known
+        for change in changes
         if not isinstance(change, Lost) and change.process is process
     ]
     assert kinds(reported) in ([Started, Executed, Ended], [Started, Ended])
     started = [
         change
-        for change in known
+        for change in changes
         if isinstance(change, Started) and change.process.pid == new.pid
     ]
     ended = [
         change
-        for change in known
+        for change in changes
         if isinstance(change, Ended) and change.process.pid == new.pid
     ]
     assert [change.process for change in started] == [
@@ -290,17 +292,17 @@ def test_snapshot_includes_the_threads_of_each_process(lifetimes: Path) -> None:
     assert mine.started_ns <= other.started_ns < before
 
 
-def test_running_processes_do_not_end_if_descriptors_run_out() -> None:
+def test_running_processes_are_not_reported_as_ended_on_emfile() -> None:
     """Reads fail with EMFILE until the monitor can read /proc again."""
     done = run(*PYTHON, str(PROGRAMS / "monitor_without_descriptors.py"))
 
     assert json.loads(done.stdout or done.stderr) == {
         "errors": [errno.EMFILE, errno.EMFILE],
         "lost": True,
-        "ended_without": False,
+        "ended_early": False,
         "known": [True, True],
-        "ended_with": True,
-        "still": True,
+        "killed_is_reported_later": True,
+        "still_running": True,
     }
 
 
@@ -321,7 +323,7 @@ def test_snapshot_includes_kernel_threads_and_programs() -> None:
     assert {None} >= {entries[pid].program for pid in kernel}
 
 
-_WITHOUT_PROC = """
+_CHECK_UNSUPPORTED = """
 import procconn
 from procconn.processes import ProcessMonitor, wait
 for attempt in (
@@ -339,11 +341,11 @@ for attempt in (
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 @pytest.mark.parametrize(
-    "way", ["umount -l /proc", "unshare --pid --fork mount -t proc proc /proc"]
+    "setup", ["umount -l /proc", "unshare --pid --fork mount -t proc proc /proc"]
 )
-def test_proc_of_another_pid_namespace_is_rejected(way: str) -> None:
+def test_proc_of_another_pid_namespace_is_rejected(setup: str) -> None:
     """The PIDs in such a /proc do not match the PIDs of events."""
-    line = f"{way} && exec {sys.executable} -c '{_WITHOUT_PROC}'"
+    line = f"{setup} && exec {sys.executable} -c '{_CHECK_UNSUPPORTED}'"
     done = run("unshare", "--mount", "sh", "-c", line)
 
     assert done.stdout.split() == ["True"] * 4, done.stderr
@@ -355,6 +357,6 @@ def test_time_namespace_is_rejected() -> None:
     shifted = ["unshare", "--time", "--monotonic", "100000", "--fork"]
     if run(*shifted, "true").returncode:
         pytest.skip("requires time namespaces")
-    done = run(*shifted, sys.executable, "-c", _WITHOUT_PROC)
+    done = run(*shifted, sys.executable, "-c", _CHECK_UNSUPPORTED)
 
     assert done.stdout.split() == ["True"] * 4, done.stderr

@@ -28,13 +28,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 def lines_of(*options: str, command: list[str], **settings: Any) -> list[Any]:
     """Return the records printed up to the EXIT of a command."""
     with watching("--json", *options) as watch:
-        child = subprocess.Popen(["sh", "-c", "read go", "mark"], stdin=-1)
+        child = subprocess.Popen(["sh", "-c", "read go", "mark"], stdin=subprocess.PIPE)
         assert child.stdin is not None
         wait_until_printing(watch)
         child.communicate(b"go\n")
-        ours = subprocess.Popen(command, **settings)
-        ours.wait()
-        return events_until(watch, ours.pid, "exit")
+        process = subprocess.Popen(command, **settings)
+        process.wait()
+        return events_until(watch, process.pid, "exit")
 
 
 def test_every_line_matches_the_schema() -> None:
@@ -50,7 +50,7 @@ def test_exec_and_exit_print_program_and_duration() -> None:
     first, second = ["sh", "-c", "read go; exec cat"], ["cat"]
     with watching("--json") as watch:
         wait_until_printing(watch)
-        child = subprocess.Popen(first, stdin=-1, cwd="/", bufsize=0)
+        child = subprocess.Popen(first, stdin=subprocess.PIPE, cwd="/", bufsize=0)
         assert child.stdin is not None
         first_exec = events_until(watch, child.pid, "exec")[-1]
         received_at = time.monotonic()
@@ -74,8 +74,8 @@ def test_failed_prints_only_failed_exits_with_their_programs() -> None:
         while not (line := _line_within(watch, 0.1)):
             subprocess.run(["false"], check=False)
         subprocess.run(["true"], check=True)
-        child = subprocess.Popen(command, stdin=-1)
-        later = subprocess.Popen(["false"])  # its events are printed after the exec
+        child = subprocess.Popen(command, stdin=subprocess.PIPE)
+        later = subprocess.Popen(["false"])  # reported after the exec of `child`
         later.wait()
         records = [json.loads(line), *events_until(watch, later.pid, "exit")]
         child.communicate(b"go\n")
@@ -87,7 +87,9 @@ def test_failed_prints_only_failed_exits_with_their_programs() -> None:
 
 
 def test_pid_prints_only_that_process() -> None:
-    child = subprocess.Popen(["sh", "-c", "read go; true; exit 4"], stdin=-1)
+    child = subprocess.Popen(
+        ["sh", "-c", "read go; true; exit 4"], stdin=subprocess.PIPE
+    )
     assert child.stdin is not None
     with watching("--json", "--pid", str(child.pid)) as watch:
         wait_until_subscribed(watch)
@@ -100,7 +102,7 @@ def test_pid_prints_only_that_process() -> None:
 
 def test_tree_prints_only_a_process_and_its_descendants() -> None:
     script = "while read go; do (:); done; (/bin/true; (sleep 0.01 &) ); exit 5"
-    child = subprocess.Popen(["sh", "-c", script], stdin=-1, bufsize=0)
+    child = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, bufsize=0)
     assert child.stdin is not None
     with watching("--json", "--tree", str(child.pid), "-e", "fork,exit") as watch:
         while not (line := _line_within(watch, 0.1)):
@@ -130,7 +132,9 @@ def test_name_matches_the_command_line() -> None:
             subprocess.run(["sh", "-c", "exit 1", mark], check=False)
             subprocess.run(["sh", "-c", "exit 1", "other"], check=False)
         records.append(json.loads(line))
-        child = subprocess.Popen(["sh", "-c", "read go; exit 1", mark], stdin=-1)
+        child = subprocess.Popen(
+            ["sh", "-c", "read go; exit 1", mark], stdin=subprocess.PIPE
+        )
         records += events_until(watch, child.pid, "exec")
         child.communicate(b"go\n")
         records += events_until(watch, child.pid, "exit")
@@ -158,7 +162,7 @@ def test_user_prints_only_processes_of_that_user() -> None:
 @pytest.mark.parametrize(
     "subcommand",
     [["watch"], ["watch", "-e", "exec"], ["stat"], ["record", "file"]],
-    ids=["watch", "watch-alone", "stat", "record"],
+    ids=["watch", "watch-exec", "stat", "record"],
 )
 def test_missing_process_is_an_error(
     option: str, subcommand: list[str], tmp_path: Path
@@ -177,7 +181,7 @@ def test_missing_process_is_an_error(
 
 @pytest.mark.parametrize("option", ["--pid", "--tree"])
 @pytest.mark.parametrize("pid", ["0", "-1", "4194304", "99999999999", "x", ""])
-def test_invalid_pid_is_an_error_also_with_a_recording(option: str, pid: str) -> None:
+def test_invalid_pid_is_an_error_even_with_a_recording(option: str, pid: str) -> None:
     result = run("watch", "--input", "no-such-file", f"{option}={pid}")
 
     assert 2 == result.returncode
@@ -188,7 +192,9 @@ def test_name_does_not_match_the_command_itself() -> None:
     """The arguments of the command contain the pattern."""
     mark = f"mark-{os.getpid()}"
     options = ["stat", "--json", "--duration", "1.5", "--name", mark]
-    with subprocess.Popen(["sh", "-c", "read go", mark], stdin=-1) as child:
+    with subprocess.Popen(
+        ["sh", "-c", "read go", mark], stdin=subprocess.PIPE
+    ) as child:
         result = run(*options)
         child.kill()
     seconds = [json.loads(line) for line in result.stdout.splitlines()]

@@ -59,7 +59,12 @@ def test_exit_status_is_that_of_the_command(command: list[str], status: int) -> 
 def test_exit_status_is_known_although_sigchld_was_ignored() -> None:
     line = f"trap '' CHLD; exec {shlex.join(TRACE)} sh -c 'exit 3'"
 
-    assert 3 == subprocess.run(["bash", "-c", line], stderr=-3, check=False).returncode
+    assert (
+        3
+        == subprocess.run(
+            ["bash", "-c", line], stderr=subprocess.DEVNULL, check=False
+        ).returncode
+    )
 
 
 def test_command_inherits_stdin_and_stdout() -> None:
@@ -250,7 +255,7 @@ def test_unsupported_timeline_format_is_an_error_before_the_run(
     assert not mark.exists()
 
 
-PEAK = """
+PRINT_PEAK_MEMORY = """
 import re, sys
 from pathlib import Path
 from procconn.cli import main
@@ -268,11 +273,11 @@ sys.exit(status)
 def test_many_processes_use_little_memory_and_disk_space(
     shape: str, suffix: str, tmp_path: Path
 ) -> None:
-    tree, picture = tmp_path / "tree", tmp_path / f"picture.{suffix}"
-    options = ("--show-tree", "--usage", "-o", tree, "--timeline", picture)
+    tree, timeline = tmp_path / "tree", tmp_path / f"timeline.{suffix}"
+    options = ("--show-tree", "--usage", "-o", tree, "--timeline", timeline)
     command = (compiled("fork_many"), shape, "20000")
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, "trace", *options, *command],
+        [sys.executable, "-c", PRINT_PEAK_MEMORY, "trace", *options, *command],
         capture_output=True,
         text=True,
         check=False,
@@ -283,4 +288,4 @@ def test_many_processes_use_little_memory_and_disk_space(
     assert "20001 processes in " in tree.read_text()
     assert "… 10001 processes omitted\n" in tree.read_text()
     assert tree.stat().st_size < 4_000_000
-    assert picture.stat().st_size < 20_000_000
+    assert timeline.stat().st_size < 20_000_000

@@ -68,10 +68,10 @@ print(
         {
             "errors": errors,
             "lost": -1 in ended,
-            "ended_without": {running.pid, killed.pid} & set(ended) != set(),
+            "ended_early": {running.pid, killed.pid} & set(ended) != set(),
             "known": known,
-            "ended_with": ended_later == killed.pid,
-            "still": still_running,
+            "killed_is_reported_later": ended_later == killed.pid,
+            "still_running": still_running,
         }
     )
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from procconn import EventMask, ProcConnector
 
-QUEUE, RING, OTHER = 1 << 16, 8 << 20, 3 << 20
+QUEUE_SIZE, RING_SIZE, MARGIN = 1 << 16, 8 << 20, 3 << 20  # bytes
 
 
 def anonymous_memory() -> int:
@@ -23,7 +23,7 @@ arguments = ["true"] + ["x"] * 24_000
 rename = ctypes.CDLL(None).prctl
 before = anonymous_memory()
 mask = EventMask.EXEC | EventMask.COMM | EventMask.EXIT
-with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
+with ProcConnector(mask, programs=True, queue=QUEUE_SIZE) as connector:
     for _ in range(300):
         pid = os.posix_spawn("/bin/true", arguments, {})
         os.waitpid(pid, 0)
@@ -31,11 +31,11 @@ with ProcConnector(mask, programs=True, queue=QUEUE) as connector:
         rename(15, b"%d" % serial, 0, 0, 0)
     peak, size, end = anonymous_memory() - before, 1, time.monotonic_ns()
     received = 0
-    # Until a later event of another process, or until the stream is empty.
+    # Read until another process causes an event after `end`, or the stream is empty.
     while size and int.from_bytes(buffer[44:52], sys.byteorder) < end:
         size = connector.recv_into(buffer, 1)
         received += size
         if size > 40_000:  # an EXEC with its program
             peak = max(peak, anonymous_memory() - before)
 assert received > 300 * 48_000, received
-assert peak < QUEUE + RING + OTHER, peak
+assert peak < QUEUE_SIZE + RING_SIZE + MARGIN, peak
