@@ -125,12 +125,12 @@ def test_idle_stream_shows_that_older_events_have_arrived() -> None:
     take(tracker, Lost(1, 2 * S), exit_event(10, 10, 3 * S))
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now + S))
-    patience = tracker.next_timeout(None)
+    timeout = tracker.next_timeout(None)
     early = tracker.feed_idle()
     tracker.put_snapshot(Snapshot((), now - 2 * S, now - S))
 
-    assert patience is not None
-    assert 0 < patience < 2
+    assert timeout is not None
+    assert 0 < timeout < 2
     assert [] == early
     assert [("Exit", 3000, True)] == reported(tracker.feed_idle())
     assert tracker.next_timeout(None) is None
@@ -141,10 +141,10 @@ def test_idle_time_is_longer_with_a_larger_max_latency() -> None:
     take(tracker, Lost(1, 2 * S))
     now = time.monotonic_ns()
     tracker.put_snapshot(Snapshot((), now, now))
-    patience = tracker.next_timeout(None)
+    timeout = tracker.next_timeout(None)
 
-    assert patience is not None
-    assert patience > 2
+    assert timeout is not None
+    assert timeout > 2
 
 
 def test_finish_returns_held_events_with_and_without_a_snapshot() -> None:
@@ -170,20 +170,20 @@ def test_failed_snapshot_ends_nothing_and_is_retried_later() -> None:
     assert not tracker.is_due
     assert [("Fork", 9000, False)] == reported(returned)
     assert {10, 20} == set(tracker.table.processes)
-    patience = tracker.next_timeout(None)
-    assert patience is not None
-    assert 0 < patience <= 1
+    timeout = tracker.next_timeout(None)
+    assert timeout is not None
+    assert 0 < timeout <= 1
 
 
 def test_slow_snapshots_are_rarely_taken() -> None:
     now = time.monotonic_ns()
     tracker = Tracker(ProcessTable(), Snapshot((), now - 2 * S, now))
     take(tracker, Lost(1, now))
-    patience = tracker.next_timeout(None)
+    timeout = tracker.next_timeout(None)
 
     assert not tracker.is_due
-    assert patience is not None
-    assert patience > 4
+    assert timeout is not None
+    assert timeout > 4
 
 
 def test_tracker_without_snapshots_returns_events_at_once() -> None:

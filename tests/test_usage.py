@@ -1,4 +1,4 @@
-"""Parsing of taskstats messages into usages, without the kernel."""
+"""Parsing of taskstats messages into `Usage` values, without the kernel."""
 
 import random
 
@@ -176,14 +176,14 @@ def test_incomplete_record_is_malformed(message: bytes) -> None:
     assert lib.PROCCONN_TASK_BAD == parse(message)
 
 
-def test_cpu_time_of_a_task_that_slept_is_the_schedulers() -> None:
+def test_cpu_time_of_a_task_that_slept_is_its_scheduler_run_time() -> None:
     fields = {"cpu_run_virtual_total": 70, "ac_etime": 9, "cpu_delay_total": 2000}
 
     assert value("cpu_ns", nvcsw=1, **fields) == 70
 
 
 def test_cpu_time_of_a_task_that_never_slept_is_elapsed_time_minus_delays() -> None:
-    """The scheduler accounts at ticks and switches, and misses time after the last."""
+    """The scheduler's run time omits the time after the last tick or switch."""
     fields = {"cpu_run_virtual_total": 70, "ac_etime": 9, "cpu_delay_total": 2000}
 
     assert value("cpu_ns", nvcsw=0, **fields) == 7000
@@ -191,7 +191,7 @@ def test_cpu_time_of_a_task_that_never_slept_is_elapsed_time_minus_delays() -> N
     assert value("cpu_ns", nvcsw=0, **fields | {"cpu_delay_total": 9001}) == 70
 
 
-def test_values_that_the_kernel_does_not_account_are_absent() -> None:
+def test_values_that_the_kernel_does_not_collect_are_absent() -> None:
     """Fields are 0 without CONFIG_TASK_DELAY_ACCT and CONFIG_TASK_XACCT."""
     without = {"cpu_count": 0, "hiwater_rss": 0, "hiwater_vm": 0}
     names = ("cpu_ns", "peak_rss", "read_chars", "write_chars")

@@ -34,11 +34,11 @@ def test_trace_prints_the_process_tree() -> None:
     assert "/bin/true" in done.stderr
 
 
-def test_recording_of_the_host_reads_the_same() -> None:
+def test_recording_made_on_the_host_decodes_identically_here() -> None:
     assert [] == check(RECORDINGS, "host")
 
 
-def test_recording_for_the_host_reads_as_received() -> None:
+def test_recording_made_here_decodes_to_the_recorded_events() -> None:
     make(RECORDINGS, "guest")
 
     assert [] == check(RECORDINGS, "guest")

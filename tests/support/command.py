@@ -1,4 +1,4 @@
-"""Starts the command, also on a terminal, and reads its output."""
+"""Run the procconn command, with or without a terminal, and read its output."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from support.machine import IS_ROOT, LIMITS
 
 TIMEOUT = 60.0  # seconds
 
-# Causes one FORK, EXEC and EXIT, and as many COMM events as its argument requests.
+# Causes one FORK, EXEC and EXIT event, and COUNT (its argument) COMM events.
 RENAME = """
 import ctypes, sys
 prctl = ctypes.CDLL(None).prctl
@@ -54,13 +54,13 @@ def watching(
         [*command, *options],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
     )
-    patience = threading.Timer(TIMEOUT, process.kill)
-    patience.start()
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
     with process:
         try:
             yield process
         finally:
-            patience.cancel()
+            watchdog.cancel()
             process.kill()
 
 
@@ -117,14 +117,14 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
 
 
 def unexpected_errors(errors: bytes) -> bytes:
-    """Remove the warnings that ordinary users get from the stderr of a command."""
+    """Return `errors` without the warnings that unprivileged users get."""
     limits = tuple(f"procconn: {limit}".encode() for limit in LIMITS)
     lines = errors.splitlines(keepends=True)
     return b"".join(line for line in lines if IS_ROOT or not line.startswith(limits))
 
 
 def wait_until_subscribed(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the receiving thread runs: the fourth, after two program readers."""
+    """Wait for the receiving thread, which starts fourth, after two program readers."""
     threads = Path(f"/proc/{process.pid}/task")
     wait_for(lambda: len(list(threads.iterdir())) >= 4)
 
@@ -140,7 +140,7 @@ def wait_until_printing(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def events_until(process: subprocess.Popen[bytes], pid: int, event: str) -> list[Any]:
-    """Read JSON lines up to an event of a kind and PID; return all records."""
+    """Read JSON lines until the given event of `pid`; return all records."""
     assert process.stdout is not None
     records = []
     for line in process.stdout:
