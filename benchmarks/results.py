@@ -1,4 +1,4 @@
-"""Runs marked commands, and counts what readers reported right, wrong or not at all."""
+"""Run commands with unique arguments, and count right, wrong and absent reports."""
 
 import subprocess
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.processes import BUILD, CommandLines
 
-Ran = dict[int, list[str]]
+CommandsByPid = dict[int, list[str]]
 """The command lines of each process, in the order of its execs."""
 
 Programs = list[tuple[int, str | None, dict[str, Any]]]
@@ -19,7 +19,7 @@ _AS_NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_group
 RIGHT, WRONG, ABSENT = RESULTS = ("right", "wrong", "absent")
 
 
-def run(kind: str, count: int, *prefix: str, nobody: bool = False) -> Ran:
+def run(kind: str, count: int, *prefix: str, nobody: bool = False) -> CommandsByPid:
     """Run commands; return their command lines.
 
     Args:
@@ -36,30 +36,32 @@ def run(kind: str, count: int, *prefix: str, nobody: bool = False) -> Ran:
         **(_AS_NOBODY if nobody else {}),
     )
     name = "overwriter" if kind == "overwrite" else "true"
-    ran: Ran = {}
+    executed: CommandsByPid = {}
     for line in done.stdout.splitlines():
         pid, mark = line.split()
         shell = [f"sh -c exec true {mark}"] if kind == "chains" else []
-        ran.setdefault(int(pid), []).extend([*shell, f"{name} {mark}"])
-    return ran
+        executed.setdefault(int(pid), []).extend([*shell, f"{name} {mark}"])
+    return executed
 
 
-def count_results(ran: Ran, reported: CommandLines) -> Counter[str]:
+def count_results(executed: CommandsByPid, reported: CommandLines) -> Counter[str]:
     """Count the right, wrong and absent command lines."""
-    return Counter(chain.from_iterable(results_by_pid(ran, reported).values()))
+    return Counter(chain.from_iterable(results_by_pid(executed, reported).values()))
 
 
-def results_by_pid(ran: Ran, reported: CommandLines) -> dict[int, list[str]]:
+def results_by_pid(
+    executed: CommandsByPid, reported: CommandLines
+) -> dict[int, list[str]]:
     """Return the results for each process, in the order of its execs.
 
-    If a reader reported fewer command lines of a process than it ran, they are matched
-    from the last one if that is right, and else from the first.
+    If a reader reported too few command lines for a process, they are aligned with its
+    last execs if the last one is right, else with its first execs.
     """
     texts_by_pid: dict[int, list[str | None]] = defaultdict(list)
     for pid, text in reported:
         texts_by_pid[pid].append(text)
     results = {}
-    for pid, lines in ran.items():
+    for pid, lines in executed.items():
         texts = texts_by_pid[pid]
         missing: list[str | None] = [None] * (len(lines) - len(texts))
         last_is_right = texts and texts[-1] == lines[-1]
@@ -69,24 +71,24 @@ def results_by_pid(ran: Ran, reported: CommandLines) -> dict[int, list[str]]:
 
 
 def _result(line: str, text: str | None) -> str:
-    if text is None or Path(text).name == line.split(maxsplit=1)[0]:  # the name alone
+    if text is None or Path(text).name == line.split(maxsplit=1)[0]:  # only the name
         return ABSENT
     return RIGHT if text == line else WRONG
 
 
 def count_field_results(
-    ran: Ran, programs: Programs, expected: dict[str, Any]
+    executed: CommandsByPid, programs: Programs, expected: dict[str, Any]
 ) -> dict[str, Counter[str]]:
     """Count the right, wrong and absent values of each field.
 
     Args:
-        ran: the command lines; the first word of each is the expected name.
-        programs: the programs that were reported.
-        expected: the other fields, which are the same for all commands.
+        executed: the command lines; the first word of each is the expected name.
+        programs: the reported programs.
+        expected: values of the other fields, the same for all commands.
     """
     found = {(pid, text): fields for pid, text, fields in programs}
     results: dict[str, Counter[str]] = defaultdict(Counter)
-    for pid, lines in ran.items():
+    for pid, lines in executed.items():
         for line in lines:
             fields = found.get((pid, line), {})
             for field, value in {**expected, "name": line.split()[0]}.items():

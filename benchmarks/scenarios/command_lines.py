@@ -25,7 +25,7 @@ from benchmarks.results import (
     RESULTS,
     RIGHT,
     WRONG,
-    Ran,
+    CommandsByPid,
     count_results,
     results_by_pid,
     run,
@@ -129,9 +129,9 @@ def _try_reader(name: str, *, busy: bool, nobody: bool) -> Trial:
         real_time = bool(reader.real_time_threads())
         reader.begin()
         with load(busy):
-            ran = run("short", SHORT) | run("chains", CHAINS)
+            executed = run("short", SHORT) | run("chains", CHAINS)
         report = _report(reader)
-    results = count_results(ran, report.command_lines)
+    results = count_results(executed, report.command_lines)
     unmarked, cpu_ns = report.unmarked, report.cpu_ns
     return Trial(busy, nobody, name, real_time, results, unmarked, cpu_ns)
 
@@ -220,10 +220,12 @@ def side_by_side(*, traced: bool = False) -> list[Side]:
     prefix = _STRACE if traced else ()
     with ExitStack() as stack:
         printers = [stack.enter_context(closing(Printer(name))) for name in PRINTERS]
-        ran: Ran = run("short", short, *prefix) | run("chains", chains, *prefix)
+        executed: CommandsByPid = run("short", short, *prefix) | run(
+            "chains", chains, *prefix
+        )
         lines = [printer.report().command_lines for printer in printers]
     results = {
-        name: list(chain.from_iterable(results_by_pid(ran, reported).values()))
+        name: list(chain.from_iterable(results_by_pid(executed, reported).values()))
         for name, reported in zip(PRINTERS, lines, strict=True)
     }
     return [

@@ -14,8 +14,8 @@ from benchmarks.results import (
     RESULTS,
     RIGHT,
     WRONG,
+    CommandsByPid,
     Programs,
-    Ran,
     count_field_results,
     run,
 )
@@ -75,27 +75,29 @@ class Fields(NamedTuple):
         return rows
 
 
-def _reported(commands: Callable[[], Ran], nobody: bool) -> tuple[Ran, Programs]:
+def _reported(
+    commands: Callable[[], CommandsByPid], nobody: bool
+) -> tuple[CommandsByPid, Programs]:
     """Run commands; return them and the programs that a reader reported."""
     reader = in_python("programs", nobody=nobody, programs=True, fields=True)
     with closing(reader):
         reader.begin()
-        ran = commands()
-        return ran, [tuple(it) for it in reader.finish()["programs"]]
+        executed = commands()
+        return executed, [tuple(it) for it in reader.finish()["programs"]]
 
 
 def try_fields(*, busy: bool, nobody: bool) -> Fields:
     """Run commands as the reader's user, and count the results of each field."""
 
-    def commands() -> Ran:
+    def commands() -> CommandsByPid:
         with load(busy):
             short = run("short", SHORT, nobody=nobody)
             return short | run("chains", CHAINS, nobody=nobody)
 
-    ran, programs = _reported(commands, nobody)
+    executed, programs = _reported(commands, nobody)
     user = pwd.getpwnam(user_name(nobody))
     expected = dict(zip(_IDS, [user.pw_uid] * 2 + [user.pw_gid] * 2, strict=True))
-    results = count_field_results(ran, programs, {"cwd": os.getcwd(), **expected})
+    results = count_field_results(executed, programs, {"cwd": os.getcwd(), **expected})
     return Fields(busy, nobody, results)
 
 
@@ -104,13 +106,15 @@ def overwritten(*, nobody: bool) -> Row:
 
     It is the same program's, so this is not wrong. It depends on when it is read.
     """
-    ran, programs = _reported(
+    executed, programs = _reported(
         lambda: run("overwrite", _OVERWRITING, nobody=nobody), nobody
     )
     texts = [
         text
         for pid, text, _ in programs
-        if pid in ran and text is not None and Path(text).name.startswith("overwriter")
+        if pid in executed
+        and text is not None
+        and Path(text).name.startswith("overwriter")
     ]
     later = sum("x" in text.split()[-1] for text in texts)
     figure = "static programs that overwrite argv[1] at once, reported so to"
