@@ -21,9 +21,9 @@ from benchmarks.scenarios.recordings import recordings
 from benchmarks.scenarios.wakeups import system_calls, wakeups
 
 _CHART = ROOT / "docs" / "live.svg"
-# An absolute address, for package indexes.
-_ADDRESS = f"https://github.com/procconn/procconn/raw/main/docs/{_CHART.name}"
-_TITLE = "CPU time for each of 50,000 events a second, in nanoseconds"
+# An absolute URL, as package indexes do not resolve relative ones.
+_CHART_URL = f"https://github.com/procconn/procconn/raw/main/docs/{_CHART.name}"
+_TITLE = "CPU time per event at 50,000 events per second, in nanoseconds"
 
 _MEASUREMENTS = (
     *(decoding, backlog, live, latency, system_calls, wakeups, producer, usage),
@@ -32,7 +32,7 @@ _MEASUREMENTS = (
 
 
 def main() -> None:
-    """Measure everything, or what the arguments name."""
+    """Run all measurements, or those selected by `--only`."""
     by_name = {measure.__name__: measure for measure in _MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     choice = parser.add_mutually_exclusive_group()
@@ -45,7 +45,7 @@ def main() -> None:
         "--only",
         action="append",
         choices=by_name,
-        help="measure only this; may be given several times",
+        help="run only this measurement; repeat the option to run several",
     )
     options = parser.parse_args()
 
@@ -75,9 +75,9 @@ def _write(rows: list[report.Row], facts: dict[str, object]) -> None:
     ns.pop(Theirs.FORKSTAT, None)  # its figure includes printing
     _CHART.write_text(chart.draw(_TITLE, report.platform_of(facts), ours, ns))
     short = report.table(row for row in rows if row.in_readme)
-    place = f"Measured on {report.platform_of(facts)}."
-    image = f"![{_TITLE}, by reader]({_ADDRESS})"
-    report.put_into(report.README, "bench", f"{image}\n\n{short}\n\n{place}")
+    caption = f"Measured on {report.platform_of(facts)}."
+    image = f"![{_TITLE}, by reader]({_CHART_URL})"
+    report.put_into(report.README, "bench", f"{image}\n\n{short}\n\n{caption}")
     text = f"{report.table(rows)}\n\n{report.described(facts)}"
     report.put_into(report.PERFORMANCE, "bench", text)
 
