@@ -31,7 +31,7 @@ with_and_without_queue = pytest.mark.parametrize("queue", [0, 262_144])
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

@@ -37,7 +37,7 @@ exit 0
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

@@ -46,7 +46,7 @@ HEARTBEAT = 0.05
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         set_name(b"heart")
         yield

@@ -61,7 +61,7 @@ LAST_NAME = "last"
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

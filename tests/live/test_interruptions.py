@@ -43,7 +43,7 @@ def interrupt() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 

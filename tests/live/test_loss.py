@@ -30,7 +30,7 @@ CAPACITY = 171  # events of a SMALL buffer on Linux 6.1; later kernels need more
 
 
 @pytest.fixture(autouse=True)
-def _own_name() -> Iterator[None]:
+def _restore_name() -> Iterator[None]:
     with preserve_name():
         yield
 
