@@ -34,7 +34,7 @@ LIFETIMES = EventMask.FORK | EventMask.EXEC | EventMask.EXIT | EventMask.UID
         (["watch", "--latency", "soon"], "'soon' is not a number of seconds"),
         (["watch", "--user", "no one"], "unknown user 'no one'"),
         (["watch", "--name", "("], "'(' is not a valid regular expression: missing )"),
-        (["watch", "--pid", "self"], "'self' is not a process ID: give a number from 1"),
+        (["watch", "--pid", "self"], "'self' is not a process ID: give a number"),
         (["wait"], "required: PID"),
         (["trace"], "required: COMMAND"),
     ],
