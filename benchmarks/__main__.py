@@ -9,7 +9,7 @@ from benchmarks.scenarios import Ours, Theirs
 from benchmarks.scenarios.bursts import bursts
 from benchmarks.scenarios.decoding import decoding
 from benchmarks.scenarios.footprint import importing, memory, scaling
-from benchmarks.scenarios.overhead import producer, usage
+from benchmarks.scenarios.overhead import slowdown, usage
 from benchmarks.scenarios.receiving import (
     backlog,
     filtering,
@@ -26,7 +26,7 @@ _CHART_URL = f"https://github.com/procconn/procconn/raw/main/docs/{_CHART.name}"
 _TITLE = "CPU time per event at 50,000 events per second, in nanoseconds"
 
 _MEASUREMENTS = (
-    *(decoding, backlog, live, latency, system_calls, wakeups, producer, usage),
+    *(decoding, backlog, live, latency, system_calls, wakeups, slowdown, usage),
     *(filtering, recordings, bursts, scaling, memory, importing),
 )
 
@@ -61,7 +61,7 @@ def main() -> None:
         seconds = time.monotonic() - start
         print(f"{name}: {seconds:.0f} s, other listeners: {others[-1]}", flush=True)
     facts["listeners"] = max(others)
-    print(f"\n{report.table_with_limits(rows)}\n\n{report.described(facts)}")
+    print(f"\n{report.table_with_limits(rows)}\n\n{report.measured_on(facts)}")
     report.write_json("bench", facts, rows=[row.record() for row in rows])
     if options.write:
         report.require_no_listeners(max(others))
@@ -78,7 +78,7 @@ def _write(rows: list[report.Row], facts: dict[str, object]) -> None:
     caption = f"Measured on {report.platform_of(facts)}."
     image = f"![{_TITLE}, by reader]({_CHART_URL})"
     report.put_into(report.README, "bench", f"{image}\n\n{short}\n\n{caption}")
-    text = f"{report.table(rows)}\n\n{report.described(facts)}"
+    text = f"{report.table(rows)}\n\n{report.measured_on(facts)}"
     report.put_into(report.PERFORMANCE, "bench", text)
 
 

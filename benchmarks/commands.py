@@ -64,14 +64,16 @@ def main() -> None:
     costs = [] if options.only else subcommands()
     facts["listeners"] = max(facts["listeners"], listeners())
 
-    texts = [report.aligned(lines) for lines in tables]
+    texts = [report.markdown_table(lines) for lines in tables]
     texts += [report.table_with_limits(part) for part in (rows, costs) if part]
-    print("\n\n".join([*texts, report.described(facts)]))
+    print("\n\n".join([*texts, report.measured_on(facts)]))
     if options.write:
         report.require_no_listeners(facts["listeners"])
-        text = f"{comparison_table(trials, sides, traced)}\n\n{report.described(facts)}"
+        text = (
+            f"{comparison_table(trials, sides, traced)}\n\n{report.measured_on(facts)}"
+        )
         report.put_into(_COMPARISON, "commands", text)
-        text = f"{report.table(costs)}\n\n{report.described(facts)}"
+        text = f"{report.table(costs)}\n\n{report.measured_on(facts)}"
         report.put_into(report.PERFORMANCE, "subcommands", text)
     report.write_json(
         "bench-commands",

@@ -8,7 +8,7 @@ from benchmarks import report
 
 def pytest_report_header() -> str:
     """Name the kernel, the processor and the versions."""
-    return report.described(report.machine())
+    return report.measured_on(report.machine())
 
 
 def pytest_benchmark_scale_unit(

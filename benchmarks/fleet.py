@@ -187,7 +187,7 @@ def cost_table(costs: list[Cost]) -> str:
         )
         for cost in costs
     ]
-    return report.aligned([head, *lines])
+    return report.markdown_table([head, *lines])
 
 
 def size_table(costs: list[Cost]) -> str:
@@ -212,7 +212,7 @@ def size_table(costs: list[Cost]) -> str:
                     f"{network * _DAY / 1e9:,.0f} GB",
                 )
             )
-    return report.aligned([head, *lines])
+    return report.markdown_table([head, *lines])
 
 
 def _cores(cores: float) -> str:

@@ -297,12 +297,12 @@ class Report(NamedTuple):
     """The command lines that a reader reported, and the CPU time that it used.
 
     Attributes:
-        unmarked: the number of absent command lines without a reason.
+        unexplained: the number of absent command lines without a reason.
     """
 
     command_lines: CommandLines
     cpu_ns: int
-    unmarked: int = 0
+    unexplained: int = 0
 
 
 class Printer(Program):

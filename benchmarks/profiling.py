@@ -11,7 +11,13 @@ from contextlib import closing
 from functools import partial
 
 from benchmarks.processes import Reader, in_c, in_python, prepare, run_events
-from benchmarks.report import PERFORMANCE, aligned, described, machine, put_into
+from benchmarks.report import (
+    PERFORMANCE,
+    machine,
+    markdown_table,
+    measured_on,
+    put_into,
+)
 from benchmarks.scenarios import ROUNDS
 
 _BACKLOG = 60_000
@@ -103,7 +109,7 @@ def main() -> None:
     for purpose in _PURPOSES:
         lines.append((purpose, *(f"{it[purpose] / ROUNDS:.0f}" for it in columns)))
     lines.append(("all", *(f"{it.total() / ROUNDS:.0f}" for it in columns)))
-    text = f"{aligned(lines)}\n\n{described(facts)}"
+    text = f"{markdown_table(lines)}\n\n{measured_on(facts)}"
     print(text)
     if options.write:
         put_into(PERFORMANCE, "profile", text)

@@ -148,7 +148,7 @@ def programs(nobody: bool = False, fields: bool = False, **settings: Any) -> Non
     """
     from procconn import Exec, ProcConnector
 
-    command_lines, unmarked, programs = [], 0, []
+    command_lines, unexplained, programs = [], 0, []
     _become_nobody(nobody)
     with ProcConnector(**settings) as connector, _until_stdin_line():
         for event in connector:
@@ -156,10 +156,10 @@ def programs(nobody: bool = False, fields: bool = False, **settings: Any) -> Non
             if isinstance(event, Exec) and program:
                 line = program.argv and " ".join(program.argv)
                 command_lines.append((event.pid, line))
-                unmarked += program.argv is None and not program.missing
+                unexplained += program.argv is None and not program.missing
                 if fields:
                     programs.append((event.pid, line, program._asdict()))
-    _end(command_lines=command_lines, unmarked=unmarked, programs=programs)
+    _end(command_lines=command_lines, unexplained=unexplained, programs=programs)
 
 
 def naive_programs(nobody: bool = False) -> None:

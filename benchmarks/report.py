@@ -25,19 +25,19 @@ _LIMIT_HEADINGS = ("threshold", "stretch goal")
 
 @dataclass
 class Row:
-    """A figure of procconn beside that of another reader, both once per round.
+    """A figure of procconn and that of another reader, each measured once per round.
 
     The ratio is the median of the rounds' ratios, because a machine's speed drifts more
-    between rounds than within one. The limits apply to the ratio, or to the median
-    of our figure if it has no counterpart.
+    between rounds than within one. The limits apply to the ratio, or, if the figure has
+    no counterpart, to the median of procconn's figure.
 
     Attributes:
-        ours: our figure in each round.
+        ours: procconn's figure in each round.
         theirs: the other reader's; empty if the figure has no counterpart.
-        faster: whether more is better. Then the ratio is theirs divided by ours, and
-            the limits are lower bounds.
+        higher_is_better: whether a larger figure is better. Then the ratio is theirs
+            divided by ours, and the limits are lower bounds.
         threshold: the limit that must hold.
-        stretch_goal: the limit that would be better still.
+        stretch_goal: a stricter limit, which may be missed.
         in_readme: whether the README shows the figure.
     """
 
@@ -46,7 +46,7 @@ class Row:
     unit: str
     ours: list[float]
     theirs: list[float] = field(default_factory=list)
-    faster: bool = False
+    higher_is_better: bool = False
     threshold: float | None = None
     stretch_goal: float | None = None
     in_readme: bool = False
@@ -69,14 +69,14 @@ class Row:
         if not self.theirs:
             return None
         pairs = zip(self.ours, self.theirs, strict=True)
-        return median(b / a if self.faster else a / b for a, b in pairs)
+        return median(b / a if self.higher_is_better else a / b for a, b in pairs)
 
     def meets(self, limit: float | None) -> bool | None:
         """Return whether the limit is met; None if there is no limit."""
         if limit is None:
             return None
         value = median(self.ours) if self.ratio is None else self.ratio
-        return value >= limit if self.faster else value <= limit
+        return value >= limit if self.higher_is_better else value <= limit
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the row, without the limits."""
@@ -94,7 +94,7 @@ class Row:
     def _limit(self, limit: float | None) -> str:
         if limit is None:
             return ""
-        sign = "≥" if self.faster else "≤"
+        sign = "≥" if self.higher_is_better else "≤"
         unit = "×" if self.theirs else f" {self.unit}".rstrip()
         met = "met" if self.meets(limit) else "not met"
         return f"{sign} {_number(limit)}{unit}: {met}"
@@ -111,7 +111,7 @@ class Row:
 def comparison(
     figure: str, unit: str, results: Mapping[str, list[float]]
 ) -> Callable[[str, str], Row]:
-    """Return a function that makes the row of two subjects: ours, theirs."""
+    """Return a function that builds the row for two readers: ours and theirs."""
     return lambda ours, theirs: Row(
         figure + ours, theirs, unit, results[ours], results[theirs]
     )
@@ -125,17 +125,17 @@ def _number(value: float) -> str:
 
 def table(rows: Iterable[Row]) -> str:
     """Return the table for the documents."""
-    return aligned([_HEADINGS, *(row.cells() for row in rows)])
+    return markdown_table([_HEADINGS, *(row.cells() for row in rows)])
 
 
 def table_with_limits(rows: Iterable[Row]) -> str:
     """Return the table for the terminal, with thresholds and stretch goals."""
     lines = [row.cells() + row.limit_cells() for row in rows]
-    return aligned([_HEADINGS + _LIMIT_HEADINGS, *lines])
+    return markdown_table([_HEADINGS + _LIMIT_HEADINGS, *lines])
 
 
 def machine() -> dict[str, Any]:
-    """Return the kernel, the processor, the load and the versions."""
+    """Return the kernel, the CPU, the load and the versions."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     versions = {
@@ -149,7 +149,7 @@ def machine() -> dict[str, Any]:
         versions["forkstat"] = text.stdout.split()[2] if text.stdout else "unknown"
     return {
         "kernel": platform.release(),
-        "processor": model[1] if model else platform.machine(),
+        "cpu": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "listeners": listeners(),
@@ -159,12 +159,12 @@ def machine() -> dict[str, Any]:
 
 
 def platform_of(facts: dict[str, Any]) -> str:
-    """Return the processor, the kernel and the Python."""
-    return "{cores} cores of {processor}, Linux {kernel}, {python}".format(**facts)
+    """Describe the CPU, the kernel and the Python implementation."""
+    return "{cores} cores of {cpu}, Linux {kernel}, {python}".format(**facts)
 
 
-def described(facts: dict[str, Any]) -> str:
-    """Return the line below a table."""
+def measured_on(facts: dict[str, Any]) -> str:
+    """Return the line below a table: the machine, the versions and the load."""
     versions = ", ".join(f"{name} {it}" for name, it in facts["versions"].items())
     return (
         f"Measured on {platform_of(facts)}; {versions}. Load average:"
@@ -180,7 +180,7 @@ def write_json(name: str, facts: dict[str, Any], **parts: object) -> None:
 
 
 def require_no_listeners(others: int) -> None:
-    """Exit if other listeners slow the kernel down: such figures are not published."""
+    """Exit if there are other listeners: they slow down the kernel and its readers."""
     if others:
         sys.exit(
             f"{others} other programs listen to process events, which slows all"
@@ -188,20 +188,22 @@ def require_no_listeners(others: int) -> None:
         )
 
 
-def put_into(document: Path, mark: str, text: str) -> None:
-    """Replace the text between two marks of a document."""
-    before, begin, rest = document.read_text().partition(f"<!-- {mark} -->\n")
-    _, end, after = rest.partition(f"<!-- /{mark} -->")
+def put_into(document: Path, marker: str, text: str) -> None:
+    """Replace the text between two markers of a document."""
+    before, begin, rest = document.read_text().partition(f"<!-- {marker} -->\n")
+    _, end, after = rest.partition(f"<!-- /{marker} -->")
     if not begin or not end:
-        raise ValueError(f"{document} has no <!-- {mark} --> and <!-- /{mark} -->")
+        raise ValueError(
+            f"{document} lacks <!-- {marker} --> or <!-- /{marker} -->: add both"
+        )
     document.write_text(f"{before}{begin}{text}\n{end}{after}")
 
 
-def aligned(lines: list[tuple[str, ...]]) -> str:
-    """Return a Markdown table with aligned columns; its first line is the head."""
+def markdown_table(lines: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table with aligned columns; the first line is its header."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    head, *body = lines
+    header, *body = lines
     return "\n".join(
         "| " + " | ".join(map(str.ljust, line, widths)) + " |"
-        for line in (head, tuple("-" * width for width in widths), *body)
+        for line in (header, tuple("-" * width for width in widths), *body)
     )

@@ -1,4 +1,4 @@
-"""Command lines of short commands: one reader after the other, and all at a time."""
+"""Command lines of short-lived commands: each reader alone, then all at once."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ from benchmarks.processes import (
     in_python,
     run_events,
 )
-from benchmarks.report import Row, aligned
+from benchmarks.report import Row, markdown_table
 from benchmarks.results import (
     RESULTS,
     RIGHT,
@@ -32,9 +32,9 @@ from benchmarks.results import (
 )
 from benchmarks.scenarios import Theirs
 
-SHORT, CHAINS = 6_000, 2_000
-_TOGETHER = 2_000, 1_000
-_TRACED = 500, 250
+SHORT_COMMANDS, CHAINED_COMMANDS = 6_000, 2_000
+_COMMANDS_SIDE_BY_SIDE = 2_000, 1_000
+_COMMANDS_TRACED = 500, 250
 _STRACE = ("strace", "-f", "-o", "/dev/null")
 _EVENTS = 1_000_000
 _SPINNERS, _SPINNING_S = 2, 120
@@ -45,12 +45,12 @@ _IN_PYTHON: dict[str, tuple[str, dict[str, bool]]] = {
     Theirs.NAIVE: ("naive_programs", {}),
 }
 READERS = [*_IN_PYTHON, *PRINTERS]
-# forkstat requires root, and nobody may not execute this Python.
+# forkstat requires root, and the user `nobody` may be unable to run this Python.
 _ROOT_ONLY = {WATCH, FORKSTAT, FORKSTAT_REAL_TIME}
 
 TRIAL_HEADINGS = (
-    *("machine", "as", "reader", "real-time", "commands"),
-    *(*RESULTS, "CPU an exec"),
+    *("load", "user", "reader", "real-time", "commands"),
+    *(*RESULTS, "CPU per exec"),
 )
 
 
@@ -67,7 +67,7 @@ def _report(reader: Reader | Printer) -> Report:
         return reader.report()
     result = reader.finish()
     lines = [(pid, text) for pid, text in result["command_lines"]]
-    return Report(lines, result["cpu_ns"], result.get("unmarked", 0))
+    return Report(lines, result["cpu_ns"], result.get("unexplained", 0))
 
 
 class Trial(NamedTuple):
@@ -78,17 +78,17 @@ class Trial(NamedTuple):
     reader: str
     real_time: bool
     results: Counter[str]
-    unmarked: int
+    unexplained: int
     cpu_ns: int
 
     def share(self, result: str) -> float:
-        """Return the percentage with this result."""
+        """Return the percentage of commands with this result."""
         return 100 * self.results[result] / self.results.total()
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the row."""
         return (
-            machine_name(self.busy),
+            load_name(self.busy),
             user_name(self.nobody),
             self.reader,
             "yes" if self.real_time else "no",
@@ -98,23 +98,26 @@ class Trial(NamedTuple):
         )
 
     def limits(self) -> list[Row]:
-        """Return the rows with limits, for procconn."""
+        """Return the rows with limits; none for a reader other than procconn."""
         if self.reader != PROCCONN:
             return []
-        figure = f"commands as {user_name(self.nobody)}, {machine_name(self.busy)}: "
+        figure = f"commands as {user_name(self.nobody)}, {load_name(self.busy)}: "
+        absent = f"{figure}absent without a reason"
         rows = []
         if not self.nobody:
-            right = Row(f"{figure}right", "", "%", [self.share(RIGHT)], faster=True)
+            right = Row(
+                f"{figure}right", "", "%", [self.share(RIGHT)], higher_is_better=True
+            )
             rows.append(right.expect(99) if self.busy else right.expect(99.9, 100))
         return [
             *rows,
             Row(f"{figure}wrong", "", "", [self.results[WRONG]]).expect(0),
-            Row(f"{figure}absent without a reason", "", "", [self.unmarked]).expect(0),
+            Row(absent, "", "", [self.unexplained]).expect(0),
         ]
 
 
 def try_readers(names: list[str]) -> list[Trial]:
-    """Run all commands for each reader, on a quiet and on a busy machine."""
+    """Try each reader with all commands, on a quiet and on a busy machine."""
     return [
         _try_reader(name, busy=busy, nobody=nobody)
         for busy in (False, True)
@@ -129,11 +132,11 @@ def _try_reader(name: str, *, busy: bool, nobody: bool) -> Trial:
         real_time = bool(reader.real_time_threads())
         reader.begin()
         with load(busy):
-            executed = run("short", SHORT) | run("chains", CHAINS)
+            executed = run("short", SHORT_COMMANDS) | run("chains", CHAINED_COMMANDS)
         report = _report(reader)
     results = count_results(executed, report.command_lines)
-    unmarked, cpu_ns = report.unmarked, report.cpu_ns
-    return Trial(busy, nobody, name, real_time, results, unmarked, cpu_ns)
+    unexplained, cpu_ns = report.unexplained, report.cpu_ns
+    return Trial(busy, nobody, name, real_time, results, unexplained, cpu_ns)
 
 
 def user_name(nobody: bool) -> str:
@@ -141,14 +144,14 @@ def user_name(nobody: bool) -> str:
     return "nobody" if nobody else "root"
 
 
-def machine_name(busy: bool) -> str:
+def load_name(busy: bool) -> str:
     """Return the name of the load."""
     return f"{_SPINNERS} busy processes" if busy else "quiet"
 
 
 @contextmanager
 def load(busy: bool) -> Iterator[None]:
-    """Keep CPUs busy, if wanted, for a bounded time."""
+    """Keep CPUs busy during the context if `busy`, but not longer than a set time."""
     code = f"from time import *\nend = time() + {_SPINNING_S}\nwhile time() < end: pass"
     command = [sys.executable, "-S", "-c", code]
     spinners = [subprocess.Popen(command) for _ in range(_SPINNERS if busy else 0)]
@@ -163,7 +166,7 @@ def load(busy: bool) -> Iterator[None]:
 def other_events() -> list[Row]:
     """Count how often the real-time thread runs for events other than execs.
 
-    It runs once for each exec on the machine: those are subtracted.
+    It also runs once for each exec on the machine; these runs are subtracted.
     """
     with closing(_start(PROCCONN, nobody=False)) as reader:
         threads = reader.real_time_threads()
@@ -183,8 +186,8 @@ def other_events() -> list[Row]:
     return [Row(figure, "", "", [max(0, ran - execs)]).expect(10, 0)]
 
 
-class Side(NamedTuple):
-    """The results of a program beside the others.
+class SideBySide(NamedTuple):
+    """The results of a program that ran side by side with the others.
 
     Attributes:
         ahead: how often it was right where `procconn watch` was not.
@@ -197,26 +200,28 @@ class Side(NamedTuple):
     traced: bool
 
     def limit(self) -> Row:
-        """Return the row: procconn reports what others do, and nothing wrong.
+        """Return the row: procconn is never wrong, and right if another program is.
 
-        A program of higher priority may be ahead.
+        forkstat at real-time priority may read earlier, so its row has no limit.
         """
-        count = sum(_TRACED if self.traced else _TOGETHER)
+        count = sum(_COMMANDS_TRACED if self.traced else _COMMANDS_SIDE_BY_SIDE)
         under = " under strace -f" if self.traced else ""
-        figure = f"side by side, {count:,} processes{under}: reported"
+        figure = f"side by side, {count:,} processes{under}:"
         if self.reader == WATCH:
-            wrong = Row(f"{figure} wrong by {WATCH}", "", "", [self.results[WRONG]])
+            wrong = Row(f"{figure} wrong in {WATCH}", "", "", [self.results[WRONG]])
             return wrong.expect(0)
-        row = Row(f"{figure} right by {self.reader} alone", "", "", [self.ahead])
+        row = Row(
+            f"{figure} right in {self.reader}, not in {WATCH}", "", "", [self.ahead]
+        )
         return row if self.reader == FORKSTAT_REAL_TIME else row.expect(0)
 
 
-def side_by_side(*, traced: bool = False) -> list[Side]:
-    """Run commands for all printing programs at a time."""
+def side_by_side(*, traced: bool = False) -> list[SideBySide]:
+    """Run commands while all printing programs report them."""
     if traced and shutil.which(_STRACE[0]) is None:
         print("side by side: strace is not installed")
         return []
-    short, chains = _TRACED if traced else _TOGETHER
+    short, chains = _COMMANDS_TRACED if traced else _COMMANDS_SIDE_BY_SIDE
     prefix = _STRACE if traced else ()
     with ExitStack() as stack:
         printers = [stack.enter_context(closing(Printer(name))) for name in PRINTERS]
@@ -229,7 +234,7 @@ def side_by_side(*, traced: bool = False) -> list[Side]:
         for name, reported in zip(PRINTERS, lines, strict=True)
     }
     return [
-        Side(
+        SideBySide(
             name,
             Counter(theirs),
             sum(a == RIGHT != b for a, b in zip(theirs, results[WATCH], strict=True)),
@@ -239,14 +244,16 @@ def side_by_side(*, traced: bool = False) -> list[Side]:
     ]
 
 
-def comparison_table(trials: list[Trial], sides: list[Side], traced: list[Side]) -> str:
-    """Return the table of printing programs as root.
+def comparison_table(
+    trials: list[Trial], sides: list[SideBySide], traced: list[SideBySide]
+) -> str:
+    """Return the table that compares the printing programs, which root runs.
 
     Raises:
         SystemExit: strace is not installed.
     """
     if not traced:
-        sys.exit("the table requires strace")
+        sys.exit("the table requires strace: install it and run again")
 
     def shares(results: Counter[str]) -> str:
         total = results.total()
@@ -256,7 +263,7 @@ def comparison_table(trials: list[Trial], sides: list[Side], traced: list[Side])
         (
             " / ".join(RESULTS),
             "on a quiet machine",
-            f"beside {machine_name(busy=True)}",
+            f"with {load_name(busy=True)}",
             "side by side",
             "side by side under strace -f",
             f"right where {WATCH} is not",
@@ -267,4 +274,4 @@ def comparison_table(trials: list[Trial], sides: list[Side], traced: list[Side])
         results = [*(it.results for it in alone), side.results, under.results]
         ahead = "" if side.reader == WATCH else f"{side.ahead} / {under.ahead}"
         lines.append((side.reader, *map(shares, results), ahead))
-    return aligned(lines)
+    return markdown_table(lines)

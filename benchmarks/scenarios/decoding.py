@@ -36,7 +36,7 @@ def decoding() -> list[Row]:
 
     def row(figure: str, test: str, against: str) -> Row:
         ours, theirs = ns[f"{test}[procconn]"], ns[f"test_decode[{against}]"]
-        return Row(figure, against, NS_PER_EVENT, ours, theirs, faster=True)
+        return Row(figure, against, NS_PER_EVENT, ours, theirs, higher_is_better=True)
 
     events, columns = "decode a buffer into events", "view a buffer as columns"
     return [

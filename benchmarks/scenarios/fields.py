@@ -20,16 +20,16 @@ from benchmarks.results import (
     run,
 )
 from benchmarks.scenarios.command_lines import (
-    CHAINS,
-    SHORT,
+    CHAINED_COMMANDS,
+    SHORT_COMMANDS,
     load,
-    machine_name,
+    load_name,
     user_name,
 )
 
 _IDS = ("uid", "euid", "gid", "egid")
 _OVERWRITING = 2_000
-HEADINGS = ("machine", "as", "field", *RESULTS)
+HEADINGS = ("load", "user", "field", *RESULTS)
 
 
 class Fields(NamedTuple):
@@ -47,7 +47,7 @@ class Fields(NamedTuple):
         """Return the cells of the rows, one for each field."""
         return [
             (
-                *(machine_name(self.busy), user_name(self.nobody), field),
+                *(load_name(self.busy), user_name(self.nobody), field),
                 *(f"{self.share(field, result):.2f} %" for result in RESULTS),
             )
             for field in self.results
@@ -55,22 +55,27 @@ class Fields(NamedTuple):
 
     def limits(self) -> list[Row]:
         """Return the rows with limits."""
-        machine, user = machine_name(self.busy), user_name(self.nobody)
-        figure = f"fields as {user}, {machine}:"
+        figure = f"fields as {user_name(self.nobody)}, {load_name(self.busy)}:"
         wrong = sum(counter[WRONG] for counter in self.results.values())
         rows = [Row(f"{figure} wrong", "", "", [wrong]).expect(0)]
         if self.busy:
             return rows
-        cwd = Row(f"{figure} cwd right", "", "%", [self.share("cwd")], faster=True)
+        cwd = Row(
+            f"{figure} cwd right", "", "%", [self.share("cwd")], higher_is_better=True
+        )
         rows.append(cwd if self.nobody else cwd.expect(99))
         # At normal priority, many programs have exited before they are read.
         read = max(self.share(field) for field in self.results)
         of_read = 100 * self.share("cwd") / max(read, 1)
         figure_read = f"{figure} cwd right, of programs that were read"
-        rows.append(Row(figure_read, "", "%", [of_read], faster=True).expect(90))
+        rows.append(
+            Row(figure_read, "", "%", [of_read], higher_is_better=True).expect(90)
+        )
         if not self.nobody:
             least = min(self.share(field) for field in (*_IDS, "name"))
-            row = Row(f"{figure} ids and name right", "", "%", [least], faster=True)
+            row = Row(
+                f"{figure} ids and name right", "", "%", [least], higher_is_better=True
+            )
             rows.append(row.expect(99.9))
         return rows
 
@@ -91,8 +96,8 @@ def try_fields(*, busy: bool, nobody: bool) -> Fields:
 
     def commands() -> CommandsByPid:
         with load(busy):
-            short = run("short", SHORT, nobody=nobody)
-            return short | run("chains", CHAINS, nobody=nobody)
+            short = run("short", SHORT_COMMANDS, nobody=nobody)
+            return short | run("chains", CHAINED_COMMANDS, nobody=nobody)
 
     executed, programs = _reported(commands, nobody)
     user = pwd.getpwnam(user_name(nobody))

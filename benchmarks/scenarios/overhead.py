@@ -10,18 +10,20 @@ from benchmarks.scenarios import ROUNDS, UNLIMITED, Ours, Theirs, one_by_one, re
 
 _FORKS = 10_000
 _COMMANDS = 3_000
-_DENSE = 50_000
-_DENSE_INTERVAL_NS = 20_000
-_FULL_SPEED = 100_000
+_PACED_EVENTS = 50_000
+_PACED_INTERVAL_NS = 20_000
+_FULL_SPEED_EVENTS = 100_000
 _PROCESS = "a process that exits at once"
 _LOADS: dict[str, Callable[[], int]] = {
     _PROCESS: partial(run_forks, _FORKS),
-    "an event, 50,000 a second": partial(run_events, _DENSE, _DENSE_INTERVAL_NS),
-    "an event at full speed": partial(run_events, _FULL_SPEED),
+    "an event at 50,000 a second": partial(
+        run_events, _PACED_EVENTS, _PACED_INTERVAL_NS
+    ),
+    "an event at full speed": partial(run_events, _FULL_SPEED_EVENTS),
 }
 
 
-def producer() -> list[Row]:
+def slowdown() -> list[Row]:
     """Time the loads with each listener, and without any."""
     starts = {**one_by_one(UNLIMITED), **forkstat("all")}
     percent: dict[str, dict[str, list[float]]] = {
@@ -39,7 +41,7 @@ def producer() -> list[Row]:
         others.insert(0, Theirs.FORKSTAT)
     rows = []
     for load, results in percent.items():
-        # The median of each first: some differences are near zero.
+        # Take each listener's median first: some differences are near zero.
         medians = {name: [median(figures)] for name, figures in results.items()}
         row = comparison(f"added to {load}, ", "%", medians)
         rows += [
@@ -65,18 +67,18 @@ def usage() -> list[Row]:
             return process_ns, (reader.cpu_ns() - before_ns) / _FORKS
 
     runs: list[float] = []
-    used: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    measured: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for _ in range(ROUNDS):
         runs.append(run_execs(_COMMANDS))
-        for usage, results in used.items():
+        for usage, results in measured.items():
             results.append(measure(usage))
-    pairs = list(zip(used[True], used[False], strict=True))
+    pairs = list(zip(measured[True], measured[False], strict=True))
     added, read = ([a[n] - b[n] for a, b in pairs] for n in (0, 1))
-    without = [ns for _, ns in used[False]]
+    without = [ns for _, ns in measured[False]]
     exit_row = Row(
         f"usage, added to {_PROCESS}", "a run of /bin/true", "ns", added, runs
     )
-    read_figure = "usage, added to reading its fork and exit"
+    read_figure = "usage, added to reading a fork and exit"
     return [
         exit_row.expect(0.10, 0.02),
         Row(read_figure, "without usage", "ns", read, without),
