@@ -30,9 +30,9 @@ from procconn.ship.server import (
     is_unreachable,
 )
 
-_IN_FLIGHT = 16  # messages
-_PAUSE = 1  # seconds between attempts
-_PATIENCE = 30  # seconds to wait for an acknowledgement while connected
+_MAX_IN_FLIGHT = 16  # messages
+_RETRY_DELAY = 1  # seconds between attempts
+_ACK_TIMEOUT = 30  # seconds to wait for an acknowledgement while connected
 _MAX_RESETS = 2  # in succession; a reset may discard the -ERR that explains it
 _PING_INTERVAL = 5  # seconds; two without a PONG mean that the connection is lost
 _NO_TLS = (
@@ -40,14 +40,14 @@ _NO_TLS = (
     " NATS_CA, NATS_CERT and NATS_KEY"
 )
 
-# nats-py logs the errors that are reported here.
+# nats-py also logs the errors that are reported here; keep them off standard error.
 logging.getLogger("nats").addHandler(logging.NullHandler())
 
 
 class _Client(Client):
-    """A client that, if TLS is configured, sends no credentials without it."""
+    """A client that never sends credentials in plain text if TLS is configured."""
 
-    def _connect_command(self) -> bytes:  # has the credentials
+    def _connect_command(self) -> bytes:  # CONNECT has the credentials
         if self.options.get("tls"):
             if not self._server_info.get("tls_required"):
                 raise Error(_NO_TLS)
@@ -58,7 +58,7 @@ class _Client(Client):
         """Call connection_made(), which loop.start_tls() omits.
 
         Otherwise the StreamReader has no transport: it cannot pause reading, and its
-        protocol keeps TLS connections half open after EOF, of which asyncio warns.
+        protocol keeps TLS connections half open after EOF, about which asyncio warns.
         """
         transport = self._transport._io_writer.transport  # type: ignore[union-attr]
         protocol = transport.get_protocol()
@@ -100,15 +100,15 @@ class Delivery:
                     self._report_error(error)
             finally:
                 with contextlib.suppress(Exception):  # the client is discarded
-                    await asyncio.wait_for(client.close(), _PAUSE)
+                    await asyncio.wait_for(client.close(), _RETRY_DELAY)
             if self._stream.done():
                 self._stream = asyncio.Future()
             self._republish()
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RETRY_DELAY)
 
     async def send(self, message: Message) -> None:
         """Publish a message; wait while too many are in flight."""
-        await self.flush(_IN_FLIGHT - 1 if message.events else 0)
+        await self.flush(_MAX_IN_FLIGHT - 1 if message.events else 0)
         task = self.group.create_task(self._deliver(message))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
@@ -135,7 +135,7 @@ class Delivery:
             name="procconn ship",
             allow_reconnect=False,
             max_reconnect_attempts=-1,  # until the first connection
-            reconnect_time_wait=_PAUSE,
+            reconnect_time_wait=_RETRY_DELAY,
             ping_interval=_PING_INTERVAL,
             closed_cb=on_closed,
             error_cb=on_error,
@@ -157,10 +157,10 @@ class Delivery:
         while True:
             stream = await asyncio.shield(self._stream)
             try:
-                if failure and has_no_stream(failure):  # it was deleted
+                if failure and has_no_stream(failure):  # the stream was deleted
                     await self._create_stream(stream)
-                where = _PATIENCE, self.config.name, message.headers
-                publish = stream.publish(message.subject, message.payload, *where)
+                options = _ACK_TIMEOUT, self.config.name, message.headers
+                publish = stream.publish(message.subject, message.payload, *options)
                 self._publishing.add(task := asyncio.create_task(publish))
                 task.add_done_callback(self._publishing.discard)
                 await asyncio.wait((task,))
@@ -173,8 +173,8 @@ class Delivery:
                 failure = error
                 if not isinstance(error, ConnectionClosedError):
                     self._report_error(error)
-                    self._republish()  # acknowledgements of others may be lost, too
-            await asyncio.sleep(_PAUSE)
+                    self._republish()  # other acknowledgements may be lost, too
+            await asyncio.sleep(_RETRY_DELAY)
         self._has_stored = True
         self.shipped += message.events
         if failure:
@@ -195,5 +195,6 @@ class Delivery:
 
     def _report_recovery(self) -> None:
         if self._reported:
-            self.report(f"{self.settings['servers']}: working again")
+            servers = self.settings["servers"]
+            self.report(f"{servers}: recovered; queued events are being delivered")
         self._reported.clear()

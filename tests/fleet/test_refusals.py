@@ -292,7 +292,7 @@ def test_full_store_is_reported_once_and_events_are_queued(
 
     assert "JetStream error: insufficient" in full
     assert "events are queued" in full
-    assert "working again" in again
+    assert "recovered; queued events are being delivered" in again
     assert (0, "") == (shipper.returncode, errors)
     ours = [it["timestamp_ns"] for it in (*before.of(KIND), *found.of(KIND))]
     assert 60_000 == len(set(ours)) == len(ours)

@@ -181,7 +181,7 @@ def test_deleted_stream_is_recreated(server: Server) -> None:
     assert 0 == shipper.returncode, errors
     assert 1000 == found.kinds[KIND]
     assert "the stream does not accept procconn.>" in errors
-    assert "working again" in errors
+    assert "recovered; queued events are being delivered" in errors
 
 
 @contextmanager
@@ -245,7 +245,9 @@ def test_events_are_queued_until_the_server_starts(server: Server) -> None:
         burst.start()
         burst.wait()
         server.start()
-        assert "working again" in shipper.stderr.readline()
+        assert (
+            "recovered; queued events are being delivered" in shipper.stderr.readline()
+        )
         assert "" == stop(shipper)
 
     assert 0 == shipper.returncode
