@@ -7,10 +7,10 @@ from procconn.pipeline.standard_streams import STDERR, write_all
 
 
 def report(message: str) -> None:
-    """Print a message on standard error, unless it is closed."""
+    """Print a message on standard error, unless standard error is closed."""
     if sys.stderr is None:
         return
-    # print() is not reentrant, and a signal handler may report, too.
+    # Not print(), which is not reentrant: signal handlers call this function, too.
     data = f"procconn: {message}\n".encode(sys.stderr.encoding, "backslashreplace")
     with contextlib.suppress(OSError):  # such as a terminal that was closed
         write_all(STDERR, data)
@@ -19,7 +19,7 @@ def report(message: str) -> None:
 def report_lost(
     count: int, remedy: str = "read the output of this command faster"
 ) -> None:
-    """Report the number of lost events, unless it is 0, and the remedies."""
+    """Report how many events were lost and how to avoid losses; no-op if none were."""
     if count:
         report(
             f"{count} events were lost: the kernel's receive buffer was full. To avoid"
@@ -29,10 +29,11 @@ def report_lost(
 
 
 def report_usage_lost(count: int) -> None:
-    """Report the number of lost usage records, unless it is 0, and the remedies."""
+    """Report how many usage records were lost, as `report_lost` does for events."""
     if count:
         report(
             f"the usage of {count} tasks was lost: the kernel's receive buffer was full"
             " because this process got too little CPU time. To avoid this, reduce the"
-            " load of the machine or raise this command's priority, as with nice -n -5"
+            " load of the machine or raise this command's priority, for example with"
+            " nice -n -5"
         )
