@@ -32,9 +32,9 @@ _MASK = _LIFETIMES | EventMask.COMM | EventMask.UID
 class ProcessMonitor:
     """The processes of this machine, and a stream of their changes.
 
-    Opening a monitor subscribes, then reads the running processes from /proc into
-    `processes`. Iterate over it, call `recv_many`, or use `async for`; each change is
-    delivered once. As with a connector, only one thread at a time may read.
+    Creating a monitor subscribes to events, then reads the running processes from /proc
+    into `processes`. Iterate over it, call `recv_many`, or use `async for`; each change
+    is delivered once. As with a connector, only one thread at a time may read.
 
     Args:
         tree: keep only the process with this PID and its descendants.
@@ -92,7 +92,7 @@ class ProcessMonitor:
     def recv_many(self, timeout: float | None = None) -> list[Change]:
         """Receive all queued changes; block until there is one.
 
-        Each `process` is in its state after the last change, not at its own change.
+        All of them are applied first, so each `process` shows the latest state.
 
         Args:
             timeout: how long to wait, in seconds; None blocks without limit, 0 polls.
@@ -118,7 +118,7 @@ class ProcessMonitor:
     def __iter__(self) -> Iterator[Change]:
         """Iterate over the changes, until the monitor is closed.
 
-        Events are processed one at a time: each `process` is in its state at that time.
+        Events are processed one at a time, so `process` shows the state at the change.
         """
         self._check_open()
         return self._iterate()
@@ -142,7 +142,7 @@ class ProcessMonitor:
                 await self._receive_async()
 
     def close(self) -> None:
-        """End the subscription, and any iteration, also in another thread."""
+        """End the subscription, and any iteration, including one in another thread."""
         self._connector.close()
 
     @property

@@ -25,11 +25,11 @@ class Recording(FileOwner):
     """A recording that is being read, as returned by `open`.
 
     Iterate over it, or call one of the `recv` methods; they can be mixed, and each
-    event is delivered once. `timeout` has no effect; it lets the same code read from a
-    `ProcConnector`.
+    event is delivered once. `timeout` is ignored: it exists so that the same code can
+    read from a `ProcConnector`.
 
-    If the file is truncated or malformed, every event before that is delivered. Then a
-    RuntimeWarning says what is missing, as does `damage`.
+    If the file is truncated or malformed, every event that can be read is delivered. At
+    the end, a RuntimeWarning says which parts could not be read, as `damage` does.
     """
 
     def __init__(self, file: File) -> None:
@@ -45,7 +45,7 @@ class Recording(FileOwner):
         self._events: Iterator[Event] = iter(())  # decoded and not delivered yet
         self._malformed = 0  # messages that the decoder skipped
         self._is_warned = False
-        # Offsets of the wall clock, and the timestamps from which on they apply.
+        # Offsets of the wall clock, and the timestamps from which they apply.
         self._since: list[int] = []
         self._offsets: list[int] = []
 
@@ -64,7 +64,7 @@ class Recording(FileOwner):
         of the machine that recorded the event, which is in the file.
 
         Raises:
-            ValueError: nothing was read yet, so the event is not of this recording.
+            ValueError: no event of this recording has been read yet.
         """
         if not self._since:
             raise ValueError(
@@ -74,7 +74,7 @@ class Recording(FileOwner):
         return clock.utc_datetime(event.timestamp_ns + self._offsets[max(index, 0)])
 
     def __iter__(self) -> Iterator[Event]:
-        """Iterate over the events, up to the end or the first malformed packet."""
+        """Iterate over the events that can be read."""
         return chain.from_iterable(iter(self._next_events, None))
 
     def recv(self, timeout: float | None = None) -> Event | None:
