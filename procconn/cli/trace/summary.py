@@ -30,10 +30,10 @@ _MAX_INDENT = 20  # levels, after which a branch continues at the left margin
 
 
 class TracedProcess:
-    """A process of the command, with its children. It implements `lanes.Lifetime`.
+    """A process of the traced command, with its children; implements `lanes.Lifetime`.
 
-    It keeps only the printed part of the command line, because there may be many
-    processes with long ones.
+    It keeps only the printed part of the command line, because many processes may have
+    long command lines.
 
     Args:
         process: the process in the table.
@@ -41,7 +41,8 @@ class TracedProcess:
 
     Attributes:
         command: the command line, escaped, and cut if very long.
-        name: the name of the last executed program, or else of its file, if known.
+        name: the name of the last executed program, or else the base name of its
+            argv[0]; None if unknown.
     """
 
     __slots__ = ("children", "command", "name", "pid", "ppid", "process")
@@ -68,7 +69,7 @@ class TracedProcess:
 
     @property
     def ended_ns(self) -> int | None:
-        """Time of the exit, in nanoseconds; None if it still ran at the end."""
+        """Time of the exit, in nanoseconds; None if the trace ended before it."""
         return self.process.ended_ns
 
     @property
@@ -85,7 +86,7 @@ def summary(
     *,
     width: int | None,
 ) -> Iterator[str]:
-    """Yield lines: the number of processes, which failed, which took longest."""
+    """Yield the lines of the summary: totals, then tables of processes and programs."""
     failed = [traced for traced in processes if traced.returncode]
     running = sum(traced.process.is_running for traced in processes)
     count = len(processes)
@@ -113,7 +114,7 @@ def summary(
 
 
 def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
-    """Yield lines of the tree: children in order of their start, below their parent.
+    """Yield the lines of the tree: children below their parent, in order of start time.
 
     Lines in the middle of a large tree are omitted. Deep branches continue at the left
     margin, with their level.
@@ -122,10 +123,10 @@ def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
     roots = [traced for traced in processes if id(traced) not in children]
     half = _MAX_TREE // 2
     omitted = range(half, max(len(processes) - half, half))
-    waiting = [(traced, 0, "", "") for traced in reversed(roots)]
+    stack = [(traced, 0, "", "") for traced in reversed(roots)]
     row = 0
-    while waiting:
-        traced, level, stem, indent = waiting.pop()
+    while stack:
+        traced, level, stem, indent = stack.pop()
         if row not in omitted:
             yield _line(traced, f"{stem}{traced.pid} ", width)
         elif row == omitted.start:
@@ -134,12 +135,12 @@ def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
         level += 1
         is_at_margin = level % _MAX_INDENT == 0
         for index, child in enumerate(reversed(traced.children)):
-            mine, below = ("├─ ", "│  ") if index else ("└─ ", "   ")
+            branch, continuation = ("├─ ", "│  ") if index else ("└─ ", "   ")
             if is_at_margin:
                 stem = rest = f"{level}┄ "
             else:
-                stem, rest = indent + mine, indent + below
-            waiting.append((child, level, stem, rest))
+                stem, rest = indent + branch, indent + continuation
+            stack.append((child, level, stem, rest))
 
 
 def _table(processes: list[TracedProcess], width: int | None) -> Iterator[str]:
@@ -154,22 +155,22 @@ def _cpu_ns(traced: TracedProcess) -> int:
     return (usage.cpu_ns or 0) if usage is not None else 0
 
 
-def _line(traced: TracedProcess, head: str, width: int | None) -> str:
+def _line(traced: TracedProcess, prefix: str, width: int | None) -> str:
     process = traced.process
-    tail = " still running"
+    suffix = " still running"
     if not process.is_running:
-        tail = " " + format_exit(
+        suffix = " " + format_exit(
             process.returncode, process.dumped_core, process.duration
         )
-        tail += format_usage(process.usage)
+        suffix += format_usage(process.usage)
     command = traced.command
     if width is not None:
-        command = fit(command, width - len(head) - len(tail))
-    return f"{head}{command}{tail}\n"
+        command = fit(command, width - len(prefix) - len(suffix))
+    return f"{prefix}{command}{suffix}\n"
 
 
 def _printable_command(program: Program | None) -> str:
-    """Return a command line, cut before and after quoting, which lengthens it."""
+    """Return a command line, cut before quoting, and again as quoting lengthens it."""
     left = _MAX_COMMAND
     argv = []
     for argument in (program and program.argv) or ():
