@@ -1,4 +1,4 @@
-"""Summarize the processes that end, by program: accounting.py SECONDS.
+"""Summarize by program the processes that end within a time: accounting.py SECONDS.
 
 Prints how many processes ended, how many of them failed, and how long they ran.
 """
