@@ -81,7 +81,7 @@ def test_process_outlives_its_thread_group_leader() -> None:
 
 
 def test_exec_by_another_thread_leaves_one_thread() -> None:
-    """The other threads exit before and after it, the leader with the caller's TID."""
+    """Threads exit before and after the exec; the leader may have the caller's TID."""
     table, process = started(*(thread(tid, 10, S + tid) for tid in (11, 12, 13)))
     changes = feed(
         table,
@@ -109,8 +109,8 @@ def test_exit_of_the_leader_may_follow_the_exec_that_ended_it(
     assert [Ended(process, 3 * S)] == feed(table, *ends, exit_event(10, 10, 3 * S))
 
 
-def test_status_is_not_that_of_a_thread_that_was_already_exiting() -> None:
-    """Its exit may be reported after the exit of the thread that ended the process."""
+def test_thread_that_was_already_exiting_does_not_set_the_status() -> None:
+    """The exit of such a thread may follow the exit that ended the process."""
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S, 7 << 8), exit_event(11, 10, 2 * S + 50_000))
 
@@ -133,7 +133,7 @@ def test_threads_may_exit_long_after_the_one_with_the_core_dump_bit() -> None:
     assert (process.returncode, process.dumped_core) == (-6, True)
 
 
-@pytest.mark.parametrize("last_counts", [True, False])
+@pytest.mark.parametrize("last_thread_decides", [True, False])
 @pytest.mark.parametrize(
     ("first", "last", "known"),
     [(0, 7 << 8, False), (3 << 8, 5 << 8, False), (7 << 8, 7 << 8, True), (0, 9, True)],
@@ -144,14 +144,14 @@ def test_status_may_be_unknown_before_linux_6_if_the_leader_exits_first(
     first: int,
     last: int,
     known: bool,
-    last_counts: bool,
+    last_thread_decides: bool,
 ) -> None:
-    monkeypatch.setattr(exits, "_LAST_THREAD_DECIDES", last_counts)
+    monkeypatch.setattr(exits, "_LAST_THREAD_DECIDES", last_thread_decides)
     table, process = started(thread(11, 10, S + 1))
     feed(table, exit_event(10, 10, 2 * S, first), exit_event(11, 10, 3 * S, last))
     expected = os.waitstatus_to_exitcode(last)
 
-    assert process.returncode == (expected if known or last_counts else None)
+    assert process.returncode == (expected if known or last_thread_decides else None)
     assert process.duration == 2.0
 
 
@@ -176,7 +176,7 @@ def test_reused_pid_is_another_process() -> None:
 
 
 def test_exit_may_be_reported_after_its_pid_is_reused() -> None:
-    """The kernel lets the parent reap a process before it reports its exit."""
+    """The parent can reap a process before the kernel reports the exit."""
     table, first = started()
     (next_start,) = table.feed(fork(10, 3 * S))
     ended = feed(table, exit_event(10, 10, 3 * S + 1, 1 << 8))
@@ -259,15 +259,15 @@ def test_usage_is_none_after_a_loss() -> None:
     assert process.usage is None
 
 
-def processes_alive() -> int:
+def count_process_objects() -> int:
     gc.collect()
     return sum(isinstance(item, Process) for item in gc.get_objects())
 
 
-def lineage(generations: int) -> int:
-    """Let each process fork once and exit; return how many ended ones are kept."""
+def count_kept_ancestors(generations: int) -> int:
+    """Let each process fork once and exit; return how many ended processes are kept."""
     table = started()[0]
-    before = processes_alive()
+    before = count_process_objects()
     for number in range(generations):
         at, pid = 2 * S + number * MS, 10 + number % 30_000
         child = 10 + (number + 1) % 30_000
@@ -275,11 +275,13 @@ def lineage(generations: int) -> int:
 
     assert len(table.processes) == 1
     table.feed(Lost(0, at))
-    return processes_alive() - before
+    return count_process_objects() - before
 
 
 def test_lineage_keeps_one_ended_process() -> None:
-    assert lineage(10_007) == 1  # the parent of the process that still runs
+    assert (
+        count_kept_ancestors(10_007) == 1
+    )  # the parent of the process that still runs
 
 
 def memory_of(act: Callable[[], None]) -> int:
@@ -326,4 +328,4 @@ def test_memory_does_not_grow_with_history() -> None:
     grown = memory_of(lambda: history(70_001))
 
     assert grown < 100_000
-    assert lineage(100_003) == 1
+    assert count_kept_ancestors(100_003) == 1

@@ -35,7 +35,7 @@ POSITION = st.integers(0, 100)
 
 @dataclass(eq=False)
 class ModelProcess:
-    """The actual life of a process."""
+    """A process of the model: its threads, execs and lifetime."""
 
     pid: int
     parent: "ModelProcess | None"
@@ -56,7 +56,7 @@ class ModelState(NamedTuple):
 
 
 class History:
-    """Processes that fork, exec and exit as the steps say."""
+    """Processes that fork, exec and exit as `steps` prescribe."""
 
     def __init__(self, steps: list[tuple[str, int, int]]) -> None:
         self.now_ns = 10 * PAUSE_NS
@@ -74,7 +74,7 @@ class History:
             self.states.append(self._state())
 
     def snapshot(self, first: int, stride: int) -> Snapshot:
-        """Take a snapshot that reads each process in the same state or a later one."""
+        """Take a snapshot; the state may advance between reads of two processes."""
         last = len(self.states) - 1
         entries = []
         for index, pid in enumerate([INIT, *_PIDS]):
@@ -94,7 +94,7 @@ class History:
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
     def process_at(self, pid: int, timestamp_ns: int) -> ModelProcess | None:
-        """Return the process with this PID at a time, or the last one before."""
+        """Return the process with this PID at a time, or else the last one before it."""
         return next(
             (
                 process
@@ -112,7 +112,7 @@ class History:
         }
         return ModelState(self.now_ns, len(self.events), running)
 
-    def _time(self) -> int:
+    def _next_time(self) -> int:
         self.now_ns += 1000
         return self.now_ns
 
@@ -135,7 +135,7 @@ class History:
         if (pid := self._new_pid(how)) is None:
             return
         parent_tid = sorted(process.threads)[how % len(process.threads)]
-        fork = Fork(parent_tid, process.pid, pid, pid, self._time(), 0)
+        fork = Fork(parent_tid, process.pid, pid, pid, self._next_time(), 0)
         self.events.append(fork)
         child = ModelProcess(pid, process, self.now_ns, {pid}, process.in_tree)
         self.all.append(child)
@@ -152,7 +152,7 @@ class History:
         if (tid := self._new_pid(how)) is None:
             return
         parent = process.parent.pid if process.parent else 0
-        self.events.append(Fork(parent, parent, tid, process.pid, self._time(), 0))
+        self.events.append(Fork(parent, parent, tid, process.pid, self._next_time(), 0))
         process.threads.add(tid)
 
     def _exec(self, process: ModelProcess, how: int) -> None:
@@ -164,7 +164,7 @@ class History:
             self._exit_event(process, tid, 0)
         if process.pid in process.threads and caller != process.pid:
             self._exit_event(process, process.pid, 0)
-        self.events.append(Exec(process.pid, process.pid, self._time(), 0))
+        self.events.append(Exec(process.pid, process.pid, self._next_time(), 0))
         process.execs.append(self.now_ns)
         for tid in others[len(early) :]:
             self._exit_event(process, tid, 0)
@@ -181,7 +181,7 @@ class History:
         if tid != process.pid:
             self._release({tid})
         if not process.threads:
-            self._ended(process, 0)
+            self._end(process, 0)
 
     def _exit_group(self, process: ModelProcess, how: int) -> None:
         """End all threads at once, as exit_group(2) and signals do."""
@@ -194,13 +194,13 @@ class History:
             self._exit_event(process, tid, exit_code)
         self._release(process.threads - {process.pid})
         process.threads = set()
-        self._ended(process, exit_code)
+        self._end(process, exit_code)
 
     def _exit_event(self, process: ModelProcess, tid: int, exit_code: int) -> None:
-        event = Exit(tid, process.pid, exit_code, _SIGCHLD, 0, 0, self._time(), 0)
+        event = Exit(tid, process.pid, exit_code, _SIGCHLD, 0, 0, self._next_time(), 0)
         self.events.append(event)
 
-    def _ended(self, process: ModelProcess, exit_code: int) -> None:
+    def _end(self, process: ModelProcess, exit_code: int) -> None:
         process.ended_ns, process.exit_code = self.now_ns, exit_code
         del self.running[process.pid]
         self._release({process.pid})
