@@ -195,7 +195,7 @@ def test_prefix_with_correct_lengths_needs_only_its_fields(
 def expected_of_prefix(sample: Sample, size: int) -> Event | None:
     """Return the event in a prefix with correct lengths; None if it is malformed."""
     union_size = size - UNION_AT
-    if size == 16 or union_size >= sample.used:
+    if size == 16 or union_size >= sample.union_size:
         return sample.event
     match sample.event:
         case Exit() if union_size == 16:
@@ -255,7 +255,7 @@ def test_cn_msg_len_one_too_short_truncates_kinds_that_fill_the_union(
     sample: Sample,
 ) -> None:
     message = with_cn_len(sample.message, 39)
-    if sample.used == 24:
+    if sample.union_size == 24:
         text = note(message)
         assert text == "At byte 0: the event's fields are incomplete or inconsistent."
     else:
@@ -264,7 +264,7 @@ def test_cn_msg_len_one_too_short_truncates_kinds_that_fill_the_union(
 
 @every_kind
 def test_exact_fields_suffice_and_one_byte_less_does_not(sample: Sample) -> None:
-    size = UNION_AT + sample.used
+    size = UNION_AT + sample.union_size
 
     assert [sample.event] == decode(with_lengths(sample.message[:size]))
     truncated(with_lengths(sample.message[: size - 1]))

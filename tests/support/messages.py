@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
     message: bytes
     event: Event
-    used: int
+    union_size: int
     """Bytes of the union that the fields of this kind occupy."""
 
 
