@@ -1,4 +1,4 @@
-"""Reads of /proc that another process blocks do not delay other programs."""
+"""A read of /proc that a process blocks does not delay reading of other programs."""
 
 import os
 import subprocess
@@ -26,23 +26,24 @@ from procconn import Event, Exec, ProcConnector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 
-HELD = 30
-LOCK_CHAIN = ("nsenter", "setpriv", "lock")  # execs of one process; a thread reads each
+BLOCKED_EXECS = 30
+# Executed in turn by one process; a separate thread reads each.
+LOCK_CHAIN = ("nsenter", "setpriv", "lock")
 FEW, MANY = 250, 2000
-many = pytest.mark.parametrize(
+with_few_and_many = pytest.mark.parametrize(
     "others", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.heavy])]
 )
 
 
-class HeldFiles:
-    """A FUSE file system, in a mount namespace, that delays closing of its file."""
+class BlockingFileSystem:
+    """A FUSE file system, in its own mount namespace, that blocks close() calls."""
 
     def __init__(self, server: subprocess.Popen[str], directory: Path) -> None:
         self._server = server
         self._environment = {**os.environ, "FILE": str(directory / "file")}
 
     def run(self, *command: str | int | Path) -> subprocess.Popen[str]:
-        """Run a program in the namespace as an ordinary user, with FILE as the path."""
+        """Run a program in the namespace as an ordinary user; $FILE has the path."""
         namespace = f"--mount=/proc/{self._server.pid}/ns/mnt"
         words = ["nsenter", namespace, *NOBODY, *command]
         return subprocess.Popen(
@@ -67,15 +68,15 @@ class HeldFiles:
 
 
 @pytest.fixture
-def files() -> Iterator[HeldFiles]:
+def files() -> Iterator[BlockingFileSystem]:
     with tempfile.TemporaryDirectory(prefix="procconn-tests-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        with program("held_files", str(directory)) as server:
+        with program("blocking_files", str(directory)) as server:
             assert server.stdout is not None
             if server.stdout.readline() != "ready\n":
                 pytest.skip("cannot mount a FUSE file system")
-            yield HeldFiles(server, directory)
+            yield BlockingFileSystem(server, directory)
 
 
 def advance(burst: subprocess.Popen[str]) -> None:
@@ -85,10 +86,12 @@ def advance(burst: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
-    """Run processes that are blocked inside an exec until the block ends."""
+def blocked_execs(
+    files: BlockingFileSystem, count: int = BLOCKED_EXECS
+) -> Iterator[list[int]]:
+    """Run processes that stay blocked inside an exec until the context is left."""
     stages = str(compiled("stages"))
-    with files.run(compiled("burst"), count, stages, "held", stages) as burst:
+    with files.run(compiled("burst"), count, stages, "open-file", stages) as burst:
         assert burst.stdin is not None
         assert burst.stdout is not None
         advance(burst)
@@ -104,12 +107,12 @@ def held(files: HeldFiles, count: int = HELD) -> Iterator[list[int]]:
 
 
 def required_share(others: int) -> float:
-    """Return the share of programs that must be right; of a few, more may be late."""
+    """Return the minimum share of right programs; it is lower for a few programs."""
     return 0.99 if others == MANY else 0.9
 
 
 def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
-    """Run programs; return how many were reported right, and wrong."""
+    """Run programs; return how many were reported right, and how many wrong."""
     serials = {}
     for serial in range(others):
         with subprocess.Popen(["true", str(serial)]) as other:
@@ -133,12 +136,12 @@ def run_others(connector: ProcConnector, others: int) -> tuple[int, int]:
     return right, others - right - absent
 
 
-@many
-def test_held_execs_do_not_block_reading_of_others(
-    files: HeldFiles, others: int
+@with_few_and_many
+def test_blocked_execs_do_not_block_reading_of_others(
+    files: BlockingFileSystem, others: int
 ) -> None:
     with ProcConnector(MASK, programs=True) as connector:
-        with held(files):
+        with blocked_execs(files):
             right, wrong = run_others(connector, others)
         realtime = is_realtime(connector)
 
@@ -146,9 +149,9 @@ def test_held_execs_do_not_block_reading_of_others(
     assert right >= required_share(others) * others or not realtime
 
 
-@many
-def test_execs_held_before_they_are_read_do_not_block_reading_of_others(
-    files: HeldFiles, others: int
+@with_few_and_many
+def test_execs_blocked_before_they_are_read_do_not_block_reading_of_others(
+    files: BlockingFileSystem, others: int
 ) -> None:
     before = threads()
     with (
@@ -156,7 +159,7 @@ def test_execs_held_before_they_are_read_do_not_block_reading_of_others(
         delayed_readers(before) as delay,
     ):
         delay.begin(300)
-        with held(files):
+        with blocked_execs(files):
             delay.end()
             right, wrong = run_others(connector, others)
         realtime = is_realtime(connector)
@@ -166,8 +169,8 @@ def test_execs_held_before_they_are_read_do_not_block_reading_of_others(
 
 
 @contextmanager
-def locked(files: HeldFiles, delay: Delay) -> Iterator[int]:
-    """Run a process that blocks reads of its arguments until the block ends."""
+def locked(files: BlockingFileSystem, delay: Delay) -> Iterator[int]:
+    """Run a process that blocks reads of its arguments until the context is left."""
     delay.begin(500)  # long enough for the process to lock its memory
     with files.run(compiled("lock")) as process:
         assert process.stdout is not None
@@ -183,7 +186,7 @@ def locked(files: HeldFiles, delay: Delay) -> Iterator[int]:
 def blocked_readers(pid: int) -> int:
     """Return how many threads of this process are blocked in /proc/PID/cmdline.
 
-    They do not share the descriptor table of the process.
+    Each of these threads has a descriptor table of its own.
     """
     path = f"/proc/{pid}/cmdline"
     count = 0
@@ -196,9 +199,9 @@ def blocked_readers(pid: int) -> int:
     return count
 
 
-@many
+@with_few_and_many
 def test_blocked_read_of_arguments_does_not_block_reading_of_others(
-    files: HeldFiles, others: int
+    files: BlockingFileSystem, others: int
 ) -> None:
     """A blocked read does not block close(), either."""
     before = threads()

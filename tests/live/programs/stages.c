@@ -5,7 +5,7 @@
  *   clone      while another process shares the memory (CLONE_VM)
  *   vfork      while a vfork(2) child runs in the same memory
  *   thread     from a thread other than the thread-group leader
- *   held       with the file $FILE open and close-on-exec
+ *   open-file  with the file $FILE open and close-on-exec
  *
  * argv of the next program is the base name of PATH, SERIAL, and the remaining arguments.
  * The last program sleeps for 5 ms and exits.
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     } else if (strcmp(how, "thread") == 0) {
         pthread_create(&thread, NULL, run_by_thread, argv);
         pause();
-    } else if (strcmp(how, "held") == 0) {
+    } else if (strcmp(how, "open-file") == 0) {
         open(getenv("FILE"), O_RDONLY | O_CLOEXEC);
     }
     run(argv, environment);

@@ -1,6 +1,6 @@
 """Serve a FUSE file system whose only file blocks in read() and close(), as root.
 
-usage: held_files.py FOLDER
+usage: blocking_files.py FOLDER
 
 It is mounted in a new mount namespace, accessible to all users. Prints "ready", then
 the number of pending READ and FLUSH requests each time one arrives. A line on stdin
@@ -40,7 +40,7 @@ def mount(folder: str) -> int:
     check(libc.unshare(CLONE_NEWNS), "unshare")
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
     settings = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
-    check(libc.mount(b"held", folder.encode(), b"fuse", 0, settings), "mount")
+    check(libc.mount(b"blocking", folder.encode(), b"fuse", 0, settings), "mount")
     return fd
 
 
