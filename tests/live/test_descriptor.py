@@ -41,7 +41,7 @@ def begin_session() -> None:
     subprocess.run(["true"], start_new_session=True, check=True)
 
 
-def is_ready(fd: int) -> bool:
+def is_readable(fd: int) -> bool:
     return bool(select.select([fd], [], [], 0)[0])
 
 
@@ -71,33 +71,35 @@ MODES = [by_recv, by_recv_many, by_recv_raw, by_recv_into, by_for]
 
 
 @with_and_without_queue
-@pytest.mark.parametrize("first_fileno", ["before", "between"])
+@pytest.mark.parametrize("first_fileno", ["before events", "between reads"])
 @pytest.mark.parametrize("read", MODES)
 def test_fileno_is_readable_while_events_are_pending(
     read: Callable[[ProcConnector], list[Event]], first_fileno: str, queue: int
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        if first_fileno == "before":
-            wait_for(lambda: drain(connector) == [] and not ready(connector))
+        if first_fileno == "before events":
+            wait_for(
+                lambda: drain(connector) == [] and not has_readable_fileno(connector)
+            )
         for _ in range(5):
             begin_session()
         events: list[Event] = []
-        if first_fileno == "between":
+        if first_fileno == "between reads":
             while not events:
                 events += read(connector)
         while len(events) < 5:
-            wait_for(lambda: ready(connector))
+            wait_for(lambda: has_readable_fileno(connector))
             received = read(connector)
             assert received
             events += received
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not has_readable_fileno(connector))
 
     assert {Sid} == {type(event) for event in events}
 
 
-def ready(connector: ProcConnector) -> bool:
+def has_readable_fileno(connector: ProcConnector) -> bool:
     """Return whether the descriptor of a connector is readable."""
-    return is_ready(connector.fileno())
+    return is_readable(connector.fileno())
 
 
 def test_fileno_without_queue_is_readable_at_once() -> None:
@@ -106,7 +108,7 @@ def test_fileno_without_queue_is_readable_at_once() -> None:
         for _ in range(100):
             begin_session()
 
-            assert ready(connector)
+            assert has_readable_fileno(connector)
             assert connector.recv(0) is not None
 
 
@@ -119,8 +121,8 @@ def test_fileno_is_readable_for_events_pending_in_an_iteration(queue: int) -> No
         for count, _ in enumerate(connector, 1):
             if count == 5:
                 break
-            wait_for(lambda: ready(connector))
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+            wait_for(lambda: has_readable_fileno(connector))
+        wait_for(lambda: drain(connector) == [] and not has_readable_fileno(connector))
 
 
 @with_and_without_queue
@@ -133,7 +135,7 @@ def test_fileno_is_readable_for_events_pending_in_an_async_iteration(
             count += 1
             if count == 5:
                 return
-            wait_for(lambda: ready(connector))
+            wait_for(lambda: has_readable_fileno(connector))
 
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         connector.fileno()
@@ -141,7 +143,7 @@ def test_fileno_is_readable_for_events_pending_in_an_async_iteration(
             begin_session()
         asyncio.run(iterate(connector))
 
-        assert not ready(connector) or connector.recv_many(0)
+        assert not has_readable_fileno(connector) or connector.recv_many(0)
 
 
 @with_and_without_queue
@@ -155,7 +157,7 @@ def test_new_mask_without_matching_pending_events_makes_fileno_unreadable(
         assert connector.recv(DEADLINE)  # the other events are pending
         connector.subscribe(EventMask.NONE)
 
-        wait_for(lambda: not ready(connector))
+        wait_for(lambda: not has_readable_fileno(connector))
 
 
 @with_and_without_queue
@@ -163,11 +165,11 @@ def test_fileno_stays_readable_after_buffer_too_small_error(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         connector.fileno()
         begin_session()
-        wait_for(lambda: ready(connector))
+        wait_for(lambda: has_readable_fileno(connector))
         with pytest.raises(BufferTooSmallError):
             connector.recv_into(bytearray(10), DEADLINE)
 
-        assert ready(connector)
+        assert has_readable_fileno(connector)
         assert connector.recv(0)
 
 
@@ -178,23 +180,23 @@ def test_new_mask_without_matching_queued_events_makes_fileno_unreadable() -> No
         begin_session()
         connector.subscribe(EventMask.NONE)
 
-        assert not ready(connector)
+        assert not has_readable_fileno(connector)
 
 
 @with_and_without_queue
-def test_second_fileno_call_does_not_make_it_readable(queue: int) -> None:
+def test_second_fileno_call_does_not_make_the_descriptor_readable(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
         begin_session()
-        wait_for(lambda: is_ready(fd))
+        wait_for(lambda: is_readable(fd))
         assert connector.recv_raw(0)
         connector.fileno()
 
-        assert not is_ready(fd) or connector.recv_raw(0)
+        assert not is_readable(fd) or connector.recv_raw(0)
 
 
 @with_and_without_queue
-def test_fileno_is_right_for_an_iterator_created_before(queue: int) -> None:
+def test_readiness_is_correct_for_an_iterator_created_before_fileno(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         for _ in range(3):
             begin_session()
@@ -202,15 +204,15 @@ def test_fileno_is_right_for_an_iterator_created_before(queue: int) -> None:
         next(iterator)
         fd = connector.fileno()
 
-        assert is_ready(fd)
+        assert is_readable(fd)
         next(iterator)
         next(iterator)
-        assert not is_ready(fd) or connector.recv_many(0)
+        assert not is_readable(fd) or connector.recv_many(0)
 
 
 @with_and_without_queue
 @pytest.mark.parametrize("other", [ProcConnector.recv, by_for])
-def test_fileno_is_right_for_an_iterator_mixed_with_other_reads(
+def test_readiness_is_correct_for_an_iterator_mixed_with_other_reads(
     other: Callable[[ProcConnector], object], queue: int
 ) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
@@ -223,14 +225,14 @@ def test_fileno_is_right_for_an_iterator_mixed_with_other_reads(
             other(connector)
             next(iterator)
 
-        assert not is_ready(fd) or connector.recv_many(0)
+        assert not is_readable(fd) or connector.recv_many(0)
 
 
 @with_and_without_queue
 def test_event_wakes_epoll_waiter(queue: int) -> None:
     with ProcConnector(EventMask.SID, queue=queue) as connector:
         fd = connector.fileno()
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not has_readable_fileno(connector))
         found: list[object] = []
         thread = threading.Thread(target=lambda: found.extend(polled(fd)))
         thread.start()
@@ -291,24 +293,26 @@ def test_forked_child_does_not_change_readiness(pending: bool, queue: int) -> No
                 call()
 
     with ProcConnector(EventMask.SID, queue=queue) as connector:
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not has_readable_fileno(connector))
         if pending:
             begin_session()
             begin_session()
-            wait_for(lambda: ready(connector))
-            assert connector.recv(0) is not None  # one event remains, decoded or not
-            wait_for(lambda: ready(connector))
+            wait_for(lambda: has_readable_fileno(connector))
+            assert (
+                connector.recv(0) is not None
+            )  # one event remains, pending or in the socket
+            wait_for(lambda: has_readable_fileno(connector))
         child = os.fork()
         if child == 0:
             call_all(connector)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
 
-        assert pending == ready(connector)
+        assert pending == has_readable_fileno(connector)
         begin_session()
-        wait_for(lambda: ready(connector))
+        wait_for(lambda: has_readable_fileno(connector))
         assert len(drain(connector)) > pending
-        wait_for(lambda: drain(connector) == [] and not ready(connector))
+        wait_for(lambda: drain(connector) == [] and not has_readable_fileno(connector))
 
 
 def test_fileno_opens_one_descriptor_on_first_call(connector: ProcConnector) -> None:
@@ -326,7 +330,7 @@ def test_deleting_a_closed_connector_frees_its_descriptors(queue: int) -> None:
     connector = ProcConnector(EventMask.NONE, queue=queue)
     fd = connector.fileno()
     connector.close()
-    assert is_ready(fd)
+    assert is_readable(fd)
     del connector
 
     wait_for(lambda: descriptors() <= before)

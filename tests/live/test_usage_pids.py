@@ -22,9 +22,9 @@ pytestmark = [
 ]
 
 KIB = 1024
-PRESENT = 0.999
-WRAPS = 120_000
-LATE = 2_000_000  # output bytes for 45,000 children: more than the default pid_max
+MIN_SHARE_WITH_USAGE = 0.999
+WRAPPING_CHILDREN = 120_000
+READ_INTERVAL_BYTES = 2_000_000  # for 45,000 children: more than the default pid_max
 
 
 class Child(NamedTuple):
@@ -36,7 +36,7 @@ class Child(NamedTuple):
     ended_ns: int
 
 
-class Found(NamedTuple):
+class ExitCounts(NamedTuple):
     """Counts of the EXIT events of the children.
 
     Attributes:
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     wrong: int
 
 
-def compare(children: list[Child], events: Iterable[Event]) -> Found:
+def compare(children: list[Child], events: Iterable[Event]) -> ExitCounts:
     """Compare each EXIT with the child that had its PID at that time.
 
     EXITs without a parent are skipped: the kernel may send them after it released
@@ -73,7 +73,7 @@ def compare(children: list[Child], events: Iterable[Event]) -> Found:
         if usage is not None:
             with_usage += 1
             wrong += usage.write_chars != left[-1].kib * KIB
-    return Found(exits, with_usage, wrong)
+    return ExitCounts(exits, with_usage, wrong)
 
 
 @contextmanager
@@ -93,14 +93,14 @@ def children_in(file: IO[str]) -> list[Child]:
     return [Child(*map(int, line.split())) for line in file]
 
 
-def read_late(connector: ProcConnector, kind: str, count: int) -> Found:
+def read_late(connector: ProcConnector, kind: str, count: int) -> ExitCounts:
     """Read after all children have ended."""
     with writers(kind, count) as (process, file):
         process.wait(DEADLINE)
         return compare(children_in(file), drain(connector))
 
 
-def read_at_once(connector: ProcConnector, kind: str, count: int) -> Found:
+def read_at_once(connector: ProcConnector, kind: str, count: int) -> ExitCounts:
     """Read while the children run."""
     events: list[Event] = []
     with writers(kind, count) as (process, file):
@@ -111,7 +111,7 @@ def read_at_once(connector: ProcConnector, kind: str, count: int) -> Found:
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_late_exits_have_their_usage(threads: bool) -> None:
+def test_exits_read_late_have_their_usage(threads: bool) -> None:
     with ProcConnector(EventMask.EXIT, threads=threads, usage=True) as connector:
         found = read_late(connector, "wrap", 4000)
         lost = connector.lost + connector.usage_lost
@@ -119,7 +119,7 @@ def test_late_exits_have_their_usage(threads: bool) -> None:
     assert found.wrong == 0
     if lost == 0:  # other processes may cause an overrun
         assert found.exits > 3900
-        assert found.with_usage >= PRESENT * found.exits
+        assert found.with_usage >= MIN_SHARE_WITH_USAGE * found.exits
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -127,7 +127,7 @@ def test_late_exits_have_their_usage(threads: bool) -> None:
 def test_exits_of_a_reused_pid_get_no_usage_of_others(
     mask: EventMask, threads: bool
 ) -> None:
-    """Read late, read at once, and with connectors that are opened meanwhile."""
+    """Read after the children, during them, and with connectors opened meanwhile."""
     with ProcConnector(mask, threads=threads, usage=True) as connector:
         assert read_late(connector, "set", 1000).wrong == 0
         assert read_at_once(connector, "set", 1000).wrong == 0
@@ -165,7 +165,7 @@ def test_exits_after_an_overrun_get_no_usage_of_others(threads: bool) -> None:
     assert found.wrong == 0
     if lost == 0:
         assert found.exits > 1900
-        assert found.with_usage >= PRESENT * found.exits
+        assert found.with_usage >= MIN_SHARE_WITH_USAGE * found.exits
 
 
 @pytest.mark.slow
@@ -174,12 +174,12 @@ def test_pid_wrap_around_between_reads(threads: bool) -> None:
     events: list[Event] = []
     with (
         ProcConnector(EventMask.EXIT, threads=threads, usage=True) as connector,
-        writers("wrap", WRAPS) as (process, file),
+        writers("wrap", WRAPPING_CHILDREN) as (process, file),
     ):
         read_size = 0
         while process.poll() is None:
             size = os.fstat(file.fileno()).st_size
-            if size - read_size > LATE:
+            if size - read_size > READ_INTERVAL_BYTES:
                 read_size = size
                 events += drain(connector)
             time.sleep(0.01)
@@ -189,5 +189,5 @@ def test_pid_wrap_around_between_reads(threads: bool) -> None:
 
     assert found.wrong == 0
     if lost == 0:
-        assert found.exits > 0.99 * WRAPS
-        assert found.with_usage >= PRESENT * found.exits
+        assert found.exits > 0.99 * WRAPPING_CHILDREN
+        assert found.with_usage >= MIN_SHARE_WITH_USAGE * found.exits
