@@ -191,7 +191,7 @@ def test_closed_standard_error_does_not_move_errors_to_standard_output() -> None
 @pytest.mark.heavy
 @requires_capacity(5000)
 def test_blocked_output_loses_no_event() -> None:
-    """Nobody reads the pipe during a burst of 4,000 processes, which overfills it."""
+    """Nobody reads the pipe during a burst of 4,000 processes, which fills it."""
     burst = "for ((i = 0; i < 4000; i++)); do (:); done"
     with watching("--json", "--events", "fork,exit") as watch:
         wait_until_printing(watch)
@@ -201,7 +201,7 @@ def test_blocked_output_loses_no_event() -> None:
         watch.send_signal(signal.SIGINT)
         _, errors = finish(watch)
 
-    # EXIT events may lack the parent: bash may have reaped the child before.
+    # An EXIT event lacks the parent if bash reaps the child before the kernel sends it.
     forked = Counter(
         r["child_pid"]
         for r in records
@@ -216,7 +216,7 @@ def test_blocked_output_loses_no_event() -> None:
 @pytest.mark.heavy
 @requires_capacity(40_000)
 def test_burst_at_full_speed_loses_no_event() -> None:
-    """The burst is five times as long as the receive buffer holds."""
+    """The burst has five times as many events as the receive buffer can hold."""
     count = 200_000
     with watching("--json", "--events", "comm,exit") as watch:
         wait_until_printing(watch)

@@ -35,8 +35,8 @@ WATCH = ("watch", "--json", "--events", "exec")
 
 
 @contextmanager
-def logging(path: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `watch -o path`, which has written its first line when the block begins."""
+def watching_to_file(path: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `watch -o path`, and wait until it has written its first line."""
     with watching(*WATCH, *options, "-o", str(path), command=COMMAND) as process:
         wait_for_line(path)
         yield process
@@ -66,7 +66,7 @@ def are_lines_complete(*paths: Path) -> bool:
 
 def test_copytruncate_rotation_leaves_no_hole(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with logging(log) as process:
+    with watching_to_file(log) as process:
         log.write_bytes(b"")
         wait_for_line(log)
         status = terminate(process)
@@ -78,7 +78,7 @@ def test_copytruncate_rotation_leaves_no_hole(tmp_path: Path) -> None:
 
 def test_sighup_reopens_the_output_file(tmp_path: Path) -> None:
     log, old = tmp_path / "log", tmp_path / "old"
-    with logging(log) as process:
+    with watching_to_file(log) as process:
         log.rename(old)
         process.send_signal(signal.SIGHUP)
         wait_for(log.exists)  # even without events
@@ -94,11 +94,13 @@ def test_sighup_reopens_the_output_file(tmp_path: Path) -> None:
     assert are_lines_complete(old, log)
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="requires programs read in time, and no loss")
+@pytest.mark.skipif(
+    not IS_ROOT, reason="programs are read in time, and without loss, only by root"
+)
 def test_sighups_at_any_time_lose_and_truncate_no_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     count = 300
-    with logging(log, "--name", "^true", "--latency", "0") as process:
+    with watching_to_file(log, "--name", "^true", "--latency", "0") as process:
         for number in range(count):
             subprocess.run(["true", str(number)], check=True)
             if number % 10 == 0:
@@ -114,14 +116,16 @@ def test_sighups_at_any_time_lose_and_truncate_no_line(tmp_path: Path) -> None:
     printed = [line["argv"][1] for line in lines if len(line["argv"]) > 1]
 
     assert 0 == status
-    assert count - len(printed) <= 5, "more than a busy machine explains"
+    assert count - len(printed) <= 5, (
+        "more lines are missing than a busy machine explains"
+    )
     assert len({*printed}) == len(printed)
 
 
 def test_failed_reopen_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    with logging(folder / "log") as process:
+    with watching_to_file(folder / "log") as process:
         folder.rename(tmp_path / "moved")
         process.send_signal(signal.SIGHUP)
         assert process.stderr is not None
@@ -279,7 +283,9 @@ def test_nonblocking_standard_output_gets_the_complete_recording() -> None:
 REDIRECTIONS = "0<&-", "1>&-", "2>&-"
 
 
-def run_closed(number: int, *arguments: str, cwd: Path) -> tuple[int, bytes, bytes]:
+def run_with_closed_stream(
+    number: int, *arguments: str, cwd: Path
+) -> tuple[int, bytes, bytes]:
     """Run the command with a standard stream closed; return status, stdout, stderr."""
     line = " ".join(map(shlex.quote, [*COMMAND, *arguments]))
     done = subprocess.run(
@@ -303,7 +309,9 @@ TO_STANDARD_OUTPUT = {
 
 @pytest.mark.parametrize("name", TO_STANDARD_OUTPUT)
 def test_closed_standard_output_is_an_error(name: str, tmp_path: Path) -> None:
-    status, _, errors = run_closed(1, *TO_STANDARD_OUTPUT[name], cwd=tmp_path)
+    status, _, errors = run_with_closed_stream(
+        1, *TO_STANDARD_OUTPUT[name], cwd=tmp_path
+    )
 
     assert 2 == status
     assert b"procconn: standard output is closed; redirect it to" in errors
@@ -327,10 +335,10 @@ TO_FILES = {
 def test_output_file_does_not_get_the_descriptor_of_a_closed_standard_stream(
     name: str, number: int, tmp_path: Path
 ) -> None:
-    """Otherwise messages, or output of the traced command, would end up in it."""
+    """Otherwise messages, or output of the traced command, would end up in the file."""
     expected, words = TO_FILES[name]
     more = ("echo output; echo errors >&2; cat; exit 3",) if name == "trace" else ()
-    status, output, _ = run_closed(number, *words, *more, cwd=tmp_path)
+    status, output, _ = run_with_closed_stream(number, *words, *more, cwd=tmp_path)
     texts = [path.read_bytes() for path in tmp_path.iterdir()]
 
     assert expected == status
@@ -341,7 +349,7 @@ def test_output_file_does_not_get_the_descriptor_of_a_closed_standard_stream(
 
 
 def test_closed_standard_streams_are_reserved(tmp_path: Path) -> None:
-    """The root directory holds descriptors 0 to 2, so that no file gets them."""
+    """Descriptors 0 to 2 refer to the root directory, so that no file gets them."""
     log = tmp_path / "log"
     line = " ".join(map(shlex.quote, [*COMMAND, *WATCH, "-o", str(log)]))
     closed = ["sh", "-c", f"exec {line} {' '.join(REDIRECTIONS)}"]
@@ -366,7 +374,7 @@ def test_closed_standard_stream_stays_closed_in_the_traced_command() -> None:
 
 
 def test_closed_standard_input_is_an_error_if_read(tmp_path: Path) -> None:
-    status, _, errors = run_closed(0, "watch", "-i", "-", cwd=tmp_path)
+    status, _, errors = run_with_closed_stream(0, "watch", "-i", "-", cwd=tmp_path)
 
     assert 2 == status
     assert b"procconn: standard input is closed; redirect it from a file\n" == errors

@@ -23,7 +23,7 @@ CALLS = {
 
 
 def warnings_of(subcommand: str, *options: str) -> set[str]:
-    """Return the limits that a subcommand warns about as an ordinary user."""
+    """Return the limits that a subcommand reports when an ordinary user runs it."""
     command = [*COMMAND, subcommand, *options, *CALLS[subcommand]]
     with subprocess.Popen(
         [*AS_ORDINARY_USER, *command],
