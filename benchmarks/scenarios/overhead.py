@@ -41,7 +41,7 @@ def slowdown() -> list[Row]:
         others.insert(0, Theirs.FORKSTAT)
     rows = []
     for load, results in percent.items():
-        # Take each listener's median first: some differences are near zero.
+        # Compare medians, not single rounds: some differences are near zero.
         medians = {name: [median(figures)] for name, figures in results.items()}
         row = comparison(f"added to {load}, ", "%", medians)
         rows += [

@@ -94,7 +94,7 @@ class History:
         return Snapshot(tuple(entries), begin.now_ns + 1, end.now_ns + 2)
 
     def process_at(self, pid: int, timestamp_ns: int) -> ModelProcess | None:
-        """Return the process with this PID at a time, or else the last one before it."""
+        """Return the process with this PID at a time, or else the last one before."""
         return next(
             (
                 process

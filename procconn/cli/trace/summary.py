@@ -126,9 +126,9 @@ def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
     stack = [(traced, 0, "", "") for traced in reversed(roots)]
     row = 0
     while stack:
-        traced, level, stem, indent = stack.pop()
+        traced, level, prefix, indent = stack.pop()
         if row not in omitted:
-            yield _line(traced, f"{stem}{traced.pid} ", width)
+            yield _line(traced, f"{prefix}{traced.pid} ", width)
         elif row == omitted.start:
             yield f"… {len(omitted)} processes omitted\n"
         row += 1
@@ -137,10 +137,10 @@ def tree(processes: list[TracedProcess], *, width: int | None) -> Iterator[str]:
         for index, child in enumerate(reversed(traced.children)):
             branch, continuation = ("├─ ", "│  ") if index else ("└─ ", "   ")
             if is_at_margin:
-                stem = rest = f"{level}┄ "
+                prefix = child_indent = f"{level}┄ "
             else:
-                stem, rest = indent + branch, indent + continuation
-            stack.append((child, level, stem, rest))
+                prefix, child_indent = indent + branch, indent + continuation
+            stack.append((child, level, prefix, child_indent))
 
 
 def _table(processes: list[TracedProcess], width: int | None) -> Iterator[str]:
