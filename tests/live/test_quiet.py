@@ -35,7 +35,7 @@ def warnings_of(subcommand: str, *options: str) -> set[str]:
         errors = ""
         for line in process.stderr:
             errors += line
-            if "events wait" in line:  # the shipper runs until killed
+            if "events are queued" in line:  # the shipper runs until killed
                 process.kill()
         process.wait(DEADLINE)
     return {limit for limit in LIMITS if f"procconn: {limit}" in errors}
