@@ -1,8 +1,8 @@
 """`procconn ship`: publish events to a stream of NATS JetStream.
 
 `shipping` reads events and handles signals, `messages` batches their lines, `ecs`
-converts lines, `delivery` publishes messages exactly once, `server` has connection
-parameters and error messages.
+converts lines, `delivery` publishes messages until they are stored, `server` has
+connection parameters and error messages.
 """
 
 import argparse

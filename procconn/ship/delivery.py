@@ -1,4 +1,4 @@
-"""Deliver messages to JetStream exactly once, despite lost connections.
+"""Deliver messages to JetStream, despite lost connections.
 
 A message is republished with the same Nats-Msg-Id until the server acknowledges that it
 is stored. The stream discards duplicates within its duplicate window, usually two

@@ -97,7 +97,9 @@ class Shipping:
             lost = self._lost if self._source.is_live else 0
             self._source.close()
             self._progress.end()
-            report_lost(lost, "a larger --queue if the server is unreachable or slow")
+            report_lost(
+                lost, "set a larger --queue if the server is unreachable or slow"
+            )
             report_usage_lost(self._source.usage_lost())
         return 0
 

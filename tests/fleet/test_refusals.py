@@ -131,7 +131,8 @@ def test_missing_jetstream_is_an_error(tmp_path: Path) -> None:
     line = refused(server.url)
     server.kill()
 
-    assert "JetStream is not enabled for this account; add jetstream {}" in line
+    text = "JetStream is not enabled for this account; add jetstream {} to the server"
+    assert text in line
 
 
 def test_token_is_read_from_the_environment(tmp_path: Path) -> None:

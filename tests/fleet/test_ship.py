@@ -291,11 +291,13 @@ class NoSignals:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
+        self.are_delegated = asyncio.Event()
 
     @contextmanager
     def delegated(self, abandon: object) -> Iterator[int]:
         """Yield a descriptor that never becomes readable."""
         del abandon
+        self.are_delegated.set()
         yield self.reading
 
 
@@ -305,7 +307,7 @@ def test_failed_shipping_leaves_no_reader_of_signals() -> None:
 
     async def is_left() -> bool:
         shipping = asyncio.create_task(Shipping(options).run(signals))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(signals.are_delegated.wait(), PATIENCE)
         shipping.cancel()
         await asyncio.wait((shipping,))
         return asyncio.get_running_loop().remove_reader(signals.reading)
