@@ -24,7 +24,7 @@ from procconn.diagnosis import (
 )
 from procconn.errors import UnsupportedError
 from procconn.events import Comm, EventMask, Exit
-from procconn.pipeline.formats import user_name
+from procconn.pipeline.formats import format_duration, user_name
 from procconn.pipeline.json_text import line
 
 _CAP_NET_ADMIN, _CAP_SYS_PTRACE = 12, 19  # linux/capability.h
@@ -125,7 +125,7 @@ def _test_subscription() -> Iterator[Finding]:
         yield Finding(
             "subscription",
             _OK,
-            f"acknowledged by the kernel within {took * 1e3:.2f} ms",
+            f"acknowledged by the kernel within {format_duration(took)}",
         )
         yield _receive_buffer(connector)
         yield _drop_count(connector)
