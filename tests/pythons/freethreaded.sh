@@ -14,10 +14,10 @@ purpose=$1
 any_python=$2
 shift 2
 build_dir=$PWD/build/pythons/freethreaded-$purpose
-configuration=(--disable-gil --disable-test-modules)
+configuration=(--disable-gil)
 needs=(gcc make xz-utils pkg-config libffi-dev libssl-dev zlib1g-dev)
 if [ "$purpose" = races ]; then
-    configuration+=(--with-thread-sanitizer)
+    configuration+=(--with-thread-sanitizer --disable-test-modules) # those would take minutes
     needs+=(clang)
     export CC=clang CXX=clang++ TSAN_OPTIONS=report_bugs=0
 fi
