@@ -40,7 +40,8 @@ _ALREADY_READING = (
 )
 _FORKED_CHILD = (
     "this connector belongs to the process that opened it, and a forked child would"
-    " take events from that process; open another one after the fork"
+    " change the subscription or take events from it; open another one after the"
+    " fork"
 )
 
 

@@ -104,7 +104,7 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether its end has not been reported yet."""
         return self.ended_ns is None
 
     @property
@@ -134,7 +134,7 @@ class Process:
 
     @property
     def duration(self) -> float | None:
-        """How long it ran, in seconds; None if its start or exit is not known."""
+        """How long it ran, in seconds; None if its start or exit was not observed."""
         exits = self._record.exits
         if self.started_ns is None or self.ended_ns is None:
             return None

@@ -17,8 +17,8 @@ SLACK_NS = 100_000_000  # /proc rounds start times to 10 ms, and forks are repor
 class State(Enum):
     """Which threads of a process are known to run."""
 
-    SINGLE = auto()  # the main thread only
-    THREADED = auto()  # others, with or without the main thread
+    SINGLE = auto()  # the main thread, the only one so far
+    THREADED = auto()  # some, of a process that had other threads
     UNCONFIRMED = auto()  # none; the next snapshot shows whether unknown ones do
 
 
@@ -26,7 +26,8 @@ class Record:
     """The internal state that the table keeps for a process.
 
     Attributes:
-        threads: the IDs of its running threads; None if only the main thread runs.
+        threads: the IDs of its running threads; None if it never had others than the
+            main thread.
         exits: the exits of its threads so far; None if there are none.
         epoch: the table's epoch when the process became known.
         is_reported: whether its start was reported.
