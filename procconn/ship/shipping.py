@@ -15,6 +15,7 @@ from nats.js.api import StreamConfig
 
 from procconn import __version__
 from procconn.pipeline.batches import count_lost, first, selected
+from procconn.pipeline.formats import format_duration
 from procconn.pipeline.json_lines import SCHEMA, JsonLines
 from procconn.pipeline.json_text import line, readable
 from procconn.pipeline.messages import report, report_lost, report_usage_lost
@@ -33,7 +34,7 @@ _MAX_PENDING = 4096  # events
 _SHUTDOWN = 5.0  # seconds to publish received events after a signal
 _READ_SIZE = 4096  # bytes, one for each signal
 _REPEAT = 1.0  # seconds; signals within this time count as one
-_BEHIND = 3.0  # seconds without a read, after which the progress line reports it
+_MAX_UNREAD = 3.0  # seconds without a read that the progress line does not report
 
 
 class Shipping:
@@ -163,8 +164,9 @@ class Shipping:
     async def _show_progress(self, delivery: Delivery) -> None:
         """Update the progress line each second."""
         while self._progress.is_terminal:
-            behind = time.monotonic() - self._read_at
-            more = f" plus those of the last {behind:.0f} s" if behind > _BEHIND else ""
+            unread, more = time.monotonic() - self._read_at, ""
+            if unread > _MAX_UNREAD:
+                more = f" plus those of the last {format_duration(unread)}"
             done, left = delivery.shipped, self._in_messages - delivery.shipped
             text = f"{done:,} events shipped, {left:,} waiting{more}"
             self._progress.show(f"{text}, {self._lost:,} lost")

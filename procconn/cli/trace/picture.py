@@ -84,6 +84,7 @@ def _step(least_ns: int) -> int:
 
 
 def _tick_label(at_ns: int, step: int) -> str:
+    """Return the time at a tick, as short as an axis needs it."""
     if at_ns == 0:
         return "0"
     minutes, seconds = divmod(at_ns // NS_PER_S, 60)
