@@ -21,7 +21,7 @@ from procconn import Comm, Event, EventMask, ProcConnector
 SO_MEMINFO, PR_SET_NAME = 55, 15
 QUEUE = 262_144  # bytes: 3,449 events
 RENAMES = 6000
-DEADLINE = 60
+SECOND, DEADLINE = 1, 60
 
 call = sys.argv[1]
 connector = ProcConnector(EventMask.COMM, receive_buffer=4 << 20)
@@ -50,10 +50,14 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def rename(name: bytes) -> None:
+    prctl(PR_SET_NAME, name, 0, 0, 0)
+
+
 async def receive() -> list[Event]:
     if "asyncio" in sys.argv:
-        return list(await connector.arecv_many(DEADLINE))
-    return list(connector.recv_many(DEADLINE))
+        return list(await connector.arecv_many(SECOND))
+    return list(connector.recv_many(SECOND))
 
 
 async def main() -> None:
@@ -64,7 +68,7 @@ async def main() -> None:
     refuse(call, errno.EPERM, values)
     connector._stream.start_thread(QUEUE)  # the thread inherits the filter
     for serial in range(RENAMES):
-        prctl(PR_SET_NAME, b"%d" % serial, 0, 0, 0)
+        rename(b"%d" % serial)
     if call == "read":
         wait(is_sleeping)  # until there is space in the queue
     received, raised = 0, None
@@ -72,7 +76,14 @@ async def main() -> None:
     while raised is None and time.monotonic() < deadline:
         try:
             events = await receive()
-            received += sum(isinstance(e, Comm) and e.pid == pid for e in events)
+            received += sum(
+                isinstance(e, Comm) and e.pid == pid and e.comm.isdigit()
+                for e in events
+            )
+            if not events:
+                rename(
+                    b"later"
+                )  # the thread asks for drops when it receives, each second
         except OSError as error:
             raised = type(error).__name__
     wait(lambda: not is_running())
