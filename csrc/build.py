@@ -7,7 +7,7 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 
-# What decides and makes no system call: tests call it with numbers alone.
+# Headers of functions without system calls, which tests call with plain numbers.
 PURE = ("stream/loss.h", "stream/pacing.h")
 
 

@@ -1,4 +1,4 @@
-/* Functions between the folders that tests call, too. */
+/* Declarations shared between folders, which tests use too. */
 #ifndef PROCCONN_INTERNALS_H
 #define PROCCONN_INTERNALS_H
 

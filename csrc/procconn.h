@@ -1,4 +1,4 @@
-/* The project's C functions: the declarations Python sees. */
+/* Declarations of the C functions that procconn's Python code calls. */
 #ifndef PROCCONN_H
 #define PROCCONN_H
 
