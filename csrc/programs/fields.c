@@ -1,12 +1,12 @@
 /*
- * A field can change between the exec and its reading. Ids and the name change with an event
- * that has the new value: a value that no such event had since the exec is that of the exec.
- * The parent is in the FORK; without one, it is the one that was read unless some process
- * ended in between, which may have been the parent.
+ * A field can change between the exec and its reading. A change of the IDs or of the name causes an
+ * event with the new value, so a value that no event since the exec has is that of the exec. The
+ * parent is in the FORK. Without a FORK, the parent that was read is kept unless some process,
+ * which may have been the parent, ended in between.
  *
- * The working directory changes without an event. It is kept if it was read so soon that no
- * program was seen to have changed it by then, or if the process was in the same one before:
- * itself at an earlier exec, or its parent both before the fork and now. That is no proof.
+ * The working directory changes without an event. It is kept if it was read so soon that no program
+ * has been observed to change it by then, or if the process was in the same one before: itself at
+ * an earlier exec, or its parent both before the fork and now. That is no proof.
  */
 #include "programs/fields.h"
 
@@ -80,7 +80,7 @@ bool procconn_fields_in_time(int64_t timestamp_ns, int64_t cwd_ns)
     return cwd_ns - timestamp_ns <= SURE_NS;
 }
 
-/* Whether that process was seen in that working directory before then. */
+/* Whether the process was already in that working directory before before_ns. */
 static bool was_seen(const struct directories *directories, const struct sighting *now,
                      int64_t before_ns)
 {
@@ -95,7 +95,7 @@ static void remember(struct directories *directories, const struct sighting *now
     directories->seen[now->pid % MOST_DIRECTORIES] = *now;
 }
 
-/* Whether the parent was in that working directory before the fork, and after the exec. */
+/* Whether the parent was in that working directory both before the fork and after the exec. */
 static bool is_parents(struct directories *directories, const struct sighting *parent,
                        const struct change *fork, uint64_t hash)
 {

@@ -44,7 +44,8 @@ bool procconn_journal_covers(const struct journal *journal, uint32_t what, uint3
            from_ns >= journal->slots[pid % PROCESS_SLOTS].from_ns;
 }
 
-/* The change of the process before that number of its slot, and its number; or NULL. */
+/* Return the last change of the process before *number in its slot, and set *number to it; or
+ * NULL. */
 static const struct change *previous(const struct journal *journal, uint32_t pid, uint32_t what,
                                      uint64_t *number)
 {
@@ -72,7 +73,7 @@ const struct change *procconn_journal_fork(const struct journal *journal, uint32
     const struct change *change;
 
     while ((change = previous(journal, child, PROCCONN_FORK, &number)) != NULL)
-        if (change->timestamp_ns < before_ns) /* one that was lost may have come after it */
+        if (change->timestamp_ns < before_ns) /* a later one may have been lost */
             return change->timestamp_ns > journal->others.from_ns ? change : NULL;
     return NULL;
 }
@@ -114,7 +115,7 @@ bool procconn_journal_has_name(const struct journal *journal, uint32_t pid, cons
     return false;
 }
 
-/* Those of two CPUs may be a little out of order. */
+/* EXITs of two CPUs can be slightly out of order. */
 bool procconn_journal_has_end(const struct journal *journal, int64_t from_ns, int64_t until_ns)
 {
     enum { DISORDER_NS = 1000000 };

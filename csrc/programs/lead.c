@@ -26,18 +26,18 @@ static void fail(struct procconn_programs *programs, int error)
     eventfd_write(programs->wake, 1);
 }
 
-/* Holds the memory, so that later execs of the process can be distinguished from this one. */
+/* Hold the memory, so that later execs of the process can be distinguished from this one. */
 static void hold_memory(struct procconn_programs *programs, const struct program_entry *entry,
                         int memory)
 {
     int64_t until_ns = entry->exec.until_ns + programs->latency_ns;
 
-    if (entry->is_traced) /* until it is known not to be held */
+    if (entry->is_traced) /* until the check for a tracer's stop is over */
         until_ns = entry->exec.timestamp_ns + (MOST_LATENCIES + 2) * programs->latency_ns;
     procconn_memories_hold(&programs->memories, entry->pid, memory, until_ns);
 }
 
-/* Read the parent's working directory, in case that of the process was read too late. */
+/* Read the parent's working directory if that of the process was read too late. */
 static void read_parent(struct program_reader *reader, const struct procconn_reading *reading,
                         struct sighting *parent)
 {
@@ -65,7 +65,7 @@ static void read_parent(struct program_reader *reader, const struct procconn_rea
     parent->hash = builder_hash(bytes, (size_t)size, reader->programs->directories.seed);
 }
 
-/* Read the program of an EXEC. False if that took too long and another thread leads now. */
+/* Read the program of an EXEC. Returns false if that took too long and another thread leads now. */
 static bool read_program(struct program_reader *reader, const uint8_t *datagram, size_t size)
 {
     struct procconn_programs *programs = reader->programs;
@@ -74,7 +74,7 @@ static bool read_program(struct program_reader *reader, const uint8_t *datagram,
     enum procconn_memory before = PROCCONN_MEMORY_UNKNOWN;
     int64_t since_ns = procconn_now_ns();
     struct procconn_reading reading;
-    struct sighting parent = {0}; /* not in the entry: another thread may read that */
+    struct sighting parent = {0}; /* not in the entry, which another thread may read */
     struct procconn_event event;
     int memory;
 
@@ -121,7 +121,7 @@ static bool read_program(struct program_reader *reader, const uint8_t *datagram,
     return true;
 }
 
-/* Read the programs of all queued EXECs. False if another thread leads now. */
+/* Read the programs of all queued EXECs. Returns false if another thread leads now. */
 static bool read_queued(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
@@ -171,7 +171,7 @@ void procconn_lead(struct program_reader *reader)
                                 {.fd = programs->wake, .events = POLLIN}};
 
     while (procconn_goes_on(programs)) {
-        atomic_store(&programs->is_reading, true); /* before anything is taken */
+        atomic_store(&programs->is_reading, true); /* before anything is received */
         procconn_order_memory();
         procconn_set_alarm(programs, procconn_now_ns() + LONGEST_LATENCY_NS);
         if (!read_queued(reader))

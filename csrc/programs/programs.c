@@ -10,8 +10,8 @@
 
 #include "netlink/socket.h"
 
-/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all EXECs until
- * the queue is empty: a reader that is so late would find those processes gone. */
+/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all EXECs until the
+ * queue is empty: a reader that late would find those processes gone anyway. */
 static int open_socket(struct procconn_programs *programs, int receive_buffer)
 {
     const struct procconn_filter execs = {.mask = PROCCONN_EXEC, .thread_mask = PROCCONN_EXEC};
@@ -32,7 +32,7 @@ static int open_socket(struct procconn_programs *programs, int receive_buffer)
     return procconn_journal_open(&programs->journal, receive_buffer);
 }
 
-/* Start the thread, and wait until it has asked for its priority. */
+/* Start the leading thread, and wait until it has requested its priority. */
 static int begin(struct procconn_programs *programs)
 {
     eventfd_t count;
@@ -84,8 +84,8 @@ int procconn_programs_start(uint32_t receive_buffer, int64_t coalesce_ns,
     return status;
 }
 
-/* A forked child has no such threads, and leaves open what they had opened: the numbers in its
- * copy of the memory may be those of other descriptors. */
+/* A forked child has no such threads and does not close the descriptors they opened: in its
+ * process, those numbers may belong to other descriptors. */
 void procconn_programs_stop(struct procconn_programs *programs)
 {
     int own[] = {programs->socket, programs->wake, programs->alarm, programs->journal.socket,
@@ -94,7 +94,7 @@ void procconn_programs_stop(struct procconn_programs *programs)
 
     if (is_owner) {
         atomic_store(&programs->is_stopping, true);
-        eventfd_write(programs->wake, 1); /* which a forked child shares */
+        eventfd_write(programs->wake, 1); /* shared with a forked child */
     }
     if (!is_owner || programs->is_apart)
         for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)

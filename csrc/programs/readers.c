@@ -1,4 +1,4 @@
-/* The threads that read: one leads, one stands by to take over. */
+/* The reading threads: one leads, one stands by to take over. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -7,8 +7,7 @@
 
 #include "programs/state.h"
 
-/* Close the descriptors in the process's table. Threads that have tables of their own close those
- * by ending. */
+/* Close the descriptors in the process's table. A separate table ends with its threads. */
 static void close_all(struct procconn_programs *programs)
 {
     procconn_close_descriptor(&programs->socket);
@@ -36,8 +35,7 @@ void procconn_drop_programs(struct procconn_programs *programs)
     procconn_free_programs(programs);
 }
 
-/* Takes the lead from a thread whose reading takes too long. What it reads counts as what
- * could not be read in time. */
+/* Take the lead from a thread whose reading takes too long; its program counts as not read. */
 static bool take_over(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
@@ -57,7 +55,7 @@ static bool take_over(struct program_reader *reader)
     return true;
 }
 
-/* Until it leads, which it returns, or stops. */
+/* Wait until this thread takes over the lead (returns true) or has to stop (returns false). */
 static bool stand_by(struct program_reader *reader)
 {
     struct procconn_programs *programs = reader->programs;
@@ -95,7 +93,7 @@ static void *run(void *argument)
     while (procconn_goes_on(programs)) {
         if (leads) {
             if (atomic_load(&programs->standbys) == 0)
-                procconn_start_reader(programs); /* if all are blocked: nobody stands by */
+                procconn_start_reader(programs); /* fails if all are blocked */
             procconn_lead(reader);
         }
         is_only = atomic_fetch_add(&programs->standbys, 1) == 0;

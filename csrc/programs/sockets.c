@@ -1,4 +1,4 @@
-/* The sockets of the journal. */
+/* The sockets of the event journal. */
 #include <errno.h>
 
 #include "netlink/batch.h"
@@ -6,13 +6,13 @@
 #include "system/system.h"
 
 enum {
-    MOST_BUFFER = 8 << 20, /* bytes: what is not read for long may be forgotten */
+    MOST_BUFFER = 8 << 20, /* bytes; events that stay unread for long may be lost */
     BATCH = 16,            /* datagrams of one receive */
-    MOST_BATCHES = 4096,   /* at once */
+    MOST_BATCHES = 4096,   /* in one call */
     MOST_BATCHES_OF_NAMES = 64,
 };
 
-/* After an overrun the next receive fails with ENOBUFS, and the kernel drops all until the
+/* After an overrun the next receive fails with ENOBUFS, and the kernel drops everything until the
  * queue is empty. */
 static int open_one(int *fd, int receive_buffer, const struct procconn_filter *filter,
                     struct coverage *coverage)
@@ -32,7 +32,7 @@ static int open_one(int *fd, int receive_buffer, const struct procconn_filter *f
 
 int procconn_journal_open(struct journal *journal, int receive_buffer)
 {
-    /* A thread that execs takes its tracer along, so its PTRACE events count. */
+    /* A thread that execs keeps its tracer, so PTRACE events of threads count. */
     const struct procconn_filter others = {.mask = PROCCONN_FORK | PROCCONN_UID | PROCCONN_GID |
                                                    PROCCONN_PTRACE | PROCCONN_EXIT,
                                            .thread_mask = PROCCONN_PTRACE};

@@ -18,8 +18,8 @@ static uint64_t next_round(uint64_t at)
     return (at + MOST_BYTES - 1) / MOST_BYTES * MOST_BYTES;
 }
 
-/* Find contiguous space for the bytes; false if there is none. An empty ring starts at its
- * beginning again, so that few pages of it are touched. */
+/* Find contiguous space for the bytes; false if there is none. An empty ring restarts at its
+ * beginning, so that few of its pages are touched. */
 static bool find_space(struct procconn_programs *programs, size_t size, uint64_t *at)
 {
     uint64_t free_until = atomic_load(&programs->released_bytes);
@@ -59,7 +59,7 @@ void procconn_store_program(struct procconn_programs *programs, const struct pro
     atomic_store(&programs->stored, index + 1);
 }
 
-/* Release the oldest entries that nobody will ask for any more. */
+/* Release the oldest entries, up to the first that is not taken and not older than before_ns. */
 void procconn_release_programs(struct procconn_programs *programs, int64_t before_ns)
 {
     uint64_t end = atomic_load(&programs->stored), index = atomic_load(&programs->released);

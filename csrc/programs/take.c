@@ -1,4 +1,4 @@
-/* Taking programs, in the order of the stream: each when it is known to be right. */
+/* Take programs in stream order, each once it is validated. */
 #include <poll.h>
 #include <string.h>
 
@@ -6,10 +6,10 @@
 #include "wire/decode.h"
 
 enum {
-    MOST_FOLLOWING = 32, /* execs of one pid that are looked at together */
+    MOST_FOLLOWING = 32, /* execs of one PID that are validated together */
 };
 
-/* One exec that is asked for. */
+/* The EXEC whose program is to be taken. */
 struct question {
     struct program_key key;
     uint32_t pid;
@@ -18,8 +18,8 @@ struct question {
     int64_t again_ns;   /* when to ask again */
 };
 
-/* Update known_ns. If the socket is empty and is_reading is false, everything is stored: the
- * thread sets is_reading before it receives. While it reads, an entry shows that those with a
+/* Update known_ns. If the socket is empty and is_reading is false, everything is stored: the thread
+ * sets is_reading before it receives. While it reads, the newest entry shows that all with a
  * timestamp more than a latency earlier are stored. */
 static void update_known(struct procconn_programs *programs, int64_t now_ns)
 {
@@ -28,7 +28,7 @@ static void update_known(struct procconn_programs *programs, int64_t now_ns)
     int64_t known_ns = 0;
     bool is_empty;
 
-    is_empty = poll(&watched, 1, 0) == 0; /* a look without a lock */
+    is_empty = poll(&watched, 1, 0) == 0; /* without a lock */
     procconn_order_memory();
     if (is_empty && !atomic_load(&programs->is_reading))
         known_ns = now_ns;
@@ -40,8 +40,8 @@ static void update_known(struct procconn_programs *programs, int64_t now_ns)
         programs->known_ns = known_ns;
 }
 
-/* Collect the exec and those of the same PID after it. Timestamps of two CPUs can be slightly
- * out of order. */
+/* Collect the exec and the later ones of the same PID. Timestamps of two CPUs can be slightly out
+ * of order. */
 static size_t collect(struct procconn_programs *programs, uint64_t index,
                       const struct question *question, struct procconn_exec *execs)
 {
@@ -63,9 +63,9 @@ static size_t collect(struct procconn_programs *programs, uint64_t index,
     return count;
 }
 
-/* When the pid can have become another process's: at an exit, or where a new one has it
- * already, which shows in /proc a little before its FORK is timestamped. In a burst the stream
- * may never have all events, but one that is late enough shows that it has those before. */
+/* Return when the PID may have been reused, or 0: at its EXIT, or at the FORK of another process
+ * with this PID, which shows in /proc slightly before the FORK's timestamp. In a burst the stream
+ * may never have all events, but an event that is late enough shows that it has those before. */
 static int64_t find_end(const struct procconn_programs *programs, struct question *question,
                         const uint8_t *messages, size_t size, int64_t until_ns)
 {
@@ -116,7 +116,7 @@ static int validate(struct procconn_programs *programs, struct question *questio
     if (result == PROCCONN_COMPLETE && execs[0].is_read &&
         is_missed(programs, question->timestamp_ns, until_ns))
         return PROCCONN_BUSY;
-    /* Who asks late, as after a pause, looks late at a process that has a tracer. */
+    /* After a pause of the consumer, a traced process is checked late. */
     last_ns = question->timestamp_ns + MOST_LATENCIES * programs->latency_ns;
     late_ns = execs[0].until_ns + MOST_LATENCIES / 2 * programs->latency_ns;
     if (is_traced && last_ns < late_ns)
@@ -128,7 +128,7 @@ static int validate(struct procconn_programs *programs, struct question *questio
     return is_traced ? PROCCONN_HELD : PROCCONN_BUSY;
 }
 
-/* Has the thread that stands by look, if the reading that is under way takes too long. */
+/* Make the standby thread check the leader if its current reading takes too long. */
 static void look_after_leader(const struct procconn_programs *programs, int64_t now_ns)
 {
     const struct program_reader *leader = atomic_load(&programs->leader);
@@ -138,7 +138,7 @@ static void look_after_leader(const struct procconn_programs *programs, int64_t 
         procconn_set_alarm(programs, now_ns);
 }
 
-/* While it is not read: as late as it can be of use, if the reading takes as long as usual. */
+/* Decide on a program that is not stored; check again when a usual reading can be validated. */
 static int await_reading(struct procconn_programs *programs, struct question *question)
 {
     if (atomic_load(&programs->error) != 0 ||
@@ -150,7 +150,7 @@ static int await_reading(struct procconn_programs *programs, struct question *qu
     return PROCCONN_PENDING;
 }
 
-/* Whether the process ended by itself, and was not killed, as it is where an exec fails late. */
+/* Whether the process exited by itself: an exec that fails late kills it. */
 static bool has_exited(const struct procconn_programs *programs, const struct program_entry *entry)
 {
     enum { SIGNAL_BITS = 0x7F }; /* of a wait status */

@@ -1,9 +1,9 @@
 /*
- * A tracer can hold a process in the middle of an exec, before its EXEC, and also after it.
- * Each stop is one voluntary context switch, counted when it is entered, a little after its
- * state shows. So if there were two since the reading, the process has left a stop that it
- * was in, or about to enter, and has gone on to where its EXEC had been sent. If none is known
- * from until this look, there was none.
+ * A tracer can stop a process in the middle of an exec, before its EXEC, and also after it. Each
+ * stop is one voluntary context switch, counted on entry, slightly after the state shows. So two
+ * switches since the reading prove that the process has left a stop that it was in, or about to
+ * enter, and has passed the point at which its EXEC is sent. If neither the reading nor an event
+ * until this check shows a tracer, there was no stop.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #include "proc/files.h"
 #include "programs/state.h"
 
-/* Of status, as stat waits while the process is in an exec. False if nothing can be said. */
+/* Read status, as stat blocks during an exec. Returns false if nothing could be determined. */
 static bool look_again(uint32_t pid, struct procconn_status_file *status)
 {
     int directory = procconn_open_process(pid), error = errno;
@@ -34,7 +34,7 @@ void traced_check(const struct procconn_programs *programs, struct program_entry
 
     if (now_ns < entry->exec.until_ns || entry->is_checked)
         return;
-    /* A tracer can have attached itself since the exec, also after the reading. */
+    /* A tracer can have attached itself since the exec, even after the reading. */
     if (procconn_journal_find(journal, PROCCONN_PTRACE, entry->pid, entry->exec.timestamp_ns,
                               entry->exec.until_ns) != NULL)
         entry->is_traced = true;
@@ -46,7 +46,7 @@ void traced_check(const struct procconn_programs *programs, struct program_entry
     is_known = look_again(entry->pid, &status);
     has_left = entry->switches != 0 && status.switches >= entry->switches + 2;
     entry->is_checked = true;
-    if (is_known && status.state != 't') { /* its EXEC comes soon, if the tracer released it */
+    if (is_known && status.state != 't') { /* if a tracer released it, its EXEC comes soon */
         entry->exec.until_ns = now_ns + programs->latency_ns;
     } else if (is_known && has_left) {
         entry->exec.until_ns = now_ns;

@@ -1,26 +1,27 @@
 /*
- * Which program a reading is of: that of its EXEC, or it is absent.
+ * Validate a reading: it is of the program of its EXEC, or it is absent.
  *
- * A new program shows in /proc before its EXEC is timestamped, usually for microseconds, for
- * tens of milliseconds if it has a large environment. So what was read after EXEC A can be
- * of a program B whose own EXEC comes later. What a process shows can be forged by it; that
- * its memory has ended cannot. The memory is opened after everything else was read. Then the
- * process must not be in the middle of an exec. A reading of EXEC A is A's if the process had
- * started by then, its arguments were read before it ended, and
+ * A new program shows in /proc before its EXEC is timestamped, usually by microseconds, by tens of
+ * milliseconds if it has a large environment. So what was read after EXEC A can be of a program B
+ * whose own EXEC comes later. A process can forge what it shows; it cannot forge that its memory
+ * has ended. The memory is opened after everything else was read, and the process must not be in
+ * the middle of an exec then. A reading of EXEC A is valid if the process had started by then, its
+ * arguments were read before it ended, and
  *
- * 1. no EXEC of it has a timestamp before until_ns: the end of the reading, and the latency, within
- *    which the kernel is believed to report a program that was not in the middle of its exec; or
- * 2. EXEC B has, A's memory had ended before B was read, and B's reading is right itself. For then
- *    B's memory was alive when A's was found to have ended: so A's was of the program before B,
- *    and so was all that was read before it was opened.
+ * 1. it has no other EXEC with a timestamp before until_ns: the end of the reading plus the
+ *    latency, within which the kernel is expected to report a program not in the middle of its
+ *    exec; or
+ * 2. it has such an EXEC B, A's memory had ended before B was read, and B's reading is valid
+ *    itself. B's memory was then alive when A's was found to have ended, so A's memory was that of
+ *    the program before B, and so was everything read before it was opened.
  *
- * 2 cannot be forged. 1 rests on timing; a tracer can hold a process for longer (traced.c).
+ * Rule 2 cannot be forged. Rule 1 rests on timing; a tracer can stop a process longer (traced.c).
  *
- * "Has ended" alone proves nothing: it is so of a zombie, and of a program that a later exec
- * is replacing. Where the memory may not be opened, 1 is all there is.
+ * That the memory has ended proves nothing alone: it is true of a zombie, and of a program that a
+ * later exec is replacing. If the memory may not be opened, only rule 1 applies.
  *
- * An exec can also fail when the new program shows already: then the process is killed, and no
- * EXEC comes. So a process that ended before its memory was opened has to have exited by itself.
+ * An exec can also fail after the new program shows. The process is then killed, and no EXEC comes.
+ * So a process that ended before its memory was opened must have exited by itself.
  */
 #include "internals.h"
 
