@@ -12,7 +12,7 @@ void batch_init(struct batch *batch, uint8_t *slots, size_t count, size_t slot_s
         batch->iovecs[i] = (struct iovec){slots + i * slot_distance, slot_size};
         batch->headers[i].msg_hdr = (struct msghdr){
             .msg_name = &batch->senders[i],
-            .msg_namelen = sizeof batch->senders[i], /* as it also is afterwards */
+            .msg_namelen = sizeof batch->senders[i], /* the kernel leaves it at that */
             .msg_iov = &batch->iovecs[i],
             .msg_iovlen = 1,
         };

@@ -17,8 +17,8 @@ struct batch {
     struct netlink_address senders[BATCH_MOST];
 };
 
-/* Make ready once. Slots of slot_size bytes begin slot_distance bytes apart; there is one for
- * each datagram that batch_receive may be asked for. */
+/* Initialize a batch of `count` slots of slot_size bytes, slot_distance bytes apart. batch_receive
+ * can fill at most `count`. */
 void batch_init(struct batch *batch, uint8_t *slots, size_t count, size_t slot_size,
                 size_t slot_distance);
 
@@ -26,8 +26,8 @@ void batch_init(struct batch *batch, uint8_t *slots, size_t count, size_t slot_s
  * `waits`, waits for the first. */
 int batch_receive(struct batch *batch, int fd, size_t most, bool waits);
 
-/* Return a datagram that was received, and its size, which exceeds slot_size if it was cut;
- * NULL if the kernel did not send it. */
+/* Return a received datagram and its size, which exceeds slot_size if it was truncated; NULL if the
+ * kernel did not send it. */
 static inline const uint8_t *batch_datagram(const struct batch *batch, size_t i, size_t *size)
 {
     const struct mmsghdr *header = &batch->headers[i];

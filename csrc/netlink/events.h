@@ -1,4 +1,4 @@
-/* The socket that process events come to. */
+/* The socket that receives process events. */
 #ifndef PROCCONN_NETLINK_EVENTS_H
 #define PROCCONN_NETLINK_EVENTS_H
 
@@ -12,8 +12,8 @@ struct event_socket {
 
 void event_socket_init(struct event_socket *events);
 
-/* Open the socket: sized, filtered, in the multicast group. Returns 0 or a negative errno, after
- * which fd may be open. */
+/* Open the socket, size its receive buffer, attach the filter, join the multicast group. Returns 0
+ * or a negative errno, after which fd may be open. */
 int event_socket_open(struct event_socket *events, int receive_buffer,
                       const struct procconn_filter *filter);
 

@@ -15,7 +15,7 @@
 int netlink_open(int *fd);
 int netlink_join_group(int fd);
 
-/* Have the kernel apply a program, or a filter, to what it queues from now on. */
+/* Attach a BPF program, or a filter, which the kernel applies to what it queues from now on. */
 int netlink_attach_program(int fd, const struct procconn_bpf *bpf);
 int netlink_attach_filter(int fd, const struct procconn_filter *filter);
 
@@ -23,8 +23,8 @@ int netlink_attach_filter(int fd, const struct procconn_filter *filter);
  * CAP_NET_ADMIN. */
 int netlink_set_receive_buffer(int fd, int size);
 
-/* Have the kernel go on queueing after an overrun. Otherwise the next receive fails with
- * ENOBUFS, and the kernel drops everything until the receive buffer is empty. */
+/* Let the kernel continue queueing after an overrun. Otherwise the next receive fails with ENOBUFS,
+ * and the kernel drops everything until the receive buffer is empty. */
 int netlink_ignore_overruns(int fd);
 
 /* Read the memory use and the drops of a socket (SO_MEMINFO, linux/sock_diag.h). Returns false
@@ -32,8 +32,8 @@ int netlink_ignore_overruns(int fd);
 enum { MEMINFO_QUEUED = 0, MEMINFO_LIMIT = 1, MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 };
 bool netlink_read_meminfo(int fd, uint32_t meminfo[MEMINFO_COUNT]);
 
-/* Whether the kernel sent a datagram: processes can send to a socket as well, and have ports.
- * Takes a sender's address (struct netlink_address) and its size, as a receive returns them. */
+/* Return whether the kernel sent a datagram; other processes can send to the socket, too. Takes a
+ * sender's address (struct netlink_address) and its size, as a receive returns them. */
 bool netlink_is_from_kernel(const void *address, size_t size);
 
 #endif

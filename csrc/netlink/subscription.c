@@ -42,7 +42,7 @@ static void close_socket(struct subscription *subscription)
 
     if (subscription->socket < 0)
         return;
-    /* From 6.6 on a close frees the per-socket state only of group members. */
+    /* Since Linux 6.6 a close frees the per-socket state only of group members. */
     setsockopt(subscription->socket, SOL_NETLINK, ADD_MEMBERSHIP, &group, sizeof group);
     procconn_close_descriptor(&subscription->socket);
 }
@@ -78,7 +78,7 @@ static int await_acknowledgement(const struct subscription *subscription, uint32
     ssize_t size;
     int status;
 
-    do { /* those of other programs may keep coming, so check the deadline each time */
+    do { /* acknowledgements of other programs may keep coming: check the deadline */
         status = procconn_sleep(subscription->socket, wake, deadline_ns);
         if (status <= 0)
             break;

@@ -4,7 +4,7 @@
  * through it, and the kernel's per-socket state (Linux 6.6 and later) belongs to it alone.
  *
  * The kernel counts listeners, and does not notice when one closes its socket without an
- * IGNORE; before Linux 6.6 an excess IGNORE takes away another program's subscription. So each
+ * IGNORE; before Linux 6.6 an excess IGNORE ends another program's subscription. So each
  * LISTEN is counted before it is sent, and one IGNORE is sent for it.
  */
 #ifndef PROCCONN_NETLINK_SUBSCRIPTION_H

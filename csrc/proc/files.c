@@ -47,8 +47,8 @@ ssize_t procconn_read_file(int directory, const char *name, void *bytes, size_t 
     return size;
 }
 
-/* A process hidden by hidepid looks like none, but cannot be signalled like none; of a pid
- * that was reused in between, the files can be opened now. */
+/* A process hidden by hidepid is absent in /proc, but kill() does not report ESRCH for it. If the
+ * PID was reused in between, its files can be opened now. */
 uint32_t procconn_is_hidden(uint32_t pid)
 {
     char byte;
@@ -82,7 +82,7 @@ bool procconn_has_changed(int fd, const uint8_t *bytes, size_t size, bool goes_o
     return size > 0;
 }
 
-/* The field with that number, after one with a lower number. */
+/* Return field number `wanted`, starting at *at in field *number, a lower one. */
 static uint64_t find_field(char **at, int *number, int wanted)
 {
     for (; *number < wanted && **at != 0; ++*at)
@@ -90,7 +90,7 @@ static uint64_t find_field(char **at, int *number, int wanted)
     return strtoull(*at, NULL, 10);
 }
 
-/* The name is in brackets and may have brackets itself; the rest is numbers. */
+/* The name is in parentheses and can contain parentheses; no later field has any. */
 int procconn_read_stat(int directory, struct procconn_stat *stat)
 {
     char bytes[PROCFILE_CAPACITY];
@@ -115,15 +115,16 @@ int procconn_read_stat(int directory, struct procconn_stat *stat)
     argument_end = find_field(&at, &number, ARG_END);
     stat->is_ending = (flags & FLAG_EXITING) || strchr("ZX", stat->state) != NULL;
     stat->is_kernels = (flags & FLAG_KERNELS) != 0;
-    /* execve sets it to where the arguments begin, and last of all to its final value. */
+    /* execve sets it to the start of the arguments first, and to its final value at the very
+     * end. */
     stat->is_in_exec = stat->startstack == 0 || stat->startstack == argument_start;
     if (stat->startstack != 0 && argument_end >= argument_start)
         stat->arguments = argument_end - argument_start;
     return 0;
 }
 
-/* The word number `index` in the line that begins so. The name, in the first line, has
- * no newline: the kernel escapes it here. */
+/* Return word `index` of the line that begins with `line`. The name, in the first line, has no
+ * newline: the kernel escapes it here. */
 static uint64_t word(const char *text, const char *line, int index)
 {
     const char *at = strstr(text, line);
@@ -195,15 +196,15 @@ bool procconn_has_memory(int directory)
     return strstr(bytes, "\nVmSize:\t") != NULL;
 }
 
-/* Of two paths the better known: the one that is not "/", then the longer one. */
+/* Return the longer path: "/" only if both are. */
 static char *choose_path(char *one, char *other)
 {
     return one == NULL || strlen(other) > strlen(one) ? other : one;
 }
 
-/* Of the lines `number:controllers:path`, that of version 2, number 0. Where it has only
- * the root, as beside containers of version 1, systemd's; where that has too, or is not
- * there, the longest path of any other hierarchy. */
+/* Among the lines `number:controllers:path`, choose that of cgroup v2, number 0. If it is only the
+ * root, as beside containers of v1, choose systemd's; if that is the root too, or absent, the
+ * longest path of any other hierarchy. */
 ssize_t procconn_read_cgroup(int directory, char *bytes, size_t capacity)
 {
     ssize_t size = procconn_read_file(directory, "cgroup", bytes, capacity);

@@ -12,8 +12,8 @@ bool procconn_memory_lives(int memory)
     return pread(memory, &word, sizeof word, 0) > 0;
 }
 
-/* Both files take PTRACE_MODE_READ; pagemap is cheaper, and only its owner and
- * CAP_DAC_OVERRIDE may open it. */
+/* Both files require PTRACE_MODE_READ. pagemap is cheaper, but only its owner and CAP_DAC_OVERRIDE
+ * may open it. */
 int procconn_memory_open(int directory)
 {
     int fd = openat(directory, "pagemap", O_RDONLY | O_CLOEXEC);
@@ -28,7 +28,7 @@ int procconn_memory_open(int directory)
     return -ESRCH;
 }
 
-/* At most a quarter of the descriptors that this process may have. */
+/* Hold at most a quarter of the descriptors that this process may have. */
 void procconn_memories_init(struct memories *memories)
 {
     struct rlimit limit;
@@ -38,7 +38,7 @@ void procconn_memories_init(struct memories *memories)
         memories->most = (size_t)limit.rlim_cur / 4;
 }
 
-/* Returns the descriptor of an entry, which another one replaces. */
+/* Remove an entry, move the last one to its index, and return its descriptor. */
 static int remove_entry(struct memories *memories, size_t i)
 {
     int fd = memories->held[i].fd;

@@ -1,8 +1,8 @@
 /*
- * Memory as the proof of which program was read. A descriptor of /proc/PID/pagemap is of the
- * memory that the process had when it was opened, and reads nothing, for good, as soon as
- * that is no process's any more: after the next exec, or the end. No process can forge this.
- * The descriptor keeps the kernel's record of the memory, not the memory.
+ * Memory as the proof of which program was read. A descriptor of /proc/PID/pagemap refers to the
+ * memory that the process had when it was opened. Once no process uses that memory, after the next
+ * exec or the exit, reads return nothing, permanently. No process can forge this. The descriptor
+ * keeps the kernel's mm_struct, not the memory.
  */
 #ifndef PROCCONN_MEMORY_H
 #define PROCCONN_MEMORY_H
@@ -15,7 +15,7 @@
 
 enum { MOST_MEMORIES = 256 };
 
-/* Those that a later exec of the process may have to be distinguished from. */
+/* Memories from which a later exec of the process may have to be distinguished. */
 struct memories {
     size_t most, count;
     struct {
@@ -25,19 +25,20 @@ struct memories {
     } held[MOST_MEMORIES];
 };
 
-/* Returns a descriptor that reads something, or a negative errno. */
+/* Return a descriptor of the process's memory, or a negative errno: -ESRCH if it has none. */
 int procconn_memory_open(int directory);
 bool procconn_memory_lives(int memory);
 
 void procconn_memories_init(struct memories *memories);
 
-/* Takes the descriptor over. If too many are held, one that is needed least long goes. */
+/* Hold the descriptor, which `memories` then owns. If too many are held, the first to expire is
+ * closed. */
 void procconn_memories_hold(struct memories *memories, uint32_t pid, int memory, int64_t until_ns);
 
-/* Hand over the descriptor that is held of the process, or -1. */
+/* Return the descriptor held for the process, which the caller then owns; -1 if there is none. */
 int procconn_memories_take(struct memories *memories, uint32_t pid);
 
-/* Close those that were needed until then. Returns how many others are held. */
+/* Close the descriptors that expired before now_ns. Returns how many are still held. */
 size_t procconn_memories_expire(struct memories *memories, int64_t now_ns);
 
 #endif

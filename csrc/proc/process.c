@@ -1,9 +1,9 @@
 /*
- * Read one process as /proc shows it. Its directory is opened once, and everything else relative
- * to it, so that all of it is of one process even if the PID is reused meanwhile.
+ * Read one process as /proc shows it. Its directory is opened once, and everything else relative to
+ * it, so that all of it belongs to one process even if the PID is reused meanwhile.
  *
- * The order of the steps shows which of its programs it is: the memory is opened after everything
- * else was read, and `stat`, which shows an exec under way, is read after that.
+ * The order of the steps proves which of its programs was read: the memory is opened after
+ * everything else was read, and `stat`, which shows an exec in progress, is read after that.
  * programs/validate.c has the rule.
  */
 #include "proc/process.h"
@@ -22,7 +22,7 @@ enum {
     TICK_NS = NS_PER_S / 100,
 };
 
-/* A reading under way. */
+/* A reading in progress. */
 struct visit {
     int directory, arguments; /* descriptors */
     struct builder builder;
@@ -59,8 +59,8 @@ static void keep(struct visit *visit, int text, ssize_t size)
     builder_keep(&visit->builder, text, size);
 }
 
-/* In one call of the kernel, so that all is of one program. Of arguments that just fit, the
- * NUL after the last one is left out. */
+/* Read the arguments with one read(2), so that all are of one program. If they just fit, the NUL
+ * after the last one is left out. */
 static int read_arguments(struct visit *visit)
 {
     uint8_t *bytes = end_of(visit);
@@ -93,8 +93,9 @@ static void read_status(struct visit *visit)
     visit->reading->is_traced = status.tracer != 0;
 }
 
-/* A tracer's stops are counted from now on: a thread that execs has its own count. And a
- * process can have itself traced, without an event, but not execute a program so soon. */
+/* Read the tracer again, and the count of its stops: a thread that execs has its own count. A
+ * process can also have itself traced, without an event, but not execute a program within that
+ * time. */
 static void read_tracer(struct visit *visit, int64_t status_ns)
 {
     enum { SHORTEST_EXEC_NS = 50000 };
@@ -115,12 +116,12 @@ static void read_stat(struct visit *visit)
     struct procconn_stat stat;
     int error;
 
-    asleep_ns += clock_ns(CLOCK_BOOTTIME); /* rather too much than too little */
+    asleep_ns += clock_ns(CLOCK_BOOTTIME); /* rounded up, so that started_ns is not too late */
     error = procconn_read_stat(visit->directory, &stat);
     if (error != 0) {
         note_error(visit, error);
         reading->is_ending = error == ESRCH || error == ENOENT;
-        reading->is_in_exec = 1; /* for all that is known */
+        reading->is_in_exec = 1; /* or may be */
         return;
     }
     reading->is_ending = stat.is_ending;
@@ -129,14 +130,14 @@ static void read_stat(struct visit *visit)
     reading->startstack = stat.startstack;
     reading->is_kernels = stat.is_kernels;
     reading->is_in_exec = stat.is_in_exec;
-    /* The process can keep the rest from being read. Should this be the size of a later
-     * program, the memory that was opened has ended. */
+    /* The process can prevent the rest from being read. If this is the size of a later program's
+     * arguments, the memory that was opened has ended. */
     if (size < PROGRAM_MOST_ARGV && size < stat.arguments &&
         (reading->memory < 0 || procconn_memory_lives(reading->memory)))
         visit->builder.header.flags |= PROGRAM_CUT;
 }
 
-/* Without a proof of which program it is, its arguments are to be the same at the end. */
+/* Without the memory as proof, the arguments must be the same at the end. */
 static void compare_arguments(struct visit *visit)
 {
     const uint8_t *bytes = visit->builder.trailer + sizeof visit->builder.header;
@@ -150,7 +151,7 @@ static void compare_arguments(struct visit *visit)
     builder_clear(&visit->builder);
 }
 
-/* What was read before its offset in the trailer was known. */
+/* A text that is read before its offset in the trailer is known. */
 struct text {
     ssize_t size;
     int error;
@@ -171,9 +172,8 @@ static void keep_text(struct visit *visit, int number, const struct text *text)
     keep(visit, number, text->size);
 }
 
-/* In this order: first what changes first; the memory after all that it is to prove, and as
- * soon as it was seen whether there is a tracer; then what shows whether an exec is under
- * way. */
+/* The order matters. First comes what changes first; then the memory, after everything that it
+ * proves, and right after the check for a tracer; then stat, which shows an exec in progress. */
 static void read_all(struct visit *visit, bool pin)
 {
     struct procconn_reading *reading = visit->reading;
@@ -196,15 +196,15 @@ static void read_all(struct visit *visit, bool pin)
     keep_text(visit, CGROUP_TEXT, &cgroup);
     if (reading->memory < 0)
         compare_arguments(visit);
-    if (reading->is_ending) { /* then the kernel may show another cgroup, "/" */
+    if (reading->is_ending) { /* the kernel may then show another cgroup, "/" */
         builder_drop(&visit->builder, CGROUP_TEXT);
         builder_note(&visit->builder, PROCCONN_GONE);
     }
 }
 
-/* Without arguments it may be in the middle of an exec. stat, the link to the working
- * directory and the memory would wait until that is over; status does not, and a process
- * that ends has no memory. */
+/* A process without arguments may be in the middle of an exec, which would block stat, the link
+ * to the working directory and the memory. status does not block, and an ending process has no
+ * memory. */
 static void look_without_arguments(struct visit *visit)
 {
     visit->reading->is_ending = !procconn_has_memory(visit->directory);

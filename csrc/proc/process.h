@@ -1,4 +1,4 @@
-/* Reading one process into a program's trailer. No state, no allocation, no stream. */
+/* Read one process into a program's trailer. No state, no allocation, no stream. */
 #ifndef PROCCONN_PROCESS_H
 #define PROCCONN_PROCESS_H
 
@@ -6,15 +6,15 @@
 #include "wire/builder.h"
 
 /*
- * Read what a process is now into a trailer of PROCCONN_TRAILER_CAPACITY bytes. All of it is of one
- * process. With `pin`, its memory is opened last, for the caller to close.
+ * Read the current state of a process into a trailer of PROCCONN_TRAILER_CAPACITY bytes. All fields
+ * belong to one process. With `pin`, opens its memory last; the caller closes it.
  */
 void procconn_read_process(uint32_t pid, uint32_t pin, uint8_t *trailer,
                            struct procconn_reading *reading);
 
 /*
- * Read what a process is now, which may have run for long, into a trailer of
- * PROCCONN_TRAILER_CAPACITY bytes. All of it is of one process and one program.
+ * Read the program that a process is running into a trailer of PROCCONN_TRAILER_CAPACITY bytes. All
+ * fields belong to one process and one program.
  */
 void procconn_read_running(uint32_t pid, uint8_t *trailer, struct procconn_reading *reading);
 

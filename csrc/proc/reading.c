@@ -1,4 +1,4 @@
-/* Read a program: that of an EXEC just received, or of a process that has been running. */
+/* Read a program: that of an EXEC just received, or of a running process. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -16,14 +16,14 @@ static void blank(uint8_t *trailer, struct procconn_reading *reading, enum procc
 void procconn_read_executed(uint32_t pid, uint8_t *trailer, struct procconn_reading *reading)
 {
     procconn_read_process(pid, true, trailer, reading);
-    /* Where its stack begins is hidden from those who may not open the memory. */
+    /* startstack is hidden from a reader that may not open the memory. */
     if (reading->is_in_exec && !reading->is_ending && reading->memory != -EACCES &&
         reading->memory != -EPERM)
         blank(trailer, reading, PROCCONN_LATER);
 }
 
-/* Where its stack begins is hidden from those who may not trace it; then only missing
- * arguments show that an exec is under way. */
+/* startstack is hidden from a reader that may not trace the process. Then only missing arguments
+ * show an exec in progress. */
 static bool is_between_programs(const struct procconn_reading *reading)
 {
     return reading->is_in_exec && !reading->is_ending && !reading->is_kernels &&
@@ -37,9 +37,9 @@ static bool is_title(const uint8_t *argv, size_t size)
     return end != NULL && memchr(argv, ' ', (size_t)(end - argv)) != NULL;
 }
 
-/* A process that writes a title over its arguments, such as "nginx: worker process", pads it
- * with NULs, which look like empty arguments. A zombie has no arguments any more; the rest of
- * it is right. */
+/* Drop the padding of a title that a process has written over its arguments, such as "nginx: worker
+ * process": its NULs look like empty arguments. A zombie has no arguments, but its other fields are
+ * valid. */
 static void trim_arguments(uint8_t *trailer, struct procconn_reading *reading)
 {
     struct builder builder;
@@ -68,7 +68,7 @@ void procconn_read_running(uint32_t pid, uint8_t *trailer, struct procconn_readi
     uint64_t hash = 0, before;
     bool is_sure = false, is_changing;
 
-    /* The next program can have equal arguments, so all is to be the same twice. */
+    /* The next program can have equal arguments, so two readings in a row must be equal. */
     for (int tries = 0; !is_sure && tries < TRIES; tries++) {
         before = hash;
         procconn_read_process(pid, false, trailer, reading);

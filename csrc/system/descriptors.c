@@ -1,7 +1,7 @@
 /*
- * A table of descriptors for one thread. What it opens is in no child that another thread
- * forks, and is not short when the program has used up its own. Nothing of the program's
- * stays open in it, or a pipe would not end when the program closes it.
+ * A separate descriptor table for the calling thread. Children that other threads fork do not
+ * inherit its descriptors, and it has free slots even if the program has used up its own table. The
+ * program's descriptors are closed in it, or a pipe would not end when the program closes it.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -11,13 +11,13 @@
 #include "system/system.h"
 
 enum {
-    STANDARD = 3, /* input, output, error: their numbers are to be taken */
+    STANDARD = 3, /* input, output and error: these numbers must stay in use */
 
     /* close_range(2), Linux 5.9; the same number on all architectures */
     CALL = 436,
     UNSHARE = 2,
 
-    SPACE = 512, /* for all memories that are held, and what is open beside them */
+    SPACE = 512, /* for all held memories and the other descriptors */
 };
 
 static bool is_kept(const int *kept, size_t count, int fd)
@@ -28,7 +28,7 @@ static bool is_kept(const int *kept, size_t count, int fd)
     return false;
 }
 
-/* The least of those that are kept from there on, or INT_MAX. */
+/* Return the lowest kept descriptor from `from` on, or INT_MAX. */
 static int next_kept(const int *kept, size_t count, int from)
 {
     int least = INT_MAX;
@@ -39,8 +39,8 @@ static int next_kept(const int *kept, size_t count, int from)
     return least;
 }
 
-/* Makes the table as large as it will be. While several threads share one, its growth lasts
- * until each processor has been through the scheduler: often 10 ms. */
+/* Grow the table to its final size. While threads share a table, its growth waits for an RCU grace
+ * period: often 10 ms. */
 static void grow(int fd)
 {
     int last = -1;
@@ -57,7 +57,7 @@ enum { CAN_UNSHARE = false };
 enum { CAN_UNSHARE = true };
 #endif
 
-/* The first range, above all, is empty but for the unsharing. */
+/* The first close_range(2) only unshares: no descriptor is in its range. */
 bool procconn_unshare_descriptors(const int *kept, size_t count, int filler)
 {
     int next;

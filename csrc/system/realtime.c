@@ -1,4 +1,4 @@
-/* Real-time priority for the calling thread, or what keeps it from that. */
+/* Give the calling thread real-time priority, or find out why it cannot have it. */
 #include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -16,7 +16,7 @@ enum {
     SYS_NICE = 23,
 };
 
-/* Not the C library's, as musl has none. What a process forks off is ordinary again. */
+/* Call the kernel, as musl's sched_setscheduler() always fails. Children get ordinary priority. */
 static int set_scheduler(int priority)
 {
     struct sched_param parameter = {.sched_priority = priority};
@@ -40,9 +40,9 @@ static bool has_capability(void)
 }
 
 /*
- * The kernel looks at the priority first, then at the capability, last at the control
- * group. A sandbox decides before the kernel looks and cannot see the priority, which
- * lies in memory; a security module decides after all this, and says EACCES.
+ * The kernel checks the priority first, then the capability, and the cgroup last. A seccomp filter
+ * decides before these checks and cannot see the priority, which is in memory; a security module
+ * decides after them, and returns EACCES.
  */
 int procconn_become_realtime(void)
 {

@@ -11,14 +11,14 @@ enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000 };
 
 int64_t procconn_now_ns(void); /* CLOCK_MONOTONIC */
 
-int64_t procconn_earlier(int64_t a, int64_t b); /* a negative time is never */
+int64_t procconn_earlier(int64_t a, int64_t b); /* negative: never */
 
-/* Wait until `fd` (unless it is -1) is readable: 1; until the time: 0; or until `wake` is
- * readable: -ECANCELED. Or a negative errno. An error on the socket counts as readable: the
- * next receive returns it. */
+/* Wait until `fd` is readable, unless it is -1 (returns 1), the time has come (returns 0), or
+ * `wake` is readable (returns -ECANCELED). Other errnos are those of the wait. An error on the
+ * socket counts as readable: the next receive returns it. */
 int procconn_sleep(int fd, int wake, int64_t until_ns);
 
-void *procconn_map(size_t size); /* NULL if there is no memory */
+void *procconn_map(size_t size); /* NULL if out of memory */
 
 /* Close *fd unless it is -1. It is set to -1 first: a child that is forked meanwhile must not
  * close the same number again. */

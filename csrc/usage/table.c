@@ -4,47 +4,47 @@
 #include <string.h>
 
 enum {
-    /* More than 64 MiB of receive buffer hold, at 1,280 bytes a record. What was never
-     * used takes no memory. */
+    /* More records than 64 MiB of receive buffer hold, at 1,280 bytes each. Unused entries take no
+     * memory. */
     CAPACITY = 1 << 16,
 
-    /* So many records may stay whose EXIT may be missing; more until they are compacted. */
+    /* Records whose EXIT may be missing: above MOST_LEFT they are compacted to FEWEST_LEFT. */
     MOST_LEFT = 1 << 13,
     FEWEST_LEFT = 1 << 12,
 
     BUCKETS = 1 << 12,
 
-    /* More tasks than are between their record and their EXIT at one time, and fewer than
-     * end until PIDs wrap around: half of the smallest default of kernel.pid_max. */
+    /* More tasks than are between their record and their EXIT at any time, and fewer than end
+     * before a PID wrap-around: half of the smallest default of kernel.pid_max. */
     MOST_ENDING = 1 << 14,
 
-    /* So long after records were lost their EXITs may still be sent. */
+    /* How long after records were lost their EXITs may still be sent. */
     GRACE_NS = 100000000,
 
-    /* So long a record waits for an EXIT that may be missing. */
+    /* How long a record waits for an EXIT that may be missing. */
     PATIENCE_NS = 1000000000,
 };
 
 struct entry {
-    struct procconn_task_record record; /* its pid is 0 once it was taken */
+    struct procconn_task_record record; /* its pid is 0 once it is taken */
     struct usage_arrival arrival;
-    bool is_ambiguous; /* another one of its kind may have been used up instead */
-    uint32_t number;   /* of records before it that have an EXIT */
-    uint32_t next;     /* the one before in its bucket, counted from 1 */
+    bool is_ambiguous; /* its EXIT may have consumed another record */
+    uint32_t number;   /* number of earlier records that have an EXIT */
+    uint32_t next;     /* the previous one in its bucket, counted from 1; 0: none */
 };
 
 struct usage_table {
     int64_t missing_until_ns; /* records of EXITs before that may be missing */
     int64_t compacted_ns;
-    uint32_t number;  /* of records that have an EXIT */
-    uint32_t reached; /* the number of the newest that met its EXIT */
-    uint32_t used;    /* entries from the first on, the oldest */
-    uint32_t taken;   /* of those */
+    uint32_t number;  /* number of records that have an EXIT */
+    uint32_t reached; /* `number` of the newest record that met its EXIT */
+    uint32_t used;    /* entries in use, oldest first */
+    uint32_t taken;   /* of the entries in use */
     uint32_t buckets[BUCKETS];
     struct entry entries[CAPACITY];
 };
 
-/* The records that fit an EXIT. */
+/* The records that match an EXIT. */
 struct candidates {
     struct entry *oldest;
     bool is_unique; /* the oldest is the EXIT's */
@@ -97,7 +97,8 @@ static uint32_t count_left(const struct usage_table *table)
     return count;
 }
 
-/* Closes the gaps; drops what may be left of before `until_ns`, and all but so many. */
+/* Close the gaps. Of the records whose EXIT may be missing or is ambiguous, drop those from until
+ * until_ns, and all but the newest `most`. */
 static void move_together(struct usage_table *table, int64_t until_ns, uint32_t most)
 {
     uint32_t used = table->used, left = count_left(table);
@@ -110,7 +111,7 @@ static void move_together(struct usage_table *table, int64_t until_ns, uint32_t 
             continue;
         if (may_be_left(entry) && (left-- > most || entry->arrival.until_ns <= until_ns))
             continue;
-        link_entry(table, *entry); /* where it was, or before */
+        link_entry(table, *entry); /* at the same or a lower index */
     }
 }
 
@@ -135,7 +136,7 @@ bool usage_table_add(struct usage_table *table, const struct procconn_task_recor
 {
     if (table->used == CAPACITY)
         return false;
-    if (arrival.until_ns <= table->missing_until_ns) /* then EXITs take no records */
+    if (arrival.until_ns <= table->missing_until_ns) /* EXITs until then take no records */
         arrival.exit_may_be_missing = true;
     link_entry(table,
                (struct entry){.record = *record, .arrival = arrival, .number = table->number});
@@ -150,7 +151,7 @@ void usage_table_note_missing(struct usage_table *table)
     table->reached = table->number;
 }
 
-/* Whether the record can be of the EXIT with that PID, its own or its leader's. */
+/* Whether the record can be that of the EXIT, by its own PID or its leader's. */
 static bool fits(const struct usage_table *table, const struct entry *entry,
                  const struct procconn_task_exit *exit, uint32_t pid)
 {
@@ -163,7 +164,7 @@ static bool fits(const struct usage_table *table, const struct entry *entry,
            (pid == exit->pid || !record->is_last);
 }
 
-/* Whether the EXIT of the older of two was sent first: the exec of a thread ended it. */
+/* Whether the EXIT of the older of two records was sent first: a thread's exec ended that task. */
 static bool is_in_order(const struct entry *older)
 {
     return older->record.tgid == older->record.pid && !older->record.is_last;

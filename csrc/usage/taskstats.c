@@ -4,7 +4,7 @@
 
 #include "wire/message.h"
 
-/* Headers of before 5.19 have no tgid, and those of version 15 have it elsewhere. */
+/* Kernel headers before 5.19 have no ac_tgid, and those of version 15 have it at another offset. */
 #if __has_include(<linux/taskstats.h>)
 #include <linux/taskstats.h>
 #if TASKSTATS_VERSION >= 12 && TASKSTATS_VERSION != 15
@@ -67,9 +67,9 @@ const uint8_t *procconn_find_attribute(const uint8_t *bytes, size_t size, unsign
 }
 
 /*
- * The scheduler's count ends with the last tick or switch, up to 10 ms ago: most of a
- * short command. But a task that never gave up the processor either ran or waited for
- * it all the time.
+ * The scheduler updates its count at ticks and switches, so the last 10 ms can be missing: most of
+ * a short command. But a task that never gave up the CPU was always either running or waiting for
+ * it.
  */
 static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
                          const struct procconn_task_record *record)
@@ -77,7 +77,7 @@ static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
     uint64_t counted_ns = procconn_load_u64(moved + STATS_CPU_RUN_VIRTUAL_AT);
     uint64_t waited_ns = procconn_load_u64(stats + STATS_CPU_DELAY_AT);
 
-    /* A task that never ran has not ended: CONFIG_TASK_DELAY_ACCT is not built in. */
+    /* Every task has run before it ends, so 0 means that CONFIG_TASK_DELAY_ACCT is not built in. */
     if (procconn_load_u64(stats + STATS_CPU_COUNT_AT) == 0)
         return USAGE_UNKNOWN;
     if (record->switches == 0 && record->elapsed_ns > waited_ns &&
@@ -86,11 +86,11 @@ static uint64_t cpu_time(const uint8_t *stats, const uint8_t *moved,
     return counted_ns;
 }
 
-/* Fills the record from a struct taskstats, if its size and version are understood. */
+/* Fill the record from a struct taskstats. Returns false if it is too short. */
 static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_record *record)
 {
     unsigned version;
-    const uint8_t *moved; /* what follows the delays that grew */
+    const uint8_t *moved; /* base of the fields after the delays */
     size_t tgid_at;
 
     if (size < STATS_SMALLEST_SIZE)
@@ -128,7 +128,7 @@ static bool parse_stats(const uint8_t *stats, size_t size, struct procconn_task_
      * (CONFIG_TASK_XACCT). */
     if (procconn_load_u64(moved + STATS_PEAK_VM_KIB_AT) == 0)
         record->read_chars = record->write_chars = USAGE_UNKNOWN;
-    /* Linux keeps what a CPU has not yet added to the sum, a few dozen pages, out of it. */
+    /* Linux leaves out what a CPU has not yet added to the sum, a few dozen pages. */
     if (record->peak_rss == 0)
         record->peak_rss = USAGE_UNKNOWN;
     return true;

@@ -1,6 +1,6 @@
 /*
- * A taskstats message: what the kernel reports of a task at its end, in native byte
- * order. Pure C: no allocation, no I/O.
+ * A taskstats message, which the kernel sends when a task ends, in native byte order. Pure C: no
+ * allocation, no I/O.
  *
  *  offset
  *    0   +-----------------------------------------------+
@@ -18,9 +18,9 @@
  *        | group's delays and CPU time, nothing else     |
  *        +-----------------------------------------------+
  *
- * The structure has grown: 416 bytes in Linux 6.1, 432 in 6.12, 560 in 6.18. What it
- * has stays where it was, but for version 15 (6.14, and 6.15 until it was fixed),
- * which put two new fields after each delay.
+ * The structure has grown: 416 bytes in Linux 6.1, 432 in 6.12, 560 in 6.18. Fields keep their
+ * offsets, except in version 15 (6.14, and 6.15 until it was fixed), which inserted two fields
+ * after each delay.
  */
 #ifndef PROCCONN_TASKSTATS_H
 #define PROCCONN_TASKSTATS_H
@@ -73,14 +73,14 @@ enum {
     STATS_VERSION_WITH_TGID = 12,
     STATS_FLAG_LAST = 0x20, /* AGROUP, linux/acct.h */
 
-    /* what version 15 put before the CPU time, and before the tgid */
+    /* bytes that version 15 inserted before the CPU time, and before the tgid */
     STATS_VERSION_SHIFTED = 15,
     STATS_SHIFT = 48,
     STATS_TGID_SHIFT = 96,
 };
 
-/* The attribute of that type among those that fill the bytes, NULL if there is none.
- * Its payload's size is put into *found. */
+/* Return the payload of the attribute of that type, and its size in *found; NULL if there is
+ * none. */
 const uint8_t *procconn_find_attribute(const uint8_t *bytes, size_t size, unsigned type,
                                        size_t *found);
 

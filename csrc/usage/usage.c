@@ -15,10 +15,10 @@ enum {
     SLOT_SIZE = 2048,
     BATCH = 16,
 
-    /* A drain ends after so many, which hold more records than the table. */
+    /* A drain ends after this many batches, which hold more records than the table. */
     MOST_BATCHES = 1 << 13,
 
-    /* EXITs of tasks whose records were sent before the registration arrive within so long. */
+    /* EXITs of tasks whose records were sent before the registration arrive within this time. */
     SETTLING_NS = 20000000,
 };
 
@@ -72,8 +72,8 @@ void procconn_usage_close(struct procconn_usage *usage)
     free(usage);
 }
 
-/* Whether the EXIT may be filtered out. That of a thread-group leader which other threads
- * outlive can have a thread's PID. */
+/* Whether the EXIT may be filtered out. A thread-group leader that other threads outlive can have
+ * an EXIT with a thread's PID. */
 static bool may_be_filtered_out(const struct procconn_task_record *record,
                                 const struct procconn_filter *filter)
 {
