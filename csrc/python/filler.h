@@ -1,6 +1,6 @@
 /*
- * What one pass over a buffer makes objects of and with:
- * ints and names that come again, and the argument tuples that are filled anew.
+ * The state of one pass over a buffer: caches of ints, names and arguments that repeat, and the
+ * argument tuples that are reused.
  */
 #ifndef PROCCONN_FILLER_H
 #define PROCCONN_FILLER_H
@@ -23,17 +23,17 @@ enum {
     CACHED_ARGUMENTS = 64,
 };
 
-/* Numbers come again within a batch: a pid is its tgid, and a fork's child
- * soon execs and exits. Sharing the object saves making one. */
+/* Numbers repeat within a batch: a PID is its TGID, and a forked child soon execs and exits.
+ * Sharing the object saves creating one. */
 struct cached_int {
     uint32_t value;
     PyObject *object;
 };
 
-/* Short arguments come again as well, and up to 24,576 of them are one command's: an
- * object for each would take 40 times as much memory as their bytes. */
+/* Short arguments repeat as well, and one command can have 24,576 of them: an object for each would
+ * take 40 times the memory of their bytes. */
 struct cached_argument {
-    uint64_t bytes; /* and their number, in the last one */
+    uint64_t bytes; /* the last byte is their number */
     PyObject *object;
 };
 
@@ -43,7 +43,7 @@ struct filler {
     PyObject *arguments[MAX_FIELDS + 1]; /* by number of fields: ((field, …),) */
     struct cached_int ints[CACHED_INTS];
     struct cached_argument cached[CACHED_ARGUMENTS];
-    PyObject *name; /* the last one, which threads of a pool have in common */
+    PyObject *name; /* the most recent one, which the threads of a pool share */
     uint8_t name_bytes[COMM_NAME_SIZE];
 };
 
@@ -53,7 +53,7 @@ static inline void filler_begin(struct filler *filler, PyObject *types)
 
     memset(filler, 0, sizeof *filler);
     filler->types = types;
-    memcpy(&filler->tuple_new, &tuple_new, sizeof tuple_new); /* ISO C has no cast */
+    memcpy(&filler->tuple_new, &tuple_new, sizeof tuple_new); /* ISO C allows no cast */
 }
 
 static inline void filler_end(struct filler *filler)
@@ -67,9 +67,8 @@ static inline void filler_end(struct filler *filler)
     Py_XDECREF(filler->name);
 }
 
-/* A tuple of `count` empty fields within the reused argument tuple, or NULL.
- * Both are hidden from the cyclic collector, so nobody else can reach them
- * while they change. */
+/* Return a tuple of `count` empty fields inside the reused argument tuple, or NULL. The GC tracks
+ * neither, so no other code can reach them while they change. */
 static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
 {
     PyObject **arguments = &filler->arguments[count], *fields;
@@ -86,8 +85,8 @@ static inline PyObject *filler_fields(struct filler *filler, Py_ssize_t count)
     return fields;
 }
 
-/* Make an instance of a class. It contains only ints, bytes, text and tuples of those, so it can be
- * in no cycle, and the collector need not track it. */
+/* Create an instance of a class. It contains only ints, bytes, text and tuples of those, so it is
+ * in no reference cycle, and the GC need not track it. */
 static inline PyObject *filler_instance(struct filler *filler, PyTypeObject *class,
                                         PyObject *arguments)
 {
@@ -101,7 +100,7 @@ static inline PyObject *filler_instance(struct filler *filler, PyTypeObject *cla
     return object;
 }
 
-/* Make an instance of the class at that index of `types`. */
+/* Create an instance of the class at that index of `types`. */
 static inline PyObject *filler_make(struct filler *filler, Py_ssize_t type, PyObject *arguments)
 {
     return filler_instance(filler, (PyTypeObject *)PyTuple_GetItem(filler->types, type), arguments);
@@ -143,13 +142,13 @@ static inline PyObject *filler_name(struct filler *filler, const uint8_t *bytes)
     return filler->name;
 }
 
-/* Puts `object` (stolen) into the next field; false if there is no object. */
+/* Store `object` in the next field, stealing the reference. Returns false if it is NULL. */
 static inline bool put(PyObject *fields, Py_ssize_t *index, PyObject *object)
 {
     return object != NULL && PyTuple_SetItem(fields, (*index)++, object) == 0;
 }
 
-/* Decodes as os.fsdecode does. */
+/* Decode like os.fsdecode(). */
 static inline PyObject *text(const uint8_t *bytes, size_t size)
 {
     return PyUnicode_DecodeFSDefaultAndSize((const char *)bytes, (Py_ssize_t)size);
@@ -179,8 +178,8 @@ static inline PyObject *filler_argument(struct filler *filler, const uint8_t *by
     return cached->object;
 }
 
-/* Cuts the bytes at their NULs. Should they change meanwhile, the arguments are wrong,
- * but none lies outside of them. */
+/* Split the bytes at their NULs. If they change meanwhile, the arguments are wrong, but nothing
+ * outside of the bytes is read. */
 static inline PyObject *make_argv(struct filler *filler, const uint8_t *bytes, size_t size)
 {
     const uint8_t *end = bytes + size, *nul;
@@ -212,12 +211,13 @@ static inline PyObject *none(void)
     return Py_None;
 }
 
-/* tuples.c: take one step of a walk, and make the event if there was one; else that is
- * NULL. Without memory the walk stays before it. */
+/* tuples.c: take one step of a walk and create the event; NULL if there was none. If out of memory,
+ * the walk stays before the event. */
 enum procconn_status procconn_make_next(struct filler *filler, struct procconn_walk *walk,
                                         PyObject **object);
 
-/* trailers.c: what is attached to the event, or None; NULL without memory. */
+/* trailers.c: create the object of the event's trailer; None if it has none, NULL if out of
+ * memory. */
 PyObject *procconn_make_trailer(struct filler *filler, const struct procconn_event *event);
 
 #endif

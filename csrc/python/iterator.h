@@ -1,7 +1,7 @@
 /*
- * Iterators over what a reader has: over events, all that waits as one list, or raw messages.
- * Python takes from them in a `for` statement, which runs no signal handler between an item and
- * the statement after it.
+ * Iterators of a reader: over events, over lists of all available events, or over raw messages.
+ * They are used in `for` statements: Python runs no signal handler between receiving an item and
+ * the first statement of the loop body.
  */
 #ifndef PROCCONN_ITERATOR_H
 #define PROCCONN_ITERATOR_H
@@ -10,7 +10,7 @@
 
 struct iterator {
     PyObject_HEAD
-    struct reader *reader; /* NULL once the collector has cleared it */
+    struct reader *reader; /* NULL once the GC has cleared it */
     PyObject *kept;        /* the connector of an iteration, or the buffer to fill */
     PyObject *(*take)(struct iterator *iterator);
     int64_t deadline_ns;

@@ -1,4 +1,4 @@
-/* The type of iterators, and how a reader makes them. */
+/* The iterator type, and the methods of a reader that create iterators. */
 #include "python/limited.h"
 
 #include "python/iterator.h"

@@ -1,4 +1,4 @@
-/* Python by its stable ABI, for the files that make objects. */
+/* Include Python.h with the stable ABI, for the files that create objects. */
 #ifndef PROCCONN_LIMITED_H
 #define PROCCONN_LIMITED_H
 

@@ -33,9 +33,9 @@ PyObject *iterator_next_event(struct iterator *iterator)
     return event;
 }
 
-/* Whether pending events come first, and the exception is dropped: that of a failed system
- * call, which fails again at the next call. A signal handler's OSError must be raised now, and
- * so must a failure to renew the subscription, which nothing repeats. */
+/* Whether to drop the exception and return the pending events first: it is that of a failed system
+ * call, which fails again at the next call. A signal handler's OSError must be raised now, and so
+ * must a failure to renew the subscription, which is not retried. */
 static bool is_deferred(struct reader *reader, int status)
 {
     bool recurs = status != 0 && status != -EINTR && status != -ENOTCONN;
@@ -69,8 +69,8 @@ PyObject *iterator_next_list(struct iterator *iterator)
     return NULL;
 }
 
-/* Wait until there are messages, of which up to `most` bytes are to be copied. Returns false if
- * the deadline passed, or, with an exception, after a failure. Else end_copy has to follow. */
+/* Wait for messages, of which up to `most` bytes are to be copied. Returns false if the deadline
+ * passed or, with an exception, after a failure. Otherwise end_copy must follow. */
 static bool begin_copy(const struct iterator *iterator, size_t most, struct procconn_walk *walk)
 {
     struct reader *reader = iterator->reader;
@@ -89,7 +89,7 @@ static bool begin_copy(const struct iterator *iterator, size_t most, struct proc
     }
 }
 
-/* Consume what was copied, unless there is no result. */
+/* Consume the copied messages, unless there is no result. */
 static PyObject *end_copy(struct reader *reader, PyObject *result, size_t size)
 {
     reader_end(reader, result != NULL ? size : 0);

@@ -77,7 +77,7 @@ static uint32_t field(PyObject *event, size_t index)
     return (uint32_t)PyLong_AsUnsignedLong(PyTuple_GetItem(event, (Py_ssize_t)index));
 }
 
-/* The filter's decision about the message that an event was made from. */
+/* Whether the message that an event was created from matches the filter. */
 static bool matches(PyObject *event, const struct procconn_filter *filter, PyObject *classes)
 {
     PyObject *class = (PyObject *)Py_TYPE(event);
@@ -108,7 +108,7 @@ void pending_refilter(struct pending *pending, const struct procconn_filter *fil
         if (matches(event, filter, classes))
             pending->events[kept++] = event;
         else
-            Py_DECREF(event); /* of numbers, text and bytes: runs no code */
+            Py_DECREF(event); /* contains only numbers, text and bytes: runs no code */
     }
     pending->count = kept;
     pending_rewind(pending);

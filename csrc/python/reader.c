@@ -1,4 +1,4 @@
-/* Waits, decodes, and keeps what is pending. */
+/* Wait for messages, decode them, keep the pending events. */
 #include "python/limited.h"
 
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include "python/filler.h"
 #include "python/reader.h"
 
-/* Say in the stream whether something is pending; code that sets `ready` reads it. */
+/* Note in the stream whether events are pending, for the code that sets `ready`. */
 static bool note_pending(struct reader *reader)
 {
     bool has = pending_length(&reader->pending) > 0;
@@ -33,14 +33,14 @@ size_t reader_length(struct reader *reader)
     return length;
 }
 
-/* After the last event was taken, before it is handed out. */
+/* Update `ready` after the last event was taken, before it is delivered. */
 static void update_ready(struct reader *reader)
 {
     PyThreadState *state;
 
     if (!atomic_load(&reader->stream->readiness.is_polled))
         return;
-    state = PyEval_SaveThread(); /* the receiving thread may have the lock for a while */
+    state = PyEval_SaveThread(); /* the receiving thread may hold the lock for a while */
     stream_note_pending(reader->stream);
     PyEval_RestoreThread(state);
 }
@@ -92,7 +92,7 @@ int reader_begin(struct reader *reader, int64_t deadline_ns, size_t most, bool d
     *walk = (struct procconn_walk){0};
     if (status == 0) {
         if (decodes && atomic_load(&stream->readiness.has_pending))
-            deadline_ns = 0; /* nobody adds to it meanwhile */
+            deadline_ns = 0; /* no other thread can add events meanwhile */
         status = stream_fill(stream, deadline_ns, most, walk);
         if (status < 0 || walk->size == 0) {
             walk->size = 0;
@@ -109,7 +109,7 @@ void reader_end(struct reader *reader, size_t size)
     struct procconn_stream *stream = reader->stream;
     PyThreadState *state = NULL;
 
-    if (stream->has_thread) /* which may have the lock for a while */
+    if (stream->has_thread) /* which may hold the lock for a while */
         state = PyEval_SaveThread();
     stream_consume(stream, size);
     stream_leave(stream);
@@ -128,8 +128,8 @@ static bool push(struct reader *reader, PyObject *event)
     return pushed;
 }
 
-/* Fails by lack of memory only: all messages in the stream are complete. The rest stays
- * in the stream then. */
+/* Fails only if out of memory, as all messages in the stream are complete. The rest stays in the
+ * stream then. */
 static int decode(struct reader *reader, struct procconn_walk *walk)
 {
     enum procconn_status status;
@@ -165,7 +165,7 @@ static bool call(struct reader *reader, int status)
 {
     PyObject *handle_status = reader->handle_status, *result;
 
-    if (handle_status == NULL) { /* the collector has cleared the reader */
+    if (handle_status == NULL) { /* the GC has cleared the reader */
         PyErr_SetString(PyExc_RuntimeError, "the connector no longer exists");
         return false;
     }

@@ -1,11 +1,11 @@
-/* The reader as an object of Python. */
+/* The Python type of the reader. */
 #include "python/limited.h"
 
 #include <errno.h>
 
 #include "python/reader.h"
 
-/* Decode what there is, without waiting; return the status. */
+/* Decode the available messages without waiting. Returns the status. */
 static PyObject *poll(PyObject *self, PyObject *unused)
 {
     struct reader *reader = (struct reader *)self;
@@ -36,7 +36,8 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* The classes and the iterators' type stay: they are needed, and refer to no reader. */
+/* The classes and the iterator type are kept: they are still needed, and do not refer to a
+ * reader. */
 static int clear(PyObject *self)
 {
     Py_CLEAR(((struct reader *)self)->handle_status);
@@ -58,7 +59,7 @@ static void dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Types belong to one interpreter, so they are made anew for each, from these. */
+/* The methods of the type, which is created for each interpreter. */
 static PyMethodDef methods[] = {
     {"events", procconn_iterate_events, METH_VARARGS, NULL},
     {"lists", procconn_iterate_lists, METH_VARARGS, NULL},

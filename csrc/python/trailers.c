@@ -1,4 +1,4 @@
-/* Make the named tuples of trailers: a Program, a Usage. */
+/* Create the named tuples of trailers: Program and Usage. */
 #include "python/limited.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 enum { PROGRAM_FIELDS = ID_COUNT + TEXT_COUNT + 2 };
 
-/* Make the text with that number; `at`, where its bytes are, is moved past them. */
+/* Create the text with that number from the bytes at *at, and move *at past them. */
 static PyObject *next_text(struct filler *filler, const struct program_header *header,
                            size_t number, const uint8_t **at)
 {
@@ -27,7 +27,7 @@ static PyObject *id(struct filler *filler, uint32_t value)
     return value == PROGRAM_UNKNOWN ? none() : filler_int(filler, value);
 }
 
-/* `at`: where the texts are, after the header. */
+/* `at`: the texts, after the header. */
 static PyObject *program_arguments(struct filler *filler, const struct program_header *header,
                                    const uint8_t *at)
 {
@@ -79,7 +79,7 @@ PyObject *procconn_make_trailer(struct filler *filler, const struct procconn_eve
     return filler_make(filler, USAGE_TYPE, usage_arguments(filler, event));
 }
 
-/* Append the program of a trailer that procconn_read_running has written. */
+/* Append the program of a trailer written by procconn_read_running. */
 static int append_program(PyObject *programs, PyTypeObject *class, const uint8_t *trailer)
 {
     PyGILState_STATE gil = PyGILState_Ensure();

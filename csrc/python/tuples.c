@@ -1,14 +1,12 @@
 /*
- * Fills the named tuples.
+ * Create the named tuples.
  *
- * Events are made by tuple's own constructor, called with the class and one
- * argument tuple that is filled anew for each event: allocating the object
- * directly would be faster, but from 3.14 on a tuple caches its hash in a field
- * that only the constructor sets.
+ * Events are created by tuple's own constructor, called with the class and an argument tuple that
+ * is filled again for each event. Allocating the object directly would be faster, but since 3.14 a
+ * tuple caches its hash in a field that only the constructor sets.
  *
- * All state of a call lives in `struct filler` on its stack. Two threads that decode
- * at once have nothing in common but the GIL or, where there is none, a walk if they
- * share one.
+ * All state of a call is in `struct filler` on its stack. Threads that decode at the same time
+ * share only the GIL or, in free-threaded builds, a walk that they both use.
  */
 #include "python/limited.h"
 
@@ -20,8 +18,8 @@ enum {
     LOST_FIELDS = 2,
 };
 
-/* Fills the fields in the order of the named types: the kind's own, then
- * timestamp_ns, cpu and the trailer. Returns the argument tuple, borrowed. */
+/* Fill the fields in the order of the named types: the kind's own, then timestamp_ns, cpu and the
+ * trailer. Returns the argument tuple, borrowed. */
 static PyObject *filler_arguments(struct filler *filler, const struct procconn_event *event)
 {
     const struct procconn_kind *kind = event->kind;
@@ -77,7 +75,7 @@ static PyObject *make_event(struct filler *filler, const struct procconn_event *
     return filler_make(filler, type, filler_arguments(filler, event));
 }
 
-/* Whether the walk was moved: without the GIL, another thread may have been faster. */
+/* Move the walk. Returns false if, without the GIL, another thread has moved it first. */
 static bool move(struct procconn_walk *walk, size_t from, size_t to)
 {
 #ifdef Py_GIL_DISABLED
@@ -114,8 +112,8 @@ static enum procconn_status take_next(struct filler *filler, struct procconn_wal
     return *object != NULL ? status : PROCCONN_NO_MEMORY;
 }
 
-/* Out of memory: the message was not delivered, so it is not passed. Drops the MemoryError, as
- * the caller raises its own. */
+/* Move the walk back when out of memory, as the message was not delivered. Clears the MemoryError,
+ * as the caller raises its own. */
 static void step_back(struct procconn_walk *walk, const struct procconn_walk *own)
 {
     move(walk, own->offset, own->at);
@@ -148,8 +146,8 @@ static enum procconn_status append_next(struct filler *filler, struct procconn_w
     return status;
 }
 
-/* While it grows, the list is hidden from the collector, which looks for cycles
- * every few hundred events made and would walk over all of it. */
+/* The list is untracked while it grows: the GC runs every few hundred allocations and would
+ * traverse all of it. */
 int procconn_decode(struct procconn_walk *walk, void *events, void *types, size_t most)
 {
     PyGILState_STATE gil = PyGILState_Ensure();

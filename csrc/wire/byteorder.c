@@ -37,7 +37,7 @@ static void reverse(uint8_t *bytes, size_t size)
     }
 }
 
-/* Swaps the numbers from `at` on if the message has all of them. */
+/* Swap the numbers from `at` on if the message has all of them. */
 static bool swap(uint8_t *message, size_t length, size_t at, const char *widths)
 {
     if (at > length || length - at < size_of(widths))
@@ -62,7 +62,7 @@ static void swap_trailer(uint8_t *message, size_t length)
         swap(message, length, TRAILER_AT, usage);
 }
 
-/* Swaps the fields of the union; older kernels had fewer of them. */
+/* Swap the fields of the union; older kernels had fewer of them. */
 static void swap_fields(uint8_t *message, size_t length, uint32_t what)
 {
     const struct procconn_kind *kind;

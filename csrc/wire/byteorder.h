@@ -1,4 +1,4 @@
-/* Netlink messages of a machine of the other byte order. */
+/* Convert netlink messages from the other byte order. */
 #ifndef PROCCONN_BYTEORDER_H
 #define PROCCONN_BYTEORDER_H
 
@@ -6,9 +6,8 @@
 #include <stdint.h>
 
 /*
- * Convert a message from the other byte order, in place. `length`, at least that of a
- * netlink header, is all of it. Numbers that are not there completely, and what is not
- * the Proc Connector's or the library's, stay as they are.
+ * Convert a message from the other byte order, in place. `length` is that of the whole message, at
+ * least a netlink header. Incomplete numbers, and payloads of other connectors, stay as they are.
  */
 void procconn_message_swap(uint8_t *message, size_t length);
 

@@ -4,10 +4,10 @@
 
 #include "wire/trailer.h"
 
-/* `what` has one bit for each kind; its number is the row in the table. */
+/* `what` has one bit for each kind; its number is the index in the table. */
 #define BIT(what) __builtin_ctz(what)
 
-/* EXIT and COREDUMP got their parent fields with Linux 4.18. */
+/* Linux 4.18 added the parent fields of EXIT and COREDUMP. */
 const struct procconn_kind procconn_kinds[32] = {
     [BIT(PROCCONN_FORK)] = {.words = 4},
     [BIT(PROCCONN_EXEC)] = {.words = 2, .has_trailer = 1},
@@ -29,12 +29,12 @@ static enum procconn_status parse_error(const uint8_t *message, size_t length, i
     memcpy(&value, message + NLMSGERR_ERROR_AT, sizeof value);
     if (value == 0)
         return PROCCONN_CONTROL;
-    /* The kernel sends it negative; no errno is INT_MIN, which has no positive. */
+    /* The kernel sends it negative; INT_MIN is no errno and cannot be negated. */
     *error = value < 0 && value != INT_MIN ? -value : value;
     return PROCCONN_ERROR;
 }
 
-/* Whether the union holds all fields that this kind has, or had on its kernel. */
+/* Whether the union has all fields of this kind, or all that older kernels sent. */
 static bool has_fields(const struct procconn_kind *kind, size_t size)
 {
     size_t own = kind->words * (size_t)WORD_SIZE + (kind->has_name ? COMM_NAME_SIZE : 0);
@@ -52,7 +52,7 @@ static enum procconn_status parse_lost(const uint8_t *message, size_t size,
     return PROCCONN_LOST;
 }
 
-/* `size` is that of the data after the connector's header. */
+/* `size`: of the data after the connector's header. */
 static enum procconn_status parse_event(const uint8_t *message, size_t size,
                                         struct procconn_event *event)
 {

@@ -6,11 +6,10 @@
 #include "wire/message.h"
 
 /*
- * Look at the message at walk->offset and step over it. Returns a
- * procconn_status; fills *event for PROCCONN_EVENT, its timestamp_ns and lost for
- * PROCCONN_LOST, and walk->error for PROCCONN_ERROR. Every byte is checked to be
- * there before it is read, and each length is read once, so a buffer that changes
- * meanwhile does no harm.
+ * Decode the message at walk->offset and step over it. Returns a procconn_status; fills *event for
+ * PROCCONN_EVENT, its timestamp_ns and lost for PROCCONN_LOST, and walk->error for PROCCONN_ERROR.
+ * Checks that bytes exist before it reads them, and reads each length once, so a buffer that
+ * changes meanwhile does no harm.
  */
 enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_event *event);
 
@@ -18,7 +17,7 @@ enum procconn_status procconn_next(struct procconn_walk *walk, struct procconn_e
  * request's. Returns its errno (0 = accepted), or -1 if it is not in the buffer. */
 int64_t procconn_find_acknowledgement(const uint8_t *buffer, size_t size, uint32_t ack);
 
-/* The kind that has this `what`; NULL if the library knows none. */
+/* Return the kind with this `what`; NULL if the library knows none. */
 static inline const struct procconn_kind *procconn_kind_of(uint32_t what)
 {
     const struct procconn_kind *kind;
@@ -29,7 +28,8 @@ static inline const struct procconn_kind *procconn_kind_of(uint32_t what)
     return kind->words != 0 ? kind : NULL;
 }
 
-/* The distance from a complete message to the next; padding may be missing at the very end. */
+/* Return the distance from a complete message to the next; the last one's padding may be
+ * missing. */
 static inline size_t procconn_span(size_t length, size_t left)
 {
     size_t padding = -length % NLMSG_ALIGNMENT;

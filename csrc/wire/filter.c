@@ -4,7 +4,7 @@
 
 #include "wire/decode.h"
 
-/* Codes of struct sock_filter (linux/bpf_common.h). A is what was loaded last. */
+/* Codes of struct sock_filter (linux/bpf_common.h). A is the value loaded last. */
 enum {
     LOAD_WORD = 0x20,
     COPY_TO_X = 0x07,
@@ -39,7 +39,7 @@ static uint32_t word_at(size_t word)
     return EVENT_DATA_AT + (uint32_t)word * WORD_SIZE;
 }
 
-/* Whether the mask has all kinds that the library knows: then the others pass as well. */
+/* Whether the mask has all known kinds: unknown ones then pass as well. */
 static bool has_all_kinds(uint32_t mask)
 {
     for (unsigned bit = 0; bit < 32; bit++)
@@ -77,7 +77,7 @@ static void add(struct procconn_bpf *bpf, uint16_t code, uint32_t k)
 
 static void accept_all(struct procconn_bpf *bpf)
 {
-    add(bpf, RETURN, UINT32_MAX); /* of the datagram's bytes */
+    add(bpf, RETURN, UINT32_MAX); /* all bytes of the datagram */
 }
 
 static void reject(struct procconn_bpf *bpf)
@@ -108,8 +108,8 @@ static void reject_threads(struct procconn_bpf *bpf, uint32_t what)
     reject(bpf);
 }
 
-/* Decide on the events of a kind; `what` is loaded. Those that the mask does not select are
- * rejected at the end. */
+/* Add the block of a kind; `what` is loaded. Kinds that the mask does not select are rejected at
+ * the end. */
 static void add_kind(struct procconn_bpf *bpf, const struct procconn_filter *filter, uint32_t what)
 {
     enum selection selection = select_events(filter, what);

@@ -1,4 +1,4 @@
-/* What a walk over a netlink buffer finds, and how its fields are read. */
+/* The event that a walk over a netlink buffer finds, and accessors of its fields. */
 #ifndef PROCCONN_MESSAGE_H
 #define PROCCONN_MESSAGE_H
 
@@ -16,7 +16,7 @@ struct procconn_event {
     const uint8_t *data; /* the union, as received */
     size_t data_size;
     const struct procconn_kind *kind; /* NULL for a kind unknown to this library */
-    uint64_t lost;                    /* of a loss: how many events, 0 = not known */
+    uint64_t lost;                    /* of a loss: number of events, 0 if unknown */
     const uint8_t *trailer;           /* a program's texts or a usage's values, or NULL */
     struct program_header program;    /* of an EXEC with a trailer; a copy */
 };
@@ -55,7 +55,7 @@ static inline void procconn_store_u32(uint8_t *bytes, uint32_t value)
     memcpy(bytes, &value, sizeof value);
 }
 
-/* Begins a message of that size, whose other bytes are 0. */
+/* Begin a message of `size` bytes: write its headers, and 0 into all other bytes. */
 static inline void procconn_write_headers(uint8_t *message, uint16_t size, uint32_t idx,
                                           uint32_t val)
 {
@@ -67,7 +67,7 @@ static inline void procconn_write_headers(uint8_t *message, uint16_t size, uint3
     procconn_store_u16(message + CN_MSG_LEN_AT, (uint16_t)(size - EVENT_AT));
 }
 
-/* The u32 field number `index` of the union; 0 where an older kernel had none. */
+/* Return u32 field `index` of the union; 0 if an older kernel did not send it. */
 static inline uint32_t procconn_event_word(const struct procconn_event *event, size_t index)
 {
     if ((index + 1) * WORD_SIZE > event->data_size)

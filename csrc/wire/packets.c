@@ -13,7 +13,7 @@ struct packet {
     size_t size;
 };
 
-/* What was copied of one packet. */
+/* The messages copied from one packet. */
 struct copied {
     size_t size;
     uint64_t timestamp_ns; /* of the first message */
@@ -33,8 +33,8 @@ static bool is_connector(const uint8_t *cooked)
     return cooked[COOKED_PROTOCOL_AT] == 0 && cooked[COOKED_PROTOCOL_AT + 1] == CONNECTOR_PROTOCOL;
 }
 
-/* Fills *packet with the one at packets->offset. If it is incomplete or invalid, returns
- * false and sets *status. */
+/* Fill *packet with the one at packets->offset. Returns false and sets *status if it is incomplete
+ * or invalid. */
 static bool find_packet(const struct procconn_packets *packets, struct packet *packet,
                         enum procconn_packets_status *status)
 {
@@ -60,7 +60,7 @@ static bool find_packet(const struct procconn_packets *packets, struct packet *p
     return true;
 }
 
-/* The length of a complete message in either byte order; 0 if it is not complete. */
+/* Return the length of a complete message in either byte order; 0 if it is not complete. */
 static size_t message_length(const uint8_t *message, size_t left, bool *is_swapped)
 {
     size_t length;
@@ -98,9 +98,9 @@ static bool reports_failure(const uint8_t *message, size_t length)
 }
 
 /*
- * Copies the messages with timestamps, padded, in native byte order. Only the padding
- * of the last one can be missing in the packet, and it is shorter than the packet's headers:
- * so what is copied is shorter than the packets it is from.
+ * Copy the messages with timestamps, padded, in native byte order. Only the padding of the last one
+ * can be missing in the packet, and it is shorter than the packet's headers: so the copy is shorter
+ * than the packet.
  */
 static struct copied copy(const struct packet *packet, uint8_t *to)
 {
@@ -140,8 +140,8 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a < b ? b - a : a - b;
 }
 
-/* Whether the wall clock and the timestamps advanced by different times. The difference of
- * the two clocks may not fit into 64 bits, so that it is never computed. */
+/* Whether the wall clock and the timestamps advanced by different times. The difference of the two
+ * clocks may not fit into 64 bits, so it is never computed. */
 static bool is_step(const struct procconn_packets *packets, uint64_t wall_ns, uint64_t timestamp_ns)
 {
     uint64_t wall = distance(wall_ns, packets->wall_ns);

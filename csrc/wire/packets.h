@@ -1,6 +1,6 @@
 /*
- * The packets of a recording, which is a pcap file of netlink packets. Its header of 24
- * bytes is read and written by procconn/recording/packets.py.
+ * The packets of a recording, which is a pcap file of netlink packets.
+ * procconn/recording/packets.py reads and writes its header of 24 bytes.
  *
  *  offset
  *    0   +-----------------------------------------------+

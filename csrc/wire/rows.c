@@ -1,8 +1,8 @@
-/* The kernel's events of a buffer as rows of one size, that of a datagram's message. */
+/* The kernel's events of a buffer as rows of MESSAGE_SIZE bytes. */
 #include "wire/decode.h"
 
-/* Whether a row is an event as kernels send it. What this takes for one,
- * procconn_next does too, and takes three times as long. */
+/* Whether a row is an event as kernels send it. procconn_next accepts every such row as well, but
+ * takes three times as long. */
 static bool is_event(const uint8_t *row)
 {
     return procconn_load_u32(row + NLMSG_LEN_AT) == MESSAGE_SIZE &&

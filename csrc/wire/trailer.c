@@ -1,7 +1,7 @@
 /* What the library attaches to events: a program to an EXEC, a usage to an EXIT. */
 #include "wire/trailer.h"
 
-/* Each size is within its limit, and together the texts are what is left. */
+/* Whether each size is within its limit, and the texts together fill what is left. */
 static bool sizes_fit(const struct program_header *header, size_t left)
 {
     size_t sum = 0;

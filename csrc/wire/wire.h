@@ -22,8 +22,8 @@
  *        |   pid and tgid, then what the kind adds       |
  *   76   +-----------------------------------------------+
  *
- * What the kernel dropped is reported in the same stream, by a message of the library's
- * own. No connector of the kernel has its ID; none is accepted from a socket.
+ * Lost events are reported in the same stream, by a message of the library. No connector of the
+ * kernel has its ID, and such a message is not accepted from a socket.
  *
  *   16   +-----------------------------------------------+
  *        | id.idx u32 = 0x636f6e6e, id.val u32 = 1       |  cn_msg, 20 bytes
@@ -33,8 +33,8 @@
  *   52   | count u64, 0 if it is not known               |
  *   60   +-----------------------------------------------+
  *
- * The library may attach a trailer to the kernel's own EXEC and EXIT, right after the
- * union. nlmsg_len and cn_msg.len cover it. None is accepted from a socket either.
+ * The library may attach a trailer to the kernel's EXEC and EXIT, right after the union. nlmsg_len
+ * and cn_msg.len include it. Trailers are not accepted from a socket either.
  *
  *   76   +-----------------------------------------------+
  *        | magic u32, version u16, flags u16             |  a program (EXEC)
@@ -52,8 +52,8 @@
  *
  * The constants are written out here because distributions' headers differ:
  * linux/cn_proc.h gained and moved names over the years. The layout itself is
- * kernel ABI and does not change. Python takes them from here too: csrc/build.py
- * gives it every name that begins a line of an enum.
+ * kernel ABI and does not change. Python gets them from here too: csrc/build.py
+ * exports every name that begins a line of an enum.
  */
 #ifndef PROCCONN_WIRE_H
 #define PROCCONN_WIRE_H
@@ -102,13 +102,13 @@ enum {
     EVENT_HEADER_SIZE = 16,
     EVENT_DATA_AT = EVENT_AT + EVENT_HEADER_SIZE,
 
-    /* the union; it had 16 bytes before COMM came */
+    /* the union; it had 16 bytes before COMM was added */
     EVENT_DATA_SIZE = 24,
     MESSAGE_SIZE = EVENT_DATA_AT + EVENT_DATA_SIZE,
     WORD_SIZE = 4,
     COMM_NAME_SIZE = 16,
 
-    /* u32 fields that filters look at, by number: of FORK, of EXIT */
+    /* u32 fields that filters read, by number: of FORK, of EXIT */
     CHILD_PID_WORD = 2,
     EXIT_CODE_WORD = 2,
 
@@ -117,7 +117,7 @@ enum {
     LOST_COUNT_SIZE = 8,
     LOST_SIZE = LOST_COUNT_AT + LOST_COUNT_SIZE,
 
-    /* A trailer: its beginning distinguishes it from a union that a newer kernel made longer. */
+    /* A trailer: its first bytes distinguish it from a newer kernel's longer union. */
     TRAILER_AT = MESSAGE_SIZE,
     TRAILER_VERSION_AT = 4,
     TRAILER_BEGINNING_SIZE = 8,
@@ -129,20 +129,20 @@ enum {
     PROGRAM_MISSING_SHIFT = 8, /* flags, bits 8 to 11: why something is absent */
     PROGRAM_MISSING_MASK = 15,
     PROGRAM_MISSING_COUNT = 9,        /* as enum procconn_missing */
-    PROGRAM_MISSING_COUNT_BEFORE = 5, /* in version 1, which is the same otherwise */
+    PROGRAM_MISSING_COUNT_BEFORE = 5, /* in version 1, which is otherwise the same */
     PROGRAM_ABSENT = 0xFFFF,          /* as a size: that text is not known */
     PROGRAM_MOST_ARGV = 49152,
     PROGRAM_MOST_TEXT = 4096,
 
-    /* of an EXIT: what the task has used */
+    /* of an EXIT: the usage of the task */
     USAGE_MAGIC = 0x636e7573, /* "cnus" */
     USAGE_VERSION = 1,
     USAGE_COUNT = 13,
     USAGE_VALUE_SIZE = 8,
     USAGE_SIZE = TRAILER_BEGINNING_SIZE + USAGE_COUNT * USAGE_VALUE_SIZE,
 
-    /* A request: both headers and one of these words. It goes to the kernel, port 0,
-     * over a socket of this protocol; events come to members of the group. */
+    /* A request: both headers and one of these words. It is sent to the kernel, port 0, over a
+     * socket of this protocol; members of the group receive events. */
     REQUEST_LISTEN = 1,
     REQUEST_IGNORE = 2,
     REQUEST_SIZE = EVENT_AT + WORD_SIZE,
@@ -158,8 +158,8 @@ _Static_assert(USAGE_SIZE == 112, "a usage has 112 bytes");
 _Static_assert(LOST_SIZE == 60, "a Lost has 60 bytes");
 _Static_assert(2 * WORD_SIZE + COMM_NAME_SIZE == EVENT_DATA_SIZE, "COMM fills the union");
 
-/* A program's trailer up to its texts. argv is as /proc/PID/cmdline has it: each argument
- * ends with a NUL; only if the last one was cut, it has none. */
+/* A program's trailer up to its texts. argv has the format of /proc/PID/cmdline: each argument ends
+ * with a NUL, except a last one that was cut. */
 enum { PPID_ID, UID_ID, EUID_ID, GID_ID, EGID_ID, ID_COUNT };
 enum { ARGV_TEXT, NAME_TEXT, EXE_TEXT, CWD_TEXT, CGROUP_TEXT, TEXT_COUNT };
 
@@ -179,7 +179,7 @@ _Static_assert(sizeof(struct program_header) == 40, "a program's header has 40 b
 struct netlink_address {
     uint16_t family;
     uint16_t padding;
-    uint32_t port; /* nl_pid: a port number, 0 for the kernel; not a process id */
+    uint32_t port; /* nl_pid: a port number, 0 for the kernel; not a PID */
     uint32_t groups;
 };
 _Static_assert(sizeof(struct netlink_address) == 12, "sockaddr_nl has 12 bytes");
