@@ -26,10 +26,10 @@ int buffer_resize(struct buffer *buffer, size_t capacity)
 
 void buffer_free(struct buffer *buffer)
 {
-    munmap(buffer->bytes, buffer->capacity); /* if there are none, nothing happens */
+    munmap(buffer->bytes, buffer->capacity); /* does nothing if there are none */
 }
 
-/* Before the end goes down. */
+/* Update the peak before the end is lowered. */
 static void note_peak(struct buffer *buffer)
 {
     if (buffer->end > buffer->peak)

@@ -10,7 +10,7 @@
 struct buffer {
     uint8_t *bytes;
     size_t capacity, start, end; /* the messages lie from start to end */
-    size_t peak;                 /* the highest end since the pages were last given back */
+    size_t peak;                 /* the highest end since pages were last released */
 };
 
 static inline size_t buffer_length(const struct buffer *buffer)
@@ -34,12 +34,12 @@ static inline void buffer_append(struct buffer *buffer, size_t size)
     buffer->end += size;
 }
 
-/* Change the capacity; what it contains has to fit. Returns 0 or -ENOMEM. */
+/* Change the capacity, which the messages must fit. Returns 0 or -ENOMEM. */
 int buffer_resize(struct buffer *buffer, size_t capacity);
 void buffer_free(struct buffer *buffer);
 
-/* Consume the first bytes, which are complete messages. An empty buffer begins at its front again,
- * and gives pages back after a burst. */
+/* Consume the first `size` bytes, which are complete messages. An empty buffer restarts at its
+ * front, and releases pages after a burst. */
 void buffer_consume(struct buffer *buffer, size_t size);
 
 /* Move the messages to the front. */

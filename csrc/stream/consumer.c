@@ -1,16 +1,15 @@
-/* What the consumer does: wait, look at complete messages, consume them. And, for anyone, what
- * was lost. */
+/* The consumer: wait for complete messages, peek, consume. Also, for any caller: the losses. */
 #include <errno.h>
 
 #include "stream/stream.h"
 #include "wire/decode.h"
 
 enum {
-    SMALLEST_DRAIN = 4096, /* bytes, also into a smaller buffer of the caller's */
-    WORTH_MOVING = 8,      /* compact a full queue once this part of it is free at the front */
+    SMALLEST_DRAIN = 4096, /* bytes, even if the caller's buffer is smaller */
+    WORTH_MOVING = 8,      /* compact a full queue once 1/8 of it is free at the front */
 };
 
-/* Wait for the receiving thread. It sets what it has to say before it makes `ready` readable. */
+/* Wait for the receiving thread, which makes `ready` readable last. */
 static int await_thread(struct procconn_stream *stream, int64_t deadline_ns)
 {
     int status;
@@ -28,7 +27,7 @@ static size_t queued(struct procconn_stream *stream)
 {
     size_t size;
 
-    if (!stream->has_thread) /* then the consumer alone fills it */
+    if (!stream->has_thread) /* then only the consumer fills it */
         return buffer_length(&stream->queue);
     pthread_mutex_lock(&stream->lock);
     size = buffer_length(&stream->queue);
@@ -36,7 +35,7 @@ static size_t queued(struct procconn_stream *stream)
     return size;
 }
 
-/* Receive what there is; wait if there is nothing. */
+/* Receive available messages; wait if there are none. */
 static int await_messages(struct procconn_stream *stream, int64_t deadline_ns, size_t most)
 {
     int status = 0;

@@ -1,4 +1,4 @@
-/* What the consumer may change: the filter, and whether the stream is subscribed. */
+/* Changes by the consumer: the filter, and the subscription. */
 #include "stream/stream.h"
 
 int stream_change_filter(struct procconn_stream *stream, const struct procconn_filter *filter)

@@ -1,6 +1,6 @@
 /*
- * Drain the socket into the stream's buffer: refuse what is not the kernel's or cannot be
- * decoded, and write what was lost where it was lost. A short receive means that the socket is
+ * Drain the socket into the stream's buffer: reject datagrams that the kernel did not send or that
+ * are malformed, and write a Lost where events were lost. A short receive means that the socket is
  * empty.
  */
 #include "stream/drain.h"
@@ -12,11 +12,11 @@
 #include "wire/filter.h"
 
 enum {
-    /* One drain ends after so many datagrams that were not appended, such as those that others
-     * than the kernel sent: a burst of them cannot keep the caller from its deadline. */
+    /* One drain ends after this many datagrams that were not appended, such as those of senders
+     * other than the kernel: a burst of them cannot delay the caller past its deadline. */
     MAX_REFUSED = 1 << 12,
 
-    /* What a datagram becomes at most: itself, after what was lost before it. */
+    /* The most that one datagram adds: itself, and a Lost before it. */
     LARGEST_PART = SLOT_SIZE + LOST_SIZE,
 };
 
@@ -42,7 +42,7 @@ bool stream_has_space(const struct procconn_stream *stream)
     return buffer_space_size(&stream->queue) >= largest + 2 * LOST_SIZE;
 }
 
-/* How many bytes may be received. What the thread has staged counts as the queue's. */
+/* Return how many bytes may be received. With a thread, staged bytes count as the queue's. */
 static size_t space(struct procconn_stream *stream)
 {
     struct buffer *queue = &stream->queue, *staging = &stream->staging;
@@ -85,8 +85,7 @@ static bool check_datagram(struct procconn_stream *stream, const uint8_t *bytes,
     return status == PROCCONN_END && walk.offset == size && size > 0;
 }
 
-/* Write what was lost before a message with this timestamp, if anything was: the library's own
- * message, drawn in wire.h. */
+/* Write a Lost (wire.h) for what was lost before a message with this timestamp, if anything. */
 static void write_lost(struct procconn_stream *stream, struct buffer *into, int64_t timestamp_ns)
 {
     uint8_t *message = buffer_space(into);
@@ -141,9 +140,10 @@ static void note_loss(struct procconn_stream *stream, bool is_uncounted, int64_t
         trailers_note_missing(&stream->trailers);
 }
 
-/* While a full socket is drained, the kernel queues some datagrams in the space that was made,
- * and drops others, in turn. What it has dropped lies after everything that was queued before
- * the last receive made space, at before_ns. Returns the time, which is the next before_ns. */
+/* While a full socket is drained, the kernel alternates between queueing datagrams in the space
+ * that was freed and dropping others. What it has dropped lies after everything that was queued
+ * before the last receive freed space, at before_ns. Returns the time, which is the next
+ * before_ns. */
 static int64_t check_drops_between(struct procconn_stream *stream, int64_t before_ns)
 {
     int64_t now_ns = procconn_now_ns();
@@ -162,7 +162,7 @@ static bool is_enough(size_t space)
     return space >= LARGEST_PART + LOST_SIZE;
 }
 
-/* Attach trailers to what is complete, and note for the pacing how the drain ended. */
+/* Attach trailers to complete messages, and note for the pacing how the drain ended. */
 static void end_drain(struct procconn_stream *stream, size_t queued, struct pacing_drain drain)
 {
     if (!trailers_exist(&stream->trailers))
@@ -180,7 +180,7 @@ static void end_drain(struct procconn_stream *stream, size_t queued, struct paci
         stream_update_ready(stream, true);
 }
 
-/* After the socket was found empty by a receive that began then. */
+/* Note that a receive that began at began_ns found the socket empty. */
 static void note_empty(struct procconn_stream *stream, int64_t began_ns)
 {
     if (loss_ask_after(&stream->loss, began_ns, stream->view.receive_buffer))

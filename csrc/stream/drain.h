@@ -1,12 +1,12 @@
-/* What the drains of the event socket keep from one to the next. */
+/* The state that is kept between drains of the event socket. */
 #ifndef PROCCONN_DRAIN_H
 #define PROCCONN_DRAIN_H
 
 #include "netlink/batch.h"
 
 enum {
-    /* A slot holds any datagram: an event has 76 bytes. Slots are apart by a little more, so
-     * that they do not compete for the same cache lines. */
+    /* A slot holds any datagram: an event has 76 bytes. Slots are slightly further apart, so that
+     * they do not compete for the same cache lines. */
     SLOT_SIZE = 256,
     SLOT_DISTANCE = SLOT_SIZE + 64,
 };
@@ -21,8 +21,8 @@ struct drain {
 
 void drain_init(struct drain *drain);
 
-/* Until the socket is empty, check each event against the filter: events that are queued there
- * may have passed another one. */
+/* Until the socket is empty, check each event against the filter: events that are queued there may
+ * have passed an earlier one. */
 void drain_refilter(struct drain *drain);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the receiver could not do, until the consumer returns it to its caller. */
+/* A failure of the receiver, kept until the consumer returns it to its caller. */
 #ifndef PROCCONN_FAILURE_H
 #define PROCCONN_FAILURE_H
 

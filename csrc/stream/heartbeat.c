@@ -16,8 +16,8 @@ int procconn_rename_thread(void)
     return 0;
 }
 
-/* Cause a COMM event of this thread while it passes the filter. Its datagram is queued when
- * prctl returns. *renamed is a negative errno if a sandbox refuses that. */
+/* Cause a COMM event of this thread while the filter lets it pass. Its datagram is queued when
+ * prctl returns. *renamed is a negative errno if a sandbox refuses prctl. */
 static int cause_event(struct procconn_stream *stream, int *renamed)
 {
     const struct procconn_filter *filter = &stream->settings.filter;
@@ -33,7 +33,7 @@ static int cause_event(struct procconn_stream *stream, int *renamed)
     return netlink_attach_filter(stream->events.fd, filter);
 }
 
-/* Under the lock. */
+/* Called under the lock. */
 static int check_liveness(struct procconn_stream *stream)
 {
     struct heartbeat *heartbeat = &stream->heartbeat;
@@ -49,7 +49,7 @@ static int check_liveness(struct procconn_stream *stream)
         status = stream_drain(stream, SIZE_MAX, false);
     if (status < 0 || heartbeat->last_rx_ns != last_rx_ns)
         return status;
-    heartbeat_note_rx(heartbeat, procconn_now_ns()); /* the next check is after as long again */
+    heartbeat_note_rx(heartbeat, procconn_now_ns()); /* start a new interval */
     /* If the staging buffer is full, the datagram was not received. */
     return renamed < 0 || !stream->pacing.last.has_emptied ? 0 : -ENOTCONN;
 }

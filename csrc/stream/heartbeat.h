@@ -22,7 +22,7 @@ static inline int64_t heartbeat_due_ns(const struct heartbeat *heartbeat, int64_
     return interval_ns > 0 ? heartbeat->last_rx_ns + interval_ns : -1;
 }
 
-/* Cause an event, which has to arrive. Returns 0 if the subscription is alive or cannot be
+/* Cause an event and check that it arrives. Returns 0 if the subscription is alive or cannot be
  * checked, -ENOTCONN if it is not. Called by the receiver. */
 int stream_check_liveness(struct procconn_stream *stream);
 

@@ -10,17 +10,17 @@
  *   READING|CLOSED     -ECANCELED  CLOSED   stays
  *   CHANGING|CLOSED    -ECANCELED  CLOSED   stays
  *
- * Users of the descriptors are the stream until its close, the consumer from enter to leave, the
- * receiving thread, and somebody who waits on a pollable. The last one counts what was dropped,
- * sends IGNORE if nobody has, and closes them; but `wake` and the pollables, if fileno() has one,
- * are closed with the memory. While CHANGING, the consumer may be using the subscription without
- * the lock, so it sends IGNORE itself, as the last user. References to the memory are those of
- * Python's objects and of the thread; the last one frees it.
+ * The descriptors have users: the stream until its close, the consumer from enter to leave, the
+ * receiving thread, and a waiter on a pollable. The last user reads the count of drops, sends
+ * IGNORE if that was not done yet, and closes them; but if fileno() has a pollable, `wake` and the
+ * pollables are closed with the memory. While CHANGING, the consumer may be using the subscription
+ * without the lock, so it sends IGNORE itself, as the last user. Python objects and the thread hold
+ * references to the memory; the last one frees it.
  *
- * After a close, the reader still delivers what is pending; messages in the buffers are dropped.
+ * After a close, the reader still delivers pending events; messages in the buffers are dropped.
  *
- * A forked child has copies. It may close its descriptors, which its parent does not notice, and
- * free its copy of the memory; it never takes the lock, which a thread of the parent may hold.
+ * A forked child has copies. It may close its descriptors, which does not affect the parent, and
+ * free its copy of the memory. It never takes the lock, which a thread of the parent may hold.
  */
 #include "stream/lifecycle.h"
 
@@ -33,8 +33,8 @@
 enum {
     SMALLEST_CAPACITY = 262144, /* bytes */
 
-    /* The shortest interval at which events were seen to come. With EVENT_CHARGE: how soon a
-     * socket can be half full. */
+    /* The shortest interval observed between events. With EVENT_CHARGE, it gives the shortest time
+     * in which a socket gets half full. */
     EVENT_INTERVAL_NS = 500,
 };
 
@@ -94,7 +94,7 @@ void stream_leave(struct procconn_stream *stream)
     stream_drop_user(stream);
 }
 
-/* A page that the kernel wipes in a forked child identifies one without a system call. */
+/* Map a page that the kernel wipes in a forked child, which detects one without a system call. */
 static uint32_t *make_mark(void)
 {
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -158,7 +158,7 @@ int procconn_open(struct procconn_stream **out, const struct procconn_settings *
     return status;
 }
 
-/* The memory stays: somebody may be looking at it. */
+/* The memory stays: other threads may be using it. */
 void procconn_close(struct procconn_stream *stream)
 {
     uint32_t before;
@@ -186,7 +186,7 @@ void procconn_close(struct procconn_stream *stream)
 void stream_drop_reference(struct procconn_stream *stream, int reference)
 {
     struct lifecycle *life = &stream->life;
-    bool is_owner = lifecycle_is_owner(life); /* asked while it is sure to be there */
+    bool is_owner = lifecycle_is_owner(life); /* read while it is sure to exist */
     int left = atomic_fetch_sub(&life->references, reference) - reference;
 
     if (!is_owner)

@@ -28,8 +28,8 @@ bool loss_ask_amid(struct loss *loss, int64_t now_ns, int64_t synced_until_ns, i
 }
 
 /* There can be no new drops if the socket is empty now and what was received since it was last
- * empty cannot have filled half of it. The kernel is asked once a second all the same, as it
- * may also fail to copy a message. */
+ * empty cannot have filled half of it. The count is read once a second anyway, as the kernel may
+ * also fail to copy a message. */
 bool loss_ask_after(struct loss *loss, int64_t began_ns, uint32_t receive_buffer)
 {
     bool is_due =
@@ -48,7 +48,7 @@ bool loss_note(struct loss *loss, bool is_uncounted, int64_t since_ns)
     if (count == 0 && !is_uncounted)
         return false;
     loss->noted += count;
-    if (loss->overrun_count < MAX_OVERRUNS) /* or else the last one grows */
+    if (loss->overrun_count < MAX_OVERRUNS) /* else the last one grows */
         loss->overruns[loss->overrun_count++] = (struct overrun){0, since_ns};
     loss->overruns[loss->overrun_count - 1].count += count;
     return true;

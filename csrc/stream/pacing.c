@@ -29,8 +29,8 @@ void pacing_note_fill(struct pacing *pacing, int64_t now_ns, bool is_half_full)
     pacing->fill_check_ns = now_ns + pacing->min_fill_ns;
 }
 
-/* When the next wake-up is due although nothing has filled. What is staged cannot be complete
- * before due_ns, but that may also be too early for the next wake-up. */
+/* Return when the next wake-up is due if nothing fills up. Staged events cannot be complete before
+ * due_ns, which may also be too early for the next wake-up. */
 static int64_t find_wakeup(const struct pacing *pacing)
 {
     const struct pacing_drain *last = &pacing->last;
@@ -43,8 +43,8 @@ static int64_t find_wakeup(const struct pacing *pacing)
     return next_ns;
 }
 
-/* A drain without space is no use, however full the socket is. After a sleep until the
- * next wake-up it drains, as there probably is something; else there was a silence. */
+/* A drain without space is useless, however full the socket is. After a sleep until the next
+ * wake-up, drain without waiting, as events are likely; after a silence, wait for one. */
 struct pacing_step pacing_next(const struct pacing *pacing, int64_t since_ns, int64_t now_ns,
                                int64_t deadline_ns)
 {

@@ -2,16 +2,16 @@
  * Pacing: when the receiver wakes, drains the socket, and delivers.
  *
  * After a silence the first event ends the wait. From then on there is at most one wake-up in
- * latency_ns (max_latency), which drains the socket and delivers everything that is complete.
- * An event that waits for its program is staged, and so is what follows it; it can be complete
- * at due_ns, and is then delivered within latency_ns. So nothing is older, when it is delivered,
- * than the wait for its proof and latency_ns together.
+ * latency_ns (max_latency), which drains the socket and delivers everything that is complete. An
+ * event that waits for its program is staged, and so are the events after it. It can be complete at
+ * due_ns, and is then delivered within latency_ns. So an event is delayed at most by its wait for
+ * validation and latency_ns together.
  *
- * Not paced are a deadline of 0, a socket that may be half full, and a staging buffer that is
- * half full. A latency of 0 paces nothing.
+ * There is no pacing with a deadline of 0, a socket that may be half full, or a staging buffer that
+ * is half full. A latency of 0 disables pacing.
  *
- * No system call is made here, and none of this needs a socket: it is tested with numbers.
- * csrc/build.py gives these declarations to Python's tests. Times are on CLOCK_MONOTONIC.
+ * This code makes no system calls and needs no socket: tests call it with plain numbers.
+ * csrc/build.py declares it for them. Times are on CLOCK_MONOTONIC.
  */
 #ifndef PROCCONN_PACING_H
 #define PROCCONN_PACING_H
@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What one drain found and left. */
+/* The result of one drain. */
 struct pacing_drain {
     int64_t began_ns;
     bool has_emptied;   /* the socket */
@@ -34,9 +34,9 @@ struct pacing_drain {
 
 struct pacing {
     int64_t latency_ns;
-    int64_t min_fill_ns;    /* an empty socket is not half full any earlier */
-    int64_t last_wakeup_ns; /* that delivered anything */
-    int64_t fill_check_ns;  /* the socket is not half full any earlier */
+    int64_t min_fill_ns;    /* the shortest time in which an empty socket gets half full */
+    int64_t last_wakeup_ns; /* the last wake-up that delivered anything */
+    int64_t fill_check_ns;  /* the socket cannot be half full before then */
     bool is_half_full;
     struct pacing_drain last;
 };
@@ -44,28 +44,28 @@ struct pacing {
 enum pacing_action {
     PACING_DRAIN = 0,      /* at once */
     PACING_AWAIT = 1,      /* wait for an event, until until_ns; then drain if there is one */
-    PACING_SLEEP = 2,      /* sleep until until_ns, whatever comes; then ask again */
-    PACING_CHECK_FILL = 3, /* look how full the socket is, note it, and ask again */
+    PACING_SLEEP = 2,      /* sleep until until_ns, whatever arrives; then call again */
+    PACING_CHECK_FILL = 3, /* read how full the socket is, note it, and call again */
 };
 
 struct pacing_step {
     enum pacing_action action;
-    int64_t until_ns; /* -1: for ever */
+    int64_t until_ns; /* -1: forever */
 };
 
 /* latency_ns: the shortest time between two wake-ups; min_fill_ns as above. */
 void pacing_begin(struct pacing *pacing, int64_t latency_ns, int64_t min_fill_ns);
 
-/* Whether a drain that begins at now_ns looks for what is complete. Not if the drain before left
- * some in the socket and what is staged first is not due: however many follow each other so,
- * they only stage. */
+/* Return whether a drain that begins at now_ns delivers complete messages. It only stages if the
+ * drain before left datagrams in the socket and the first staged event is not due, however many
+ * such drains follow each other. */
 bool pacing_delivers(const struct pacing *pacing, int64_t now_ns);
 
 void pacing_note_drain(struct pacing *pacing, const struct pacing_drain *drain);
 void pacing_note_fill(struct pacing *pacing, int64_t now_ns, bool is_half_full);
 
-/* What the receiver does next, after it began to wait at since_ns. deadline_ns: when it has
- * to be back; 0 polls, -1: never. */
+/* Return what the receiver does next, having begun to wait at since_ns. deadline_ns: when it must
+ * return; 0 polls, -1: never. */
 struct pacing_step pacing_next(const struct pacing *pacing, int64_t since_ns, int64_t now_ns,
                                int64_t deadline_ns);
 

@@ -1,22 +1,22 @@
 /*
- * Wait as the pacing says, and drain. A wake-up takes two system calls, the wait and the
- * receive; or one, where the receive may wait.
+ * Wait as the pacing decides, then drain. A wake-up takes two system calls, the wait and the
+ * receive, or one if the receive may block.
  */
 #include "stream/stream.h"
 
 enum { MAY_BLOCK = 2 };
 
-/* Of the C library: glibc has it from 2.32 on, musl has not. */
+/* From the C library: glibc has it since 2.32, musl does not. */
 extern const char __libc_single_threaded __attribute__((weak));
 
-/* Whether the receive itself may wait, which saves a system call. It could not be woken when
- * the stream is closed; but where there is one thread, it cannot close meanwhile. */
+/* Whether the receive itself may block, which saves a system call. A close could not wake it, but
+ * in a process with one thread nothing can close the stream meanwhile. */
 static bool may_block(int64_t deadline_ns)
 {
     return deadline_ns < 0 && &__libc_single_threaded != NULL && __libc_single_threaded;
 }
 
-/* Also true where the kernel does not say how full a socket is (before 4.12). */
+/* Also true if the kernel does not report how full a socket is (before 4.12). */
 static bool may_be_half_full(const struct procconn_stream *stream)
 {
     uint32_t meminfo[MEMINFO_COUNT];
@@ -25,8 +25,8 @@ static bool may_be_half_full(const struct procconn_stream *stream)
            meminfo[MEMINFO_QUEUED] >= meminfo[MEMINFO_LIMIT] / 2;
 }
 
-/* Wait until it is time to drain: 1, or MAY_BLOCK if the drain is to wait for the first event,
- * 0 if the deadline came first, or a negative errno. */
+/* Wait until it is time to drain. Returns 1, MAY_BLOCK if the drain is to wait for the first event,
+ * 0 if the deadline passed first, or a negative errno. */
 static int await_drain(struct procconn_stream *stream, int64_t deadline_ns)
 {
     struct pacing_step step;

@@ -1,19 +1,19 @@
 /*
- * A stream: what the kernel sent and the library added, in one buffer of netlink messages, and
- * the descriptors that they come from. Who may do what:
+ * A stream: messages from the kernel and the library in one buffer of netlink messages, and the
+ * descriptors that they come from. There are three roles:
  *
- * - The consumer, one at a time, reads or changes the subscription. Between enter and leave it
- *   is the only one; a second one is refused, and so is a forked child. Pending events, which are
+ * - The consumer, one at a time, reads or changes the subscription, from stream_enter to
+ *   stream_leave. A second one is refused, and so is a forked child. Pending events, which are
  *   decoded and not yet taken, belong to the reader (python/reader.h).
- * - The receiver drains the socket: the consumer, or the receiving thread once there is a queue.
- *   The lock is held while the parts below it are touched, except for what only the consumer
- *   changes, and for the subscription while the state is CHANGING. It is never held while waiting,
- *   unless the process has no other thread.
- * - Anyone may close, at any time: another thread, a Python signal handler, a finalizer that the
- *   cyclic collector runs while the consumer decodes. lifecycle.c has the states.
+ * - The receiver drains the socket: the consumer, or the receiving thread once it is started. It
+ *   holds the lock while it uses the parts declared after the lock, except for what only the
+ *   consumer changes, and for the subscription while the state is CHANGING. The lock is never held
+ *   while waiting, unless the process has no other thread.
+ * - Anyone may close, at any time: another thread, a Python signal handler, a finalizer that the GC
+ *   runs while the consumer decodes. lifecycle.c has the states.
  *
- * Each part is written by one file, the one with its name, whose functions take the part; the
- * view, by whoever knows what it shows.
+ * Each part is written only by the file with its name, whose functions take the part; the view is
+ * written wherever its values are known.
  */
 #ifndef PROCCONN_STREAM_H
 #define PROCCONN_STREAM_H
@@ -39,7 +39,7 @@ struct procconn_stream {
     struct procconn_view view; /* shared with Python */
     struct lifecycle life;
 
-    pthread_mutex_t lock;              /* of all below */
+    pthread_mutex_t lock;              /* for everything below */
     struct procconn_settings settings; /* control.c changes the filter */
     struct event_socket events;
     struct subscription subscription;
@@ -51,15 +51,15 @@ struct procconn_stream {
     struct pacing pacing;
     struct loss loss;
     struct trailers trailers;
-    struct buffer queue;   /* complete: for the consumer */
-    struct buffer staging; /* before it, where messages get trailers: waiting for theirs */
+    struct buffer queue;   /* complete messages for the consumer */
+    struct buffer staging; /* messages that wait for their trailers, before the queue */
     struct drain drain;
 };
 
 /* Functions return 0 or a negative errno unless they say otherwise; times are on
  * CLOCK_MONOTONIC. */
 
-/* lifecycle.c. Become the consumer: 0, -EBUSY, -ECANCELED when closed, -ECHILD after a fork. */
+/* lifecycle.c: become the consumer. 0, -EBUSY, -ECANCELED if closed, or -ECHILD after a fork. */
 int stream_enter(struct procconn_stream *stream, uint32_t activity);
 void stream_leave(struct procconn_stream *stream);
 void stream_drop_user(struct procconn_stream *stream);
@@ -75,21 +75,21 @@ void stream_consume(struct procconn_stream *stream, size_t size);
  * half, or earlier if the thread waits for space. */
 void stream_compact(struct procconn_stream *stream);
 
-/* consumer.c: after readiness.has_pending changed. */
+/* consumer.c: update `ready` after readiness.has_pending changed. */
 void stream_note_pending(struct procconn_stream *stream);
 
 /* control.c, by the consumer: change the filter; NULL restores the one from before. */
 int stream_change_filter(struct procconn_stream *stream, const struct procconn_filter *filter);
 
-/* receive.c, by the receiver: wait as the pacing decides, then drain. 0 also when the deadline
- * has passed or nothing that passes the filter came; -EINTR; -ECANCELED when closed. A deadline
- * of 0 polls. stream_listen also checks liveness after a silence. */
+/* receive.c, by the receiver: wait as the pacing decides, then drain. Returns 0 also if the
+ * deadline passed or nothing that passes the filter arrived; -EINTR; -ECANCELED if closed. A
+ * deadline of 0 polls. stream_listen also checks liveness after a silence. */
 int stream_receive(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 int stream_listen(struct procconn_stream *stream, int64_t deadline_ns, size_t most);
 
-/* From here on under the lock. drain.c: receive what is queued in the socket, up to `most` bytes;
- * `waits` for the first of it. Fails only if nothing was received; a failure after that is
- * returned by the next call. */
+/* From here on, call functions under the lock. drain.c: receive what is queued in the socket, up to
+ * `most` bytes; with `waits`, wait for the first of it. Fails only if nothing was received; a
+ * failure after that is returned by the next call. */
 int stream_drain(struct procconn_stream *stream, size_t most, bool waits);
 
 /* drain.c: whether the queue has space for one more message, with a Lost before and after it. */
@@ -101,8 +101,8 @@ void stream_note_space(struct procconn_stream *stream);
 /* drain.c: read the kernel's count of dropped datagrams. */
 void stream_read_drops(struct procconn_stream *stream);
 
-/* readiness.c: make `ready` readable if messages are queued, a failure is noted or, where that
- * counts, events are pending; else not. */
+/* readiness.c: make `ready` readable if messages are queued, a failure is noted or, with
+ * counts_pending, events are pending; otherwise not readable. */
 void stream_update_ready(struct procconn_stream *stream, bool counts_pending);
 
 #endif

@@ -1,16 +1,16 @@
-/* The receiving thread: receives whatever the program is doing, and never takes the GIL. While
- * its queue is full it leaves the rest to the kernel, which counts what it drops. */
+/* The receiving thread: it receives whatever the program is doing, and never needs the GIL. While
+ * its queue is full, datagrams stay in the socket, and the kernel counts what it drops. */
 #include <errno.h>
 #include <sys/resource.h>
 
 #include "stream/stream.h"
 
 enum {
-    CHUNK = 65536, /* bytes of one drain, the consumer may have to wait for the lock that long */
+    CHUNK = 65536, /* bytes of one drain; the consumer may wait for the lock that long */
     NICE = -20,    /* so that the consumer cannot take its CPU */
 };
 
-/* Under the lock. */
+/* Called under the lock. */
 static void note(struct procconn_stream *stream, int status)
 {
     failure_note(&stream->failure, status);
@@ -61,7 +61,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Under the lock. */
+/* Called under the lock. */
 static int start(struct procconn_stream *stream, size_t queue)
 {
     int status = readiness_open_thread(&stream->readiness);

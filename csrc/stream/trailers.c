@@ -6,9 +6,9 @@
 #include "wire/decode.h"
 
 enum {
-    TRAILERS_SHARE = 4, /* how much more space messages with trailers have */
+    TRAILERS_SHARE = 4, /* the queue's size in drains, as messages with trailers are larger */
 
-    /* Of an EXIT: 0 if the task was reaped already, and before Linux 4.18. */
+    /* The parent of an EXIT: 0 if the task was reaped already, and before Linux 4.18. */
     EXIT_PARENT_WORD = 4,
 };
 
@@ -41,7 +41,8 @@ uint64_t trailers_lost_usage(const struct trailers *trailers)
     return trailers->usage != NULL ? procconn_usage_lost(trailers->usage) : trailers->lost_usage;
 }
 
-/* Set to NULL before they are freed: a child that is forked meanwhile must not free them again. */
+/* Pointers become NULL before the objects are freed: a child forked meanwhile must not free
+ * them. */
 void stream_close_trailers(struct procconn_stream *stream)
 {
     struct trailers *trailers = &stream->trailers;
