@@ -2,27 +2,27 @@
 #
 #   make watch ARGS="--count 12"   print this machine's process events
 #   make test                      lint, types and all default tests
-#   make share                     write the man page and shells' completions anew
-#   make screens                   take the screens in the guide anew
+#   make share                     regenerate the man page and shell completions
+#   make screens                   regenerate the screens in the guide
 #   make bench                     compare with other implementations
-#   make bench-commands            count right, wrong and absent command lines
+#   make bench-commands            count correct, wrong and missing command lines
 #   make bench-fleet               measure shipping to NATS servers
-#   make wheel                     build, repair and check what is published
+#   make wheel                     build, repair and check the sdist and the wheel
 #   make test-wheel                test the wheel on every CPython here
 #   make test-nobody               test the wheel as an ordinary user (as root)
-#   make test-pythons              test it on the Pythons of Debian's unstable (as root)
-#   make test-musl                 test the wheel for musl on a Python made with it
+#   make test-pythons              test the wheel on the Pythons of Debian unstable (as root)
+#   make test-musl                 test the musl wheel on a CPython linked with musl
 #   make test-freethreaded         test on a Python without the GIL, built here
 #   make test-sdist                build and test from the sdist alone
 #   make test-kernels              test on other kernels, under emulation (as root):
 #                                  all, or KERNELS="5.10 newest"
-#   make test-arm64, test-s390x    test on other processors, likewise
+#   make test-arm64, test-s390x    test on other architectures, likewise
 #   make platforms                 print where the suite has run
 #   make workflows                 check the workflows of .github
-#   make fuzz FUZZ_SECONDS=120     feed the parsers bytes nobody should trust
+#   make fuzz FUZZ_SECONDS=120     feed random and malformed bytes to the parsers
 #   make sanitize                  test the C module under ASan, UBSan and TSan
 #   make refleaks                  count references in a debug build of Python
-#   make slow                      look at pictures and recordings with other programs
+#   make slow                      check images and recordings with other programs
 #
 # What is built goes into .venv; `make clean` removes it.
 
@@ -69,7 +69,7 @@ test-s390x: processor = s390x
 test-arm64 test-s390x: $(VENV)/developing $(VENV)/packaging
 	$(BIN)/python tests/kernels/run.py $(processor) $(ARGS)
 
-# Each run of the whole suite, or of all that runs elsewhere, is noted there.
+# tests/conftest.py appends the results of each complete run, here or in an emulated machine.
 RESULTS := $(abspath build)/results.jsonl
 unit test-%: export PROCCONN_RESULTS := $(RESULTS)
 
@@ -95,8 +95,8 @@ bench-commands: $(VENV)/developing
 bench-fleet: $(VENV)/developing
 	$(BIN)/python -m benchmarks.fleet $(ARGS)
 
-# For a C library older than this machine's, whose own headers are only for what zig has
-# none for: Debian keeps Python's pyconfig.h there.
+# Build for a C library older than this machine's, whose headers are only the last resort: Debian
+# keeps Python's pyconfig.h there.
 ZIG := $(abspath $(BIN))/python -m ziglang cc -target $(shell uname -m)-linux-gnu.2.17 \
     -idirafter /usr/include
 
@@ -116,7 +116,7 @@ wheel: $(VENV)/packaging
 	check-wheel-contents wheelhouse/*.whl
 	python tests/packages/check_wheel.py wheelhouse build/again/repaired
 
-# What runs the suite once more, for another Python or user, leaves out heavy tests.
+# Targets that repeat the suite for another Python or user skip heavy tests.
 AGAIN := -m "not heavy"
 
 test-wheel: wheel
@@ -161,7 +161,7 @@ sanitize:
 	tests/sanitize/threads.sh 60 $(ARGS)
 	tests/sanitize/run.sh $(PYTHON) 1200 $(ARGS)
 
-# By the names of Debian's packages, where root may install what is missing.
+# Named like their Debian packages, so that root can install missing ones.
 SLOW_TOOLS := chromium tshark tmux nats-server strace gdb
 
 slow: $(VENV)/developing
