@@ -19,7 +19,7 @@ void event_socket_close(struct event_socket *events)
     procconn_close_descriptor(&events->fd);
 }
 
-/* The kernel grants, and reports, twice what was asked for (socket(7)). */
+/* The kernel grants, and reports, twice the requested size (socket(7)). */
 static int size_receive_buffer(struct event_socket *events, int receive_buffer)
 {
     int size, status = netlink_set_receive_buffer(events->fd, receive_buffer);
@@ -33,7 +33,7 @@ static int size_receive_buffer(struct event_socket *events, int receive_buffer)
     return 0;
 }
 
-/* A receive with a timeout returns EINTR after every signal handler, also with SA_RESTART
+/* A receive with a timeout returns EINTR after every signal handler, even with SA_RESTART
  * (signal(7)), so that Python's handlers can run. */
 static int let_signals_interrupt(int fd)
 {

@@ -1,6 +1,6 @@
 /*
- * A netlink socket: open it, join the group of process events, size its receive buffer, filter,
- * count drops. Functions return 0 or a negative errno unless they say otherwise.
+ * A netlink socket: open it, join the group of process events, size its receive buffer, attach a
+ * filter, count drops. Functions return 0 or a negative errno unless they say otherwise.
  */
 #ifndef PROCCONN_NETLINK_SOCKET_H
 #define PROCCONN_NETLINK_SOCKET_H

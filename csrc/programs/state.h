@@ -130,7 +130,7 @@ void traced_check_ahead(const struct procconn_programs *programs, uint64_t index
  * negative errno; -EAGAIN also if there are MOST_READERS already. */
 int procconn_start_reader(struct procconn_programs *programs);
 
-/* lead.c: read until the thread is to stop, has failed, or has lost the lead */
+/* lead.c: read until the thread has to stop, has failed, or has lost the lead */
 void procconn_lead(struct program_reader *reader);
 
 /* lead.c: set when to check whether a reading takes too long; 0 disarms. The consumer that waits

@@ -45,7 +45,7 @@ void buffer_consume(struct buffer *buffer, size_t size);
 /* Move the messages to the front. */
 void buffer_compact(struct buffer *buffer);
 
-/* Remove the events that do not match the filter; what is not an event stays. */
+/* Remove the events that do not match the filter; other messages stay. */
 void buffer_refilter(struct buffer *buffer, const struct procconn_filter *filter);
 
 #endif

@@ -16,7 +16,7 @@ static inline void heartbeat_note_rx(struct heartbeat *heartbeat, int64_t now_ns
     heartbeat->last_rx_ns = now_ns;
 }
 
-/* When the next check is due unless something is received before; -1 if checks are off. */
+/* When the next check is due unless something is received earlier; -1 if checks are off. */
 static inline int64_t heartbeat_due_ns(const struct heartbeat *heartbeat, int64_t interval_ns)
 {
     return interval_ns > 0 ? heartbeat->last_rx_ns + interval_ns : -1;

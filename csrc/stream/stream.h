@@ -78,7 +78,7 @@ void stream_compact(struct procconn_stream *stream);
 /* consumer.c: update `ready` after readiness.has_pending changed. */
 void stream_note_pending(struct procconn_stream *stream);
 
-/* control.c, by the consumer: change the filter; NULL restores the one from before. */
+/* control.c, by the consumer: change the filter; NULL restores the previous one. */
 int stream_change_filter(struct procconn_stream *stream, const struct procconn_filter *filter);
 
 /* receive.c, by the receiver: wait as the pacing decides, then drain. Returns 0 also if the
@@ -95,7 +95,7 @@ int stream_drain(struct procconn_stream *stream, size_t most, bool waits);
 /* drain.c: whether the queue has space for one more message, with a Lost before and after it. */
 bool stream_has_space(const struct procconn_stream *stream);
 
-/* consumer.c: wake a thread that waits for space in the queue, if there is some. */
+/* consumer.c: wake a thread that waits for space in the queue, if there is space. */
 void stream_note_space(struct procconn_stream *stream);
 
 /* drain.c: read the kernel's count of dropped datagrams. */

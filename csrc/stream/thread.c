@@ -17,8 +17,8 @@ static void note(struct procconn_stream *stream, int status)
     stream_update_ready(stream, true);
 }
 
-/* Wait while the queue is full. The C library's own signals interrupt this thread too, as when
- * another one calls setuid(2). */
+/* Wait while the queue is full. The C library's own signals interrupt this thread too, for example
+ * when another one calls setuid(2). */
 static int await_space(struct procconn_stream *stream)
 {
     struct readiness *readiness = &stream->readiness;

@@ -41,8 +41,7 @@ uint64_t trailers_lost_usage(const struct trailers *trailers)
     return trailers->usage != NULL ? procconn_usage_lost(trailers->usage) : trailers->lost_usage;
 }
 
-/* Pointers become NULL before the objects are freed: a child forked meanwhile must not free
- * them. */
+/* Pointers become NULL before the objects are freed: a forked child must not free them again. */
 void stream_close_trailers(struct procconn_stream *stream)
 {
     struct trailers *trailers = &stream->trailers;
@@ -95,7 +94,7 @@ static size_t find_usage(struct trailers *trailers, const struct procconn_event 
     return USAGE_SIZE;
 }
 
-/* Receive what the programs and the usages of this drain's events depend on. */
+/* Receive the records and changes that the trailers of this drain's events depend on. */
 static void prepare(struct procconn_stream *stream)
 {
     struct trailers *trailers = &stream->trailers;

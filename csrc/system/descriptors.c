@@ -51,7 +51,7 @@ static void grow(int fd)
         close(last);
 }
 
-#ifdef __SANITIZE_THREAD__ /* which takes equal numbers in two tables for one descriptor */
+#ifdef __SANITIZE_THREAD__ /* which takes equal numbers in two tables as one descriptor */
 enum { CAN_UNSHARE = false };
 #else
 enum { CAN_UNSHARE = true };

@@ -24,15 +24,15 @@ void *procconn_map(size_t size); /* NULL if out of memory */
  * close the same number again. */
 void procconn_close_descriptor(int *fd);
 
-/* Start a detached thread with all signals blocked and a small stack. Returns -EAGAIN if it
- * cannot be started, also if a sandbox refuses it. */
+/* Start a detached thread with all signals blocked and a small stack. Returns -EAGAIN if it cannot
+ * be started, for example because a sandbox refuses it. */
 int procconn_start_detached(void *(*run)(void *), void *argument);
 
 /* Give the calling thread real-time priority. Returns an enum procconn_realtime. */
 int procconn_become_realtime(void);
 
-/* Give the calling thread a descriptor table of its own, with the `kept` ones, and `filler` in
- * place of standard input, output and error. Returns false if the kernel cannot, or may not. */
+/* Give the calling thread a descriptor table of its own, with the `kept` descriptors, and `filler`
+ * in place of standard input, output and error. Returns false if the kernel cannot, or may not. */
 bool procconn_unshare_descriptors(const int *kept, size_t count, int filler);
 
 #endif

@@ -17,7 +17,7 @@
  *        +-----------------------------------------------+
  *
  * The file's magic number gives the byte order of pcap's headers. Python takes these
- * constants from here, as it takes those of wire.h.
+ * constants from here, like those of wire.h.
  */
 #ifndef PROCCONN_PACKETS_H
 #define PROCCONN_PACKETS_H
