@@ -5,8 +5,8 @@
  * milliseconds if it has a large environment. So what was read after EXEC A can be of a program B
  * whose own EXEC comes later. A process can forge what it shows; it cannot forge that its memory
  * has ended. The memory is opened after everything else was read, and the process must not be in
- * the middle of an exec then. A reading of EXEC A is valid if the process had started by then, its
- * arguments were read before it ended, and
+ * the middle of an exec then. A reading of EXEC A is valid if the process had started by A's
+ * timestamp, its arguments were read before it ended, and
  *
  * 1. it has no other EXEC with a timestamp before until_ns: the end of the reading plus the
  *    latency, within which the kernel is expected to report a program not in the middle of its
