@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from procconn._stream import close_all
 from procconn.clock import NS_PER_S
+from procconn.pipeline.stop import SIGNAL_READ_SIZE, SIGNAL_REPEAT
 
 # Signals that terminate a process by default and that users or systems send.
 TERMINATING = (
@@ -34,11 +35,10 @@ TERMINATING = (
     signal.SIGXCPU,
 )
 FAILED = 2  # exit status, as of argparse
-_REPEAT_NS = NS_PER_S  # signals within this time count as one
+_REPEAT_NS = int(SIGNAL_REPEAT * NS_PER_S)
 _GRACE = 2.0  # seconds
 _MIN_CPU = 0.001  # seconds; a thread that used less in a grace period is blocked
 _LONGEST_WAIT = 86_400.0  # seconds; poll(2) takes an int of milliseconds
-_READ_SIZE = 4096  # bytes, one for each signal
 _SIGNAL_BASE = 128  # exit status of shells: 128 + the signal number
 
 
@@ -129,7 +129,7 @@ class Shutdown:
             poll.register(fd, select.POLLIN)
         ms = None if timeout is None else 1000 * min(timeout, _LONGEST_WAIT)
         if any(fd == self._reading for fd, _ in poll.poll(ms)):
-            os.read(self._reading, _READ_SIZE)
+            os.read(self._reading, SIGNAL_READ_SIZE)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

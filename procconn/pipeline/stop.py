@@ -4,6 +4,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+SIGNAL_REPEAT = 1.0  # seconds; signals within this time count as one
+SIGNAL_READ_SIZE = 4096  # bytes of the wakeup descriptor, one for each signal
+
 
 class Stop(Protocol):
     """A request to stop, which may arrive at any time.

@@ -21,7 +21,7 @@ from procconn.pipeline.json_text import line, readable
 from procconn.pipeline.messages import report, report_lost, report_usage_lost
 from procconn.pipeline.selection import Selection
 from procconn.pipeline.source import QUEUE, open_source
-from procconn.pipeline.stop import Signals
+from procconn.pipeline.stop import SIGNAL_READ_SIZE, SIGNAL_REPEAT, Signals
 from procconn.ship.delivery import Delivery
 from procconn.ship.ecs import as_ecs
 from procconn.ship.messages import SUBJECTS, Message, Messages
@@ -32,8 +32,6 @@ _LATENCY = 0.25  # seconds; minimum time between two reads
 _INTERVAL = 1.0  # seconds after which pending events are published, or
 _MAX_PENDING = 4096  # events
 _SHUTDOWN = 5.0  # seconds to publish received events after a signal
-_READ_SIZE = 4096  # bytes, one for each signal
-_REPEAT = 1.0  # seconds; signals within this time count as one
 _MAX_UNREAD = 3.0  # seconds without a read that the progress line does not report
 
 
@@ -148,12 +146,12 @@ class Shipping:
 
     def _stop(self, descriptor: int, limit: asyncio.Timeout) -> None:
         """At the first signal, end the source; at a later one, give up."""
-        os.read(descriptor, _READ_SIZE)
+        os.read(descriptor, SIGNAL_READ_SIZE)
         now, end = asyncio.get_running_loop().time(), limit.when()
         if end is None:
             self._source.end()
             limit.reschedule(now + _SHUTDOWN)
-        elif now >= end - _SHUTDOWN + _REPEAT:
+        elif now >= end - _SHUTDOWN + SIGNAL_REPEAT:
             limit.reschedule(now)
 
     def _unstored(self, delivery: Delivery) -> str:
