@@ -34,7 +34,7 @@ build() {
     mkdir -p "$build_dir/$1/corpus" "$build_dir/$1/findings"
     clang -std=c11 -D_GNU_SOURCE -g -O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-        -Icsrc "tests/fuzz/$1.c" "${@:3}" -o "$build_dir/$1/$1"
+        -Icsrc -Itests "tests/fuzz/$1.c" "${@:3}" -o "$build_dir/$1/$1"
     PYTHONPATH=tests "$python" "tests/fuzz/$2" "$build_dir/$1/seeds"
 }
 

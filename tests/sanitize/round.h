@@ -2,9 +2,7 @@
 #ifndef ROUND_H
 #define ROUND_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "check.h"
 #include "stream/stream.h"
 #include "wire/decode.h"
 
@@ -40,14 +38,6 @@ static inline bool is_closed_early(const struct round *round)
 {
     return round->number % 5 == 0;
 }
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);          \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* Read and check one batch: like a reader that copies messages, or (`decodes`) like a
  * reader that keeps decoded events pending. Return 0 or a negative errno. */

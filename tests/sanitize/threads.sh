@@ -9,7 +9,7 @@ seconds=$1
 build_dir=$PWD/build/sanitize
 
 mkdir -p "$build_dir"
-gcc -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthread -Icsrc \
+gcc -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror -fsanitize=thread -pthread -Icsrc -Itests \
     tests/sanitize/*.c csrc/{wire,system,netlink,proc,programs,usage,stream}/*.c \
     -o "$build_dir/threads"
 

@@ -1,4 +1,4 @@
-/* An assertion that stops the fuzzer with a finding. */
+/* An assertion that ends the program: a finding of a fuzzer or a sanitizer. */
 #ifndef CHECK_H
 #define CHECK_H
 
